@@ -1,0 +1,21 @@
+"""What padseg raises when the input, not the program, is wrong.
+
+Each message is one sentence that names the file or option, says what is wrong and what to do. The
+command line prints it without a traceback and ends with exit status 2.
+"""
+
+
+class PadsegError(Exception):
+    """A user's mistake or a broken input."""
+
+
+class ConfigError(PadsegError):
+    """An option that cannot be used as given."""
+
+
+class DataError(PadsegError):
+    """A folder, image, mask or texture that is missing or broken."""
+
+
+class CheckpointError(PadsegError):
+    """A checkpoint or weight file that is missing, broken, unsafe or made for something else."""
