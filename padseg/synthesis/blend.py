@@ -1,0 +1,27 @@
+"""Blending: what a synthetic defect looks like.
+
+Source: Zavrtanik et al., DRAEM, ICCV 2021, equation 1; Zhang et al., DeSTSeg, CVPR 2023.
+"""
+
+import torch
+from torch import Tensor
+
+
+def blend(clean: Tensor, texture: Tensor, mask: Tensor, opacity: Tensor) -> Tensor:
+    """Lay a texture over the masked part of an image.
+
+    Blend first, normalise afterwards: both pictures must still be in the range 0 to 1.
+
+    Args:
+        clean: (B, 3, H, W) float, within 0 to 1.
+        texture: (B, 3, H, W) float, within 0 to 1.
+        mask: (B, 1, H, W), 1 where the texture goes, else 0.
+        opacity: (B,) float, within 0 to 1; 1 shows the texture alone.
+
+    Returns:
+        (B, 3, H, W): opacity * texture + (1 - opacity) * clean inside the mask, and the very bits
+        of `clean` outside it.
+    """
+    opacity = opacity[:, None, None, None]
+    mixed = opacity * texture + (1 - opacity) * clean
+    return torch.where(mask > 0, mixed, clean)

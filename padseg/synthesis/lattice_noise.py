@@ -1,0 +1,77 @@
+"""Masks from the `noise` package, the second back-end.
+
+Its `pnoise2` is Perlin's improved noise: a fixed table of gradients (unit vectors along the axes
+and diagonals of length sqrt(2)) behind a fixed permutation of 256 entries, so a draw can only
+choose the place in it. It is called once per pixel, which belongs into data workers.
+"""
+
+import numpy as np
+import torch
+from noise import pnoise2
+from torch import Tensor
+
+from padseg.synthesis.perlin import SynthesisParams, draw_geometry
+
+_PERIOD = 256
+
+
+def lattice_noise_mask(
+    rng: np.random.Generator, params: SynthesisParams, size: tuple[int, int]
+) -> Tensor:
+    """Draw and evaluate one mask.
+
+    Lattice, rotation, threshold and retries are those of the "perlin" back-end. Whether the sample
+    gets a defect is not decided here: multiply by `draw`'s `present`.
+
+    Args:
+        rng: the generator of this sample alone. Each candidate calls it in this order: the two
+            exponents, the rotation, the place in the table; further candidates are drawn only
+            while the mask is empty.
+        params: what to draw from.
+        size: height and width in pixels.
+
+    Returns:
+        (1, H, W) float32 on the CPU, 1 where the noise is above the threshold, else 0.
+    """
+    mask = torch.zeros((1, *size))
+    for _ in range(params.retries + 1):
+        cells, rotation = draw_geometry(rng, params)
+        origin = rng.integers(0, _PERIOD, 2)
+        noise = lattice_noise(origin, cells, rotation, size, params.octaves)
+        mask = torch.from_numpy(noise > params.threshold).float()[None]
+        if mask.any():
+            break
+    return mask
+
+
+def lattice_noise(
+    origin: np.ndarray[tuple[int], np.dtype[np.int64]],
+    cells: tuple[int, int],
+    rotation: tuple[float, float],
+    size: tuple[int, int],
+    octaves: int = 1,
+) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Evaluate `pnoise2` at the pixels of a canvas, turned about its centre.
+
+    Args:
+        origin: (2,) place (row, column) of the canvas' upper left corner in the table.
+        cells: lattice cells along (rows, columns).
+        rotation: cosine and sine of the angle.
+        size: height and width in pixels.
+        octaves: number of octaves.
+
+    Returns:
+        (H, W) float32 noise; 0 where the turned canvas shows what lies outside the original one.
+    """
+    height, width = size
+    cos, sin = rotation
+    row = (np.arange(height) - (height - 1) / 2)[:, None]
+    column = (np.arange(width) - (width - 1) / 2)[None, :]
+    y = row * cos + column * sin + (height - 1) / 2
+    x = column * cos - row * sin + (width - 1) / 2
+    inside = (y >= 0) & (y <= height - 1) & (x >= 0) & (x <= width - 1)
+    ys = (y[inside] * (cells[0] / height) + origin[0]).tolist()
+    xs = (x[inside] * (cells[1] / width) + origin[1]).tolist()
+    noise = np.zeros(size, dtype=np.float32)
+    noise[inside] = [pnoise2(v, u, octaves) for v, u in zip(ys, xs, strict=True)]
+    return noise
