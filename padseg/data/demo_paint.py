@@ -1,0 +1,271 @@
+"""Painters of the demo set: strokes, and parts without a defect.
+
+Every painter gets a numpy generator and draws all its choices from it, so that one seed gives one
+picture. Colours are float32 RGB in [0, 1], arrays of shape (SIZE, SIZE, 3); coverages are float32
+(SIZE, SIZE) in [0, 1], with smooth edges.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+SIZE = 128
+_FINE = 4  # PIL draws without anti-aliasing: shapes are drawn this much larger, then averaged
+
+Array = NDArray[np.float32]
+Points = list[tuple[float, float]]
+_SOLID = np.ones((SIZE, SIZE), np.float32)
+_Y, _X = (np.mgrid[0:SIZE, 0:SIZE] + 0.5).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A part as it should look, with what a defect needs to know of it.
+
+    Attributes:
+        image: the picture before the camera, (SIZE, SIZE, 3).
+        behind: what is seen where material is missing, (SIZE, SIZE, 3).
+        area: where the centre of a defect may lie, bool (SIZE, SIZE).
+        solid: coverage of the part itself, (SIZE, SIZE).
+        along: direction of grain or threads, radians.
+        remake: the same part made with a fault, and the fault's coverage, from a number in [0, 1]
+            that places it.
+    """
+
+    image: Array
+    behind: Array
+    area: NDArray[np.bool_]
+    solid: Array
+    along: float
+    remake: Callable[[float], tuple[Array, Array]] | None = None
+
+
+Part = Callable[[np.random.Generator], Scene]
+
+
+# --- shared strokes -------------------------------------------------------------------------------
+
+
+def rgb(red: float, green: float, blue: float) -> Array:
+    """A colour from three numbers in 0..255."""
+    return np.asarray((red, green, blue), np.float32) / 255
+
+
+def clouds(rng: np.random.Generator, rows: int, cols: int, size: int = SIZE) -> Array:
+    """Smooth noise of about unit deviation with the given number of cells, (size, size)."""
+    coarse = rng.standard_normal((rows + 1, cols + 1)).astype(np.float32)
+    return np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def smooth(low: float, high: float, value: Array) -> Array:
+    """Smooth step from 0 at `low` to 1 at `high`."""
+    t = np.clip((value - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def over(image: Array, colour: Array, cover: Array) -> Array:
+    """`colour` laid over `image` where `cover` says so."""
+    return image + (colour - image) * cover[..., None]
+
+
+def halve(fine: Array) -> Array:
+    """Averages 2x2 blocks of a (2 SIZE, 2 SIZE) array."""
+    blocks: Array = fine.reshape(SIZE, 2, SIZE, 2).mean((1, 3), dtype=np.float32)
+    return blocks
+
+
+def shape(draw: Callable[[ImageDraw.ImageDraw, int], None]) -> Array:
+    """Coverage of what `draw` paints with value 255 on a canvas `_FINE` times as large."""
+    canvas = Image.new("L", (SIZE * _FINE, SIZE * _FINE))
+    draw(ImageDraw.Draw(canvas), _FINE)
+    return np.asarray(canvas.reduce(_FINE), np.float32) / 255
+
+
+def stroke(points: Points, widths: Sequence[float]) -> Array:
+    """Coverage of a line through `points` whose width in pixels changes along it."""
+
+    def draw(pen: ImageDraw.ImageDraw, fine: int) -> None:
+        scaled = [(x * fine, y * fine) for x, y in points]
+        for start, end, width in zip(scaled, scaled[1:], widths, strict=False):
+            pen.line([start, end], fill=255, width=max(1, round(width * fine)))
+            r = width * fine / 2
+            pen.ellipse([end[0] - r, end[1] - r, end[0] + r, end[1] + r], fill=255)
+
+    return shape(draw)
+
+
+def polygon(points: Points) -> Array:
+    """Coverage of a filled polygon."""
+    return shape(lambda pen, fine: pen.polygon([(x * fine, y * fine) for x, y in points], fill=255))
+
+
+def blob(rng: np.random.Generator, x: float, y: float, radius: float, rough: float) -> Points:
+    """A closed outline around (x, y), `rough` being the relative deviation from an ellipse."""
+    angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+    reach = np.ones_like(angle)
+    for wave in range(2, 9):
+        reach += rough / wave * rng.standard_normal() * np.cos(wave * angle + rng.uniform(0, 6.3))
+    stretch, turn = rng.uniform(0.75, 1.0), rng.uniform(0, np.pi)
+    a, b = radius * reach * np.cos(angle), radius * reach * stretch * np.sin(angle)
+    c, s = math.cos(turn), math.sin(turn)
+    return [(x + c * p - s * q, y + s * p + c * q) for p, q in zip(a, b, strict=True)]
+
+
+def wander(
+    rng: np.random.Generator, x: float, y: float, heading: float, length: float, bend: float
+) -> Points:
+    """Points of a curve centred near (x, y) whose heading drifts by `bend` radians in all."""
+    steps = 24
+    turns = heading + np.linspace(-0.5, 0.5, steps) * bend * rng.choice((-1, 1))
+    turns = turns + bend * 0.4 * np.sin(np.linspace(0, rng.uniform(2, 6), steps))
+    xs, ys = np.cumsum(np.cos(turns)), np.cumsum(np.sin(turns))
+    step = length / steps
+    return [
+        (x + step * (p - xs.mean()), y + step * (q - ys.mean()))
+        for p, q in zip(xs, ys, strict=True)
+    ]
+
+
+def spread(cover: Array, radius: float) -> Array:
+    """Gaussian blur of a coverage."""
+    blurred: Array = ndimage.gaussian_filter(cover, radius)
+    return blurred
+
+
+def place(scene: Scene, rng: np.random.Generator) -> tuple[float, float]:
+    """A random (x, y) inside the scene's area."""
+    spots = np.flatnonzero(scene.area)
+    row, col = divmod(int(spots[rng.integers(len(spots))]), SIZE)
+    return col + 0.5, row + 0.5
+
+
+def camera(image: Array, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The picture a camera takes: exposure, falling light, sensor noise, 8 bits."""
+    turn, fall = rng.uniform(0, 2 * np.pi), rng.uniform(0.02, 0.1)
+    slope = (math.cos(turn) * (_X / SIZE - 0.5) + math.sin(turn) * (_Y / SIZE - 0.5)) * 2
+    light = rng.uniform(0.93, 1.05) * (1 + fall * slope)
+    noise = rng.standard_normal(image.shape).astype(np.float32) * rng.uniform(0.006, 0.012)
+    return np.rint(np.clip(image * light[..., None] + noise, 0, 1) * 255).astype(np.uint8)
+
+
+# --- parts without a defect -----------------------------------------------------------------------
+
+
+def weave(rng: np.random.Generator) -> Scene:
+    """Blue twill cloth; remade, it lacks some warp threads."""
+    n = 2 * SIZE
+    tilt, pitch = rng.uniform(-0.05, 0.05), rng.uniform(7.0, 7.5)
+    c, s = math.cos(tilt), math.sin(tilt)
+    y, x = np.mgrid[0:n, 0:n].astype(np.float32) / 2 - SIZE / 2
+    sway = 0.35 * clouds(rng, 3, 3, n)
+    a = (c * x + s * y + sway) / pitch + 20 + rng.uniform()
+    b = (c * y - s * x + sway) / pitch + 20 + rng.uniform()
+    i, j = a.astype(np.int32), b.astype(np.int32)
+    across, down = a - i - 0.5, b - j - 0.5
+    warp = np.cos(np.pi * 0.92 * across) * (0.82 + 0.18 * np.cos(np.pi * down))
+    weft = np.cos(np.pi * 0.92 * down) * (0.82 + 0.18 * np.cos(np.pi * across))
+    tone = 1 + 0.05 * rng.standard_normal((2, 40)).astype(np.float32)
+    fibre = 0.05 * clouds(rng, 100, 100, n)
+    warp = (0.38 + 0.62 * warp) * tone[0][i] + fibre
+    weft = (0.34 + 0.58 * weft) * tone[1][j] + fibre
+    raised = (i + j) % 4 < 2
+
+    def cloth(raised: NDArray[np.bool_]) -> Array:
+        blue, grey = halve(np.where(raised, warp, 0)), halve(np.where(raised, 0, weft))
+        return blue[..., None] * rgb(92, 132, 176) + grey[..., None] * rgb(196, 206, 214)
+
+    def slack(where: float) -> tuple[Array, Array]:
+        first = 16 + round(where * 7)
+        gone = (i == first) | (i == first + 1)
+        return cloth(raised & ~gone), halve(gone.astype(np.float32))
+
+    table = (1 + 0.15 * clouds(rng, 30, 30))[..., None] * rgb(30, 26, 28)
+    return Scene(cloth(raised), table, _inside(18), _SOLID, math.pi / 2 + tilt, slack)
+
+
+def wood(rng: np.random.Generator) -> Scene:
+    """A planed oak board, the grain upright."""
+    tilt = rng.uniform(-0.06, 0.06)
+    drift = 0.9 * clouds(rng, 2, 3) + 0.25 * clouds(rng, 3, 8)
+    across = (_X + tilt * (_Y - SIZE / 2)) / SIZE
+    rings = across * rng.uniform(7.5, 9.5) + drift * 0.8 + rng.uniform(0, 9)
+    phase = rings - np.floor(rings)
+    late = smooth(0.3, 0.88, phase) * (1 - smooth(0.86, 1.0, phase))
+    fibre = clouds(rng, 7, 90) * 0.5 + clouds(rng, 14, 128) * 0.5
+    pores = smooth(0.7, 1.5, clouds(rng, 16, 110)) * (0.35 + 0.65 * (1 - late))
+    tint = rng.uniform(-0.03, 0.03)
+    image = over(
+        np.broadcast_to(rgb(203, 158, 106), (SIZE, SIZE, 3)), rgb(150, 101, 58), 0.8 * late
+    )
+    image = image * (1 + tint + 0.045 * fibre)[..., None]
+    image = over(image, rgb(104, 66, 36), 0.5 * pores)
+    behind = np.broadcast_to(rgb(38, 24, 15), image.shape).astype(np.float32)
+    return Scene(image.astype(np.float32), behind, _inside(16), _SOLID, math.pi / 2 + tilt)
+
+
+def _star(cx: float, cy: float, radius: float, turn: float, skip: int | None = None) -> Points:
+    """A five-pointed star; the arm `skip` is cut off."""
+    points: Points = []
+    for k in range(10):
+        reach = radius if k % 2 == 0 and k // 2 != skip else radius * 0.45
+        angle = turn + k * math.pi / 5 - math.pi / 2
+        points.append((cx + reach * math.cos(angle), cy + reach * math.sin(angle)))
+    return points
+
+
+def cap(rng: np.random.Generator) -> Scene:
+    """A red crown cap with a printed star, on a conveyor belt; remade, an arm is not printed."""
+    belt = 0.23 + 0.012 * clouds(rng, 60, 60) + 0.012 * np.sin(_X * 1.2 + rng.uniform(0, 6.3))
+    belt = belt[..., None] * np.asarray((0.92, 1.0, 1.08), np.float32)
+    cx, cy = SIZE / 2 + rng.uniform(-4, 4), SIZE / 2 + rng.uniform(-4, 4)
+    turn, radius = rng.uniform(-0.25, 0.25), rng.uniform(47, 49)
+    dx, dy = _X - cx, _Y - cy
+    distance, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
+    teeth = np.cos(21 * (angle - turn))
+    rim = radius + 1.9 * teeth
+    body = np.clip(rim - distance + 0.5, 0, 1)
+    shadow = 0.55 * spread(np.roll(body, (4, 3), (0, 1)), 3)
+    light = rng.uniform(3.6, 4.2)
+    facing = np.cos(angle - light)
+    steep = smooth(35, 46, distance)
+    paint = (
+        rgb(186, 34, 40)
+        * (1 + 0.06 * (dx * math.cos(light) + dy * math.sin(light)) / 40)[..., None]
+    )
+    paint = (
+        paint
+        * (1 + steep * (0.24 * facing + 0.2 * teeth) - 0.25 * smooth(44, 50, distance))[..., None]
+    )
+    edge = np.exp(-(((distance - 37) / 1.8) ** 2)) * (0.12 + 0.22 * np.maximum(facing, 0))
+    paint = paint + edge[..., None]
+    ring = np.clip(1.3 - np.abs(distance - 30), 0, 1)
+    cream = rgb(238, 226, 196)
+    paint = over(paint, cream, 0.95 * ring)
+    gleam = 0.16 * np.exp(-(((dx + 17) / 15) ** 2) - ((dy + 19) / 10) ** 2)
+    below = belt * (1 - shadow[..., None])
+
+    def printed(skip: int | None) -> Array:
+        star = over(paint, cream, 0.95 * polygon(_star(cx, cy, 23, turn, skip)))
+        return over(below, star + gleam[..., None], body).astype(np.float32)
+
+    good = printed(None)
+
+    def misprint(where: float) -> tuple[Array, Array]:
+        image = printed(int(where * 4.999))
+        return image, smooth(0.02, 0.3, np.abs(image - good).max(-1))
+
+    return Scene(good, belt.astype(np.float32), distance < 36, body, turn, misprint)
+
+
+def _inside(margin: int) -> NDArray[np.bool_]:
+    """The picture less a margin."""
+    area = np.zeros((SIZE, SIZE), np.bool_)
+    area[margin:-margin, margin:-margin] = True
+    return area
