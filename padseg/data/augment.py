@@ -1,0 +1,91 @@
+"""Augmentation of normal images and textures, the one place that uses albumentations."""
+
+import os
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks PyPI at import otherwise
+import albumentations as A
+
+Group = Literal["none", "slight", "full"]
+
+# DeSTSeg's official lists; objects in a fixed pose are not turned.
+CATEGORY_GROUPS: dict[str, Group] = {
+    **dict.fromkeys(("capsule", "metal_nut", "pill", "toothbrush", "transistor"), "none"),
+    **dict.fromkeys(("cable", "wood", "zipper"), "slight"),
+    **dict.fromkeys(("bottle", "carpet", "grid", "hazelnut", "leather", "screw", "tile"), "full"),
+}
+
+
+class Augmentation:
+    """A pipeline whose result depends on the image and a seed alone.
+
+    Args:
+        pipeline: What albumentations shall do.
+    """
+
+    def __init__(self, pipeline: A.Compose) -> None:
+        self._pipeline = pipeline
+
+    def __call__(self, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+        """Augment one image, (H, W, 3) uint8 in and out."""
+        self._pipeline.set_random_seed(seed)
+        augmented: NDArray[np.uint8] = self._pipeline(image=image)["image"]
+        return augmented
+
+
+def normal_augmentation(group: Group, size: tuple[int, int]) -> Augmentation | None:
+    """Rotation of normal images as in DeSTSeg (Zhang et al., CVPR 2023, official code).
+
+    Args:
+        group: `none`; `slight`, rotation by up to 5 degrees; `full`, a quarter turn first. On a canvas
+            that is not square, half turns replace quarter turns, which would cut the object.
+        size: (H, W) in pixels.
+    """
+    if group == "none":
+        return None
+    steps = [_rotate(5, fill=114)]
+    if group == "full":
+        square = size[0] == size[1]
+        steps.insert(0, _quarter_turns(square))
+    return Augmentation(A.Compose(steps))
+
+
+def _quarter_turns(square: bool) -> Any:
+    if square:
+        return A.RandomRotate90(p=1)
+    # Both flips together are a half turn.
+    return A.Compose([A.HorizontalFlip(p=1), A.VerticalFlip(p=1)], p=0.5)
+
+
+def texture_jitter() -> Augmentation:
+    """Three of ten colour and geometry operators, as DRAEM applies to its textures.
+
+    Zavrtanik et al., ICCV 2021, official code; DeSTSeg leaves the textures as they are.
+    """
+    operators = [
+        A.RandomGamma((50, 200), p=1),
+        A.RandomBrightnessContrast((-0.12, 0.12), (-0.2, 0.2), p=1),
+        A.Sharpen(p=1),
+        A.HueSaturationValue(25, 50, 50, p=1),
+        A.Solarize((32 / 255, 128 / 255), p=0.5),
+        A.Posterize((3, 6), p=1),
+        A.InvertImg(p=1),
+        A.AutoContrast(p=1),
+        A.Equalize(p=1),
+        _rotate(45, fill=0),
+    ]
+    return Augmentation(A.Compose([A.SomeOf(operators, n=3, replace=False, p=1)]))
+
+
+def _rotate(limit: float, fill: int) -> Any:
+    return A.Rotate(
+        limit,
+        interpolation=cv2.INTER_LINEAR,
+        border_mode=cv2.BORDER_CONSTANT,
+        fill=fill,
+        p=1,
+    )

@@ -1,0 +1,281 @@
+"""The data of one category as a LightningDataModule."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from padseg.data.augment import CATEGORY_GROUPS, Group, normal_augmentation, texture_jitter
+from padseg.data.datasets import (
+    CountedSampler,
+    DefectSource,
+    HeldOutDataset,
+    ShardSampler,
+    TestDataset,
+    TrainDataset,
+    paint_pairs,
+    to_unit,
+)
+from padseg.data.images import ImageCache, Size, image_shape
+from padseg.data.samples import Sample, list_samples, list_textures
+from padseg.errors import ConfigError, DataError
+from padseg.synthesis import SynthesisParams
+
+_DEFAULT_SYNTHESIS = SynthesisParams()
+
+
+class AnomalyDataModule(LightningDataModule):
+    """Normal images, synthetic pairs made from them, and the test images of one category.
+
+    Training batches are pairs, painted on the device by `on_after_batch_transfer`: `clean` and
+    `corrupted` (B, 3, H, W) float32 in [0, 1], `mask` (B, 1, H, W) float32 in {0, 1}, `texture` like
+    the images; `clean` alone without synthesis. Validation, test and prediction batches hold `image`
+    (B, 3, H, W) float32 in [0, 1], `mask` (B, 1, H, W) uint8, `regions` (B, 1, H, W) int32, `label`
+    (B,) bool, `index` (B,) int64 and `path`, a list.
+
+    Validation sees held-out normal images and synthetic defects only; the test set is read by `test`
+    and `predict` alone.
+
+    Args:
+        root: Folder of the data set.
+        category: Its category, a folder in `root`.
+        textures: Folder of texture images that defects are painted with, such as `dtd/images`.
+            Required unless `synthesis` is null.
+        image_size: Height and width in pixels, or one number for both.
+        batch_size: Images a step, on each device.
+        seed: Of all draws.
+        val_fraction: Share of the normal training images that is held out for validation; 0 trains on
+            all, as the papers do, and does not validate.
+        augmentation: Of normal images: a group of DeSTSeg's lists, or `auto` for the category's own
+            (`none` for a category that is not in MVTec AD).
+        jitter_textures: Whether textures get DRAEM's colour and geometry operators; DeSTSeg: no.
+        synthesis: How defects are drawn; null for systems that train on normal images only.
+        num_workers: Data worker processes; null for as many as pay off: none on a small machine.
+        cache_limit_mb: Decoded images above this many MiB lie in a memory-mapped temporary file.
+        layout: Of the data set folder.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        category: str,
+        textures: str | None = None,
+        image_size: int | tuple[int, int] = 256,
+        batch_size: int = 32,
+        seed: int = 0,
+        val_fraction: float = 0.1,
+        augmentation: Literal["auto", "none", "slight", "full"] = "auto",
+        jitter_textures: bool = False,
+        synthesis: SynthesisParams | None = _DEFAULT_SYNTHESIS,
+        num_workers: int | None = None,
+        cache_limit_mb: float = 4096,
+        layout: Literal["mvtec"] = "mvtec",
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ConfigError(f"--data.batch_size is {batch_size}; it must be at least 1.")
+        if not 0 <= val_fraction < 1:
+            raise ConfigError(f"--data.val_fraction is {val_fraction}; it must be in [0, 1).")
+        if seed < 0:
+            raise ConfigError(f"--data.seed is {seed}; it must not be negative.")
+        self.root = Path(root)
+        self.category = category
+        self.textures = None if textures is None else Path(textures)
+        self.image_size = _as_size(image_size)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.val_fraction = val_fraction
+        self.augmentation = augmentation
+        self.jitter_textures = jitter_textures
+        self.synthesis = synthesis
+        self.num_workers = _default_workers() if num_workers is None else num_workers
+        self.cache_limit_mb = cache_limit_mb
+        self.layout = layout
+        self._next_sample = 0
+        self._train: TrainDataset | None = None
+        self._held_out: HeldOutDataset | None = None
+        self._test: TestDataset | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """List the category, and decode the images that the stage trains or validates on.
+
+        Raises:
+            DataError: Something is missing or broken; the message names it.
+        """
+        samples = list_samples(self.root, self.category, self.layout)
+        if stage in ("fit", "validate", None) and self._train is None:
+            self._setup_train([s.path for s in samples if s.split == "train"])
+        if stage in ("test", "predict", None) and self._test is None:
+            self._test = TestDataset(self.check_test(samples), self.image_size)
+
+    def _setup_train(self, paths: Sequence[Path]) -> None:
+        defects = None
+        if self.synthesis is not None:
+            if self.textures is None:
+                raise DataError(
+                    "no textures to paint defects with: --data.textures names their folder, such as "
+                    "dtd/images."
+                )
+            cache = self._cache(list_textures(self.textures), "Decoding textures")
+            jitter = texture_jitter() if self.jitter_textures else None
+            defects = DefectSource(cache, self.synthesis, jitter)
+        train, held_out = split_held_out(paths, self.val_fraction)
+        group: Group = (
+            CATEGORY_GROUPS.get(self.category, "none")
+            if self.augmentation == "auto"
+            else self.augmentation
+        )
+        self._train = TrainDataset(
+            self._cache(train, f"Decoding {self.category}"),
+            normal_augmentation(group, self.image_size),
+            defects,
+            self.seed,
+        )
+        if held_out:
+            images = self._cache(held_out, f"Decoding {self.category}, held out")
+            self._held_out = HeldOutDataset(images, [str(path) for path in held_out], defects)
+
+    def _cache(self, paths: Sequence[Path], description: str) -> ImageCache:
+        return ImageCache(paths, self.image_size, self.cache_limit_mb, description)
+
+    def check_test(self, samples: Sequence[Sample] | None = None) -> list[Sample]:
+        """The test samples, once every file's header was read and every mask fits its image.
+
+        Raises:
+            DataError: There is none, a file cannot be read, or a mask has another size than its image.
+        """
+        if samples is None:
+            samples = list_samples(self.root, self.category, self.layout)
+        test = [sample for sample in samples if sample.split == "test"]
+        if not test:
+            raise DataError(f"{self.root / self.category / 'test'} holds no test images.")
+        for sample in test:
+            shape = image_shape(sample.path)
+            if sample.mask is not None and (mask_shape := image_shape(sample.mask)) != shape:
+                raise DataError(
+                    f"mask {sample.mask} has {mask_shape[1]}x{mask_shape[0]} pixels, its image "
+                    f"{sample.path} {shape[1]}x{shape[0]}: give both the same size."
+                )
+        return test
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """The counted stream, from where a resumed run stopped to the last step of the Trainer."""
+        assert self._train is not None
+        trainer, stop = self.trainer, None
+        if trainer is not None and trainer.max_steps > 0:
+            stop = trainer.max_steps * self._samples_per_step()
+        world_size, rank = self._shard()
+        sampler = CountedSampler(self._next_sample, stop, self.batch_size, world_size, rank)
+        return self._loader(self._train, sampler)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[Any]:
+        """The held-out images; nothing when `val_fraction` is 0."""
+        return [] if self._held_out is None else self._eval_loader(self._held_out)
+
+    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """The test images, each on one device."""
+        assert self._test is not None
+        return self._eval_loader(self._test)
+
+    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """The test images."""
+        return self.test_dataloader()
+
+    def _eval_loader(self, dataset: HeldOutDataset | TestDataset) -> DataLoader[dict[str, Any]]:
+        world_size, rank = self._shard()
+        if len(dataset) < world_size:
+            raise ConfigError(
+                f"--trainer.devices: {world_size} processes are more than the {len(dataset)} images "
+                "to evaluate; use fewer."
+            )
+        return self._loader(dataset, ShardSampler(dataset, world_size, rank))
+
+    def _loader(
+        self, dataset: Dataset[dict[str, Any]], sampler: CountedSampler | ShardSampler
+    ) -> DataLoader[dict[str, Any]]:
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return DataLoader(
+            dataset,
+            self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            pin_memory=on_gpu,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def _shard(self) -> tuple[int, int]:
+        """(processes, this process's rank)."""
+        trainer = self.trainer
+        return (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
+
+    def _samples_per_step(self) -> int:
+        trainer = self.trainer
+        assert trainer is not None
+        return self.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Paint the pairs of a training batch; bring the images of any other to [0, 1]."""
+        if "path" in batch:
+            return batch | {"image": to_unit(batch["image"])}
+        return paint_pairs(batch, self.synthesis)
+
+    def pairs(self, start: int, n: int) -> dict[str, Tensor]:
+        """The samples [start, start + n) of the training stream, as the model will see them.
+
+        Returns:
+            A training batch, as described above, on the CPU.
+        """
+        if self._train is None:
+            self.setup("fit")
+        assert self._train is not None
+        batch = default_collate([self._train[index] for index in range(start, start + n)])
+        with torch.no_grad():
+            return paint_pairs(batch, self.synthesis)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many samples were used, so that a resumed run goes on with the next one."""
+        trainer = self.trainer
+        if trainer is None or trainer.global_step == 0:
+            return {"next_sample": self._next_sample}
+        return {"next_sample": trainer.global_step * self._samples_per_step()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where the checkpoint was written."""
+        self._next_sample = int(state_dict["next_sample"])
+
+
+def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], list[Path]]:
+    """Split the normal images into those to train on and those held out.
+
+    A hash of the file's name decides, so that both phases, all seeds and all machines hold out the
+    same images.
+    """
+    if fraction == 0:
+        return list(paths), []
+    count = max(1, round(fraction * len(paths)))
+    if count >= len(paths):
+        raise DataError(
+            f"{paths[0].parent} holds {len(paths)} normal images, too few to hold {fraction:.0%} out: "
+            "add images or pass --data.val_fraction 0."
+        )
+    ranked = sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).digest())
+    held_out = set(ranked[:count])
+    return [path for path in paths if path not in held_out], sorted(held_out)
+
+
+def _as_size(image_size: int | Sequence[int]) -> Size:
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(size) != 2 or min(size) < 32:
+        raise ConfigError(f"image_size is {image_size}; it must be one or two numbers from 32 up.")
+    return size[0], size[1]
+
+
+def _default_workers() -> int:
+    # Decoded images are cached: up to two cores, a worker process costs more than it brings.
+    return min(8, max(0, (os.cpu_count() or 1) - 2))

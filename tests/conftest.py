@@ -1,0 +1,66 @@
+"""Tiny data that the tests make, and where the real input lies."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def save(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def make_category(root: Path, category: str = "widget", size: int = 72, train: int = 12) -> Path:
+    """A category in MVTec AD's layout: smooth stripes; defects are bright squares."""
+    rng = np.random.default_rng(0)
+
+    def image() -> np.ndarray:
+        stripes = 100 + 40 * np.sin(np.arange(size) / 3 + rng.uniform(0, 0.5))
+        noise = rng.normal(0, 4, (size, size, 3))
+        return np.clip(stripes[None, :, None] + noise, 0, 255).astype(np.uint8)
+
+    folder = root / category
+    for index in range(train):
+        save(folder / f"train/good/{index:03}.png", image())
+    for index in range(3):
+        save(folder / f"test/good/{index:03}.png", image())
+    for index in range(4):
+        pixels, mask = image(), np.zeros((size, size), np.uint8)
+        row, column = rng.integers(4, size - 24, 2)
+        mask[row : row + 16, column : column + 16] = 255
+        pixels[mask > 0] = (250, 30, 30)
+        save(folder / f"test/spot/{index:03}.png", pixels)
+        save(folder / f"ground_truth/spot/{index:03}_mask.png", mask)
+    return folder
+
+
+def make_textures(root: Path, count: int = 5) -> Path:
+    rng = np.random.default_rng(1)
+    for index in range(count):
+        save(root / f"kind/{index}.png", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    return root
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    make_category(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def textures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_textures(tmp_path_factory.mktemp("textures"))
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """The real images, textures and weights; see README, "Tests"."""
+    folder = os.environ.get("PADSEG_ASSETS")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("PADSEG_ASSETS names no folder of real images and weights")
+    return Path(folder)
