@@ -1,0 +1,158 @@
+"""Attention inside the residual block: which receptive field, and how much of the shortcut.
+
+SPR: Yang & Sang, "MSPANet: Multi-scale Pyramid Attention Network", spatial pyramid recalibration.
+PCAR: PFADSeg, parallel convolution attention recalibration, equations 5-9.
+AFF: Dai et al., "Attentional Feature Fusion", WACV 2021, section 3.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from padseg.errors import ConfigError
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """Leave autocast for a few cheap operations that lose in low precision."""
+    # Not entered without autocast: an exporter would record the region.
+    kind = x.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()
+
+
+def require_batch(module: nn.Module, x: Tensor) -> None:
+    """Refuse to train a batch norm of globally pooled features on one image: it has no variance.
+
+    Raises:
+        ConfigError: the module is in train mode and the batch holds one image.
+    """
+    if module.training and x.shape[0] < 2:
+        raise ConfigError("batch_size is 1; training this network takes 2 or more images a batch.")
+
+
+class SPR(nn.Module):
+    """Spatial pyramid recalibration: a weight for every channel from 1x1 and 2x2 pooled features.
+
+    5C -> C/16 -> C, 6 C^2/16 + C/16 + C parameters: 1,604 at C = 64, 98,848 at C = 512. The two
+    1x1 convolutions of the paper are linear layers here.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.squeeze = nn.Linear(5 * channels, hidden)
+        self.expand = nn.Linear(hidden, channels)
+
+    @staticmethod
+    def describe(x: Tensor) -> Tensor:
+        """Pool (B, C, h, w) to the pyramid (B, 5C), float32: the mean, then the four quarters."""
+        quarters = F.adaptive_avg_pool2d(x, 2).float()
+        # Even sizes: the mean of the quarters is the mean, and spares one pass over the map.
+        even = x.shape[-2] % 2 == 0 and x.shape[-1] % 2 == 0
+        whole = (quarters if even else x.float()).mean(dim=(2, 3))
+        return torch.cat([whole, quarters.flatten(1)], dim=1)
+
+    def forward(self, pyramid: Tensor) -> Tensor:
+        """Turn pyramids (..., B, 5C) into weights (..., B, C) in (0, 1), in full precision."""
+        with full_precision(pyramid):
+            hidden = F.relu(self.squeeze(pyramid.to(self.squeeze.weight.dtype)))
+            return torch.sigmoid(self.expand(hidden))
+
+
+class PCAR(nn.Module):
+    """Parallel convolutions of one input, weighted against each other channel by channel.
+
+    X_i = BN(conv_i(x)); W = softmax over i of SPR(X_i), one SPR for all; out = sum of W_i * X_i.
+    The paper leaves open which kernels, whether the weights compete between branches or between
+    all channels, and whether the branches are normalised; the defaults follow the stride-2 stage
+    of MSPANet, from which the parts come: 3x3 with dilations 1, 2, 3, competing branches, BN.
+    Parameters with the defaults: 112,580 at C = 64, 7,179,808 at C = 512.
+
+    Args:
+        channels: C of input and output, (B, C, h, w).
+        kernels: size of each branch's kernel, odd.
+        dilations: dilation of each branch.
+
+    Raises:
+        ConfigError: kernels and dilations do not fit together.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernels: Sequence[int] = (3, 3, 3),
+        dilations: Sequence[int] = (1, 2, 3),
+    ) -> None:
+        super().__init__()
+        if len(kernels) != len(dilations) or not kernels:
+            raise ConfigError(
+                f"kernels {tuple(kernels)} and dilations {tuple(dilations)} differ in number; "
+                "give one dilation for each kernel."
+            )
+        if any(k < 1 or k % 2 == 0 for k in kernels) or any(d < 1 for d in dilations):
+            raise ConfigError(
+                f"kernels {tuple(kernels)} with dilations {tuple(dilations)} cannot be centred; "
+                "give odd kernels and dilations of 1 or more."
+            )
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, k, padding=d * (k // 2), dilation=d, bias=False),
+                nn.BatchNorm2d(channels),
+            )
+            for k, d in zip(kernels, dilations, strict=True)
+        )
+        self.spr = SPR(channels)
+
+    def weights(self, maps: Sequence[Tensor]) -> Tensor:
+        """Weigh the branches' maps: (branches, B, C), sum 1 over branches, full precision."""
+        gates: Tensor = self.spr(torch.stack([SPR.describe(x) for x in maps]))
+        return gates.softmax(dim=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, h, w) to (B, C, h, w)."""
+        maps: list[Tensor] = [branch(x) for branch in self.branches]
+        weights = self.weights(maps).to(maps[0].dtype)[..., None, None]
+        out = maps[0] * weights[0]
+        for branch, weight in zip(maps[1:], weights[1:], strict=True):
+            out = torch.addcmul(out, branch, weight)
+        return out
+
+
+def _bottleneck(channels: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, hidden, 1),
+        nn.BatchNorm2d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(hidden, channels, 1),
+        nn.BatchNorm2d(channels),
+    )
+
+
+class AFF(nn.Module):
+    """Attentional feature fusion 2 x w + 2 y (1 - w), w = sigmoid(local(x + y) + globe(x + y)).
+
+    `local` works on every pixel, `globe` on the mean over all of them. The factor 2 is in the
+    authors' code, not in the formula: w = 0.5 is then plain addition. 4,576 parameters at C = 64,
+    265,984 at C = 512. Training takes two images or more, `globe` has one value per image.
+    """
+
+    def __init__(self, channels: int, reduction: int = 4) -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.local = _bottleneck(channels, hidden)
+        self.globe = _bottleneck(channels, hidden)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Fuse the residual x and the shortcut y, both (B, C, h, w), to (B, C, h, w)."""
+        require_batch(self, x)
+        total = x + y
+        pooled = total.mean(dim=(2, 3), keepdim=True).to(next(self.globe.parameters()).dtype)
+        with full_precision(pooled):
+            globe: Tensor = self.globe(pooled)
+        local: Tensor = self.local(total)
+        weight = torch.sigmoid(local + globe.to(local.dtype))
+        return 2 * torch.lerp(y.to(weight.dtype), x.to(weight.dtype), weight)

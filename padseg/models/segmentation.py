@@ -1,0 +1,102 @@
+"""The segmentation network on top of a frozen student and teacher."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from padseg.errors import ConfigError
+from padseg.losses import normalized_product
+from padseg.models.backbone import FeaturePair
+from padseg.models.blocks import (
+    ASPP,
+    RCM,
+    Fusion,
+    ResidualBlock,
+    SecondConv,
+    conv_bn_relu,
+    kaiming_init,
+    resize_to,
+)
+
+Context = Literal["aspp", "rcm"]
+
+
+class SegmentationNetwork(nn.Module):
+    """Finds the defect in where, and in which channels, student and teacher differ.
+
+    DeSTSeg, section 3.3 (two residual blocks, ASPP): 7,706,369 parameters. PFADSeg (two blocks
+    with PCAR and AFF, RCM in place of ASPP): 6,329,377. PFADSeg says nothing about the output
+    layers; they are DeSTSeg's.
+
+    Two learning rates are published, hence two parts: `res`, Kaiming-normal, and `head` (context
+    and output layers), at PyTorch's own start.
+
+    Args:
+        channels: the teacher's channels, fine to coarse.
+        width: channels inside.
+        fusion: "add" or "aff", see ResidualBlock.
+        second_conv: "conv" or "pcar", see ResidualBlock.
+        context: "aspp" or "rcm".
+        layer_scale: start of RCM's layer scale.
+        kernels: kernel sizes of "pcar".
+        dilations: dilations of "pcar".
+
+    Raises:
+        ConfigError: a switch has an unknown value.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (64, 128, 256),
+        width: int = 256,
+        fusion: Fusion = "add",
+        second_conv: SecondConv = "conv",
+        context: Context = "aspp",
+        layer_scale: float = 1.0,
+        kernels: Sequence[int] = (3, 3, 3),
+        dilations: Sequence[int] = (1, 2, 3),
+    ) -> None:
+        super().__init__()
+        if context not in ("aspp", "rcm"):
+            raise ConfigError(f"context is {context!r}; give 'aspp' or 'rcm'.")
+        self.res = nn.Sequential(
+            *(
+                ResidualBlock(
+                    in_channels,
+                    width,
+                    fusion=fusion,
+                    second_conv=second_conv,
+                    kernels=kernels,
+                    dilations=dilations,
+                )
+                for in_channels in (sum(channels), width)
+            )
+        )
+        kaiming_init(self.res)
+        self.head = nn.Sequential(
+            OrderedDict(
+                context=ASPP(width) if context == "aspp" else RCM(width, layer_scale),
+                out=nn.Sequential(conv_bn_relu(width, width), nn.Conv2d(width, 1, 1)),
+            )
+        )
+
+    def forward(self, pair: FeaturePair) -> Tensor:
+        """Map the features of one teacher and student to logits of "defect".
+
+        Args:
+            pair: features (B, C_k, h_k, w_k), fine to coarse.
+
+        Returns:
+            Logits (B, 1, h_1, w_1), float32.
+        """
+        size = pair.teacher[0].shape[-2:]
+        # The minus sign is in DeSTSeg's code: equal features are the smallest input.
+        products = [
+            resize_to(-normalized_product(t, s), (size[0], size[1]))
+            for t, s in zip(pair.teacher, pair.student, strict=True)
+        ]
+        logits: Tensor = self.head(self.res(torch.cat(products, dim=1)))
+        return logits.float()

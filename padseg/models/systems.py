@@ -1,0 +1,314 @@
+"""The four systems as tables of parts, and the network that joins teacher and student.
+
+A fifth system is one new student (or head) and one entry in SYSTEMS.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from padseg.errors import ConfigError
+from padseg.losses import LossReduction, cosine_distance
+from padseg.models.backbone import FeaturePair, Normalize, Teacher
+from padseg.models.blocks import Fusion, ResidualBlock, SecondConv, resize_to
+from padseg.models.segmentation import Context, SegmentationNetwork
+from padseg.models.students import (
+    DenoisingStudent,
+    PlainStudent,
+    ReconstructionStudent,
+    Upsample,
+)
+
+
+@dataclass(frozen=True)
+class System:
+    """What makes a system: its parts and the constants of its paper.
+
+    Attributes:
+        name: key in SYSTEMS.
+        paper: citation.
+        teachers: timm tag of each teacher.
+        student: builds the student from (channels, width, block).
+        student2: builds the second teacher's student from (in_channels, channels, upsample).
+        segmentation: a segmentation network follows in a second phase.
+        synthetic: the student learns on images with synthetic defects.
+        top_k: the image score is the mean of this many largest pixels.
+        loss_scale: factor of the distillation loss.
+        loss_reduction: the distillation loss over the batch.
+        fuse_at_input: multiply the levels' distance maps at the size of the input, not of the
+            finest level.
+        fusion: default of ResidualBlock.
+        second_conv: default of ResidualBlock.
+        context: default of SegmentationNetwork.
+    """
+
+    name: str
+    paper: str
+    teachers: tuple[str, ...]
+    student: Callable[[Sequence[int], int, Callable[..., ResidualBlock]], nn.Module]
+    student2: Callable[[int, Sequence[int], Upsample], nn.Module] | None = None
+    segmentation: bool = False
+    synthetic: bool = False
+    top_k: int = 1
+    loss_scale: float = 1.0
+    loss_reduction: LossReduction = "batch_sum"
+    fuse_at_input: bool = False
+    fusion: Fusion = "add"
+    second_conv: SecondConv = "conv"
+    context: Context = "aspp"
+
+
+SYSTEMS: dict[str, System] = {
+    system.name: system
+    for system in (
+        System(
+            name="stpm",
+            paper="Wang et al., Student-Teacher Feature Pyramid Matching for Anomaly Detection, "
+            "BMVC 2021, arXiv 2103.04257",
+            teachers=("resnet18.tv_in1k",),
+            student=PlainStudent,
+            loss_scale=2.0,  # the code's squared distance is twice the cosine distance
+            loss_reduction="mean",
+        ),
+        System(
+            name="rstpm",
+            paper="Yamada & Hotta, Reconstruction Student with Attention for Student-Teacher "
+            "Pyramid Matching, 2021, arXiv 2111.15376",
+            teachers=("resnet18.tv_in1k", "resnet50.tv_in1k"),
+            student=PlainStudent,
+            student2=ReconstructionStudent,
+            fuse_at_input=True,
+        ),
+        System(
+            name="destseg",
+            paper="Zhang et al., DeSTSeg: Segmentation Guided Denoising Student-Teacher for "
+            "Anomaly Detection, CVPR 2023, arXiv 2211.11317",
+            teachers=("resnet18.tv_in1k",),
+            student=DenoisingStudent,
+            segmentation=True,
+            synthetic=True,
+            top_k=100,
+        ),
+        System(
+            name="pfadseg",
+            paper="PFADSeg: a denoising student-teacher with parallel attention residual blocks "
+            "(PCAR, AFF) and a rectangular self-calibration module (RCM)",
+            teachers=("resnet18.tv_in1k",),
+            student=DenoisingStudent,
+            segmentation=True,
+            synthetic=True,
+            top_k=100,
+            fusion="aff",
+            second_conv="pcar",
+            context="rcm",
+        ),
+    )
+}
+
+
+def find_system(name: str) -> System:
+    """Look a system up.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    if name not in SYSTEMS:
+        raise ConfigError(f"system {name!r} is unknown; give one of {', '.join(SYSTEMS)}.")
+    return SYSTEMS[name]
+
+
+class StudentTeacher(nn.Module):
+    """Teachers and students of one system, from images in [0, 1] to a map of their distances.
+
+    Built by `build_student_teacher`. Gradients reach the students only.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        teacher: Teacher,
+        student: nn.Module,
+        teacher2: Teacher | None = None,
+        student2: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.system = system
+        self.normalize = Normalize()
+        self.teacher = teacher
+        self.student = student
+        self.teacher2 = teacher2
+        self.student2 = student2
+
+    def forward(self, clean: Tensor, corrupted: Tensor | None = None) -> list[FeaturePair]:
+        """Compare what teachers see in the clean images with what students see in the others.
+
+        Args:
+            clean: RGB images (B, 3, H, W) in [0, 1].
+            corrupted: the same with synthetic defects; None: the clean ones.
+
+        Returns:
+            One pair for each teacher, three levels each, fine to coarse.
+        """
+        clean = self.normalize(clean)
+        image = clean if corrupted is None else self.normalize(corrupted)
+        features = self.teacher(clean)
+        sizes = [(x.shape[-2], x.shape[-1]) for x in features[:3]]
+        pairs = [FeaturePair(features[:3], self.student(image, sizes))]
+        if self.teacher2 is not None and self.student2 is not None:
+            source = features[3] if corrupted is None else self.teacher(image)[3]
+            guides = self.teacher2(clean)
+            pairs.append(FeaturePair(guides, self.student2(source, guides)))
+        return pairs
+
+    def score_map(self, pairs: Sequence[FeaturePair], size: tuple[int, int]) -> Tensor:
+        """Fuse the distances to one map: the mean over pairs, the product over levels.
+
+        STPM and DeSTSeg multiply at the finest level's size (1/4), RSTPM at the input's.
+
+        Args:
+            pairs: what `forward` returned.
+            size: (H, W) of the map.
+
+        Returns:
+            (B, 1, H, W), float32, in [0, 1].
+        """
+        height, width = size if self.system.fuse_at_input else pairs[0].teacher[0].shape[-2:]
+        fused: Tensor | None = None
+        for level in range(len(pairs[0].teacher)):
+            distances = [
+                resize_to(
+                    cosine_distance(pair.teacher[level], pair.student[level])[:, None],
+                    (height, width),
+                )
+                for pair in pairs
+            ]
+            mean = torch.stack(distances).mean(dim=0)
+            fused = mean if fused is None else fused * mean
+        assert fused is not None
+        return resize_to(fused, size).clamp(0, 1)
+
+    def fingerprint(self) -> str:
+        """Hash the weights of the teacher, or of both (sha256, hex)."""
+        if self.teacher2 is None:
+            return self.teacher.fingerprint()
+        both = self.teacher.fingerprint() + self.teacher2.fingerprint()
+        return hashlib.sha256(both.encode()).hexdigest()
+
+
+def build_student_teacher(
+    system: str,
+    *,
+    teacher: str | None = None,
+    weights: str = "pretrained",
+    teacher2: str | None = None,
+    weights2: str = "pretrained",
+    width: int = 64,
+    fusion: Fusion | None = None,
+    second_conv: SecondConv | None = None,
+    kernels: Sequence[int] = (3, 3, 3),
+    dilations: Sequence[int] = (1, 2, 3),
+    upsample: Upsample = "deconv",
+) -> StudentTeacher:
+    """Build teachers and students of a system; None stands for the system's own choice.
+
+    Args:
+        system: key in SYSTEMS.
+        teacher: timm tag of a backbone with levels at 1/4, 1/8, 1/16 (rstpm: 1/32 as well).
+        weights: see Teacher.
+        teacher2: timm tag of the second teacher; only rstpm has one.
+        weights2: see Teacher.
+        width: channels of the student's stem, 64 in the papers.
+        fusion: "add" or "aff", see ResidualBlock.
+        second_conv: "conv" or "pcar", see ResidualBlock.
+        kernels: kernel sizes of "pcar".
+        dilations: dilations of "pcar".
+        upsample: "deconv" or "bilinear", see ReconstructionStudent.
+
+    Raises:
+        ConfigError: an option does not exist, or the backbone has other resolutions.
+        CheckpointError: a teacher's weights cannot be used.
+    """
+    parts = find_system(system)
+    if width < 1:
+        raise ConfigError(f"width is {width}; give 1 or more channels.")
+    block = partial(
+        ResidualBlock,
+        fusion=fusion or parts.fusion,
+        second_conv=second_conv or parts.second_conv,
+        kernels=kernels,
+        dilations=dilations,
+    )
+    first = _pyramid(teacher or parts.teachers[0], weights, 3 if parts.student2 is None else 4)
+    student = parts.student(first.channels[:3], width, block)
+    if parts.student2 is None:
+        return StudentTeacher(parts, first, student)
+    second = _pyramid(teacher2 or parts.teachers[1], weights2, 3, "--model.weights2")
+    student2 = parts.student2(first.channels[3], second.channels, upsample)
+    return StudentTeacher(parts, first, student, second, student2)
+
+
+def build_segmentation(
+    system: str,
+    channels: Sequence[int],
+    *,
+    width: int = 256,
+    fusion: Fusion | None = None,
+    second_conv: SecondConv | None = None,
+    context: Context | None = None,
+    layer_scale: float = 1.0,
+    kernels: Sequence[int] = (3, 3, 3),
+    dilations: Sequence[int] = (1, 2, 3),
+) -> SegmentationNetwork:
+    """Build a system's segmentation network; None stands for the system's own choice.
+
+    See SegmentationNetwork for the options.
+
+    Raises:
+        ConfigError: the system has no second phase, or an option does not exist.
+    """
+    parts = find_system(system)
+    if not parts.segmentation:
+        raise ConfigError(
+            f"system {system!r} has no segmentation network; give one of "
+            f"{', '.join(s.name for s in SYSTEMS.values() if s.segmentation)}."
+        )
+    return SegmentationNetwork(
+        channels,
+        width,
+        fusion or parts.fusion,
+        second_conv or parts.second_conv,
+        context or parts.context,
+        layer_scale,
+        kernels,
+        dilations,
+    )
+
+
+def image_score(score_map: Tensor, top_k: int) -> Tensor:
+    """Average the largest pixels of each map. DeSTSeg, section 3.5: 100; STPM: the largest one.
+
+    Args:
+        score_map: (B, 1, H, W), any float dtype.
+        top_k: how many pixels; all of a smaller map.
+
+    Returns:
+        (B,) float32, in the range of the map.
+    """
+    pixels = score_map.flatten(1).float()
+    return pixels.topk(min(top_k, pixels.shape[1]), dim=1).values.mean(dim=1)
+
+
+def _pyramid(name: str, weights: str, levels: int, option: str = "--model.weights") -> Teacher:
+    """Build a teacher and check that its levels halve the resolution from 1/4 on."""
+    teacher = Teacher(name, weights, range(1, levels + 1), option)
+    wanted = (4, 8, 16, 32)[:levels]
+    if teacher.reductions != wanted:
+        raise ConfigError(
+            f"backbone {name!r} has its levels at 1/{', 1/'.join(map(str, teacher.reductions))} of "
+            f"the resolution; choose one with 1/{', 1/'.join(map(str, wanted))}."
+        )
+    return teacher
