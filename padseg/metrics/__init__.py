@@ -1,1 +1,7 @@
+"""Metrics that are exact or within a known error, bounded, and the same on any number of devices."""
 
+from padseg.metrics.checks import MetricInputError
+from padseg.metrics.image import ImageMetrics
+from padseg.metrics.pixel import PixelMetrics
+
+__all__ = ["ImageMetrics", "MetricInputError", "PixelMetrics"]

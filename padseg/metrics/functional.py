@@ -1,0 +1,242 @@
+"""Ranking metrics of anomaly maps and images, from a tally of their scores.
+
+Every function takes a `Ranking`: the counts above each distinct score. Nothing here depends on how the
+scores were collected; a tally at full resolution gives exact values.
+
+Sources: PRO with its limit on the false positive rate from Bergmann et al., "The MVTec Anomaly Detection
+Dataset", IJCV 2021, section 5.2; instance average precision (IAP, IAP@k) from Zhang et al., "DeSTSeg",
+CVPR 2023, section 4.1. Sums are numpy's, which unlike torch's do not depend on the number of threads.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from padseg.metrics.tally import Tally, drop_bits, key_scores
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+Curve = dict[str, Tensor]
+
+CURVE_POINTS = 1000
+"""Most points of a curve; more cannot be told apart in a plot."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What lies at or above each distinct score, from the highest score to the lowest.
+
+    Attributes:
+        threshold: Float64 (K,), the distinct scores, descending.
+        tp: Float64 (K,), defect pixels with a score >= threshold.
+        fp: Float64 (K,), normal pixels with a score >= threshold.
+        covered: Float64 (K,), mean share of a region with a score >= threshold; [0, 1].
+        at_instances: Int64 (n,), index of the threshold at which each instance is found, descending,
+            that is from the lowest threshold to the highest.
+    """
+
+    threshold: Floats
+    tp: Floats
+    fp: Floats
+    covered: Floats
+    at_instances: Indices
+
+    @property
+    def positives(self) -> float:
+        """Number of defect pixels."""
+        return float(self.tp[-1]) if len(self.tp) else 0.0
+
+    @property
+    def negatives(self) -> float:
+        """Number of normal pixels."""
+        return float(self.fp[-1]) if len(self.fp) else 0.0
+
+
+def label_regions(mask: Tensor) -> Tensor:
+    """Number the 8-connected regions of masks.
+
+    Args:
+        mask: Bool (B, H, W), any device; the masks are copied to the host.
+
+    Returns:
+        Int32 (B, H, W) on the device of `mask`: 0 for background, from 1 on for the regions, no number
+        twice within a batch.
+    """
+    within_image = np.zeros((3, 3, 3), dtype=bool)
+    within_image[1] = True
+    labels = np.zeros(mask.shape, dtype=np.int32)
+    on_host = mask.detach().cpu().numpy()
+    defective = on_host.any(axis=(1, 2))
+    if defective.any():
+        labels[defective] = ndimage.label(on_host[defective], structure=within_image)[0]
+    return torch.from_numpy(labels).to(mask.device)
+
+
+def rank(tally: Tally, instance_keys: Tensor | None = None) -> Ranking:
+    """Cumulate a tally from the highest score to the lowest.
+
+    Args:
+        tally: Counts, any device.
+        instance_keys: Int32 (n,), the key at which each defect instance is found, full resolution.
+    """
+    keys = tally.keys.cpu()
+    tp, fp, weight = (
+        np.cumsum(counts.cpu().numpy()[::-1]).astype(np.float64)
+        for counts in (tally.defect, tally.total - tally.defect, tally.weight)
+    )
+    at_instances = np.empty(0, dtype=np.int64)
+    if instance_keys is not None and len(instance_keys):
+        # An order statistic commutes with dropping bits, so the key is one of the tally's.
+        ordered = drop_bits(instance_keys.cpu(), tally.shift).numpy()
+        at_instances = len(keys) - 1 - np.searchsorted(keys.numpy(), np.sort(ordered))
+    covered = weight / weight[-1] if len(weight) and weight[-1] > 0 else np.zeros_like(weight)
+    threshold = key_scores(keys).numpy()[::-1].astype(np.float64)
+    return Ranking(threshold, tp, fp, covered, at_instances)
+
+
+def auroc(ranking: Ranking) -> float:
+    """Area under the ROC curve, ties counted half; nan without positives or without negatives."""
+    if not ranking.positives or not ranking.negatives:
+        return math.nan
+    fpr, tpr = _from_origin(ranking.fp), _from_origin(ranking.tp)
+    return _area(fpr, tpr) / (ranking.positives * ranking.negatives)
+
+
+def average_precision(ranking: Ranking) -> float:
+    """Step-wise sum of precision over the gains in recall; nan without positives."""
+    if not ranking.positives:
+        return math.nan
+    gain = np.diff(ranking.tp, prepend=0.0)
+    return float(np.sum(gain * _precision(ranking))) / ranking.positives
+
+
+def f1_max(ranking: Ranking) -> float:
+    """Highest F1 of any threshold; nan without positives."""
+    if not ranking.positives:
+        return math.nan
+    return float(np.max(2 * ranking.tp / (ranking.positives + ranking.tp + ranking.fp)))
+
+
+def pro(ranking: Ranking, fpr_limit: float = 0.3) -> float:
+    """Area under the per-region overlap curve up to a false positive rate, divided by that rate.
+
+    The rate is that of all normal pixels, those of images without defect included. One point per
+    distinct score, (0, 0) put before, the curve interpolated linearly at the limit.
+
+    Args:
+        ranking: Made with region weights.
+        fpr_limit: Upper end of the false positive rate, (0, 1].
+
+    Returns:
+        [0, 1]; nan without defect or without normal pixels.
+    """
+    if not ranking.positives or not ranking.negatives:
+        return math.nan
+    fpr = _from_origin(ranking.fp) / ranking.negatives
+    covered = _from_origin(ranking.covered)
+    inside = int(np.searchsorted(fpr, fpr_limit, side="right"))
+    if inside < len(fpr) and fpr[inside - 1] < fpr_limit:
+        slope = (covered[inside] - covered[inside - 1]) / (fpr[inside] - fpr[inside - 1])
+        at_limit = covered[inside - 1] + slope * (fpr_limit - fpr[inside - 1])
+        fpr = np.append(fpr[:inside], fpr_limit)
+        covered = np.append(covered[:inside], at_limit)
+    return _area(fpr[: inside + 1], covered[: inside + 1]) / fpr_limit
+
+
+def iap(ranking: Ranking) -> float:
+    """Instance average precision: mean over instances of the pixel precision; nan without any.
+
+    The precision of an instance is the best at its own threshold or any lower one.
+    """
+    if not len(ranking.at_instances):
+        return math.nan
+    return float(np.mean(_instance_precision(ranking)))
+
+
+def iap_at(ranking: Ranking, recall: float = 0.9) -> float:
+    """Pixel precision at the first recall of instances that reaches `recall`, (0, 1]; nan without any."""
+    count = len(ranking.at_instances)
+    if not count:
+        return math.nan
+    # The small term keeps 0.7 * 10 = 7.000...001 from asking for 8 instances.
+    needed = max(1, math.ceil(recall * count - 1e-9))
+    return float(_instance_precision(ranking)[count - needed])
+
+
+def make_curves(ranking: Ranking) -> dict[str, Curve]:
+    """Make the curves behind the metrics, for plots.
+
+    Returns:
+        Float64 tensors on the CPU, at most `CURVE_POINTS` + 1 points each, every point exact.
+        `precision_recall`: recall, precision, threshold. `roc`: fpr, tpr, threshold. `pro`: fpr, pro,
+        threshold, up to a rate of 1. `iap`: recall (of instances), precision, threshold. Thresholds
+        descend; the first of `roc` and `pro` is infinite. A curve that is not defined is left out.
+    """
+    at = _few_points(ranking)
+    positives, negatives = ranking.positives, ranking.negatives
+    threshold = ranking.threshold[at]
+    curves: dict[str, dict[str, Floats]] = {}
+    if positives:
+        curves["precision_recall"] = {
+            "recall": ranking.tp[at] / positives,
+            "precision": _precision(ranking, at),
+            "threshold": threshold,
+        }
+    if positives and negatives:
+        ends = {
+            "fpr": _from_origin(ranking.fp[at] / negatives),
+            "threshold": np.concatenate([[math.inf], threshold]),
+        }
+        curves["roc"] = ends | {"tpr": _from_origin(ranking.tp[at] / positives)}
+        curves["pro"] = ends | {"pro": _from_origin(ranking.covered[at])}
+    count = len(ranking.at_instances)
+    if count:
+        some = np.unique(np.linspace(0, count - 1, min(count, CURVE_POINTS)).astype(np.int64))[::-1]
+        curves["iap"] = {
+            "recall": 1 - some / count,
+            "precision": _instance_precision(ranking)[some],
+            "threshold": ranking.threshold[ranking.at_instances[some]],
+        }
+    return {
+        curve: {name: torch.from_numpy(column.copy()) for name, column in columns.items()}
+        for curve, columns in curves.items()
+    }
+
+
+def _few_points(ranking: Ranking) -> Indices:
+    """Choose thresholds for plots: the first, the last, and what draws every curve evenly."""
+    count = len(ranking.threshold)
+    if count <= CURVE_POINTS:
+        return np.arange(count)
+    share = CURVE_POINTS // 4
+    chosen = [
+        np.searchsorted(column, np.linspace(column[0], column[-1], share)).clip(max=count - 1)
+        for column in (ranking.tp, ranking.fp, ranking.covered)
+    ]
+    # The highest scores, where precision changes most.
+    chosen.append(np.geomspace(1, count, CURVE_POINTS - 3 * share).astype(np.int64) - 1)
+    return np.unique(np.concatenate(chosen))
+
+
+def _precision(ranking: Ranking, at: Indices | slice = slice(None)) -> Floats:
+    tp = ranking.tp[at]
+    return tp / (tp + ranking.fp[at])
+
+
+def _instance_precision(ranking: Ranking) -> Floats:
+    """Precision at each instance's threshold, ascending, made monotone from low to high."""
+    return np.maximum.accumulate(_precision(ranking, ranking.at_instances))
+
+
+def _from_origin(values: Floats) -> Floats:
+    return np.concatenate([[0.0], values])
+
+
+def _area(x: Floats, y: Floats) -> float:
+    """Area by trapezoids."""
+    return float(np.sum(np.diff(x) * (y[1:] + y[:-1]))) / 2

@@ -1,0 +1,113 @@
+"""Metrics of image scores: AUROC, AP and F1max."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
+
+from padseg.metrics import checks, functional
+from padseg.metrics.pixel import as_float32, as_tensors
+from padseg.metrics.tally import score_keys, tally_scores
+
+_REASONS = (
+    "has a score that is NaN, infinite or too large for float32",
+    "has a label other than 0 and 1",
+)
+
+
+class ImageMetrics(Metric):
+    """Image AUROC, AP and F1max of image scores against labels.
+
+    Exact, 5 bytes an image, and like `PixelMetrics` the same bit for bit for any batch size, order and
+    number of processes. torchmetrics' binary curves have the same definitions but sum in float32, in
+    the order in which the images came. Any finite score is legal; a metric without meaning (one class
+    only) is nan, with one warning.
+
+    Args:
+        **kwargs: For torchmetrics' `Metric`.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    images: Tensor
+    updates: Tensor
+    bad: Tensor
+    keys: list[Tensor]
+    labels: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.images_seen = 0
+        """Images of all processes, as of the last `compute`."""
+        self.add_state("images", torch.tensor(0), "sum")
+        self.add_state("updates", torch.tensor(0), "sum")
+        self.add_state("bad", torch.full((len(_REASONS),), checks.NONE_BAD), "min")
+        self.add_state("keys", [], "cat")
+        self.add_state("labels", [], "cat")
+
+    def update(self, image_score: Tensor, label: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            image_score: Floating (B,), any finite values, on the metric's device.
+            label: Bool, integer or floating (B,), same device, 1 for defective, 0 for good.
+
+        Raises:
+            MetricInputError: A ValueError, for wrong shapes, dtypes or devices. For NaN, infinite scores
+                and labels that are not 0 or 1: here on the CPU, in `compute` elsewhere.
+        """
+        checks.check_scores("image_score", image_score, self.device)
+        checks.check_companion("label", label, "image_score", image_score)
+        if image_score.ndim != 1:
+            raise checks.MetricInputError(
+                f"image_score must have the shape (B,), got {checks.describe(image_score)}."
+            )
+        checks.check_same_shape("label", label, "image_score", image_score)
+        score, defective = as_float32(image_score), label != 0
+        if len(score):
+            wrong = (~score.isfinite(), label != defective)
+            bad = torch.stack([checks.first_bad(one, self.images) for one in wrong])
+            if bad.device.type == "cpu":
+                checks.raise_bad(bad, _REASONS)
+            self.bad = torch.minimum(self.bad, bad)
+        self.updates = self.updates + 1
+        self.images = self.images + len(score)
+        self.keys.append(score_keys(score))
+        self.labels.append(defective)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the metrics of all images since the last reset, over all processes.
+
+        Returns:
+            Float64 scalars on the metric's device, [0, 1] or nan: `image_auroc`, `image_ap`,
+            `image_f1max`.
+
+        Raises:
+            MetricInputError: A ValueError, before the first update, or for bad values in an update.
+        """
+        if not int(self.updates):
+            raise checks.MetricInputError("ImageMetrics.compute was called before update.")
+        checks.raise_bad(self.bad, _REASONS)
+        self.images_seen = int(self.images)
+        keys, labels = dim_zero_cat(self.keys).cpu(), dim_zero_cat(self.labels).cpu()
+        ranking = functional.rank(tally_scores(keys, labels))
+        values = {
+            "image_auroc": functional.auroc(ranking),
+            "image_ap": functional.average_precision(ranking),
+            "image_f1max": functional.f1_max(ranking),
+        }
+        return as_tensors(values, "image", ranking, self.device)
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Meet the other processes as torchmetrics does, with lists that are never empty.
+
+        A process with an empty list would send a tensor of another dtype than the others.
+        """
+        if not self._is_synced and not self.keys:
+            self.keys.append(torch.empty(0, dtype=torch.int32, device=self.device))
+            self.labels.append(torch.empty(0, dtype=torch.bool, device=self.device))
+        super().sync(*args, **kwargs)

@@ -1,0 +1,287 @@
+"""Metrics of score maps: AUROC, AP, F1max, PRO, IAP and IAP@k from one bounded state."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import rank_zero_warn
+from torchmetrics.utilities.data import dim_zero_cat
+
+from padseg.metrics import checks, functional
+from padseg.metrics.tally import Tally, merge_tallies, score_keys, tally_pixels
+
+_REASONS = (
+    "has a score that is NaN, infinite or too large for float32",
+    "has a mask with other values than 0 and 1 (divide by 255 or compare with a threshold)",
+    "has regions that are not positive exactly where its mask is 1",
+)
+
+
+class PixelMetrics(Metric):
+    """Pixel AUROC, AP, F1max, PRO, IAP and IAP@k of score maps against masks.
+
+    Streaming by default: the state is at most 2**20 distinct scores with integer counts, a buffer of
+    2**22 pixels and one number per defect instance, whatever the number of images. Up to 2**20 distinct
+    scores the values are exact; beyond, the scores lose their lowest bits, just enough of them. The
+    result is the same bit for bit for any batch size, order of images and number of processes.
+
+    Any finite score is legal: no range, no sigmoid. Scores are compared as float32. A metric without
+    meaning (no defect, nothing but defects) is nan, with one warning. `forward` counts a batch twice as
+    slowly as `update`, for the value of the batch; `merge_state` is not supported.
+
+    On CUDA nothing is copied to the host by `update` when it is given `regions`, and the host does not
+    wait, except once every 2**22 pixels, when the buffer is counted on the device: the number of distinct
+    scores decides the size of the state. Processes meet once, in `compute`; any of them may have seen
+    no image.
+
+    Args:
+        exact: Keep every pixel on the CPU (8 bytes each) and never drop a bit.
+        fpr_limit: Upper end of the false positive rate for PRO, (0, 1].
+        recall: Instance recall of IAP@k, (0, 1]; 0.9 gives the key `iap90`.
+        overlap: Share of its pixels that must be exceeded for an instance to be found, [0, 1).
+        **kwargs: For torchmetrics' `Metric`.
+
+    Raises:
+        MetricInputError: A ValueError, for an option outside its range.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = True  # `forward` must count into the bounded state, not beside it
+
+    max_keys: int = 2**20
+    max_buffered: int = 2**22
+
+    images: Tensor
+    updates: Tensor
+    bad: Tensor
+    shift: Tensor
+    buffer_keys: list[Tensor]
+    buffer_regions: list[Tensor]
+    tally_keys: list[Tensor]
+    tally_total: list[Tensor]
+    tally_defect: list[Tensor]
+    tally_weight: list[Tensor]
+    instance_keys: list[Tensor]
+
+    def __init__(
+        self,
+        exact: bool = False,
+        fpr_limit: float = 0.3,
+        recall: float = 0.9,
+        overlap: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        for name, value, legal in (
+            ("fpr_limit", fpr_limit, 0 < fpr_limit <= 1),
+            ("recall", recall, 0 < recall <= 1),
+            ("overlap", overlap, 0 <= overlap < 1),
+        ):
+            if not legal:
+                bounds = "[0, 1)" if name == "overlap" else "(0, 1]"
+                raise checks.MetricInputError(f"{name} must lie in {bounds}, got {value}.")
+        self.exact = exact
+        self.fpr_limit = fpr_limit
+        self.recall = recall
+        self.overlap = overlap
+        self.images_seen = 0
+        """Images of all processes, as of the last `compute`."""
+        self._curves: dict[str, functional.Curve] | None = None
+        self.add_state("images", torch.tensor(0), "sum")
+        self.add_state("updates", torch.tensor(0), "sum")
+        self.add_state("bad", torch.full((len(_REASONS),), checks.NONE_BAD), "min")
+        self.add_state("shift", torch.tensor(0), "max")
+        # Empty by the time processes meet; states, so that they are reset, moved and copied.
+        self.add_state("buffer_keys", [], None)
+        self.add_state("buffer_regions", [], None)
+        for name in ("tally_keys", "tally_total", "tally_defect", "tally_weight", "instance_keys"):
+            self.add_state(name, [], "cat")
+
+    def update(self, score_map: Tensor, mask: Tensor, regions: Tensor | None = None) -> None:
+        """Count a batch.
+
+        Args:
+            score_map: Floating (B, 1, H, W) or (B, H, W), any finite values, on the metric's device.
+            mask: Bool, integer or floating of the same shape and device, 1 for defect, 0 for normal.
+            regions: Integer of the same shape and device: 0 for background, below 2**31 for the
+                8-connected regions, any positive number that no other region of its image has. Without
+                it the masks are copied to the host and labelled there.
+
+        Raises:
+            MetricInputError: A ValueError, for wrong shapes, dtypes or devices. For NaN, infinite
+                scores, masks that are not binary and regions that do not fit the mask: here on the CPU,
+                in `compute` elsewhere.
+        """
+        score, defect, labels, wrong = self._check(score_map, mask, regions)
+        count = len(score)
+        if count:
+            bad = torch.stack([checks.first_bad(one, self.images) for one in wrong])
+            if bad.device.type == "cpu":
+                checks.raise_bad(bad, _REASONS)
+            self.bad = torch.minimum(self.bad, bad)
+        self.updates = self.updates + 1
+        self.images = self.images + count
+        if labels is None:
+            labels = functional.label_regions(defect)
+        per_image = score.shape[1] * score.shape[2]
+        step = max(1, self.max_buffered // per_image)
+        for start in range(0, count, step):
+            self._add(score[start : start + step], labels[start : start + step])
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the metrics of all images since the last reset, over all processes.
+
+        Returns:
+            Float64 scalars on the metric's device, [0, 1] or nan: `pixel_auroc`, `pixel_ap`,
+            `pixel_f1max`, `pro`, `iap`, `iap90` (the last key follows `recall`).
+
+        Raises:
+            MetricInputError: A ValueError, before the first update, or for bad values in an update.
+        """
+        if not int(self.updates):
+            raise checks.MetricInputError("PixelMetrics.compute was called before update.")
+        checks.raise_bad(self.bad, _REASONS)
+        self.images_seen = int(self.images)
+        ranking = functional.rank(self._tally(), dim_zero_cat(self.instance_keys))
+        self._curves = functional.make_curves(ranking)
+        values = {
+            "pixel_auroc": functional.auroc(ranking),
+            "pixel_ap": functional.average_precision(ranking),
+            "pixel_f1max": functional.f1_max(ranking),
+            "pro": functional.pro(ranking, self.fpr_limit),
+            "iap": functional.iap(ranking),
+            f"iap{100 * self.recall:g}": functional.iap_at(ranking, self.recall),
+        }
+        return as_tensors(values, "pixel", ranking, self.device)
+
+    def curves(self) -> dict[str, functional.Curve]:
+        """Return the curves of the last `compute`, computing first where needed.
+
+        In a distributed run all processes must call this, or all have called `compute` before.
+
+        Returns:
+            See `functional.make_curves`.
+        """
+        self.compute()
+        assert self._curves is not None
+        return self._curves
+
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        self._curves = None
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Count what is buffered, then meet the other processes as torchmetrics does."""
+        if not self._is_synced:
+            self._flush()
+            if self.exact:  # what was on the CPU must be where the processes can exchange it
+                for name in ("tally_keys", "tally_total", "tally_defect", "tally_weight"):
+                    setattr(self, name, [part.to(self.device) for part in getattr(self, name)])
+                self.instance_keys = [part.to(self.device) for part in self.instance_keys]
+        super().sync(*args, **kwargs)
+
+    def _check(
+        self, score_map: Tensor, mask: Tensor, regions: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None, list[Tensor]]:
+        """Return scores, defects and labels as (B, H, W), and where they are wrong for each reason."""
+        checks.check_scores("score_map", score_map, self.device)
+        checks.check_companion("mask", mask, "score_map", score_map)
+        score = as_float32(checks.as_maps("score_map", score_map))
+        mask = checks.as_maps("mask", mask).detach()
+        checks.check_same_shape("mask", mask, "score_map", score)
+        defect = mask != 0
+        lowest, highest = score.flatten(1).aminmax(dim=1)  # both are nan where any score is
+        wrong = [~(lowest.isfinite() & highest.isfinite())]
+        wrong.append(torch.zeros_like(wrong[0]) if mask.dtype == torch.bool else mask != defect)
+        wrong.append(torch.zeros_like(wrong[0]))
+        if regions is None:
+            return score, defect, None, wrong
+        checks.check_companion("regions", regions, "score_map", score_map)
+        if regions.is_floating_point() or regions.dtype == torch.bool:
+            raise checks.MetricInputError(
+                f"regions must be integer labels, got {checks.describe(regions)}."
+            )
+        regions = checks.as_maps("regions", regions)
+        checks.check_same_shape("regions", regions, "score_map", score)
+        labels = regions.to(torch.int32)
+        wrong[2] = (labels > 0) != defect
+        return score, defect, labels, wrong
+
+    def _add(self, score: Tensor, labels: Tensor) -> None:
+        """Buffer some images, (B, H, W); count what was buffered before if they do not fit."""
+        buffered = sum(keys.numel() for keys in self.buffer_keys)
+        if not self.exact and buffered + score.numel() > self.max_buffered:
+            self._flush()
+        keys, labels = score_keys(score), labels.to(torch.int32, copy=True)
+        home = torch.device("cpu") if self.exact else score.device
+        self.buffer_keys.append(keys.flatten(1).to(home))
+        self.buffer_regions.append(labels.flatten(1).to(home))
+
+    def _flush(self) -> None:
+        """Count the buffered images into the tally; afterwards each list state has one tensor.
+
+        One even with nothing to count: a process with an empty list would send a tensor of another
+        dtype than the others.
+        """
+        home = torch.device("cpu") if self.exact else self.device
+        bound = None if self.exact else self.max_keys
+        empty = torch.empty(0, dtype=torch.int32, device=home)
+        shift, found = int(self.shift), empty
+        parts = [self._stored(home, shift)] if self.tally_keys else []
+        if self.buffer_keys or not parts:
+            sizes = [keys.shape[1] for keys in self.buffer_keys for _ in range(len(keys))]
+            starts = torch.tensor([0, *sizes[:-1]], device=home).cumsum(0)
+            keys, regions = (
+                torch.cat([empty, *(part.to(home).flatten() for part in buffer)])
+                for buffer in (self.buffer_keys, self.buffer_regions)
+            )
+            # Before the count, which needs the memory.
+            self.buffer_keys.clear()
+            self.buffer_regions.clear()
+            counted, found = tally_pixels(keys, regions, starts, self.overlap, bound, shift)
+            parts.append(counted)
+        tally = parts[0] if len(parts) == 1 else merge_tallies(parts, bound)
+        self.tally_keys, self.tally_total = [tally.keys], [tally.total]
+        self.tally_defect, self.tally_weight = [tally.defect], [tally.weight]
+        self.instance_keys = [torch.cat([part.to(home) for part in (*self.instance_keys, found)])]
+        self.shift = torch.full_like(self.shift, tally.shift)
+
+    def _stored(self, home: torch.device, shift: int) -> Tally:
+        keys, total, defect, weight = (
+            dim_zero_cat(part).to(home)
+            for part in (self.tally_keys, self.tally_total, self.tally_defect, self.tally_weight)
+        )
+        return Tally(keys, total, defect, weight, shift)
+
+    def _tally(self) -> Tally:
+        """Return the tally of all processes, on the CPU."""
+        tally = self._stored(torch.device("cpu"), int(self.shift))
+        if not self._is_synced:
+            return tally
+        return merge_tallies([tally], None if self.exact else self.max_keys)
+
+
+def as_float32(score: Tensor) -> Tensor:
+    """Detach and cast to float32, in which all scores are compared."""
+    return score.detach().to(torch.float32)
+
+
+def as_tensors(
+    values: dict[str, float], what: str, ranking: functional.Ranking, device: torch.device
+) -> dict[str, Tensor]:
+    """Turn metric values into float64 scalars; warn once if any is nan, and say why."""
+    undefined = [name for name, value in values.items() if math.isnan(value)]
+    if undefined:
+        lacking = "defect" if not ranking.positives else "normal"
+        rank_zero_warn(
+            f"{', '.join(undefined)} not defined and set to nan: there is no {lacking} {what}.",
+            UserWarning,
+        )
+    return {
+        name: torch.tensor(value, dtype=torch.float64, device=device)
+        for name, value in values.items()
+    }

@@ -1,0 +1,242 @@
+"""How often each score occurs: the one state from which every ranking metric follows.
+
+A float32 score is stored as an int32 *key* that sorts like the score, so counting scores is counting
+integers: sums in any order are exact. Above a bound on the number of distinct keys all keys lose their
+lowest bits, which keeps the relative resolution the same over the whole range of scores; no range has
+to be guessed, as it must be for bins of equal width.
+
+Why the result depends on the set of pixels alone, not on batches, order or processes. Let d(A, s) be
+the number of distinct keys of the set A without their s lowest bits, and s(A) the smallest s with
+d(A, s) <= bound. The claim is that every tally of A has the shift s(A), and the counts of A under it.
+
+1. d(A, s) does not grow with s, and not when A shrinks. So A within B means s(A) <= s(B).
+2. A tally of A keeps only keys without their s(A) lowest bits, but for every s >= s(A) that is enough
+   to know the keys of A under s: (k >> a) >> (s - a) == k >> s.
+3. To merge A and B is to start at max(s(A), s(B)), which by 1 is at most s(A + B), and to take the
+   smallest s from there on with d(A + B, s) <= bound. By 2 that d is known exactly; as no smaller s can
+   fulfil it by 1, the s found is s(A + B).
+4. Counts under s(A + B) are sums of integers, equal in any order.
+
+By induction this holds for every tree of merges. The bound is on the keys of normal and defect pixels
+together, or step 1 would be about two sets with two shifts.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LARGEST_SHIFT = 31
+"""Leaves the sign bit, hence two keys: any bound from 2 on can be met."""
+REGION_UNIT = 2**40
+"""Fixed-point weight of one whole region. Each pixel of a region of area a weighs 2**40 / a, rounded:
+relative error below a / 2**41. 2**22 regions fit in int64."""
+
+_MAGNITUDE = 0x7FFF_FFFF
+
+
+class Tally(NamedTuple):
+    """Distinct keys in ascending order with their counts.
+
+    Attributes:
+        keys: Int32 (K,), ascending, without their `shift` lowest bits (those are zero).
+        total: Int64 (K,), pixels with that key.
+        defect: Int64 (K,), defect pixels among them.
+        weight: Int64 (K,), sum of `REGION_UNIT / area` over the defect pixels.
+        shift: Number of bits dropped, 0 to 31.
+    """
+
+    keys: Tensor
+    total: Tensor
+    defect: Tensor
+    weight: Tensor
+    shift: int
+
+
+def score_keys(score: Tensor) -> Tensor:
+    """Turn scores into integers that sort like them.
+
+    Args:
+        score: Floating, any shape. Cast to float32 first; -0.0 counts as 0.0.
+
+    Returns:
+        Int32 keys of the same shape.
+    """
+    bits = (score.detach().to(torch.float32) + 0.0).contiguous().view(torch.int32)
+    # IEEE 754 floats sort by their bits as signed integers, except that negative ones run backwards.
+    return bits ^ ((bits >> 31) & _MAGNITUDE)
+
+
+def key_scores(keys: Tensor) -> Tensor:
+    """Turn keys back into float32 scores.
+
+    Of a key without its lowest bits this is the lower edge, so that `score >= edge` selects exactly
+    the pixels of this key and the ones above. Below the lowest float32, the lowest float32.
+    """
+    lowest = score_keys(torch.tensor(torch.finfo(torch.float32).min, device=keys.device))
+    keys = torch.maximum(keys, lowest)
+    return (keys ^ ((keys >> 31) & _MAGNITUDE)).view(torch.float32)
+
+
+def drop_bits(keys: Tensor, shift: int) -> Tensor:
+    """Set the `shift` lowest bits of int32 keys to zero; keeps their order."""
+    return keys >> shift << shift if shift else keys
+
+
+def tally_pixels(
+    keys: Tensor, regions: Tensor, starts: Tensor, overlap: float, bound: int | None, shift: int = 0
+) -> tuple[Tally, Tensor]:
+    """Count the pixels of some whole images.
+
+    Args:
+        keys: Int32 (N,), all pixels, image after image. May be sorted in place.
+        regions: Int32 (N,), 0 outside the defects, a positive label per connected defect and image.
+        starts: Int64 (B,), ascending, index of the first pixel of each image.
+        overlap: Share of a defect instance that must be exceeded for it to be found, [0, 1).
+        bound: Largest number of distinct keys; None for no bound.
+        shift: Bits that are known to be dropped anyhow.
+
+    Returns:
+        The tally, and one int32 key per defect instance: the highest score threshold at which more
+        than `overlap` of its pixels are found, at full resolution, in no particular order.
+    """
+    where = _where(regions)
+    if not len(where):
+        return _tally_all(keys, bound, shift), keys.new_empty(0)
+    image = torch.searchsorted(starts, where, right=True)
+    label = image << 32 | regions[where].long()
+    order = _argsort(label)
+    label = label[order]
+    defect_keys = keys[where].index_select(0, order)
+
+    ends = _run_ends(label)
+    area = _differences(ends + 1)
+    instance = torch.repeat_interleave(torch.arange(len(area), device=keys.device), area)
+    share = torch.div(REGION_UNIT + area // 2, area, rounding_mode="floor")
+
+    # Sorted by (instance, key): the instance's n-th largest key is n places before its last.
+    packed = _sort(instance << 32 | (defect_keys.long() + 2**31))
+    # The small term keeps 0.29 * 100 = 28.999... from counting as 28.
+    needed = torch.floor(overlap * area.double() + 1e-9).long().clamp(max=area - 1)
+    instance_keys = ((packed[ends - needed] & 0xFFFF_FFFF) - 2**31).int()
+
+    order = _argsort(defect_keys)
+    defect_keys = defect_keys[order]
+    shift = smallest_shift(defect_keys, bound, shift)
+    defect_keys = drop_bits(defect_keys, shift)
+    ends = _run_ends(defect_keys)
+    count = _differences(ends + 1)
+    weight = _differences(share[instance][order].cumsum(0)[ends])
+    of_defects = Tally(defect_keys[ends], torch.zeros_like(count), count, weight, shift)
+    return merge_tallies([_tally_all(keys, bound, shift), of_defects], bound), instance_keys
+
+
+def tally_scores(keys: Tensor, label: Tensor) -> Tally:
+    """Count labelled scores that belong to no region, such as those of images.
+
+    Args:
+        keys: Int32 (N,). Left as it is.
+        label: Bool (N,).
+
+    Returns:
+        A tally without bound, its weights zero.
+    """
+    of_all = _tally_all(keys.clone(), None, 0)
+    chosen = _tally_all(keys[label], None, 0)
+    none = torch.zeros_like(chosen.total)
+    return merge_tallies([of_all, Tally(chosen.keys, none, chosen.total, none, 0)], None)
+
+
+def merge_tallies(parts: Sequence[Tally], bound: int | None) -> Tally:
+    """Add tallies up, and drop as many bits as the bound asks for.
+
+    The keys of a part may come in any order and repeat, as they do in tallies of several processes
+    put end to end; sorting is fast where they come in ascending runs.
+    """
+    keys = torch.cat([part.keys for part in parts])
+    order = _argsort(keys, in_runs=True)
+    keys = keys.index_select(0, order)
+    shift = smallest_shift(keys, bound, max(part.shift for part in parts))
+    keys = drop_bits(keys, shift)
+    ends = _run_ends(keys)
+
+    def add_up(columns: list[Tensor]) -> Tensor:
+        return _differences(torch.cat(columns).index_select(0, order).cumsum(0)[ends])
+
+    return Tally(
+        keys[ends],
+        add_up([part.total for part in parts]),
+        add_up([part.defect for part in parts]),
+        add_up([part.weight for part in parts]),
+        shift,
+    )
+
+
+def smallest_shift(ordered: Tensor, bound: int | None, start: int) -> int:
+    """Return the smallest shift from `start` on that leaves at most `bound` distinct keys.
+
+    Args:
+        ordered: Int32 (N,), ascending, may repeat.
+        bound: At least 2; None for no bound.
+        start: Lower end of the search, 0 to 31.
+    """
+    if bound is None or len(ordered) <= bound:
+        return start
+    # Neighbours are told apart under a shift exactly if a differing bit is left.
+    differing = ordered[1:] ^ ordered[:-1]
+    always = 1 + int(torch.count_nonzero(differing < 0))  # the sign bit is never dropped
+    low, high, middle = start, LARGEST_SHIFT, start
+    while low < high:
+        if always + int(torch.count_nonzero(differing >= 1 << middle)) <= bound:
+            high = middle
+        else:
+            low = middle + 1
+        middle = (low + high) // 2
+    return low
+
+
+def _tally_all(keys: Tensor, bound: int | None, shift: int) -> Tally:
+    """Count keys, defects or not. Sorts them in place where that is faster."""
+    ordered = _sort(keys)
+    shift = smallest_shift(ordered, bound, shift)
+    ordered = drop_bits(ordered, shift)
+    ends = _run_ends(ordered)
+    total = _differences(ends + 1)
+    return Tally(ordered[ends], total, torch.zeros_like(total), torch.zeros_like(total), shift)
+
+
+def _run_ends(ordered: Tensor) -> Tensor:
+    """Return the index of the last element of each run of equal values."""
+    last = torch.ones(min(len(ordered), 1), dtype=torch.bool, device=ordered.device)
+    return _where(torch.cat([ordered[1:] != ordered[:-1], last]))
+
+
+def _where(values: Tensor) -> Tensor:
+    """Return the indices of what is not zero; numpy's search is three times as fast on the CPU."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(values.numpy()))
+    return values.nonzero().squeeze(1)
+
+
+def _differences(cumulated: Tensor) -> Tensor:
+    return torch.diff(cumulated, prepend=cumulated.new_zeros(1))
+
+
+def _sort(values: Tensor) -> Tensor:
+    """Sort; on the CPU in place and by numpy, whose vectorised sort is ten times faster."""
+    if values.device.type == "cpu":
+        values.numpy().sort()
+        return values
+    return torch.sort(values).values
+
+
+def _argsort(values: Tensor, in_runs: bool = False) -> Tensor:
+    """Sort indirectly; `in_runs` says that the values are a few ascending runs."""
+    if values.device.type == "cpu":
+        # numpy's stable sort is a merge of the runs it finds, its default a vectorised quicksort.
+        return torch.from_numpy(
+            np.argsort(values.numpy(), kind="stable" if in_runs else "quicksort")
+        )
+    return torch.argsort(values, stable=True)

@@ -1,0 +1,48 @@
+"""One, two and three processes give the numbers of one, bit for bit."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from padseg.metrics import ImageMetrics, PixelMetrics
+
+WORKER = Path(__file__).with_name("gloo_worker.py")
+ROOT = WORKER.parents[2]
+
+
+def test_number_of_processes_does_not_matter(literal, tmp_path):
+    scores, masks = literal.sample(images=9, seed=20)
+    torch.save((scores, masks), tmp_path / "sample.pt")
+    expected = {}
+    for exact in (False, True):
+        pixel, image = PixelMetrics(exact=exact), ImageMetrics()
+        if not exact:
+            pixel.max_keys, pixel.max_buffered = 300, 1000
+        pixel.update(scores, masks)
+        image.update(scores.flatten(1).amax(1), masks.flatten(1).any(1))
+        values = pixel.compute() | image.compute()
+        expected[exact] = {name: float(value) for name, value in values.items()}
+        assert int(pixel.shift) == 0 if exact else int(pixel.shift) > 0
+
+    world = 3
+    command = [sys.executable, str(WORKER)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    workers = [
+        subprocess.Popen([*command, str(rank), str(world), str(tmp_path)], env=environment)
+        for rank in range(world)
+    ]
+    try:
+        assert [worker.wait(timeout=240) for worker in workers] == [0] * world
+    finally:
+        for worker in workers:
+            worker.kill()
+    for rank in range(world):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=False)
+        assert "Image 5, counted" in found.pop("error")
+        assert {size for size, _ in found} == set(range(rank + 1, world + 1))
+        for (_, exact), (values, pixel_images, image_images) in found.items():
+            assert values == expected[exact]
+            assert pixel_images == image_images == 9

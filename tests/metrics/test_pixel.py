@@ -1,0 +1,380 @@
+"""Values of PixelMetrics against published definitions, and their independence of the order."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from padseg.metrics import PixelMetrics
+from padseg.metrics.functional import CURVE_POINTS, label_regions
+
+KEYS = ["pixel_auroc", "pixel_ap", "pixel_f1max", "pro", "iap", "iap90"]
+
+
+def measure(scores, masks, regions=None, batch=None, order=None, max_keys=None, **options):
+    """Metrics of a sample as plain numbers; batches of `batch` images in the given order."""
+    metric = PixelMetrics(**options)
+    if max_keys:
+        metric.max_keys, metric.max_buffered = max_keys, 700
+    order = list(range(len(scores))) if order is None else order
+    batch = batch or len(scores)
+    for start in range(0, len(order), batch):
+        at = order[start : start + batch]
+        metric.update(scores[at], masks[at], None if regions is None else regions[at])
+    return {name: float(value) for name, value in metric.compute().items()}
+
+
+def golden_sample():
+    """Three 8x8 images with three 8-connected regions of 10, 4 and 6 pixels (four if 4-connected)."""
+    i, r, c = np.mgrid[0:3, 0:8, 0:8]
+    scores = ((7 * r + 11 * c + 5 * i + 3 * r * c) % 64) / 64
+    masks = np.zeros((3, 8, 8), dtype=bool)
+    masks[0, 1:4, 1:4] = masks[0, 4, 4] = True
+    masks[1, 0:2, 6:8] = masks[1, 5:8, 0:2] = True
+    scores = np.clip(scores + 0.25 * masks, 0, 1)
+    return torch.from_numpy(scores.astype(np.float32)), torch.from_numpy(masks)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_golden_values(exact):
+    scores, masks = golden_sample()
+    found = measure(scores, masks, exact=exact)
+    assert list(found) == KEYS
+    expected = {
+        "pixel_auroc": 0.7335756,
+        "pixel_ap": 0.4323591,
+        "pro": 0.4031761,
+        "iap": 0.1788467,
+        "iap90": 0.1595745,
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-7)
+    other = measure(scores, masks, exact=exact, fpr_limit=1.0, recall=0.5)
+    assert other["pro"] == pytest.approx(0.7151647, abs=1e-7)
+    assert other["iap50"] == pytest.approx(0.1595745, abs=1e-7)
+
+
+@pytest.mark.parametrize("levels", [None, 7])
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_literal_definitions(literal, seed, exact, levels):
+    scores, masks = literal.sample(seed=seed, levels=levels)
+    found = measure(scores, masks, exact=exact, recall=0.7)
+    flat, truth = scores.double().numpy().ravel(), masks.numpy().ravel()
+    assert found["pixel_auroc"] == pytest.approx(roc_auc_score(truth, flat), abs=1e-9)
+    assert found["pixel_ap"] == pytest.approx(average_precision_score(truth, flat), abs=1e-9)
+    assert found["pixel_f1max"] == pytest.approx(literal.f1(scores, masks), abs=1e-12)
+    assert found["pro"] == pytest.approx(literal.pro(scores, masks, 0.3), abs=1e-9)
+    iap, iap70 = literal.iap(scores, masks, 0.7)
+    assert found["iap"] == pytest.approx(iap, abs=1e-12)
+    assert found["iap70"] == pytest.approx(iap70, abs=1e-12)
+
+
+@pytest.mark.parametrize("limit", [0.01, 0.05, 0.5, 1.0])
+def test_pro_limit(literal, limit):
+    scores, masks = literal.sample(seed=4, levels=20)
+    found = measure(scores, masks, fpr_limit=limit)
+    assert found["pro"] == pytest.approx(literal.pro(scores, masks, limit), abs=1e-9)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.3, 0.9])
+def test_overlap_of_an_instance(literal, overlap):
+    scores, masks = literal.sample(seed=5)
+    found = measure(scores, masks, overlap=overlap)
+    assert found["iap"] == pytest.approx(literal.iap(scores, masks, 0.9, overlap)[0], abs=1e-12)
+
+
+def test_touching_regions_of_the_dataset_stay_apart():
+    """Labels decide what is a region, whatever their values, and images do not share them."""
+    scores, masks = torch.rand(3, 6, 6), torch.zeros(3, 6, 6, dtype=torch.bool)
+    masks[:, 1:3, 1:3] = masks[:, 4:, 4:] = True
+    regions = torch.zeros(3, 6, 6, dtype=torch.int64)
+    regions[:, 1:3, 1:3], regions[:, 4:, 4:] = 2_000_000_000, 5
+    assert measure(scores, masks, regions) == measure(scores, masks)
+    split = regions.clone()
+    split[0, 1, 1:3] = 7
+    assert measure(scores, masks, split)["pro"] != measure(scores, masks)["pro"]
+
+
+def test_labels_are_8_connected_and_per_image(literal):
+    _, masks = literal.sample(seed=6)
+    labels = label_regions(masks)
+    for found, expected in zip(labels, literal.label_each(masks), strict=True):
+        pairs = {(int(a), int(b)) for a, b in zip(found.flatten(), expected.ravel(), strict=True)}
+        assert len(pairs) == expected.max() + 1
+    per_image = [set(image[image > 0].tolist()) for image in labels]
+    assert sum(map(len, per_image)) == len(set().union(*per_image))
+
+
+@pytest.mark.parametrize("max_keys", [None, 2, 60, 400])
+def test_batches_and_order_do_not_matter(literal, max_keys):
+    """700 buffered pixels: less than two images, so most splits count many times."""
+    scores, masks = literal.sample(images=9, seed=7)
+    expected = measure(scores, masks, max_keys=max_keys)
+    generator = np.random.default_rng(0)
+    for batch in (1, 2, 4, 9):
+        order = generator.permutation(9).tolist()
+        assert measure(scores, masks, batch=batch, order=order, max_keys=max_keys) == expected
+
+
+@pytest.mark.parametrize("kind", ["spread", "narrow", "signs", "ties", "first_few_then_many"])
+def test_shift_is_a_function_of_the_whole_set(kind):
+    """Sets that reach the bound early, late, or jump over shifts, in any order."""
+    generator = torch.Generator().manual_seed(3)
+    scores = torch.rand(12, 10, 10, generator=generator)
+    if kind == "narrow":
+        scores = 1 + scores * 1e-5
+    elif kind == "signs":
+        scores = (scores - 0.5) * 10.0 ** torch.linspace(-30, 30, 12)[:, None, None]
+    elif kind == "ties":
+        scores = (scores * 9).round()
+    elif kind == "first_few_then_many":
+        scores[:6] = 0.25
+    masks = torch.rand(scores.shape, generator=generator) < 0.1
+    states = []
+    for order in (range(12), reversed(range(12)), torch.randperm(12, generator=generator).tolist()):
+        metric = PixelMetrics()
+        metric.max_keys, metric.max_buffered = 50, 150
+        for at in order:
+            metric.update(scores[at : at + 1], masks[at : at + 1])
+        values = {name: float(value) for name, value in metric.compute().items()}
+        tally = [
+            getattr(metric, f"tally_{name}")[0].tolist() for name in ("keys", "total", "weight")
+        ]
+        states.append((values, int(metric.shift), *tally, sorted(metric.instance_keys[0].tolist())))
+        # No smaller shift would do.
+        bits = torch.where(scores == 0, 0.0, scores).view(torch.int32)
+        keys = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+        distinct = [len((keys >> shift).unique()) for shift in range(32)]
+        assert int(metric.shift) == next(s for s, number in enumerate(distinct) if number <= 50)
+        assert len(metric.tally_keys[0]) == distinct[int(metric.shift)]
+    assert states[0] == states[1] == states[2]
+
+
+def test_strictly_increasing_maps_change_nothing(literal):
+    scores, masks = literal.sample(seed=8, levels=50)
+    expected = measure(scores, masks)
+    assert measure(scores * 1000 - 5, masks) == expected
+    assert measure(torch.exp(scores.double() * 3), masks) == expected
+
+
+def test_rounded_values_stay_close(literal):
+    scores, masks = literal.sample(images=12, height=64, width=64, seed=9)
+    exact = measure(scores, masks, exact=True)
+    assert measure(scores, masks, max_keys=4096) == pytest.approx(exact, abs=1e-3)
+    assert measure(scores, masks) == exact
+
+
+@pytest.mark.slow
+def test_millions_of_skewed_scores():
+    """5.4 million scores, most of them near zero, against the exact values."""
+    generator = torch.Generator().manual_seed(1)
+    masks = torch.zeros(83, 256, 256, dtype=torch.bool)
+    for at in range(63):
+        for y, x in torch.randint(0, 200, (2, 2), generator=generator).tolist():
+            masks[at, y : y + 40, x : x + 30] = True
+    scores = torch.rand(masks.shape, generator=generator) ** 8
+    scores += masks * torch.rand(masks.shape, generator=generator) * 0.2
+    exact = measure(scores, masks, exact=True)
+    found = measure(scores, masks, batch=16)
+    assert found == pytest.approx(exact, abs=2e-5)
+    assert measure(scores, masks, batch=7, order=torch.randperm(83).tolist()) == found
+    flat, truth = scores.numpy().ravel(), masks.numpy().ravel()
+    assert exact["pixel_auroc"] == pytest.approx(roc_auc_score(truth, flat), abs=1e-9)
+    assert exact["pixel_ap"] == pytest.approx(average_precision_score(truth, flat), abs=1e-9)
+
+
+def test_memory_does_not_grow_with_images(literal):
+    metric = PixelMetrics()
+    metric.max_keys, metric.max_buffered = 1000, 5000
+    sizes = []
+    for seed in range(60):
+        scores, masks = literal.sample(images=4, seed=seed)
+        metric.update(scores, masks)
+        states = [getattr(metric, name) for name in metric._defaults]
+        tensors = [t for state in states for t in (state if isinstance(state, list) else [state])]
+        instances = sum(t.nbytes for t in metric.instance_keys)
+        sizes.append(sum(t.nbytes for t in tensors) - instances)
+        # 28 bytes a key, 8 a buffered pixel, and the counters.
+        assert sizes[-1] <= 28 * 1000 + 8 * 5000 + 100
+    assert 5 * max(sizes) < 60 * 4 * 24 * 20 * 8
+
+
+def test_scores_of_any_sign_and_size():
+    scores = torch.tensor([[[-3e38, -1.0], [-0.0, 0.0], [1e-40, 3e38]]])
+    masks = torch.tensor([[[False, False], [True, False], [True, True]]])
+    found = measure(scores, masks)
+    assert found["pixel_auroc"] == pytest.approx((2 * 3 + 2.5) / 9)
+    one_sided = [-0.0, 0.0]
+    for zeros in (one_sided, one_sided[::-1]):
+        maps = torch.tensor([[zeros]])
+        assert measure(maps, torch.tensor([[[True, False]]]))["pixel_auroc"] == 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_dtypes_are_cast_to_float32(literal, dtype):
+    scores, masks = literal.sample(seed=10)
+    scores = scores.to(dtype)
+    expected = measure(scores.float(), masks)
+    assert measure(scores, masks) == expected
+    assert measure(scores[:, None], masks[:, None].to(dtype)) == expected
+    assert measure(scores, masks.to(torch.uint8)) == expected
+
+
+def test_autocast_and_deterministic_algorithms(literal):
+    scores, masks = literal.sample(seed=11)
+    expected = measure(scores, masks, max_keys=100)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert measure(scores, masks, max_keys=100) == expected
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert measure(scores, masks, max_keys=100) == expected
+    finally:
+        torch.use_deterministic_algorithms(False)
+    with torch.inference_mode():
+        assert measure(scores, masks, max_keys=100) == expected
+
+
+def test_sizes_of_images_may_differ(literal):
+    small, large = literal.sample(seed=12), literal.sample(height=31, width=40, seed=13)
+    results = []
+    for parts in ((small, large), (large, small)):
+        metric = PixelMetrics()
+        for scores, masks in parts:
+            metric.update(scores, masks)
+        results.append({name: float(value) for name, value in metric.compute().items()})
+    assert results[0] == results[1]
+    assert results[0]["pixel_auroc"] == pytest.approx(
+        roc_auc_score(
+            torch.cat([masks.flatten() for _, masks in (small, large)]),
+            torch.cat([scores.flatten() for scores, _ in (small, large)]),
+        ),
+        abs=1e-9,
+    )
+
+
+def test_update_keeps_no_view_of_its_input(literal):
+    scores, masks = literal.sample(seed=14)
+    regions = label_regions(masks)
+    metric = PixelMetrics()
+    metric.update(*(given := (scores.clone(), masks.clone(), regions.clone())))
+    for tensor in given:
+        tensor.zero_()
+    assert {k: float(v) for k, v in metric.compute().items()} == measure(scores, masks)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_life_of_a_metric(literal, exact):
+    """Compute in between, forward, pickle, clone, reset."""
+    scores, masks = literal.sample(seed=15)
+    expected = measure(scores, masks, exact=exact)
+    metric = PixelMetrics(exact=exact)
+    metric.update(scores[:2], masks[:2])
+    metric.compute()
+    batch = metric(scores[2:4], masks[2:4])
+    assert {k: float(v) for k, v in batch.items()} == measure(scores[2:4], masks[2:4])
+    metric = pickle.loads(pickle.dumps(metric)).clone().to("cpu")
+    metric.update(scores[4:], masks[4:])
+    assert {k: float(v) for k, v in metric.compute().items()} == expected
+    assert metric.images_seen == len(scores)
+    metric.reset()
+    metric.update(scores[:3], masks[:3])
+    assert {k: float(v) for k, v in metric.compute().items()} == measure(scores[:3], masks[:3])
+    assert metric.images_seen == 3
+
+
+def test_curves(literal):
+    scores, masks = literal.sample(images=12, height=40, width=40, seed=16)
+    metric = PixelMetrics()
+    metric.update(scores, masks)
+    curves, values = metric.curves(), metric.compute()
+    assert set(curves) == {"precision_recall", "roc", "pro", "iap"}
+    for curve in curves.values():
+        assert len({len(column) for column in curve.values()}) == 1
+        assert 2 <= len(curve["threshold"]) <= CURVE_POINTS + 1
+        assert (curve["threshold"].diff() <= 0).all()
+    roc, pro, pr = curves["roc"], curves["pro"], curves["precision_recall"]
+    area = torch.trapezoid(roc["tpr"], roc["fpr"])
+    assert float(area) == pytest.approx(float(values["pixel_auroc"]), abs=1e-3)
+    assert float(pro["pro"][-1]) == float(roc["tpr"][-1]) == float(pr["recall"][-1]) == 1
+    found = scores >= pr["threshold"][100]
+    assert float(pr["precision"][100]) == pytest.approx(float(masks[found].double().mean()))
+    assert float(pr["recall"][100]) == pytest.approx(float((found & masks).sum() / masks.sum()))
+    assert float(curves["iap"]["precision"].max()) <= 1
+    metric.reset()
+    metric.update(scores[-2:], masks[-2:])
+    with pytest.warns(UserWarning, match="no defect pixel"):
+        assert metric.curves() == {}
+
+
+def test_constant_maps_are_fine():
+    masks = torch.zeros(2, 4, 4, dtype=torch.bool)
+    masks[0, :2, :2] = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = measure(torch.full((2, 4, 4), 0.3), masks)
+    # One point: half of everything, and of PRO the triangle below the limit.
+    expected = [0.5, 4 / 32, 2 * 4 / (4 + 32), 0.15, 4 / 32, 4 / 32]
+    assert list(found.values()) == pytest.approx(expected)
+
+
+def test_one_pixel_instance():
+    masks = torch.zeros(1, 5, 5, dtype=torch.bool)
+    masks[0, 2, 2] = True
+    assert list(measure(masks.float(), masks).values()) == pytest.approx([1] * 6)
+    assert measure(1 - masks.float(), masks)["iap"] == pytest.approx(1 / 25)
+
+
+@pytest.mark.parametrize(
+    ("images", "mask", "undefined"),
+    [
+        (2, False, KEYS),
+        (2, True, ["pixel_auroc", "pro"]),
+        (0, False, KEYS),
+    ],
+)
+def test_undefined_metrics_are_nan_with_one_warning(images, mask, undefined):
+    metric = PixelMetrics()
+    metric.update(torch.rand(images, 1, 4, 4), torch.full((images, 1, 4, 4), mask))
+    with pytest.warns(UserWarning, match="set to nan") as caught:
+        values = metric.compute()
+    assert len(caught) == 1
+    assert [name for name, value in values.items() if value.isnan()] == undefined
+
+
+@pytest.mark.gpu
+def test_cuda_equals_cpu_without_waiting(literal):
+    scores, masks = literal.sample(images=8, height=64, width=64, seed=17)
+    regions = label_regions(masks)
+    metric = PixelMetrics().to("cuda")
+    metric.max_keys = 500
+    on_device = [tensor.cuda() for tensor in (scores, masks, regions)]
+    torch.use_deterministic_algorithms(True)
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        for start in range(0, 8, 3):
+            metric.update(*(tensor[start : start + 3] for tensor in on_device))
+        torch.cuda.set_sync_debug_mode("default")
+        values = {name: float(value) for name, value in metric.compute().items()}
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+        torch.use_deterministic_algorithms(False)
+    on_cpu = PixelMetrics()
+    on_cpu.max_keys = 500
+    on_cpu.update(scores, masks)
+    assert values == {name: float(value) for name, value in on_cpu.compute().items()}
+    exact = PixelMetrics(exact=True).to("cuda")
+    exact.update(*on_device)
+    assert {k: float(v) for k, v in exact.compute().items()} == measure(scores, masks, exact=True)
+
+
+@pytest.mark.gpu
+def test_cuda_flags_are_raised_in_compute():
+    metric = PixelMetrics().to("cuda")
+    scores = torch.rand(3, 8, 8, device="cuda")
+    scores[1, 2, 3] = torch.nan
+    metric.update(scores, scores > 0.5)
+    with pytest.raises(ValueError, match="Image 1, counted from 0"):
+        metric.compute()
