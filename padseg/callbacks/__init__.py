@@ -1,1 +1,5 @@
+"""Lightning callbacks."""
 
+from padseg.callbacks.evaluation import EvaluationCallback
+
+__all__ = ["EvaluationCallback"]

@@ -216,7 +216,7 @@ def eval_item(
     }
 
 
-class CountedSampler(DistributedSampler[Item]):
+class CountedSampler(DistributedSampler[Any]):
     """The numbers of the samples that this process trains on, batch by batch.
 
     Step t of all processes together takes the samples [t * W * B, (t + 1) * W * B), process r of W the
@@ -252,7 +252,7 @@ class CountedSampler(DistributedSampler[Item]):
         return self.stop // self.num_replicas
 
 
-class ShardSampler(DistributedSampler[Item]):
+class ShardSampler(DistributedSampler[Any]):
     """Every W-th sample of a finite set, without the duplicates that padding would add."""
 
     def __init__(self, dataset: Any, num_replicas: int, rank: int) -> None:

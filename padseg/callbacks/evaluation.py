@@ -1,0 +1,108 @@
+"""Metrics during validation and test."""
+
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torchmetrics import SumMetric
+
+from padseg.errors import PadsegError
+from padseg.metrics import ImageMetrics, PixelMetrics
+
+
+class EvaluationCallback(Callback):
+    """Computes all metrics of a validation or test run and logs them.
+
+    Test figures carry the names of `PixelMetrics` and `ImageMetrics`, validation figures `val_` before
+    them; `val_image_score` is the mean score of the held-out normal images. No score maps are kept, and
+    several devices give the figures of one.
+
+    Args:
+        exact: Keep all maps and sort once, instead of the bounded state.
+        fpr_limit: False-positive rate up to which PRO is integrated.
+        recall: Instance recall at which the precision is reported (`iap90` for 0.9).
+    """
+
+    def __init__(self, exact: bool = False, fpr_limit: float = 0.3, recall: float = 0.9) -> None:
+        self.pixel = PixelMetrics(exact=exact, fpr_limit=fpr_limit, recall=recall)
+        self.image = ImageMetrics()
+        self._seen = SumMetric()
+        self._normal_score = SumMetric()
+        self._normal_count = SumMetric()
+
+    def _metrics(self) -> tuple[Any, ...]:
+        return self.pixel, self.image, self._seen, self._normal_score, self._normal_count
+
+    def _start(self, pl_module: LightningModule) -> None:
+        for metric in self._metrics():
+            # Lightning moves no callback's metrics; NCCL reduces states on the GPU only.
+            metric.to(pl_module.device)
+            metric.reset()
+
+    def _update(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> None:
+        score, label = outputs["image_score"].float(), batch["label"]
+        self.pixel.update(outputs["score_map"], batch["mask"], batch["regions"])
+        self.image.update(score, label)
+        self._seen.update(len(score))
+        self._normal_score.update(score.masked_fill(label, 0))
+        self._normal_count.update((~label).float())
+
+    def _figures(self, trainer: Trainer, expected: int) -> dict[str, Tensor]:
+        if (seen := int(self._seen.compute())) != expected and not trainer.fast_dev_run:
+            raise PadsegError(
+                f"{seen} images were evaluated, the data has {expected}: some process got a wrong "
+                "share of them; do not replace the data module's samplers."
+            )
+        return self.image.compute() | self.pixel.compute()
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start afresh."""
+        self._start(pl_module)
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start afresh."""
+        self._start(pl_module)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Take in one batch."""
+        self._update(outputs, batch)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Take in one batch."""
+        self._update(outputs, batch)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log `val_*`; segmentation figures only where there are synthetic defects."""
+        loader = trainer.val_dataloaders
+        figures = {
+            "image_score": self._normal_score.compute() / self._normal_count.compute(),
+        }
+        if loader.dataset.defects is not None:
+            figures |= self._figures(trainer, len(loader.dataset))
+        self._log(pl_module, {f"val_{name}": value for name, value in figures.items()})
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the figures."""
+        self._log(pl_module, self._figures(trainer, len(trainer.test_dataloaders.dataset)))
+
+    def _log(self, pl_module: LightningModule, figures: dict[str, Tensor]) -> None:
+        # The metrics have met across processes already.
+        values = {name: value.to(torch.float32) for name, value in figures.items()}
+        pl_module.log_dict(values, sync_dist=False)

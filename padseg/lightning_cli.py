@@ -1,0 +1,127 @@
+"""The Lightning CLI behind `fit`, `validate`, `test` and `predict`, and behind `run`."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from padseg.callbacks import EvaluationCallback
+from padseg.data import AnomalyDataModule
+from padseg.errors import CheckpointError
+from padseg.modules import MODULES, AnomalyModule, read_checkpoint
+from padseg.modules.checkpoint import KEY
+
+
+def default_precision() -> str:
+    """`bf16-mixed` where the processor computes in bfloat16, else `32-true`."""
+    if torch.cuda.is_available():
+        return (
+            "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+        )
+    # Without these instructions a CPU emulates bfloat16, several times slower than float32.
+    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16-mixed" if fast else "32-true"
+
+
+class PadsegCLI(LightningCLI):
+    """Lightning's CLI with padseg's modules, data and callbacks.
+
+    Linked, so that each is written once: the seed of the run is the seed of the data's draws, and the
+    data takes the image size of the model.
+
+    Args:
+        args: The command line; None for the process's own.
+        run: False to build trainer, model and data only.
+    """
+
+    def __init__(self, args: list[str] | None = None, run: bool = True) -> None:
+        super().__init__(
+            AnomalyModule,
+            AnomalyDataModule,
+            subclass_mode_model=True,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": False},
+            trainer_defaults={
+                "precision": default_precision(),
+                "max_epochs": -1,
+                "max_steps": 1000,
+                "check_val_every_n_epoch": None,
+                "val_check_interval": 500,
+                "num_sanity_val_steps": 0,
+                # The data module shards by itself, without the duplicates of padding.
+                "use_distributed_sampler": False,
+            },
+            auto_configure_optimizers=False,
+            # Checkpoints hold plain hyper-parameters instead of the parsed configuration.
+            load_from_checkpoint_support=False,
+            args=args,
+            run=run,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Callbacks with defaults of their own, and links."""
+        parser.add_lightning_class_args(EvaluationCallback, "evaluation")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "checkpoint.every_n_train_steps": 500,
+                "checkpoint.save_last": True,
+                "checkpoint.save_on_train_epoch_end": True,
+            }
+        )
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.link_arguments(
+            "model", "data.image_size", compute_fn=_image_size, apply_on="instantiate"
+        )
+
+    def _parse_ckpt_path(self) -> None:
+        """Take the options of the checkpoint's module from the checkpoint.
+
+        Raises:
+            CheckpointError: It is of another class than the configuration.
+        """
+        subcommand = self.config.get("subcommand")
+        path = self.config[subcommand].get("ckpt_path") if subcommand else None
+        if not path or path in ("best", "last", "hpc", "registry"):
+            return
+        checkpoint = read_checkpoint(path)
+        configured = self.config[subcommand].model
+        name = configured.class_path.rpartition(".")[-1]
+        if checkpoint[KEY]["class"] != name:
+            raise CheckpointError(
+                f"--ckpt_path {path} is a checkpoint of {checkpoint[KEY]['class']}, the configured model "
+                f"is {name}: the hand-off between the phases is --model.distilled."
+            )
+        configured.init_args.update(Namespace(checkpoint["hyper_parameters"]))
+
+
+def _image_size(model: AnomalyModule) -> tuple[int, int]:
+    height, width = model.image_size
+    return height, width
+
+
+def complete_args(args: list[str]) -> list[str]:
+    """Let a checkpoint name its class: `test --ckpt_path PATH` needs no configuration."""
+    options = [arg.split("=", maxsplit=1) for arg in args]
+    names = [option[0] for option in options]
+    if "--ckpt_path" not in names or "--config" in names or "-c" in names or "--model" in names:
+        return args
+    at = names.index("--ckpt_path")
+    path = options[at][1] if len(options[at]) == 2 else (args[at + 1 :] or [""])[0]
+    if not Path(path).suffix:
+        return args
+    return [*args, "--model", f"padseg.modules.{read_checkpoint(path)[KEY]['class']}"]
+
+
+def main(args: list[str]) -> None:
+    """Run a Lightning subcommand."""
+    assert set(MODULES)
+    PadsegCLI(complete_args(args))
+
+
+def build(args: list[str]) -> Any:
+    """Trainer, model and data as the same options of `fit` would build them."""
+    return PadsegCLI(args, run=False)

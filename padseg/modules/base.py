@@ -1,0 +1,141 @@
+"""What the modules of both phases share: scoring, evaluation steps, checkpoints."""
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+
+from padseg import __version__
+from padseg.errors import CheckpointError, PadsegError
+from padseg.models import StudentTeacher, build_student_teacher, image_score
+from padseg.modules.checkpoint import FORMAT, KEY, STORED
+
+
+class AnomalyModule(LightningModule):
+    """A student-teacher system that answers an image with a score map and a score.
+
+    A subclass sets `student_teacher` and `network`, the options that rebuild it, and calls `ready`.
+    """
+
+    student_teacher: StudentTeacher
+    network: dict[str, Any]
+    image_size: list[int]
+    top_k: int
+
+    def build(
+        self,
+        network: dict[str, Any],
+        weights: dict[str, str],
+        image_size: int | tuple[int, int],
+        top_k: int | None,
+    ) -> None:
+        """Build the student-teacher network.
+
+        Args:
+            network: Options of `build_student_teacher`, plain values.
+            weights: Its weight files; `stored` where a checkpoint will bring them.
+            image_size: Height and width in pixels, or one number for both.
+            top_k: Pixels averaged to the image score; None for the system's own.
+        """
+        sources = {key: "random" if value == STORED else value for key, value in weights.items()}
+        self.network = network
+        self.student_teacher = build_student_teacher(**network, **sources)
+        size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.image_size = list(size)
+        self.top_k = self.student_teacher.system.top_k if top_k is None else top_k
+
+    def ready(self) -> None:
+        """Last call of a subclass's constructor."""
+        # Convolutions run up to twice as fast in this layout, on CPUs and on GPUs with tensor cores.
+        self.to(memory_format=torch.channels_last)
+        # The Trainer takes the modes as it finds them: what is frozen must be in eval mode by now.
+        self.train()
+
+    @property
+    def system(self) -> str:
+        """Name of the system."""
+        name: str = self.network["system"]
+        return name
+
+    @abstractmethod
+    def score_map(self, image: Tensor) -> Tensor:
+        """(B, 1, H, W) float32 in [0, 1] of images (B, 3, H, W) in [0, 1]."""
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Score images.
+
+        Args:
+            image: (B, 3, H, W), float in [0, 1] or uint8.
+
+        Returns:
+            `score_map` (B, 1, H, W) float32 in [0, 1], at the size of the image, and `image_score` (B,)
+            float32: the mean of its `top_k` largest pixels.
+        """
+        if image.dtype == torch.uint8:
+            image = image.float() / 255
+        score_map = self.score_map(image.contiguous(memory_format=torch.channels_last))
+        return {"score_map": score_map, "image_score": image_score(score_map, self.top_k)}
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """Score a batch; callbacks do the rest."""
+        scores: dict[str, Tensor] = self(batch["image"])
+        return scores
+
+    test_step = validation_step
+    predict_step = validation_step
+
+    def check_loss(self, loss: Tensor, batch_idx: int) -> None:
+        """Stop a diverged training, without waiting for a GPU at every step.
+
+        Raises:
+            PadsegError: The loss is not finite.
+        """
+        often = loss.device.type == "cpu" or batch_idx % self.trainer.log_every_n_steps == 0
+        if often and not torch.isfinite(loss):
+            raise PadsegError(
+                f"training diverged: the loss at step {self.global_step} is {loss.item()}; lower "
+                "--model.lr (or lr_res, lr_head), or use --trainer.precision 32-true."
+            )
+
+    def sgd(self, groups: list[dict[str, Any]], momentum: float, weight_decay: float) -> Any:
+        """SGD as all four papers use it."""
+        return torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make the checkpoint complete: nothing outside it is needed to load it."""
+        checkpoint[KEY] = {
+            "format": FORMAT,
+            "version": __version__,
+            "class": type(self).__name__,
+            "system": self.system,
+            "network": self.network,
+            "teacher_sha256": self.student_teacher.fingerprint(),
+        }
+        checkpoint["hyper_parameters"] = {
+            **self.hparams,
+            **self.stored_hparams(),
+            "image_size": self.image_size,
+            "top_k": self.top_k,
+        }
+
+    @abstractmethod
+    def stored_hparams(self) -> dict[str, Any]:
+        """The constructor's arguments that must differ when the weights come from a checkpoint."""
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse what was made by something else.
+
+        Raises:
+            CheckpointError: The checkpoint is another class's, system's or teacher's.
+        """
+        meta = checkpoint.get(KEY)
+        if meta is None:
+            raise CheckpointError("the checkpoint was not written by padseg.")
+        for what, ours in (("class", type(self).__name__), ("system", self.system)):
+            if meta[what] != ours:
+                raise CheckpointError(
+                    f"the checkpoint is of {what} {meta[what]}, the configured {what} is {ours}: use "
+                    "the configuration it was trained with."
+                )

@@ -1,0 +1,121 @@
+"""Phase one: the student learns to answer like the teacher."""
+
+from typing import Any, Literal
+
+from torch import Tensor
+
+from padseg.errors import ConfigError
+from padseg.losses import distillation_loss
+from padseg.modules.base import AnomalyModule
+from padseg.modules.checkpoint import STORED
+
+
+class StudentDistillModule(AnomalyModule):
+    """Distils a frozen teacher into a student; alone, it scores by the distance between the two.
+
+    STPM and RSTPM end here. DeSTSeg and PFADSeg go on with `SegmentationModule`, which reads what this
+    module has saved.
+
+    Args:
+        system: `stpm`, `rstpm`, `destseg` or `pfadseg`; the options below are its own when None.
+        teacher: Tag of a timm backbone with levels at strides 4, 8 and 16.
+        weights: `pretrained` for timm's hub, a weight file (safetensors, or a state dict), or `random`.
+        teacher2: Second teacher (RSTPM).
+        weights2: Its weights.
+        width: Channels of the student's first stage.
+        fusion: What joins a residual block's branches: `add`, or `aff` (attentional feature fusion).
+        second_conv: A residual block's second convolution: `conv`, or `pcar` (parallel
+            convolutional attention recalibration).
+        kernels: Of PCAR's three branches.
+        dilations: Of PCAR's three branches.
+        upsample: How RSTPM's reconstruction student grows its maps.
+        image_size: Height and width in pixels, or one number for both.
+        top_k: Pixels averaged to the image score.
+        student_input: `corrupted`, or `clean` for the ablation without denoising (DeSTSeg, Tab. 4).
+        loss_reduction: Over the batch; `batch_sum` as in DeSTSeg's official code, so that the step
+            grows with the batch, or `mean`.
+        loss_scale: Factor of the loss.
+        lr: Learning rate of SGD.
+        momentum: Of SGD.
+        weight_decay: Of SGD, on all parameters.
+
+    Raises:
+        ConfigError: An option cannot be used.
+        CheckpointError: The teacher's weights cannot be read.
+    """
+
+    def __init__(
+        self,
+        system: str = "destseg",
+        teacher: str | None = None,
+        weights: str = "pretrained",
+        teacher2: str | None = None,
+        weights2: str = "pretrained",
+        width: int = 64,
+        fusion: Literal["add", "aff"] | None = None,
+        second_conv: Literal["conv", "pcar"] | None = None,
+        kernels: tuple[int, int, int] = (3, 3, 3),
+        dilations: tuple[int, int, int] = (1, 2, 3),
+        upsample: Literal["deconv", "bilinear"] = "deconv",
+        image_size: int | tuple[int, int] = 256,
+        top_k: int | None = None,
+        student_input: Literal["corrupted", "clean"] = "corrupted",
+        loss_reduction: Literal["batch_sum", "mean"] | None = None,
+        loss_scale: float | None = None,
+        lr: float = 0.4,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        network = {
+            "system": system,
+            "teacher": teacher,
+            "teacher2": teacher2,
+            "width": width,
+            "fusion": fusion,
+            "second_conv": second_conv,
+            "kernels": list(kernels),
+            "dilations": list(dilations),
+            "upsample": upsample,
+        }
+        self.build(network, {"weights": weights, "weights2": weights2}, image_size, top_k)
+        recipe = self.student_teacher.system
+        self.student_input = student_input if recipe.synthetic else "clean"
+        self.loss_reduction = loss_reduction or recipe.loss_reduction
+        self.loss_scale = recipe.loss_scale if loss_scale is None else loss_scale
+        self.ready()
+
+    def score_map(self, image: Tensor) -> Tensor:
+        """The fused distance maps of the system."""
+        size = (image.shape[-2], image.shape[-1])
+        return self.student_teacher.score_map(self.student_teacher(image), size)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Distance between the teacher on the clean and the student on the corrupted image."""
+        corrupted = None
+        if self.student_input == "corrupted":
+            if "corrupted" not in batch:
+                raise ConfigError(
+                    f"{self.system} trains on synthetic pairs, but the data has none: set "
+                    "--data.synthesis and --data.textures."
+                )
+            corrupted = batch["corrupted"]
+        pairs = self.student_teacher(batch["clean"], corrupted)
+        loss = distillation_loss(pairs, self.loss_reduction, self.loss_scale)
+        self.check_loss(loss, batch_idx)
+        self.log("train_loss", loss, prog_bar=True)
+        if self.loss_reduction == "batch_sum":
+            # DDP averages the gradients over the devices; the sum over all their images is meant.
+            loss = loss * self.trainer.world_size
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """One SGD; students that share no parameter do not feel each other in it."""
+        parameters = [p for p in self.student_teacher.parameters() if p.requires_grad]
+        group = {"params": parameters, "lr": self.hparams["lr"]}
+        return self.sgd([group], self.hparams["momentum"], self.hparams["weight_decay"])
+
+    def stored_hparams(self) -> dict[str, Any]:
+        """The teachers' weights are in the checkpoint."""
+        return {"weights": STORED, "weights2": STORED}

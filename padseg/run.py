@@ -1,0 +1,450 @@
+"""Both phases, test and tables over categories and seeds; what was cut off is resumed."""
+
+import hashlib
+import inspect
+import json
+import logging
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import Timer
+from rich.console import Console
+from rich.table import Table
+
+from padseg import __version__
+from padseg.data.demo import DEMO_CATEGORIES, DEMO_TEACHER, make_demo
+from padseg.data.samples import list_samples, list_textures
+from padseg.errors import ConfigError, PadsegError
+from padseg.lightning_cli import PadsegCLI
+from padseg.models import SYSTEMS
+from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
+from padseg.modules.checkpoint import KEY
+
+METRICS = [
+    "image_auroc",
+    "image_ap",
+    "image_f1max",
+    "pixel_auroc",
+    "pixel_ap",
+    "pixel_f1max",
+    "pro",
+    "iap",
+    "iap90",
+]
+COLUMNS = [
+    *("label", "system", "category", "seed"),
+    *METRICS,
+    *("train_minutes", "peak_memory_mb", "images_per_second"),
+]
+_MODULES = {"distill": StudentDistillModule, "segment": SegmentationModule}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What `padseg run` is asked for.
+
+    Attributes:
+        system: `stpm`, `rstpm`, `destseg` or `pfadseg`.
+        root: Folder of the data set.
+        categories: Categories in it.
+        out: Folder for the results.
+        textures: Folder of textures; one-phase systems ignore it.
+        seeds: Seeds.
+        steps: Optimiser steps of both phases; empty for the configured ones.
+        batch_size: Images a step; None for the configured number.
+        precision: Lightning's name of the precision; None for the fastest that is safe here.
+        weights: The teacher's weight file; None for timm's hub.
+        label: Name of the folder and the rows; None for the system's name.
+        overrides: Options as of `fit`, from `model.KEY`, `data.KEY` or `trainer.KEY` to the value.
+    """
+
+    system: str
+    root: Path
+    categories: tuple[str, ...]
+    out: Path
+    textures: Path | None = None
+    seeds: tuple[int, ...] = (0,)
+    steps: tuple[int, ...] = ()
+    batch_size: int | None = None
+    precision: str | None = None
+    weights: str | None = None
+    label: str | None = None
+    overrides: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check what needs no file.
+
+        Raises:
+            ConfigError: An option cannot be used.
+        """
+        if self.overrides and self.label is None:
+            key = next(iter(self.overrides))
+            raise ConfigError(f"--{key} departs from {self.system}: name the variant with --label.")
+        if self.steps and (min(self.steps) < 1 or len(self.steps) not in (len(self.phases), 2)):
+            raise ConfigError(f"--steps takes {len(self.phases)} numbers from 1 up: {self.phases}.")
+        if min(self.seeds) < 0:
+            raise ConfigError(f"--seed {min(self.seeds)} is negative.")
+        for key in self.overrides:
+            known = [phase for phase in self.phases if _takes(phase, key)]
+            if not known:
+                raise ConfigError(f"--{key} is not an option of {self.system}'s modules.")
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The phases of the system."""
+        return ("distill", "segment") if SYSTEMS[self.system].segmentation else ("distill",)
+
+    @property
+    def name(self) -> str:
+        """Label of folder and rows."""
+        return self.label or self.system
+
+
+def _takes(phase: str, key: str) -> bool:
+    """Whether the phase's module has the option; data and trainer options go to both."""
+    room, _, option = key.partition(".")
+    return room != "model" or option in inspect.signature(_MODULES[phase].__init__).parameters
+
+
+def run(options: RunOptions) -> pd.DataFrame:
+    """Train, test and tabulate every category with every seed.
+
+    Returns:
+        The rows of `results.csv` that the options ask for.
+
+    Raises:
+        PadsegError: An input is wrong, or, at the end, some runs failed; the others are done.
+    """
+    for category in options.categories:
+        list_samples(options.root, category)
+    if SYSTEMS[options.system].synthetic:
+        if options.textures is None:
+            raise ConfigError(f"{options.system} paints defects: --textures names their folder.")
+        list_textures(options.textures)
+    failed: list[str] = []
+    pending = [(category, seed) for category in options.categories for seed in options.seeds]
+    for category, seed in pending:
+        try:
+            run_one(options, category, seed)
+        except Exception as error:
+            if len(pending) == 1:
+                raise
+            failed.append(f"{category} seed {seed}")
+            if isinstance(error, PadsegError):
+                _log.error("%s seed %d failed: %s", category, seed, error)
+            else:
+                _log.exception("%s seed %d failed.", category, seed)
+    table = write_results(options.out)
+    rows = table[
+        (table["label"] == options.name)
+        & table["category"].isin(options.categories)
+        & table["seed"].isin(options.seeds)
+    ]
+    print_results(rows)
+    if failed:
+        raise PadsegError(f"{len(failed)} of {len(pending)} runs failed: {', '.join(failed)}.")
+    return rows
+
+
+def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
+    """Train and test one category with one seed, or go on where an earlier call stopped.
+
+    Returns:
+        What `metrics.json` holds.
+
+    Raises:
+        PadsegError: An input is wrong, or the folder is in use or holds a run with other options.
+    """
+    folder = options.out / options.name / category / f"seed{seed}"
+    with locked(folder):
+        asked = _asked(options, category, seed)
+        _refuse_other_options(folder / "options.json", asked)
+        metrics = folder / "metrics.json"
+        if metrics.exists():
+            return _read_json(metrics)
+        phases: dict[str, dict[str, Any]] = {}
+        for phase in options.phases:
+            phases[phase] = _run_phase(options, category, seed, folder, phase)
+        final = phases[options.phases[-1]]
+        result = {
+            "label": options.name,
+            "system": options.system,
+            "category": category,
+            "seed": seed,
+            **final["metrics"],
+            "train_minutes": sum(phase["train_minutes"] for phase in phases.values()),
+            "peak_memory_mb": max(phase["peak_memory_mb"] for phase in phases.values()),
+            "images_per_second": final["images_per_second"],
+            "distill": phases["distill"],
+            "fingerprint": {
+                "options": asked,
+                "versions": _versions(),
+                "data_sha256": _data_hash(options, category),
+                "teacher_sha256": final["teacher_sha256"],
+                "resumed_from_step": sum(phase["resumed_from_step"] for phase in phases.values()),
+            },
+        }
+        write_json(metrics, result)
+        return result
+
+
+def _run_phase(
+    options: RunOptions, category: str, seed: int, folder: Path, phase: str
+) -> dict[str, Any]:
+    """Train and test one phase, unless that is done already."""
+    done = folder / f"{phase}.json"
+    if done.exists():
+        return _read_json(done)
+    final = folder / f"{phase}.ckpt"
+    resume = folder / f"{phase}-resume.ckpt"
+    cli = PadsegCLI(_phase_args(options, category, seed, folder, phase), run=False)
+    cli.datamodule.check_test()
+    _reset_peak_memory()
+    trainer, timer = cli.trainer, Timer()
+    trainer.callbacks.append(timer)
+    resumed_from = 0
+    if final.exists():
+        cli.model.load_state_dict(read_checkpoint(final)["state_dict"])
+        minutes = _read_json(folder / f"{phase}-trained.json")["train_minutes"]
+    else:
+        if resume.exists():
+            resumed_from = int(read_checkpoint(resume)["global_step"])
+        trainer.fit(
+            cli.model, datamodule=cli.datamodule, ckpt_path=resume if resumed_from else None
+        )
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        minutes = timer.time_elapsed("train") / 60
+        write_json(folder / f"{phase}-trained.json", {"train_minutes": minutes})
+        trainer.save_checkpoint(final, weights_only=True)
+    resume.unlink(missing_ok=True)
+    start = time.perf_counter()
+    (figures,) = trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+    seconds = time.perf_counter() - start
+    result = {
+        "metrics": {name: float(figures[name]) for name in METRICS},
+        "train_minutes": minutes,
+        "peak_memory_mb": _peak_memory_mb(),
+        "images_per_second": len(cli.datamodule.check_test()) / seconds,
+        "teacher_sha256": read_checkpoint(final)[KEY]["teacher_sha256"],
+        "resumed_from_step": resumed_from,
+    }
+    write_json(done, result)
+    return result
+
+
+def _phase_args(
+    options: RunOptions, category: str, seed: int, folder: Path, phase: str
+) -> list[str]:
+    """The command line of `fit` for one phase."""
+    given: dict[str, Any] = {
+        "seed_everything": seed,
+        "data.root": options.root,
+        "data.category": category,
+        "trainer.logger": "CSVLogger",
+        "trainer.logger.save_dir": folder,
+        "trainer.logger.name": "logs",
+        "trainer.logger.version": phase,
+        "checkpoint.dirpath": folder,
+        "checkpoint.filename": f"{phase}-resume",
+        "checkpoint.save_last": "false",
+        "checkpoint.enable_version_counter": "false",
+    }
+    if SYSTEMS[options.system].synthetic:
+        given["data.textures"] = options.textures
+    if options.steps:
+        given["trainer.max_steps"] = options.steps[options.phases.index(phase)]
+    if options.batch_size is not None:
+        given["data.batch_size"] = options.batch_size
+    if options.precision is not None:
+        given["trainer.precision"] = options.precision
+    if phase == "distill" and options.weights is not None:
+        given["model.weights"] = options.weights
+    if phase == "segment":
+        given["model.distilled"] = folder / "distill.ckpt"
+    given |= {key: value for key, value in options.overrides.items() if _takes(phase, key)}
+    config = ["--config", str(config_path(options.system, phase))]
+    return config + [f"--{key}={value}" for key, value in given.items()]
+
+
+def config_path(system: str, phase: str) -> Path:
+    """The configuration of a phase, in the installed package or in the checkout."""
+    package = Path(__file__).parent
+    for folder in (package / "configs", package.parent / "configs"):
+        path = folder / system / f"{phase}.yaml"
+        if path.is_file():
+            return path
+    raise ConfigError(
+        f"there is no configuration of {system}'s phase {phase}: install padseg again."
+    )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder.
+
+    Raises:
+        PadsegError: Another process is in it, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / ".lock", timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise PadsegError(f"{folder} is in use by another process: wait, or pass --out.") from error
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise PadsegError(f"{folder} cannot be written ({error.strerror}): pass --out.") from error
+
+
+def _asked(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
+    """What the results depend on, in plain values; paths of inputs may move."""
+    asked = asdict(options)
+    for key in ("root", "out", "categories", "seeds", "textures", "weights"):
+        del asked[key]
+    return {**asked, "steps": list(options.steps), "category": category, "seed": seed}
+
+
+def _refuse_other_options(path: Path, asked: dict[str, Any]) -> None:
+    if not path.exists():
+        write_json(path, asked)
+        return
+    there = _read_json(path)
+    if there != asked:
+        keys = sorted(key for key in {*there, *asked} if there.get(key) != asked.get(key))
+        told = ", ".join(f"{key} {there.get(key)!r} (now {asked.get(key)!r})" for key in keys)
+        raise ConfigError(f"{path.parent} holds a run with {told}: pass another --label or --out.")
+
+
+def _data_hash(options: RunOptions, category: str) -> str:
+    """SHA-256 over names and contents of the category's files and, where used, of the textures."""
+    samples = list_samples(options.root, category)
+    paths = [(options.root, path) for s in samples for path in (s.path, s.mask) if path is not None]
+    if SYSTEMS[options.system].synthetic and options.textures is not None:
+        paths += [(options.textures, path) for path in list_textures(options.textures)]
+    digest = hashlib.sha256()
+    for root, path in paths:
+        digest.update(path.relative_to(root).as_posix().encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "albumentations")
+    return {
+        "padseg": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
+
+
+def _reset_peak_memory() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak_memory_mb() -> float:
+    """Of the GPU, or of the process, in MiB; nan where the system does not tell."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    if sys.platform == "win32":
+        return float("nan")
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def write_results(out: Path) -> pd.DataFrame:
+    """Gather every finished run below `out` into `results.csv`, a row a run."""
+    found = sorted(out.glob("*/*/seed*/metrics.json"))
+    table = pd.DataFrame([_read_json(path) for path in found], columns=COLUMNS)
+    table = table.sort_values(["label", "category", "seed"], ignore_index=True)
+    _write(out / "results.csv", table.to_csv(index=False))
+    return table
+
+
+def print_results(rows: pd.DataFrame) -> None:
+    """Show the rows, and their mean, in percent."""
+    table = Table(title="Test results, in percent")
+    table.add_column("label")
+    table.add_column("category")
+    table.add_column("seed", justify="right")
+    for name in METRICS:
+        table.add_column(name.replace("_", "\n"), justify="right")
+    table.add_column("train\nminutes", justify="right")
+    for row in rows.to_dict("records"):
+        table.add_row(
+            str(row["label"]),
+            str(row["category"]),
+            str(row["seed"]),
+            *(f"{100 * row[name]:.1f}" for name in METRICS),
+            f"{row['train_minutes']:.1f}",
+        )
+    if len(rows) > 1:
+        table.add_section()
+        means = (f"{100 * rows[name].mean():.1f}" for name in METRICS)
+        table.add_row("mean", "", "", *means, f"{rows['train_minutes'].mean():.1f}")
+    Console().print(table)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    _write(path, json.dumps(content, indent=2) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def demo(out: Path) -> pd.DataFrame:
+    """Make the demo data set in `out`, train DeSTSeg on it and test."""
+    data = make_demo(out / "data")
+    return run(
+        RunOptions(
+            system="destseg",
+            root=data,
+            categories=tuple(DEMO_CATEGORIES),
+            out=out / "runs",
+            textures=data / "textures",
+            steps=(60, 60),
+            batch_size=16,
+            weights=str(DEMO_TEACHER),
+            label="demo",
+            overrides={
+                "model.teacher": "test_resnet",
+                "model.width": "16",
+                "model.segmentation_width": "64",
+                "model.image_size": "128",
+                "data.augmentation": "none",
+            },
+        )
+    )

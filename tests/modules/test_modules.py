@@ -1,0 +1,249 @@
+import copy
+import pickle
+
+import pytest
+import torch
+from lightning import Trainer
+
+from padseg.callbacks import EvaluationCallback
+from padseg.data import AnomalyDataModule
+from padseg.errors import CheckpointError, ConfigError, PadsegError
+from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
+from padseg.modules.checkpoint import KEY
+
+SMALL = {"teacher": "test_resnet", "weights": "random", "width": 8, "image_size": 64}
+
+
+def trainer(folder, steps, **options) -> Trainer:
+    return Trainer(
+        default_root_dir=folder,
+        max_epochs=-1,
+        max_steps=steps,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **options,
+    )
+
+
+@pytest.fixture
+def data(data_root, textures) -> AnomalyDataModule:
+    return AnomalyDataModule(
+        str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
+    )
+
+
+@pytest.fixture(scope="module")
+def distilled(data_root, textures, tmp_path_factory):
+    """A checkpoint of a short phase one."""
+    folder = tmp_path_factory.mktemp("distilled")
+    torch.manual_seed(0)
+    data = AnomalyDataModule(
+        str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
+    )
+    fitter = trainer(folder, 3)
+    fitter.fit(StudentDistillModule("destseg", **SMALL, lr=0.05), datamodule=data)
+    fitter.save_checkpoint(folder / "distill.ckpt")
+    return folder / "distill.ckpt"
+
+
+def segmentation(distilled, **options) -> SegmentationModule:
+    return SegmentationModule(str(distilled), segmentation_width=16, **options)
+
+
+def test_phase_one_trains_the_student_and_nothing_else(data, tmp_path):
+    module = StudentDistillModule("destseg", **SMALL, lr=0.05)
+    before = copy.deepcopy(module.state_dict())
+    trainer(tmp_path, 3).fit(module, datamodule=data)
+    for name, value in module.state_dict().items():
+        same = torch.equal(value, before[name])
+        if "teacher" in name.removeprefix("student_teacher"):
+            assert same, name
+        elif name.endswith("conv1.weight"):
+            assert not same, name
+
+
+def test_phase_two_freezes_teacher_and_student(data, distilled, tmp_path):
+    module = segmentation(distilled)
+    stored = read_checkpoint(distilled)["state_dict"]
+    head = copy.deepcopy(module.segmentation.state_dict())
+    trainer(tmp_path, 3).fit(module, datamodule=data)
+    for name, value in module.student_teacher.state_dict().items():
+        assert torch.equal(value.cpu(), stored[f"student_teacher.{name}"]), name
+    changed = [
+        not torch.equal(value, head[name])
+        for name, value in module.segmentation.state_dict().items()
+        if value.is_floating_point()
+    ]
+    assert sum(changed) > len(changed) / 2
+
+
+def test_segment_checkpoint_is_complete(data, distilled, tmp_path, monkeypatch):
+    module = segmentation(distilled)
+    fitter = trainer(tmp_path, 2)
+    fitter.fit(module, datamodule=data)
+    path = tmp_path / "segment.ckpt"
+    fitter.save_checkpoint(path, weights_only=True)
+    image = torch.rand(2, 3, 64, 64)
+    expected = module.eval()(image)
+
+    def no_network(*args, **kwargs):
+        raise AssertionError("a checkpoint must need no other weights")
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", no_network)
+    monkeypatch.setattr("timm.models._hub.load_state_dict_from_hf", no_network)
+    monkeypatch.setattr("padseg.modules.segment.read_distilled", no_network)
+    loaded = SegmentationModule.load_from_checkpoint(path, map_location="cpu").eval()
+    for name, value in loaded(image).items():
+        assert torch.equal(value, expected[name])
+    assert loaded.image_size == [64, 64]
+    assert read_checkpoint(path)[KEY]["format"] == 1
+
+
+def test_scores_have_the_promised_form(distilled):
+    for module in (segmentation(distilled), StudentDistillModule("destseg", **SMALL)):
+        scores = module.eval()(torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8))
+        assert scores["score_map"].shape == (2, 1, 64, 96)
+        assert scores["score_map"].dtype == torch.float32
+        assert scores["score_map"].min() >= 0
+        assert scores["score_map"].max() <= 1
+        top = scores["score_map"].flatten(1).topk(100).values.mean(1)
+        torch.testing.assert_close(scores["image_score"], top)
+
+
+@pytest.mark.parametrize("system", ["stpm", "destseg", "pfadseg"])
+def test_every_system_trains_and_tests(system, data_root, textures, tmp_path):
+    module = StudentDistillModule(system, **SMALL, lr=0.01)
+    data = AnomalyDataModule(
+        str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
+    )
+    fitter = trainer(tmp_path, 2, callbacks=[EvaluationCallback()])
+    fitter.fit(module, datamodule=data)
+    (figures,) = fitter.test(module, datamodule=data, verbose=False)
+    assert {"image_auroc", "pixel_ap", "pro", "iap90"} <= set(figures)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_losses_stay_finite(precision, data, distilled, tmp_path):
+    fitter = trainer(tmp_path, 2, precision=precision)
+    module = segmentation(distilled)
+    fitter.fit(module, datamodule=data)
+    assert torch.isfinite(fitter.callback_metrics["train_loss"])
+
+
+def test_same_seed_same_weights(data_root, textures, tmp_path):
+    states = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        data = AnomalyDataModule(
+            str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
+        )
+        module = StudentDistillModule("destseg", **SMALL, lr=0.05)
+        trainer(tmp_path, 3).fit(module, datamodule=data)
+        states.append(module.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_resumed_training_ends_with_the_same_weights(data_root, textures, tmp_path):
+    def fit(steps, resume=None):
+        torch.manual_seed(1)
+        data = AnomalyDataModule(
+            str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
+        )
+        module = StudentDistillModule("destseg", **SMALL, lr=0.05)
+        fitter = trainer(tmp_path, steps)
+        fitter.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        return fitter, module.state_dict()
+
+    whole = fit(5)[1]
+    fitter, _ = fit(3)
+    fitter.save_checkpoint(tmp_path / "cut.ckpt")
+    fitter, resumed = fit(5, tmp_path / "cut.ckpt")
+    assert fitter.global_step == 5
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_foreign_checkpoints_are_refused(distilled, tmp_path, data):
+    with pytest.raises(ConfigError, match=r"--model\.distilled"):
+        SegmentationModule()
+    with pytest.raises(CheckpointError, match="does not exist"):
+        segmentation(tmp_path / "none.ckpt")
+    with pytest.raises(CheckpointError, match="distilled for destseg, not for pfadseg"):
+        segmentation(distilled, system="pfadseg")
+    with pytest.raises(CheckpointError, match="of class StudentDistillModule"):
+        trainer(tmp_path, 1).test(segmentation(distilled), datamodule=data, ckpt_path=distilled)
+    fitter = trainer(tmp_path, 1)
+    fitter.fit(segmentation(distilled), datamodule=data)
+    fitter.save_checkpoint(tmp_path / "segment.ckpt")
+    with pytest.raises(CheckpointError, match="takes one of phase one"):
+        segmentation(tmp_path / "segment.ckpt")
+
+
+def test_another_teacher_is_refused(distilled, tmp_path):
+    checkpoint = torch.load(distilled, weights_only=True)
+    name = next(key for key in checkpoint["state_dict"] if ".teacher." in key)
+    checkpoint["state_dict"][name] = checkpoint["state_dict"][name] + 1
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    with pytest.raises(CheckpointError, match="is not the one that its student was trained with"):
+        segmentation(tmp_path / "other.ckpt")
+
+
+class Attack:
+    def __init__(self, witness):
+        self.witness = witness
+
+    def __reduce__(self):
+        return (open, (self.witness, "w"))
+
+
+def test_damaged_and_hostile_checkpoints_are_refused(distilled, tmp_path):
+    path, witness = tmp_path / "bad.ckpt", tmp_path / "witness"
+    for save in (torch.save, lambda what, where: where.write_bytes(pickle.dumps(what))):
+        save({"state_dict": Attack(str(witness))}, path)
+        with pytest.raises(CheckpointError, match="could run code"):
+            segmentation(path)
+        assert not witness.exists()
+    path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is empty"):
+        segmentation(path)
+    path.write_bytes(distilled.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        segmentation(path)
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(CheckpointError, match="not a checkpoint of padseg"):
+        segmentation(path)
+    checkpoint = torch.load(distilled, weights_only=True)
+    checkpoint[KEY]["format"] = 99
+    torch.save(checkpoint, path)
+    with pytest.raises(CheckpointError, match="format 99"):
+        segmentation(path)
+
+
+def test_checkpoints_hold_plain_values_only(distilled):
+    def plain(value):
+        if isinstance(value, dict):
+            return all(isinstance(k, (str, int)) and plain(v) for k, v in value.items())
+        if isinstance(value, (list, tuple)):
+            return all(plain(v) for v in value)
+        return value is None or type(value) in (bool, int, float, str, torch.Tensor)
+
+    checkpoint = torch.load(distilled, weights_only=True)
+    assert plain(checkpoint["hyper_parameters"])
+    assert plain(checkpoint[KEY])
+
+
+def test_divergence_is_told(data, tmp_path):
+    module = StudentDistillModule("destseg", **SMALL, lr=1e30)
+    with pytest.raises(PadsegError, match=r"training diverged.*--model\.lr"):
+        trainer(tmp_path, 6).fit(module, datamodule=data)
+
+
+def test_pairs_are_required(data_root, tmp_path):
+    data = AnomalyDataModule(
+        str(data_root), "widget", image_size=64, batch_size=4, num_workers=0, synthesis=None
+    )
+    with pytest.raises(ConfigError, match=r"--data\.synthesis"):
+        trainer(tmp_path, 1).fit(StudentDistillModule("destseg", **SMALL), datamodule=data)

@@ -1,0 +1,237 @@
+"""The command line, each command in a process of its own where start-up counts, else in this one."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import filelock
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from padseg.cli import main
+from padseg.run import config_path
+
+SMALL = [
+    "--model.teacher=test_resnet",
+    "--model.weights=random",
+    "--model.width=8",
+    "--model.image_size=64",
+    "--model.lr=0.05",
+]
+QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
+
+
+def data_args(data_root, textures) -> list[str]:
+    return [
+        f"--data.root={data_root}",
+        "--data.category=widget",
+        f"--data.textures={textures}",
+        "--data.batch_size=4",
+        "--data.num_workers=0",
+    ]
+
+
+def command(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "padseg", *args], capture_output=True, text=True, check=False
+    )
+
+
+def test_version_and_help_load_no_torch():
+    code = (
+        "import sys; from padseg.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "assert not {'torch', 'lightning', 'numpy'} & set(sys.modules)"
+    )
+    for option in ("--version", "--help"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, option], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert "run" in done.stdout
+
+
+def test_mistakes_end_with_one_sentence_and_status_2(tmp_path, data_root):
+    arguments = ["run", "destseg", "--category", "widget", "--out", str(tmp_path / "out")]
+    for extra, told in (
+        (["--root", str(tmp_path / "none")], "none does not exist"),
+        (["--root", str(data_root)], "--textures"),
+    ):
+        done = command(*arguments, *extra)
+        assert done.returncode == 2
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "destseg", "--steps", "0", "5"], "--steps"),
+        (["run", "destseg", "--steps", "1", "2", "3"], "--steps"),
+        (["run", "destseg", "--model.lr", "0.1"], "--label"),
+        (["run", "destseg", "--label", "x", "--model.nothing", "1"], "not an option"),
+        (["run", "destseg", "--nothing", "1"], "unknown option"),
+        (["run", "destseg", "--seed", "-1"], "negative"),
+    ],
+)
+def test_run_options_are_checked(arguments, told, tmp_path, data_root, textures, capsys):
+    where = ["--root", str(data_root), "--category", "widget", "--textures", str(textures)]
+    assert main([*arguments, *where, "--out", str(tmp_path / "out")]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def trained(data_root, textures, tmp_path_factory) -> Path:
+    """Both phases through `fit`, as the README tells."""
+    folder = tmp_path_factory.mktemp("fit")
+    common = [*data_args(data_root, textures), *QUIET, "--trainer.logger=false"]
+    for phase, more in (
+        ("distill", SMALL),
+        (
+            "segment",
+            [f"--model.distilled={folder}/distill/last.ckpt", "--model.segmentation_width=16"],
+        ),
+    ):
+        arguments = ["fit", "--config", str(config_path("destseg", phase)), *common, *more]
+        arguments += ["--trainer.max_steps=2", f"--checkpoint.dirpath={folder}/{phase}"]
+        assert main(arguments) == 0
+    return folder
+
+
+def test_fit_writes_both_checkpoints(trained):
+    assert (trained / "distill/last.ckpt").is_file()
+    assert (trained / "segment/last.ckpt").is_file()
+
+
+@pytest.mark.parametrize("subcommand", ["validate", "test", "predict"])
+@pytest.mark.parametrize("phase", ["distill", "segment"])
+def test_a_checkpoint_needs_no_configuration(
+    trained, data_root, textures, phase, subcommand, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    arguments = [subcommand, "--ckpt_path", str(trained / phase / "last.ckpt")]
+    arguments += [*data_args(data_root, textures), *QUIET, "--trainer.logger=false"]
+    assert main(arguments) == 0
+    if subcommand == "test":
+        assert "pixel_auroc" in capsys.readouterr().out
+
+
+def test_another_class_of_checkpoint_is_refused(trained, data_root, textures, capsys):
+    for subcommand in ("fit", "test"):
+        arguments = [subcommand, "--config", str(config_path("destseg", "segment"))]
+        arguments += data_args(data_root, textures)
+        arguments += ["--ckpt_path", str(trained / "distill/last.ckpt")]
+        assert main(arguments) == 2
+        assert "the hand-off between the phases is --model.distilled" in capsys.readouterr().err
+
+
+def test_missing_and_hostile_checkpoints(data_root, textures, tmp_path, capsys):
+    arguments = ["test", *data_args(data_root, textures), "--ckpt_path"]
+    assert main([*arguments, str(tmp_path / "none.ckpt")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+    (tmp_path / "bad.ckpt").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    assert main([*arguments, str(tmp_path / "bad.ckpt")]) == 2
+    assert "bad.ckpt" in capsys.readouterr().err
+
+
+def run_args(data_root, textures, out: Path, *more: str) -> list[str]:
+    return [
+        *("run", "destseg", "--root", str(data_root), "--category", "widget", "--out", str(out)),
+        *("--textures", str(textures), "--steps", "2", "2", "--batch-size", "4"),
+        *("--weights", "random", "--label", "small", "--model.teacher", "test_resnet"),
+        *("--model.width", "8", "--model.segmentation_width=16", "--model.image_size", "64"),
+        *("--trainer.enable_progress_bar", "false", "--data.num_workers=0", *more),
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(data_root, textures, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    assert main(run_args(data_root, textures, out, "--seed", "0", "1")) == 0
+    return out
+
+
+def test_run_leaves_what_the_contract_names(finished):
+    for seed in (0, 1):
+        folder = finished / "small/widget" / f"seed{seed}"
+        names = {path.name for path in folder.iterdir()}
+        assert {"distill.ckpt", "segment.ckpt", "metrics.json"} <= names
+        assert not [name for name in names if "resume" in name]
+    table = pd.read_csv(finished / "results.csv")
+    assert list(table["seed"]) == [0, 1]
+    assert list(table["label"]) == ["small", "small"]
+    assert table["images_per_second"].gt(0).all()
+    assert table[["image_auroc", "pixel_ap", "pro", "iap90"]].notna().all(axis=None)
+
+
+def test_a_finished_run_is_skipped(finished, data_root, textures):
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*.ckpt")}
+    assert main(run_args(data_root, textures, finished, "--seed", "0", "1")) == 0
+    assert before == {p: p.stat().st_mtime_ns for p in finished.rglob("*.ckpt")}
+
+
+def test_other_options_are_refused(finished, data_root, textures, capsys):
+    assert main(run_args(data_root, textures, finished, "--model.lr", "0.01")) == 2
+    assert "pass another --label or --out" in capsys.readouterr().err
+
+
+def test_a_cut_run_is_resumed(finished, data_root, textures, tmp_path):
+    """A run cut between the phases ends with the weights of one that was not."""
+    arguments = run_args(data_root, textures, tmp_path)
+    assert main(arguments) == 0
+    folder = tmp_path / "small/widget/seed0"
+    for name in ("metrics.json", "segment.json", "segment.ckpt", "segment-trained.json"):
+        (folder / name).unlink()
+    assert main(arguments) == 0
+    ours, whole = (
+        torch.load(path / "segment.ckpt", weights_only=True)["state_dict"]
+        for path in (folder, finished / "small/widget/seed0")
+    )
+    assert all(torch.equal(ours[name], whole[name]) for name in whole)
+
+
+def test_one_broken_category_does_not_stop_the_others(data_root, textures, tmp_path, capsys):
+    root = tmp_path / "data"
+    for category in ("broken", "widget"):
+        shutil.copytree(data_root / "widget", root / category)
+    (root / "broken/train/good/003.png").write_bytes(b"")
+    arguments = run_args(root, textures, tmp_path / "out")
+    arguments[arguments.index("widget") : arguments.index("widget") + 1] = ["broken", "widget"]
+    assert main(arguments) == 2
+    assert "1 of 2 runs failed: broken seed 0" in capsys.readouterr().err
+    assert list(pd.read_csv(tmp_path / "out/results.csv")["category"]) == ["widget"]
+
+
+def test_a_locked_run_is_left_alone(data_root, textures, tmp_path, capsys):
+    folder = tmp_path / "small/widget/seed0"
+    folder.mkdir(parents=True)
+    with filelock.FileLock(folder / ".lock"):
+        assert main(run_args(data_root, textures, tmp_path)) == 2
+    assert "in use by another process" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*/*.yaml")), ids=str)
+def test_configurations_hold_only_differences_and_can_be_parsed(path, data_root, textures, capsys):
+    assert set(yaml.safe_load(path.read_text())) <= {"model", "data", "trainer"}
+    arguments = ["fit", "--config", str(path), f"--data.root={data_root}", "--data.category=widget"]
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, "--print_config"])
+    assert end.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["model"]["class_path"].startswith("padseg.modules.")
+
+
+@pytest.mark.slow
+def test_demo_reaches_its_goal(tmp_path):
+    done = command("demo", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "runs/results.csv")
+    assert table["image_auroc"].min() >= 0.95
+    assert table["pixel_ap"].min() >= 0.5
