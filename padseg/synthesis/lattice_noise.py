@@ -1,9 +1,16 @@
 """Masks from the `noise` package, the second back-end.
 
-Its `pnoise2` is Perlin's improved noise: a fixed table of gradients (unit vectors along the axes
-and diagonals of length sqrt(2)) behind a fixed permutation of 256 entries, so a draw can only
-choose the place in it. It is called once per pixel, which belongs into data workers.
+Its `pnoise2` is Perlin's improved noise (Perlin, "Improving noise", SIGGRAPH 2002): 16 fixed
+gradients, 12 along the axes and 4 diagonals of length sqrt(2), behind a fixed permutation of 256
+entries, so that a draw can only choose the place in it. It is called once per pixel, which belongs
+into data workers.
+
+As it comes, its masks would be a third as large as those of unit gradients times sqrt(2): 1.5 % of
+the canvas instead of 4.9 %, and 16 % empty instead of 5 %. So it is scaled to the same standard
+deviation, for any number of octaves; then 5.0 % is masked and 7 % are empty (96x96, 1200 draws).
 """
+
+import math
 
 import numpy as np
 import torch
@@ -61,7 +68,7 @@ def lattice_noise(
         octaves: number of octaves.
 
     Returns:
-        (H, W) float32 noise; 0 where the turned canvas shows what lies outside the original one.
+        (H, W) float32 noise, scaled as said above; 0 where the turned canvas shows what lies outside the original one.
     """
     height, width = size
     cos, sin = rotation
@@ -74,4 +81,12 @@ def lattice_noise(
     xs = (x[inside] * (cells[1] / width) + origin[1]).tolist()
     noise = np.zeros(size, dtype=np.float32)
     noise[inside] = [pnoise2(v, u, octaves) for v, u in zip(ys, xs, strict=True)]
-    return noise
+    return noise * np.float32(_gain(octaves))
+
+
+def _gain(octaves: int) -> float:
+    # The mean squared gradient is (12 * 1 + 4 * 2) / 16. `pnoise2` divides the sum of the octaves
+    # by the sum of their amplitudes, while the deviation grows with the root of the squares' sum.
+    amplitudes = [0.5**octave for octave in range(octaves)]
+    unit = math.sqrt(2 / (20 / 16))
+    return unit * sum(amplitudes) / math.sqrt(sum(a * a for a in amplitudes))

@@ -285,17 +285,22 @@ def perlin_mask(draws: dict[str, Tensor], params: SynthesisParams, size: tuple[i
     cells, rotation = draws["cells"], draws["rotation"]
     mask = torch.zeros((len(present), *size), dtype=torch.float32, device=gradients.device)
     wanted = present
+    selects = _can_be_asked(gradients.device)
     for candidate in range(gradients.shape[1]):
         if candidate > 0:
             wanted = present & (mask.amax((1, 2)) == 0)
-        # Only a device knows which samples are wanted; asking it would make the host wait.
-        rows = wanted if gradients.device.type == "cpu" else slice(None)
+        rows = wanted if selects else slice(None)
         noise = perlin_noise(
             gradients[rows, candidate], cells[rows, candidate], rotation[rows, candidate], size
         )
         found = noise.gt_(params.threshold)
-        if gradients.device.type == "cpu":
+        if selects:
             mask[rows] = found
         else:
             mask += found.mul_(wanted[:, None, None])
     return mask[:, None]
+
+
+def _can_be_asked(device: torch.device) -> bool:
+    # Only an accelerator itself knows which samples are wanted; asking would make the host wait.
+    return device.type == "cpu"
