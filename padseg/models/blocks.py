@@ -134,7 +134,8 @@ class RCA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, C, h, w)."""
-        bands = x.mean(dim=3, keepdim=True) + x.mean(dim=2, keepdim=True)
+        # Pooling keeps the memory format, a mean over the dimension does not.
+        bands = F.adaptive_avg_pool2d(x, (None, 1)) + F.adaptive_avg_pool2d(x, (1, None))
         gate = self.column(F.relu(self.bn(self.row(bands)), inplace=True))
         local: Tensor = self.local(x)
         return local * torch.sigmoid(gate)
@@ -192,7 +193,9 @@ class ASPP(nn.Module):
         with full_precision(mean):
             pooled: Tensor = self.pooled(mean)
         maps: list[Tensor] = [conv(x) for conv in self.dilated]
-        out: Tensor = self.fuse(torch.cat([*maps, pooled.to(maps[0].dtype).expand_as(x)], dim=1))
+        # Added to zeros rather than expanded, so that the memory format stays.
+        maps.append(torch.zeros_like(maps[0]) + pooled.to(maps[0].dtype))
+        out: Tensor = self.fuse(torch.cat(maps, dim=1))
         return out
 
 
