@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from padseg.metrics import PixelMetrics
 from padseg.metrics.functional import CURVE_POINTS, label_regions
+from padseg.metrics.tally import drop_bits, key_scores, score_keys
 
 KEYS = ["pixel_auroc", "pixel_ap", "pixel_f1max", "pro", "iap", "iap90"]
 
@@ -165,6 +166,37 @@ def test_rounded_values_stay_close(literal):
     exact = measure(scores, masks, exact=True)
     assert measure(scores, masks, max_keys=4096) == pytest.approx(exact, abs=1e-3)
     assert measure(scores, masks) == exact
+
+
+@pytest.mark.parametrize("max_keys", [2, 30, 400])
+def test_dropped_bits_are_those_of_the_scores(literal, max_keys):
+    """Beyond the bound every metric is the exact one of scores without their lowest bits."""
+    scores, masks = literal.sample(images=9, seed=18)
+    metric = PixelMetrics()
+    metric.max_keys, metric.max_buffered = max_keys, 700
+    for at in range(9):
+        metric.update(scores[at : at + 1], masks[at : at + 1])
+    values = {name: float(value) for name, value in metric.compute().items()}
+    shift = int(metric.shift)
+    assert shift > 0
+    rounded = key_scores(drop_bits(score_keys(scores), shift))
+    assert (rounded <= scores).all()
+    assert len(rounded.unique()) <= max_keys
+    assert values == measure(rounded, masks, exact=True)
+
+
+def test_bound_is_met_exactly(literal):
+    """As many keys as allowed are kept; one more, and a bit is dropped."""
+    scores, masks = literal.sample(images=4, seed=19)
+    keys = score_keys(scores).flatten()
+    for shift in (0, 9, 17, 22):
+        distinct = len((keys >> shift).unique())
+        for bound, expected in ((distinct, shift), (distinct - 1, shift + 1)):
+            metric = PixelMetrics()
+            metric.max_keys = bound
+            metric.update(scores, masks)
+            metric.compute()
+            assert int(metric.shift) == expected
 
 
 @pytest.mark.slow
