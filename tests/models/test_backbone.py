@@ -1,0 +1,190 @@
+"""The teacher: frozen, fingerprinted, and clear about weights that it cannot use."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from padseg.errors import CheckpointError, ConfigError
+from padseg.models import Normalize, Teacher
+from safetensors.torch import save_file
+
+NAME = "test_resnet"
+
+
+def state(name=NAME):
+    """Weights of a whole model, head included."""
+    return timm.create_model(name).state_dict()
+
+
+class Code:
+    """Runs something when unpickled."""
+
+    def __reduce__(self):
+        return print, ("this must not be run",)
+
+
+def test_normalize():
+    normalize = Normalize()
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1).expand(2, 3, 4, 4)
+    assert normalize(mean).abs().max() < 1e-6
+    white = normalize(torch.ones(1, 3, 1, 1)).flatten()
+    assert white.tolist() == pytest.approx([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225])
+    assert not normalize.state_dict()
+
+
+def test_teacher_is_frozen_and_stays_in_eval():
+    teacher = Teacher(NAME, "random")
+    assert teacher.channels == (32, 48, 192)
+    assert teacher.reductions == (4, 8, 16)
+    before = teacher.fingerprint()
+    parent = torch.nn.ModuleDict({"teacher": teacher}).train()
+    assert parent.training
+    assert not any(m.training for m in teacher.modules())
+    assert not any(p.requires_grad for p in teacher.parameters())
+    image = torch.rand(2, 3, 40, 56, requires_grad=True)
+    features = teacher(image)
+    assert [tuple(f.shape) for f in features] == [(2, 32, 10, 14), (2, 48, 5, 7), (2, 192, 3, 4)]
+    assert not any(f.requires_grad for f in features)
+    assert teacher.fingerprint() == before
+
+
+def test_random_weights_follow_the_global_seed():
+    def fingerprint(seed):
+        torch.manual_seed(seed)
+        return Teacher(NAME, "random").fingerprint()
+
+    assert fingerprint(0) == fingerprint(0) != fingerprint(1)
+
+
+def test_fingerprint_sees_every_bit_but_not_the_memory_format():
+    teacher = Teacher(NAME, "random")
+    before = teacher.fingerprint()
+    assert teacher.to(memory_format=torch.channels_last).fingerprint() == before
+    weight = next(teacher.parameters())
+    weight[0, 0, 0, 0] = torch.nextafter(weight[0, 0, 0, 0], torch.tensor(9.0))
+    changed = teacher.fingerprint()
+    assert changed != before
+    assert teacher.double().fingerprint() != changed
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_local_weights_with_surplus(tmp_path, suffix):
+    weights, path = state(), tmp_path / f"weights{suffix}"
+    assert any(key.startswith("fc") for key in weights)
+    save_file(weights, path) if suffix == ".safetensors" else torch.save(weights, path)
+    loaded = Teacher(NAME, str(path)).net.state_dict()
+    assert all(torch.equal(loaded[key], weights[key]) for key in loaded)
+
+
+def test_local_weights_without_batch_counters(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_file({k: v for k, v in state().items() if "num_batches" not in k}, path)
+    Teacher(NAME, str(path))
+
+
+def test_local_weights_of_a_backbone_with_flattened_names(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    weights = state("test_convnext")
+    save_file(weights, path)
+    loaded = Teacher("test_convnext", str(path), levels=(0, 1, 2)).net.state_dict()
+    assert torch.equal(loaded["stem_0.weight"], weights["stem.0.weight"])
+
+
+def test_missing_weights_are_named(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    weights = state()
+    del weights["layer2.0.conv1.weight"]
+    save_file(weights, path)
+    with pytest.raises(CheckpointError, match=r"lacks 1 of .* layer2\.0\.conv1\.weight;"):
+        Teacher(NAME, str(path))
+    save_file({k: v for k, v in weights.items() if not k.startswith("layer3")}, path)
+    with pytest.raises(CheckpointError, match=r"layer2 \(1\), layer3 \(\d+\);") as error:
+        Teacher(NAME, str(path))
+    assert str(path) in str(error.value)
+
+
+def test_weights_of_another_backbone(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    weights = state()
+    weights["layer1.0.conv1.weight"] = weights["layer1.0.conv1.weight"][:5].clone()
+    save_file(weights, path)
+    with pytest.raises(CheckpointError, match=r"layer1\.0\.conv1\.weight is \(5, "):
+        Teacher(NAME, str(path))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("content", [b"", b"\x80\x02garbage" * 9])
+def test_broken_file(tmp_path, suffix, content):
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        Teacher(NAME, str(path))
+
+
+def test_truncated_file(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save(state(), path)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        Teacher(NAME, str(path))
+
+
+@pytest.mark.parametrize("dump", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o))])
+def test_code_in_a_weight_file_is_not_run(tmp_path, capsys, dump):
+    path = tmp_path / "weights.pth"
+    dump({"conv1.0.weight": Code()}, path)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        Teacher(NAME, str(path))
+    assert "must not" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}])
+def test_file_that_is_no_state_dict(tmp_path, content):
+    path = tmp_path / "weights.pth"
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match="something else than a state dict"):
+        Teacher(NAME, str(path))
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(CheckpointError, match=r"nowhere\.pth does not exist"):
+        Teacher(NAME, str(tmp_path / "nowhere.pth"))
+    with pytest.raises(CheckpointError, match="does not exist"):
+        Teacher(NAME, str(tmp_path))
+
+
+def test_hub_out_of_reach(monkeypatch):
+    create = timm.create_model
+
+    def offline(*args, pretrained=False, **kwargs):
+        if pretrained:
+            raise OSError("no route")
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    message = r"resnet18\.tv_in1k .*--model\.weights PATH"
+    with pytest.raises(CheckpointError, match=message):
+        Teacher("resnet18.tv_in1k")
+
+
+@pytest.mark.parametrize(
+    ("name", "levels"),
+    [("resnet18x", (1, 2, 3)), ("resnet18.nobody_in1k", (1, 2, 3)), (NAME, (1, 2, 9))],
+)
+def test_unknown_backbone(name, levels):
+    with pytest.raises(ConfigError, match=name):
+        Teacher(name, "random", levels)
+
+
+@pytest.mark.skipif("PADSEG_ASSETS" not in os.environ, reason="needs the weight file of a ResNet-18")
+def test_real_weights():
+    path = Path(os.environ["PADSEG_ASSETS"]) / "weights/resnet18_tv_in1k_trunk.safetensors"
+    teacher = Teacher("resnet18.tv_in1k", str(path))
+    assert sum(p.numel() for p in teacher.parameters()) == 2_782_784
+    features = teacher(torch.zeros(1, 3, 64, 64))
+    assert all(f.min() >= 0 and f.max() > 0.1 for f in features)
+    with pytest.raises(CheckpointError, match=r"layer4 \(25\)"):
+        Teacher("resnet18.tv_in1k", str(path), levels=(1, 2, 3, 4))
