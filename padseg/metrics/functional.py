@@ -85,18 +85,22 @@ def rank(tally: Tally, instance_keys: Tensor | None = None) -> Ranking:
         instance_keys: Int32 (n,), the key at which each defect instance is found, full resolution.
     """
     keys = tally.keys.cpu()
-    tp, fp, weight = (
-        np.cumsum(counts.cpu().numpy()[::-1]).astype(np.float64)
-        for counts in (tally.defect, tally.total - tally.defect, tally.weight)
+    total = tally.total.cpu().numpy()
+    at_defects = np.searchsorted(keys.numpy(), tally.defect_keys.cpu().numpy())
+    defect, weight = np.zeros_like(total), np.zeros_like(total)
+    defect[at_defects] = tally.defect.cpu().numpy()
+    weight[at_defects] = tally.weight.cpu().numpy()
+    tp, fp, weight_above = (
+        np.cumsum(counts[::-1]).astype(np.float64) for counts in (defect, total - defect, weight)
     )
     at_instances = np.empty(0, dtype=np.int64)
     if instance_keys is not None and len(instance_keys):
         # An order statistic commutes with dropping bits, so the key is one of the tally's.
         ordered = drop_bits(instance_keys.cpu(), tally.shift).numpy()
         at_instances = len(keys) - 1 - np.searchsorted(keys.numpy(), np.sort(ordered))
-    covered = weight / weight[-1] if len(weight) and weight[-1] > 0 else np.zeros_like(weight)
+    regions = max(weight_above[-1], 1.0) if len(keys) else 1.0
     threshold = key_scores(keys).numpy()[::-1].astype(np.float64)
-    return Ranking(threshold, tp, fp, covered, at_instances)
+    return Ranking(threshold, tp, fp, weight_above / regions, at_instances)
 
 
 def auroc(ranking: Ranking) -> float:

@@ -18,6 +18,8 @@ _REASONS = (
     "has regions that are not positive exactly where its mask is 1",
 )
 
+_TALLY = ("tally_keys", "tally_total", "tally_defect_keys", "tally_defect", "tally_weight")
+
 
 class PixelMetrics(Metric):
     """Pixel AUROC, AP, F1max, PRO, IAP and IAP@k of score maps against masks.
@@ -62,6 +64,7 @@ class PixelMetrics(Metric):
     buffer_regions: list[Tensor]
     tally_keys: list[Tensor]
     tally_total: list[Tensor]
+    tally_defect_keys: list[Tensor]
     tally_defect: list[Tensor]
     tally_weight: list[Tensor]
     instance_keys: list[Tensor]
@@ -97,7 +100,7 @@ class PixelMetrics(Metric):
         # Empty by the time processes meet; states, so that they are reset, moved and copied.
         self.add_state("buffer_keys", [], None)
         self.add_state("buffer_regions", [], None)
-        for name in ("tally_keys", "tally_total", "tally_defect", "tally_weight", "instance_keys"):
+        for name in (*_TALLY, "instance_keys"):
             self.add_state(name, [], "cat")
 
     def update(self, score_map: Tensor, mask: Tensor, regions: Tensor | None = None) -> None:
@@ -179,9 +182,8 @@ class PixelMetrics(Metric):
         if not self._is_synced:
             self._flush()
             if self.exact:  # what was on the CPU must be where the processes can exchange it
-                for name in ("tally_keys", "tally_total", "tally_defect", "tally_weight"):
+                for name in (*_TALLY, "instance_keys"):
                     setattr(self, name, [part.to(self.device) for part in getattr(self, name)])
-                self.instance_keys = [part.to(self.device) for part in self.instance_keys]
         super().sync(*args, **kwargs)
 
     def _check(
@@ -193,7 +195,7 @@ class PixelMetrics(Metric):
         score = as_float32(checks.as_maps("score_map", score_map))
         mask = checks.as_maps("mask", mask).detach()
         checks.check_same_shape("mask", mask, "score_map", score)
-        defect = mask != 0
+        defect = mask if mask.dtype == torch.bool else mask != 0
         lowest, highest = score.flatten(1).aminmax(dim=1)  # both are nan where any score is
         wrong = [~(lowest.isfinite() & highest.isfinite())]
         wrong.append(torch.zeros_like(wrong[0]) if mask.dtype == torch.bool else mask != defect)
@@ -207,7 +209,7 @@ class PixelMetrics(Metric):
             )
         regions = checks.as_maps("regions", regions)
         checks.check_same_shape("regions", regions, "score_map", score)
-        labels = regions.to(torch.int32)
+        labels = regions.to(torch.int32, copy=True)  # kept for later, when it may have changed
         wrong[2] = (labels > 0) != defect
         return score, defect, labels, wrong
 
@@ -216,7 +218,7 @@ class PixelMetrics(Metric):
         buffered = sum(keys.numel() for keys in self.buffer_keys)
         if not self.exact and buffered + score.numel() > self.max_buffered:
             self._flush()
-        keys, labels = score_keys(score), labels.to(torch.int32, copy=True)
+        keys = score_keys(score)
         home = torch.device("cpu") if self.exact else score.device
         self.buffer_keys.append(keys.flatten(1).to(home))
         self.buffer_regions.append(labels.flatten(1).to(home))
@@ -245,17 +247,16 @@ class PixelMetrics(Metric):
             counted, found = tally_pixels(keys, regions, starts, self.overlap, bound, shift)
             parts.append(counted)
         tally = parts[0] if len(parts) == 1 else merge_tallies(parts, bound)
-        self.tally_keys, self.tally_total = [tally.keys], [tally.total]
-        self.tally_defect, self.tally_weight = [tally.defect], [tally.weight]
+        for name, column in zip(_TALLY, tally, strict=False):
+            setattr(self, name, [column])
         self.instance_keys = [torch.cat([part.to(home) for part in (*self.instance_keys, found)])]
         self.shift = torch.full_like(self.shift, tally.shift)
 
     def _stored(self, home: torch.device, shift: int) -> Tally:
-        keys, total, defect, weight = (
-            dim_zero_cat(part).to(home)
-            for part in (self.tally_keys, self.tally_total, self.tally_defect, self.tally_weight)
+        keys, total, defect_keys, defect, weight = (
+            dim_zero_cat(getattr(self, name)).to(home) for name in _TALLY
         )
-        return Tally(keys, total, defect, weight, shift)
+        return Tally(keys, total, defect_keys, defect, weight, shift)
 
     def _tally(self) -> Tally:
         """Return the tally of all processes, on the CPU."""

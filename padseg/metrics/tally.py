@@ -38,18 +38,20 @@ _MAGNITUDE = 0x7FFF_FFFF
 
 
 class Tally(NamedTuple):
-    """Distinct keys in ascending order with their counts.
+    """Distinct keys in ascending order with their counts; of all pixels, and of the few defect ones.
 
     Attributes:
-        keys: Int32 (K,), ascending, without their `shift` lowest bits (those are zero).
-        total: Int64 (K,), pixels with that key.
-        defect: Int64 (K,), defect pixels among them.
-        weight: Int64 (K,), sum of `REGION_UNIT / area` over the defect pixels.
+        keys: Int32 (K,), ascending, the `shift` lowest bits zero.
+        total: Int64 (K,), pixels with that key, defect or not.
+        defect_keys: Int32 (D,), those of `keys` that a defect pixel has, ascending.
+        defect: Int64 (D,), defect pixels with that key.
+        weight: Int64 (D,), sum of `REGION_UNIT / area` over those pixels.
         shift: Number of bits dropped, 0 to 31.
     """
 
     keys: Tensor
     total: Tensor
+    defect_keys: Tensor
     defect: Tensor
     weight: Tensor
     shift: int
@@ -82,7 +84,7 @@ def key_scores(keys: Tensor) -> Tensor:
 
 def drop_bits(keys: Tensor, shift: int) -> Tensor:
     """Set the `shift` lowest bits of int32 keys to zero; keeps their order."""
-    return keys >> shift << shift if shift else keys
+    return keys & -(1 << shift) if shift else keys
 
 
 def tally_pixels(
@@ -103,13 +105,11 @@ def tally_pixels(
         than `overlap` of its pixels are found, at full resolution, in no particular order.
     """
     where = _where(regions)
-    if not len(where):
-        return _tally_all(keys, bound, shift), keys.new_empty(0)
     image = torch.searchsorted(starts, where, right=True)
     label = image << 32 | regions[where].long()
     order = _argsort(label)
     label = label[order]
-    defect_keys = keys[where].index_select(0, order)
+    defect_keys = keys[where[order]]
 
     ends = _run_ends(label)
     area = _differences(ends + 1)
@@ -122,31 +122,33 @@ def tally_pixels(
     needed = torch.floor(overlap * area.double() + 1e-9).long().clamp(max=area - 1)
     instance_keys = ((packed[ends - needed] & 0xFFFF_FFFF) - 2**31).int()
 
-    order = _argsort(defect_keys)
-    defect_keys = defect_keys[order]
-    shift = smallest_shift(defect_keys, bound, shift)
-    defect_keys = drop_bits(defect_keys, shift)
-    ends = _run_ends(defect_keys)
-    count = _differences(ends + 1)
-    weight = _differences(share[instance][order].cumsum(0)[ends])
-    of_defects = Tally(defect_keys[ends], torch.zeros_like(count), count, weight, shift)
-    return merge_tallies([_tally_all(keys, bound, shift), of_defects], bound), instance_keys
+    ordered = _sort(keys)
+    shift = smallest_shift(ordered, bound, shift)
+    ordered = drop_bits(ordered, shift)
+    ends = _run_ends(ordered)
+    one_each = torch.ones_like(where)
+    defect_keys, defect, weight = _add_up(
+        drop_bits(defect_keys, shift), [one_each, share[instance]]
+    )
+    total = _differences(ends + 1)
+    return Tally(ordered[ends], total, defect_keys, defect, weight, shift), instance_keys
 
 
 def tally_scores(keys: Tensor, label: Tensor) -> Tally:
     """Count labelled scores that belong to no region, such as those of images.
 
     Args:
-        keys: Int32 (N,). Left as it is.
+        keys: Int32 (N,).
         label: Bool (N,).
 
     Returns:
         A tally without bound, its weights zero.
     """
-    of_all = _tally_all(keys.clone(), None, 0)
-    chosen = _tally_all(keys[label], None, 0)
-    none = torch.zeros_like(chosen.total)
-    return merge_tallies([of_all, Tally(chosen.keys, none, chosen.total, none, 0)], None)
+    count = label.long()
+    chosen = keys[label]
+    keys, total = _add_up(keys, [torch.ones_like(count)])
+    defect_keys, defect = _add_up(chosen, [count[label]])
+    return Tally(keys, total, defect_keys, defect, torch.zeros_like(defect), 0)
 
 
 def merge_tallies(parts: Sequence[Tally], bound: int | None) -> Tally:
@@ -157,21 +159,19 @@ def merge_tallies(parts: Sequence[Tally], bound: int | None) -> Tally:
     """
     keys = torch.cat([part.keys for part in parts])
     order = _argsort(keys, in_runs=True)
-    keys = keys.index_select(0, order)
-    shift = smallest_shift(keys, bound, max(part.shift for part in parts))
-    keys = drop_bits(keys, shift)
-    ends = _run_ends(keys)
-
-    def add_up(columns: list[Tensor]) -> Tensor:
-        return _differences(torch.cat(columns).index_select(0, order).cumsum(0)[ends])
-
-    return Tally(
-        keys[ends],
-        add_up([part.total for part in parts]),
-        add_up([part.defect for part in parts]),
-        add_up([part.weight for part in parts]),
-        shift,
+    ordered = keys.index_select(0, order)
+    shift = smallest_shift(ordered, bound, max(part.shift for part in parts))
+    keys, total = _add_up(
+        drop_bits(ordered, shift), [torch.cat([part.total for part in parts])], order
     )
+    defect_keys, defect, weight = _add_up(
+        drop_bits(torch.cat([part.defect_keys for part in parts]), shift),
+        [
+            torch.cat([part.defect for part in parts]),
+            torch.cat([part.weight for part in parts]),
+        ],
+    )
+    return Tally(keys, total, defect_keys, defect, weight, shift)
 
 
 def smallest_shift(ordered: Tensor, bound: int | None, start: int) -> int:
@@ -197,14 +197,17 @@ def smallest_shift(ordered: Tensor, bound: int | None, start: int) -> int:
     return low
 
 
-def _tally_all(keys: Tensor, bound: int | None, shift: int) -> Tally:
-    """Count keys, defects or not. Sorts them in place where that is faster."""
-    ordered = _sort(keys)
-    shift = smallest_shift(ordered, bound, shift)
-    ordered = drop_bits(ordered, shift)
-    ends = _run_ends(ordered)
-    total = _differences(ends + 1)
-    return Tally(ordered[ends], total, torch.zeros_like(total), torch.zeros_like(total), shift)
+def _add_up(keys: Tensor, columns: Sequence[Tensor], order: Tensor | None = None) -> list[Tensor]:
+    """Return the distinct keys, ascending, and the sum of each int64 column over equal keys.
+
+    `order` says that the keys are sorted already, and how the columns must be to follow them.
+    """
+    if order is None:
+        order = _argsort(keys)
+        keys = keys[order]
+    ends = _run_ends(keys)
+    sums = [_differences(column.index_select(0, order).cumsum(0)[ends]) for column in columns]
+    return [keys[ends], *sums]
 
 
 def _run_ends(ordered: Tensor) -> Tensor:
@@ -221,7 +224,9 @@ def _where(values: Tensor) -> Tensor:
 
 
 def _differences(cumulated: Tensor) -> Tensor:
-    return torch.diff(cumulated, prepend=cumulated.new_zeros(1))
+    steps = cumulated.clone()
+    steps[1:] -= cumulated[:-1]
+    return steps
 
 
 def _sort(values: Tensor) -> Tensor:
