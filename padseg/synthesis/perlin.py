@@ -182,8 +182,9 @@ def perlin_noise(
 
     Pixel p of P lies at lattice coordinate p * cells / P; the four corner products are blended with
     the fade 6t^5 - 15t^4 + 10t^3 and scaled by sqrt(2), not periodically, as DRAEM does. Instead of
-    resampling a picture of the noise, the pixels' coordinates are turned, which is exact and costs
-    less; a positive angle turns the picture counter-clockwise, like `torch.rot90`.
+    resampling a picture of the noise, the pixels' coordinates are turned, which costs less and does
+    not smooth: at 32 x 32 cells on 256 x 256 pixels 4.8 % is above 0.5, and 4.4 % after resampling.
+    A positive angle turns the picture counter-clockwise, like `torch.rot90`.
 
     Args:
         gradients: (N, L, L, 2) float32, unit vectors (row part, column part).

@@ -82,4 +82,4 @@ def test_fractions_beside_those_of_the_other_back_end():
     ours, theirs = masked.mean((1, 2, 3)), other.mean((1, 2, 3))
     assert ours.mean().item() == pytest.approx(theirs.mean().item(), abs=0.004)
     assert ours.median().item() == pytest.approx(theirs.median().item(), abs=0.004)
-    assert ours.quantile(0.9).item() == pytest.approx(theirs.quantile(0.9).item(), abs=0.006)
+    assert ours.quantile(0.9).item() == pytest.approx(theirs.quantile(0.9).item(), abs=0.01)

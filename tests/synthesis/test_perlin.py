@@ -230,6 +230,16 @@ def test_more_retries_keep_the_first_candidates():
         assert torch.equal(few[key][:, 0], many[key][:, 0])
 
 
+def test_what_the_rotation_uncovers_is_never_masked():
+    params = SynthesisParams(threshold=0.0, exponents=(2, 2))
+    draws = batch(params, 4)
+    draws["rotation"][:] = torch.tensor([math.cos(math.pi / 4), math.sin(math.pi / 4)])
+    masks = perlin_mask(draws, params, (64, 64))[:, 0]
+    assert not masks[:, :9, :9].any()
+    assert not masks[:, -9:, -9:].any()
+    assert (masks.mean((1, 2)) > 0.2).all()
+
+
 def test_inputs_are_left_alone():
     params = SynthesisParams(retries=1)
     draws = batch(params, 4)
@@ -294,22 +304,22 @@ def check_statistics(count, size, slack):
     assert (masked == 0).mean() == pytest.approx(0.046, abs=0.01 * slack)
 
 
-def check_statistics_of_a_lattice(cells, mean, empty, count, size, slack):
+def check_statistics_of_a_lattice(cells, mean, empty, count, size):
     masked, _, _ = fractions(SynthesisParams(), count, size, cells)
-    assert masked.mean() == pytest.approx(mean, abs=(0.012 if max(cells) < 4 else 0.003) * slack)
-    if empty:
-        assert (masked == 0).mean() == pytest.approx(empty, abs=0.05 * slack)
-    else:
-        assert (masked > 0).all()
+    assert masked.mean() == pytest.approx(mean[0], abs=mean[1])
+    assert (masked == 0).mean() == pytest.approx(empty[0], abs=empty[1])
 
 
+# Mean masked fraction and share of empty masks, with what some 80 draws of the procedure per lattice
+# leave open. It resamples the picture of the noise, which takes the peaks off fine lattices: there
+# 4.4 % is masked, and 4.8 % where the noise itself is evaluated.
 BY_LATTICE = [
-    ((1, 1), 0.064, 0.53),
-    ((1, 2), 0.054, 0.34),
-    ((2, 2), 0.048, 0.14),
-    ((4, 4), 0.0455, 0.0),
-    ((8, 32), 0.0455, 0.0),
-    ((32, 32), 0.0455, 0.0),
+    ((1, 1), (0.064, 0.025), (0.53, 0.12)),
+    ((1, 2), (0.054, 0.015), (0.34, 0.12)),
+    ((2, 2), (0.048, 0.010), (0.14, 0.10)),
+    ((4, 4), (0.047, 0.006), (0.0, 0.01)),
+    ((8, 32), (0.047, 0.002), (0.0, 0.0)),
+    ((32, 32), (0.047, 0.002), (0.0, 0.0)),
 ]
 
 
@@ -319,7 +329,7 @@ def test_statistics():
 
 @pytest.mark.parametrize(("cells", "mean", "empty"), BY_LATTICE)
 def test_statistics_by_lattice(cells, mean, empty):
-    check_statistics_of_a_lattice(cells, mean, empty, 250, (96, 96), slack=2)
+    check_statistics_of_a_lattice(cells, mean, empty, 250, (96, 96))
 
 
 @pytest.mark.slow
@@ -330,7 +340,7 @@ def test_statistics_of_3000_draws():
 @pytest.mark.slow
 @pytest.mark.parametrize(("cells", "mean", "empty"), BY_LATTICE)
 def test_statistics_of_1000_draws_by_lattice(cells, mean, empty):
-    check_statistics_of_a_lattice(cells, mean, empty, 1000, (256, 256), slack=1)
+    check_statistics_of_a_lattice(cells, mean, empty, 1000, (256, 256))
 
 
 def _best(call, repeats):
