@@ -147,14 +147,7 @@ def anomalib(scores: np.ndarray, masks: np.ndarray) -> Values:
 def adeval(scores: np.ndarray, masks: np.ndarray) -> Values:
     import adeval as package
 
-    accumulator = package.EvalAccumulator(
-        score_min=0.0,
-        score_max=1.0,
-        anomap_min=float(scores.min()),
-        anomap_max=float(scores.max()),
-        skip_pixel_aupro=False,
-        nstrips=1000,
-    )
+    accumulator = package.EvalAccumulator(0.0, 1.0, float(scores.min()), float(scores.max()))
     for at in range(0, len(scores), BATCH):
         part = slice(at, at + BATCH)
         accumulator.add_anomap_batch(scores[part], masks[part].astype(np.uint8))
