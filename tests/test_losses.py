@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from padseg.errors import ConfigError
 from padseg.losses import (
     cosine_distance,

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
+from torchvision.models.resnet import BasicBlock
+
 from padseg.errors import ConfigError
 from padseg.models.attention import AFF, PCAR, SPR
 from padseg.models.blocks import ASPP, RCA, RCM, AttentionMap, ResidualBlock
-from torch import nn
-from torchvision.models.resnet import BasicBlock
 
 PA = {"fusion": "aff", "second_conv": "pcar"}
 

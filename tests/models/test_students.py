@@ -1,0 +1,141 @@
+"""Students: published parameter counts, starts, and shapes at any size."""
+
+from functools import partial
+
+import pytest
+import torch
+from torchvision.models import resnet18
+
+from padseg.errors import ConfigError
+from padseg.models import DenoisingStudent, PlainStudent, ReconstructionStudent, ResidualBlock
+from padseg.models.students import Encoder
+
+CHANNELS = (64, 128, 256)
+PA = partial(ResidualBlock, fusion="aff", second_conv="pcar")
+SIZES = [(64, 64), (32, 32), (16, 16)]
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.fixture
+def meta():
+    with torch.device("meta"):
+        yield
+
+
+@pytest.mark.usefixtures("meta")
+class TestParameters:
+    def test_plain(self):
+        assert count(PlainStudent(CHANNELS)) == 2_782_784
+        assert count(Encoder(64, (64, 128, 256, 512))) == 11_176_512
+
+    def test_destseg(self):
+        student = DenoisingStudent(CHANNELS)
+        assert count(student) == 24_665_024
+        assert count(student.encoder) == 11_176_512
+        assert count(student.bottleneck) == 9_441_280
+        assert [count(stage) for stage in student.decoder] == [3_082_752, 771_328, 193_152]
+
+    def test_pfadseg(self):
+        student = DenoisingStudent(CHANNELS, block=PA)
+        assert count(student) == 51_703_344
+        assert count(student.encoder) == 24_695_672
+        assert count(student.bottleneck) + count(student.decoder) == 27_007_672
+
+    @pytest.mark.parametrize(
+        ("block", "expected"),
+        [
+            (partial(PA, kernels=(1, 3, 5), dilations=(1, 1, 1)), 62_844_464),
+            (partial(PA, kernels=(3, 5, 7), dilations=(1, 1, 1)), 129_691_184),
+            (partial(ResidualBlock, fusion="aff"), 26_086_464),
+            (partial(ResidualBlock, second_conv="pcar"), 50_281_904),
+        ],
+    )
+    def test_pfadseg_variants(self, block, expected):
+        assert count(DenoisingStudent(CHANNELS, block=block)) == expected
+
+    @pytest.mark.parametrize(
+        ("upsample", "expected"), [("deconv", 101_220_352), ("bilinear", 61_364_992)]
+    )
+    def test_reconstruction(self, upsample, expected):
+        student = ReconstructionStudent(512, (256, 512, 1024), upsample)
+        assert count(student) == expected
+        guides = [torch.empty(1, c, *s) for c, s in zip((256, 512, 1024), SIZES, strict=True)]
+        outputs = student(torch.empty(1, 512, 8, 8), guides)
+        assert [f.shape for f in outputs] == [g.shape for g in guides]
+
+    @pytest.mark.parametrize("block", [ResidualBlock, PA])
+    def test_shapes_at_256(self, block):
+        student = DenoisingStudent(CHANNELS, block=block)
+        outputs = student(torch.empty(2, 3, 256, 256), SIZES)
+        assert [tuple(f.shape) for f in outputs] == [
+            (2, 64, 64, 64),
+            (2, 128, 32, 32),
+            (2, 256, 16, 16),
+        ]
+
+
+def test_plain_student_is_a_resnet18_up_to_layer3():
+    reference = resnet18().eval()
+    student = PlainStudent(CHANNELS).eval()
+    weights = [v for k, v in reference.state_dict().items() if not k.startswith(("layer4", "fc"))]
+    student.load_state_dict(dict(zip(student.state_dict(), weights, strict=True)))
+    x = torch.randn(1, 3, 40, 56)
+    with torch.no_grad():
+        outputs = student(x, [(10, 14), (5, 7), (3, 4)])
+        y = reference.maxpool(reference.relu(reference.bn1(reference.conv1(x))))
+        for layer, output in zip("123", outputs, strict=True):
+            y = getattr(reference, f"layer{layer}")(y)
+            torch.testing.assert_close(output, y)
+
+
+def last_norms(module):
+    return {b.bn2.weight.mean().item() for b in module.modules() if isinstance(b, ResidualBlock)}
+
+
+def test_start_of_the_last_batch_norm():
+    plain = DenoisingStudent((8, 16, 32), width=8)
+    assert last_norms(plain.encoder) == {0.0}
+    assert last_norms(plain.decoder) == last_norms(plain.bottleneck) == {1.0}
+    assert last_norms(PlainStudent((8, 16, 32), width=8)) == {1.0}
+    assert last_norms(DenoisingStudent((8, 16, 32), width=8, block=PA)) == {1.0}
+
+
+def test_convolutions_start_kaiming_normal_with_zero_bias():
+    torch.manual_seed(0)
+    student = DenoisingStudent((8, 16, 32), width=16, block=PA)
+    weight = student.encoder.stages[3][1].conv1.weight  # 128 -> 128
+    assert weight.std().item() == pytest.approx((2 / (128 * 9)) ** 0.5, rel=0.02)
+    biases = [p for n, p in student.named_parameters() if n.endswith("bias") and "bn" not in n]
+    assert biases
+    assert all(bias.abs().max() == 0 for bias in biases)
+
+
+def test_denoising_student_has_no_skip_connection():
+    student = DenoisingStudent((8, 16, 32), width=8).eval()
+    student.bottleneck.register_forward_hook(lambda _m, _i, out: torch.zeros_like(out))
+    sizes = [(8, 8), (4, 4), (2, 2)]
+    one, other = (student(torch.randn(1, 3, 32, 32), sizes) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("upsample", ["deconv", "bilinear"])
+def test_reconstruction_at_odd_sizes_and_all_gates_learn(upsample):
+    student = ReconstructionStudent(16, (8, 12, 16), upsample)
+    shapes = [(2, 8, 13, 9), (2, 12, 7, 5), (2, 16, 4, 3)]
+    guides = [torch.rand(shape) for shape in shapes]
+    outputs = student(torch.rand(2, 16, 2, 2), guides)
+    assert [tuple(f.shape) for f in outputs] == shapes
+    assert all(f.min() >= 0 for f in outputs)
+    # Each level's own distance moves its own gate: the gate stands before the stage.
+    for output, attention in zip(reversed(outputs), student.attention, strict=True):
+        direction = torch.nn.functional.normalize(output, dim=1)[:, :3].sum()
+        (gradient,) = torch.autograd.grad(direction, attention.score.weight, retain_graph=True)
+        assert gradient.abs().max() > 1e-6
+
+
+def test_unknown_upsampling():
+    with pytest.raises(ConfigError, match="upsample is 'nearest'"):
+        ReconstructionStudent(8, (8, 8, 8), "nearest")

@@ -1,0 +1,232 @@
+"""The systems as wholes: small teachers and students from images to maps."""
+
+import pytest
+import torch
+
+from padseg.errors import CheckpointError, ConfigError
+from padseg.losses import cosine_distance, distillation_loss, segmentation_loss
+from padseg.models import (
+    SYSTEMS,
+    FeaturePair,
+    build_segmentation,
+    build_student_teacher,
+    image_score,
+)
+
+TWO_PHASES = [name for name, system in SYSTEMS.items() if system.segmentation]
+SWITCHES_OFF = {"fusion": "add", "second_conv": "conv"}
+
+
+def build(system, **options):
+    small = {"teacher": "test_resnet", "weights": "random", "width": 8}
+    if system == "rstpm":
+        small |= {"teacher2": "test_resnet", "weights2": "random"}
+    torch.manual_seed(0)
+    return build_student_teacher(system, **(small | options))
+
+
+def students(model):
+    return [m for m in (model.student, model.student2) if m is not None]
+
+
+@pytest.mark.parametrize("size", [(72, 40), (40, 104)])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_small_systems_at_odd_sizes(system, size):
+    model = build(system).eval()
+    clean, corrupted = torch.rand(2, 2, 3, *size)
+    with torch.no_grad():
+        pairs = model(clean, corrupted)
+        score_map = model.score_map(pairs, size)
+    assert len(pairs) == len(SYSTEMS[system].teachers)
+    for pair in pairs:
+        assert [f.shape for f in pair.teacher] == [f.shape for f in pair.student]
+        assert [f.shape[1] for f in pair.teacher] == [32, 48, 192]
+    assert pairs[0].teacher[0].shape[-2:] == (size[0] // 4, size[1] // 4)
+    assert score_map.shape == (2, 1, *size)
+    assert score_map.dtype == torch.float32
+    assert 0 <= score_map.min() < score_map.max() <= 1
+
+
+@pytest.mark.parametrize("name", ["resnet34", "wide_resnet50_2"])
+def test_larger_backbones(name):
+    with torch.device("meta"):
+        model = build_student_teacher("destseg", teacher=name, weights="random").eval()
+        (pair,) = model(torch.empty(1, 3, 256, 256))
+        logits = build_segmentation("pfadseg", model.teacher.channels).eval()(pair)
+    assert [f.shape for f in pair.teacher] == [f.shape for f in pair.student]
+    wide = 4 if name.startswith("wide") else 1
+    assert model.teacher.channels == (64 * wide, 128 * wide, 256 * wide)
+    assert logits.shape == (1, 1, 64, 64)
+
+
+def test_whole_sizes_of_the_papers():
+    def count(*modules):
+        return sum(p.numel() for m in modules for p in m.parameters())
+
+    with torch.device("meta"):
+        built = {n: build_student_teacher(n, weights="random") for n in ("destseg", "pfadseg")}
+        heads = {n: build_segmentation(n, m.teacher.channels) for n, m in built.items()}
+        rstpm = build_student_teacher("rstpm", weights="random", weights2="random")
+    assert count(built["destseg"], heads["destseg"]) == 35_154_177
+    assert count(built["pfadseg"], heads["pfadseg"]) == 60_815_505
+    assert count(rstpm.teacher) == 11_176_512
+    assert count(rstpm.teacher2) == 8_543_296
+    assert count(rstpm.student2) == 101_220_352
+
+
+def test_all_switches_off_is_destseg():
+    destseg, off = build("destseg").eval(), build("pfadseg", **SWITCHES_OFF).eval()
+    image = torch.rand(2, 3, 40, 40)
+    state = destseg.state_dict()
+    assert list(state) == list(off.state_dict())
+    # The same draws in the same order, so that even the start is the same.
+    assert all(torch.equal(value, state[key]) for key, value in off.state_dict().items())
+    networks = []
+    for name, options in (("destseg", {}), ("pfadseg", {**SWITCHES_OFF, "context": "aspp"})):
+        torch.manual_seed(1)
+        networks.append(build_segmentation(name, (32, 48, 192), width=16, **options).eval())
+    assert list(networks[0].state_dict()) == list(networks[1].state_dict())
+    with torch.no_grad():
+        logits = [n(m(image)[0]) for n, m in zip(networks, (destseg, off), strict=True)]
+    assert torch.equal(*logits)
+
+
+@pytest.mark.parametrize("option", [{}, {"fusion": "add"}, {"second_conv": "conv"}])
+def test_single_switches_change_the_student(option):
+    keys = build("pfadseg", **option).student.state_dict().keys()
+    assert any(".fuse." in key for key in keys) == ("fusion" not in option)
+    assert any(".spr." in key for key in keys) == ("second_conv" not in option)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_gradients_reach_only_the_students(system):
+    model = build(system).train()
+    distillation_loss(model(torch.rand(2, 3, 32, 32))).backward()
+    learning = {id(p) for student in students(model) for p in student.parameters()}
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == (id(parameter) in learning), name
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_training_leaves_the_teacher_as_it_is(system):
+    model = build(system).train()
+    before = model.fingerprint()
+    assert not model.teacher.training
+    assert model.student.training
+    model(torch.rand(2, 3, 40, 40))
+    assert model.fingerprint() == before
+
+
+def test_teachers_see_clean_and_students_corrupted_images():
+    clean, corrupted = torch.rand(2, 1, 3, 32, 32)
+    for system in ("destseg", "rstpm"):
+        model = build(system).eval()
+        with torch.no_grad():
+            mixed, plain, other = model(clean, corrupted), model(clean), model(corrupted)
+        assert torch.equal(mixed[0].teacher[0], plain[0].teacher[0])
+        assert torch.equal(mixed[0].student[0], other[0].student[0])
+        assert not torch.equal(mixed[0].student[0], plain[0].student[0])
+    # The second student starts from the first teacher's view of the corrupted image.
+    assert torch.equal(mixed[-1].teacher[0], plain[-1].teacher[0])
+
+
+def test_fingerprint_covers_both_teachers():
+    model = build("rstpm")
+    before = model.fingerprint()
+    assert before != model.teacher.fingerprint()
+    next(model.teacher2.parameters()).add_(1)
+    assert model.fingerprint() != before
+
+
+@pytest.mark.parametrize("system", TWO_PHASES)
+def test_bfloat16_steps_are_finite(system):
+    model = build(system).train()
+    network = build_segmentation(system, model.teacher.channels, width=16)
+    image, mask = torch.rand(2, 3, 32, 32), torch.rand(2, 1, 32, 32) > 0.5
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        pairs = model(image)
+        score_map = model.score_map(pairs, (32, 32))
+        first = distillation_loss(pairs)
+        frozen = FeaturePair(*([f.detach() for f in side] for side in pairs[0]))
+        second = segmentation_loss(network(frozen), mask)
+    assert first.dtype == second.dtype == score_map.dtype == torch.float32
+    assert 0 <= first <= 6
+    (first + second).backward()
+    for part in (model.student, network):
+        assert all(torch.isfinite(p.grad).all() for p in part.parameters())
+
+
+def random_pairs(number):
+    shapes = [(2, 4, 8, 6), (2, 8, 4, 3), (2, 16, 2, 2)]
+    return [FeaturePair(*([torch.rand(s) for s in shapes] for _ in "ts")) for _ in range(number)]
+
+
+def up(x, size):
+    return torch.nn.functional.interpolate(x[:, None], size=size, mode="bilinear")
+
+
+def test_score_map_multiplies_at_the_finest_level():
+    ((teacher, student),) = pairs = random_pairs(1)
+    product = torch.ones(2, 1, 8, 6)
+    for t, s in zip(teacher, student, strict=True):
+        product = product * up(cosine_distance(t, s), (8, 6))
+    expected = up(product[:, 0], (32, 24))
+    torch.testing.assert_close(build("stpm").score_map(pairs, (32, 24)), expected)
+
+
+def test_score_map_of_two_pairs_multiplies_half_sums_at_the_size_of_the_input():
+    pairs = random_pairs(2)
+    expected = torch.ones(2, 1, 32, 24)
+    for level in range(3):
+        maps = [up(cosine_distance(p.teacher[level], p.student[level]), (32, 24)) for p in pairs]
+        expected = expected * (maps[0] + maps[1]) / 2
+    torch.testing.assert_close(build("rstpm").score_map(pairs, (32, 24)), expected)
+
+
+def test_image_score():
+    score_map = torch.arange(200.0).view(2, 1, 10, 10) / 200
+    assert image_score(score_map, 1).tolist() == pytest.approx([99 / 200, 199 / 200])
+    assert image_score(score_map, 4).tolist() == pytest.approx([97.5 / 200, 197.5 / 200])
+    assert image_score(score_map, 1000).tolist() == pytest.approx([49.5 / 200, 149.5 / 200])
+    assert image_score(score_map.bfloat16(), 4).dtype == torch.float32
+
+
+def test_constants_of_the_papers():
+    facts = {
+        name: (s.segmentation, s.synthetic, s.top_k, s.loss_scale, s.loss_reduction, s.teachers[1:])
+        for name, s in SYSTEMS.items()
+    }
+    assert facts == {
+        "stpm": (False, False, 1, 2.0, "mean", ()),
+        "rstpm": (False, False, 1, 1.0, "batch_sum", ("resnet50.tv_in1k",)),
+        "destseg": (True, True, 100, 1.0, "batch_sum", ()),
+        "pfadseg": (True, True, 100, 1.0, "batch_sum", ()),
+    }
+    assert all(s.teachers[0] == "resnet18.tv_in1k" for s in SYSTEMS.values())
+
+
+@pytest.mark.parametrize(
+    ("system", "options", "message"),
+    [
+        ("padim", {}, "system 'padim' is unknown; give one of stpm"),
+        ("stpm", {"width": 0}, "width is 0"),
+        ("pfadseg", {"kernels": (3, 3)}, "kernels"),
+        ("stpm", {"fusion": "sum"}, "fusion is 'sum'"),
+        ("rstpm", {"upsample": "nearest"}, "upsample"),
+        ("stpm", {"teacher": "test_vit"}, "'test_vit' has its levels at 1/16"),
+    ],
+)
+def test_options_that_do_not_exist(system, options, message):
+    with pytest.raises(ConfigError, match=message):
+        build(system, **options)
+
+
+def test_one_phase_systems_have_no_segmentation():
+    with pytest.raises(ConfigError, match="destseg, pfadseg"):
+        build_segmentation("stpm", (64, 128, 256))
+
+
+def test_rstpm_asks_for_the_whole_first_teacher(assets):
+    path = assets / "weights/resnet18_tv_in1k_trunk.safetensors"
+    with pytest.raises(CheckpointError, match="layer4"):
+        build_student_teacher("rstpm", weights=str(path), weights2="random")
