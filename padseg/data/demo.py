@@ -4,6 +4,11 @@ Three kinds of parts are painted in the folder layout of MVTec AD, good ones and
 and exact masks, together with a folder of textures for the synthetic anomalies. The defects of the
 test set are strokes, blots, bowls and faults of making, each drawn by its own painter; the
 textures are flat patterns. Nothing that training sees is made by what draws the test defects.
+
+The teacher is timm's `test_resnet` at its seeded random initialisation, not trained. With it, a
+student of width 16 (100 steps of 8) and a segmentation of width 32 (80 steps, head at 0.1) gave,
+on one seed, image AUROC 1.000 and pixel AP 0.72 on wood, but only 0.875 and 0.27 on the cap; on
+fabric 1.000 and 0.61, there with the head at 0.01. A trained teacher has not been compared yet.
 """
 
 from __future__ import annotations

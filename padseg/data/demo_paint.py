@@ -224,8 +224,8 @@ def cap(rng: np.random.Generator) -> Scene:
     """A red crown cap with a printed star, on a conveyor belt; remade, an arm is not printed."""
     belt = 0.23 + 0.012 * clouds(rng, 60, 60) + 0.012 * np.sin(_X * 1.2 + rng.uniform(0, 6.3))
     belt = belt[..., None] * np.asarray((0.92, 1.0, 1.08), np.float32)
-    cx, cy = SIZE / 2 + rng.uniform(-4, 4), SIZE / 2 + rng.uniform(-4, 4)
-    turn, radius = rng.uniform(-0.25, 0.25), rng.uniform(47, 49)
+    cx, cy = SIZE / 2 + rng.uniform(-1.5, 1.5), SIZE / 2 + rng.uniform(-1.5, 1.5)
+    turn, radius = rng.uniform(-0.06, 0.06), rng.uniform(47.5, 48.5)
     dx, dy = _X - cx, _Y - cy
     distance, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
     teeth = np.cos(21 * (angle - turn))
