@@ -110,7 +110,13 @@ def _dotted(rest: list[str]) -> dict[str, str]:
     words = iter(rest)
     for word in words:
         key, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or key.split(".")[0] not in ("model", "data", "trainer"):
+        if not word.startswith("--") or key.split(".")[0] not in (
+            "model",
+            "data",
+            "trainer",
+            "checkpoint",
+            "evaluation",
+        ):
             raise ConfigError(f"unknown option {word!r}: see padseg run --help.")
         if not equals:
             following = next(words, None)

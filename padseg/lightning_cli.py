@@ -1,7 +1,8 @@
 """The Lightning CLI behind `fit`, `validate`, `test` and `predict`, and behind `run`."""
 
+import os
+import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from jsonargparse import Namespace
@@ -11,8 +12,22 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from padseg.callbacks import EvaluationCallback
 from padseg.data import AnomalyDataModule
 from padseg.errors import CheckpointError
-from padseg.modules import MODULES, AnomalyModule, read_checkpoint
+from padseg.modules import AnomalyModule, read_checkpoint
 from padseg.modules.checkpoint import KEY
+
+_EXPECTED_WARNINGS = (
+    "Found .* module.* in eval mode",  # what is frozen
+    "You're resuming from a checkpoint that ended before the epoch",  # the data counts its samples
+    "LightningCLI's args parameter is intended",  # `run` composes them
+    ".*isinstance\\(treespec, LeafSpec\\)",  # Lightning 2.6 with torch 2.13 and later
+    ".*does not have many workers",  # decoded images are cached
+    "The dirpath has changed from",  # a checkpoint may be moved
+    ".*exists and is not empty",  # a resumed run goes on in its folder
+)
+for _message in _EXPECTED_WARNINGS:
+    warnings.filterwarnings("ignore", message=_message)
+# Lightning 2.6 calls what jsonargparse 4.49 deprecates; its users can do nothing about it.
+os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
 
 def default_precision() -> str:
@@ -43,7 +58,7 @@ class PadsegCLI(LightningCLI):
             AnomalyDataModule,
             subclass_mode_model=True,
             seed_everything_default=0,
-            save_config_kwargs={"overwrite": False},
+            save_config_kwargs={"overwrite": True},  # a resumed run writes it again
             trainer_defaults={
                 "precision": default_precision(),
                 "max_epochs": -1,
@@ -67,7 +82,7 @@ class PadsegCLI(LightningCLI):
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
             {
-                "checkpoint.every_n_train_steps": 500,
+                "checkpoint.every_n_train_steps": 250,
                 "checkpoint.save_last": True,
                 "checkpoint.save_on_train_epoch_end": True,
             }
@@ -118,10 +133,4 @@ def complete_args(args: list[str]) -> list[str]:
 
 def main(args: list[str]) -> None:
     """Run a Lightning subcommand."""
-    assert set(MODULES)
     PadsegCLI(complete_args(args))
-
-
-def build(args: list[str]) -> Any:
-    """Trainer, model and data as the same options of `fit` would build them."""
-    return PadsegCLI(args, run=False)

@@ -2,12 +2,10 @@
 
 import hashlib
 import inspect
-import json
 import logging
-import os
+import math
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,34 +18,18 @@ import filelock
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Timer
-from rich.console import Console
-from rich.table import Table
 
 from padseg import __version__
 from padseg.data.demo import DEMO_CATEGORIES, DEMO_TEACHER, make_demo
 from padseg.data.samples import list_samples, list_textures
 from padseg.errors import ConfigError, PadsegError
+from padseg.files import read_json, write_json
 from padseg.lightning_cli import PadsegCLI
 from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
 from padseg.modules.checkpoint import KEY
+from padseg.report.tables import METRICS, print_results, write_results
 
-METRICS = [
-    "image_auroc",
-    "image_ap",
-    "image_f1max",
-    "pixel_auroc",
-    "pixel_ap",
-    "pixel_f1max",
-    "pro",
-    "iap",
-    "iap90",
-]
-COLUMNS = [
-    *("label", "system", "category", "seed"),
-    *METRICS,
-    *("train_minutes", "peak_memory_mb", "images_per_second"),
-]
 _MODULES = {"distill": StudentDistillModule, "segment": SegmentationModule}
 _log = logging.getLogger(__name__)
 
@@ -174,7 +156,7 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
         _refuse_other_options(folder / "options.json", asked)
         metrics = folder / "metrics.json"
         if metrics.exists():
-            return _read_json(metrics)
+            return read_json(metrics)
         phases: dict[str, dict[str, Any]] = {}
         for phase in options.phases:
             phases[phase] = _run_phase(options, category, seed, folder, phase)
@@ -186,7 +168,8 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
             "seed": seed,
             **final["metrics"],
             "train_minutes": sum(phase["train_minutes"] for phase in phases.values()),
-            "peak_memory_mb": max(phase["peak_memory_mb"] for phase in phases.values()),
+            "peak_memory_mb": max((phase["peak_memory_mb"] or 0) for phase in phases.values())
+            or None,
             "images_per_second": final["images_per_second"],
             "distill": phases["distill"],
             "fingerprint": {
@@ -207,7 +190,7 @@ def _run_phase(
     """Train and test one phase, unless that is done already."""
     done = folder / f"{phase}.json"
     if done.exists():
-        return _read_json(done)
+        return read_json(done)
     final = folder / f"{phase}.ckpt"
     resume = folder / f"{phase}-resume.ckpt"
     cli = PadsegCLI(_phase_args(options, category, seed, folder, phase), run=False)
@@ -218,7 +201,7 @@ def _run_phase(
     resumed_from = 0
     if final.exists():
         cli.model.load_state_dict(read_checkpoint(final)["state_dict"])
-        minutes = _read_json(folder / f"{phase}-trained.json")["train_minutes"]
+        minutes = read_json(folder / f"{phase}-trained.json")["train_minutes"]
     else:
         if resume.exists():
             resumed_from = int(read_checkpoint(resume)["global_step"])
@@ -235,7 +218,7 @@ def _run_phase(
     (figures,) = trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
     seconds = time.perf_counter() - start
     result = {
-        "metrics": {name: float(figures[name]) for name in METRICS},
+        "metrics": {name: _finite(figures[name]) for name in METRICS},
         "train_minutes": minutes,
         "peak_memory_mb": _peak_memory_mb(),
         "images_per_second": len(cli.datamodule.check_test()) / seconds,
@@ -321,7 +304,7 @@ def _refuse_other_options(path: Path, asked: dict[str, Any]) -> None:
     if not path.exists():
         write_json(path, asked)
         return
-    there = _read_json(path)
+    there = read_json(path)
     if there != asked:
         keys = sorted(key for key in {*there, *asked} if there.get(key) != asked.get(key))
         told = ", ".join(f"{key} {there.get(key)!r} (now {asked.get(key)!r})" for key in keys)
@@ -351,78 +334,26 @@ def _versions() -> dict[str, str]:
     }
 
 
+def _finite(value: float) -> float | None:
+    """JSON has no nan."""
+    return float(value) if math.isfinite(value) else None
+
+
 def _reset_peak_memory() -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
 
 
-def _peak_memory_mb() -> float:
-    """Of the GPU, or of the process, in MiB; nan where the system does not tell."""
+def _peak_memory_mb() -> float | None:
+    """Of the GPU, or of the process, in MiB; None where the system does not tell."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     if sys.platform == "win32":
-        return float("nan")
+        return None
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-def write_results(out: Path) -> pd.DataFrame:
-    """Gather every finished run below `out` into `results.csv`, a row a run."""
-    found = sorted(out.glob("*/*/seed*/metrics.json"))
-    table = pd.DataFrame([_read_json(path) for path in found], columns=COLUMNS)
-    table = table.sort_values(["label", "category", "seed"], ignore_index=True)
-    _write(out / "results.csv", table.to_csv(index=False))
-    return table
-
-
-def print_results(rows: pd.DataFrame) -> None:
-    """Show the rows, and their mean, in percent."""
-    table = Table(title="Test results, in percent")
-    table.add_column("label")
-    table.add_column("category")
-    table.add_column("seed", justify="right")
-    for name in METRICS:
-        table.add_column(name.replace("_", "\n"), justify="right")
-    table.add_column("train\nminutes", justify="right")
-    for row in rows.to_dict("records"):
-        table.add_row(
-            str(row["label"]),
-            str(row["category"]),
-            str(row["seed"]),
-            *(f"{100 * row[name]:.1f}" for name in METRICS),
-            f"{row['train_minutes']:.1f}",
-        )
-    if len(rows) > 1:
-        table.add_section()
-        means = (f"{100 * rows[name].mean():.1f}" for name in METRICS)
-        table.add_row("mean", "", "", *means, f"{rows['train_minutes'].mean():.1f}")
-    Console().print(table)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    _write(path, json.dumps(content, indent=2) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 def demo(out: Path) -> pd.DataFrame:

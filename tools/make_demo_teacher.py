@@ -18,6 +18,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -112,10 +113,11 @@ def train(steps: int, classes: int, size: int, seed: int) -> nn.Module:
     """The trained trunk, in eval mode."""
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
-    trunk = timm.create_model("test_resnet", features_only=True, out_indices=(1, 2, 3))
+    trunk: Any = timm.create_model("test_resnet", features_only=True, out_indices=(1, 2, 3))
     trunk = trunk.to(memory_format=torch.channels_last).train()
     if steps == 0:
-        return trunk.eval()
+        untrained: nn.Module = trunk.eval()
+        return untrained
     heads = nn.ModuleList(nn.Conv2d(c, classes, 1) for c in trunk.feature_info.channels())
     bank = paint_bank(classes, seed)
     parameters = [*trunk.parameters(), *heads.parameters()]
@@ -128,7 +130,7 @@ def train(steps: int, classes: int, size: int, seed: int) -> nn.Module:
         losses = [F.cross_entropy(a, t) for a, t in zip(answers, labels, strict=True)]
         loss = torch.stack(losses).sum()
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
         if step % 50 == 0 or step == steps:
@@ -139,7 +141,8 @@ def train(steps: int, classes: int, size: int, seed: int) -> nn.Module:
             seconds = time.monotonic() - start
             sys.stdout.write(f"step {step}: right {' '.join(right)}, {seconds:.0f} s\n")
             sys.stdout.flush()
-    return trunk.eval()
+    trained: nn.Module = trunk.eval()
+    return trained
 
 
 def main() -> None:

@@ -27,12 +27,11 @@ class EvaluationCallback(Callback):
     def __init__(self, exact: bool = False, fpr_limit: float = 0.3, recall: float = 0.9) -> None:
         self.pixel = PixelMetrics(exact=exact, fpr_limit=fpr_limit, recall=recall)
         self.image = ImageMetrics()
-        self._seen = SumMetric()
         self._normal_score = SumMetric()
         self._normal_count = SumMetric()
 
     def _metrics(self) -> tuple[Any, ...]:
-        return self.pixel, self.image, self._seen, self._normal_score, self._normal_count
+        return self.pixel, self.image, self._normal_score, self._normal_count
 
     def _start(self, pl_module: LightningModule) -> None:
         for metric in self._metrics():
@@ -44,17 +43,17 @@ class EvaluationCallback(Callback):
         score, label = outputs["image_score"].float(), batch["label"]
         self.pixel.update(outputs["score_map"], batch["mask"], batch["regions"])
         self.image.update(score, label)
-        self._seen.update(len(score))
         self._normal_score.update(score.masked_fill(label, 0))
         self._normal_count.update((~label).float())
 
     def _figures(self, trainer: Trainer, expected: int) -> dict[str, Tensor]:
-        if (seen := int(self._seen.compute())) != expected and not trainer.fast_dev_run:
+        figures = self.image.compute() | self.pixel.compute()
+        if (seen := self.pixel.images_seen) != expected and not _limited(trainer):
             raise PadsegError(
                 f"{seen} images were evaluated, the data has {expected}: some process got a wrong "
                 "share of them; do not replace the data module's samplers."
             )
-        return self.image.compute() | self.pixel.compute()
+        return figures
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start afresh."""
@@ -106,3 +105,9 @@ class EvaluationCallback(Callback):
         # The metrics have met across processes already.
         values = {name: value.to(torch.float32) for name, value in figures.items()}
         pl_module.log_dict(values, sync_dist=False)
+
+
+def _limited(trainer: Trainer) -> bool:
+    """Whether the user asked for a part of the images only."""
+    limits = (trainer.limit_val_batches, trainer.limit_test_batches)
+    return bool(trainer.fast_dev_run) or limits != (1.0, 1.0)

@@ -15,9 +15,7 @@ from padseg.synthesis import SynthesisParams
 
 def module(root: Path, textures: Path | None, **options) -> AnomalyDataModule:
     options = {"image_size": 64, "batch_size": 4, "augmentation": "full", **options}
-    return AnomalyDataModule(
-        str(root), "widget", str(textures) if textures else None, **options
-    )
+    return AnomalyDataModule(str(root), "widget", str(textures) if textures else None, **options)
 
 
 def test_pairs_have_the_promised_form(data_root, textures):
@@ -91,7 +89,9 @@ def test_half_of_the_held_out_images_carry_fixed_defects(data_root, textures):
     assert [item["label"] for item in items] == [False, True] * 3
     again = module(data_root, textures, val_fraction=0.5, synthesis=params, seed=9)
     again.setup("validate")
-    assert all(torch.equal(data._held_out[i]["image"], again._held_out[i]["image"]) for i in range(6))
+    assert all(
+        torch.equal(data._held_out[i]["image"], again._held_out[i]["image"]) for i in range(6)
+    )
 
 
 def test_held_out_split_is_stable_when_images_are_added():

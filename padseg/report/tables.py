@@ -1,0 +1,59 @@
+"""Results of finished runs as tables."""
+
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from padseg.files import read_json, write_text
+
+METRICS = [
+    "image_auroc",
+    "image_ap",
+    "image_f1max",
+    "pixel_auroc",
+    "pixel_ap",
+    "pixel_f1max",
+    "pro",
+    "iap",
+    "iap90",
+]
+COLUMNS = [
+    *("label", "system", "category", "seed"),
+    *METRICS,
+    *("train_minutes", "peak_memory_mb", "images_per_second"),
+]
+
+
+def write_results(out: Path) -> pd.DataFrame:
+    """Gather every finished run below `out` into `results.csv`, a row a run."""
+    found = sorted(out.glob("*/*/seed*/metrics.json"))
+    table = pd.DataFrame([read_json(path) for path in found], columns=COLUMNS)
+    table = table.sort_values(["label", "category", "seed"], ignore_index=True)
+    write_text(out / "results.csv", table.to_csv(index=False))
+    return table
+
+
+def print_results(rows: pd.DataFrame) -> None:
+    """Show the rows, and their mean, in percent."""
+    table = Table(title="Test results, in percent")
+    table.add_column("label")
+    table.add_column("category")
+    table.add_column("seed", justify="right")
+    for name in METRICS:
+        table.add_column(name.replace("_", "\n"), justify="right")
+    table.add_column("train\nminutes", justify="right")
+    for row in rows.to_dict("records"):
+        table.add_row(
+            str(row["label"]),
+            str(row["category"]),
+            str(row["seed"]),
+            *(f"{100 * row[name]:.1f}" for name in METRICS),
+            f"{row['train_minutes']:.1f}",
+        )
+    if len(rows) > 1:
+        table.add_section()
+        means = (f"{100 * rows[name].mean():.1f}" for name in METRICS)
+        table.add_row("mean", "", "", *means, f"{rows['train_minutes'].mean():.1f}")
+    Console().print(table)
