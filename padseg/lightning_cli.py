@@ -5,7 +5,6 @@ import warnings
 from pathlib import Path
 
 import torch
-from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -110,7 +109,8 @@ class PadsegCLI(LightningCLI):
                 f"--ckpt_path {path} is a checkpoint of {checkpoint[KEY]['class']}, the configured model "
                 f"is {name}: the hand-off between the phases is --model.distilled."
             )
-        configured.init_args.update(Namespace(checkpoint["hyper_parameters"]))
+        for key, value in checkpoint["hyper_parameters"].items():
+            configured.init_args[key] = value
 
 
 def _image_size(model: AnomalyModule) -> tuple[int, int]:

@@ -98,7 +98,7 @@ class RunOptions:
 def _takes(phase: str, key: str) -> bool:
     """Whether the phase's module has the option; data and trainer options go to both."""
     room, _, option = key.partition(".")
-    return room != "model" or option in inspect.signature(_MODULES[phase].__init__).parameters
+    return room != "model" or option in inspect.signature(_MODULES[phase]).parameters
 
 
 def run(options: RunOptions) -> pd.DataFrame:
@@ -197,7 +197,7 @@ def _run_phase(
     cli.datamodule.check_test()
     _reset_peak_memory()
     trainer, timer = cli.trainer, Timer()
-    trainer.callbacks.append(timer)
+    trainer.callbacks.append(timer)  # type: ignore[attr-defined]
     resumed_from = 0
     if final.exists():
         cli.model.load_state_dict(read_checkpoint(final)["state_dict"])

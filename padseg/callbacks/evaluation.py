@@ -90,6 +90,7 @@ class EvaluationCallback(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log `val_*`; segmentation figures only where there are synthetic defects."""
         loader = trainer.val_dataloaders
+        assert loader is not None
         figures = {
             "image_score": self._normal_score.compute() / self._normal_count.compute(),
         }
@@ -99,7 +100,9 @@ class EvaluationCallback(Callback):
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the figures."""
-        self._log(pl_module, self._figures(trainer, len(trainer.test_dataloaders.dataset)))
+        loader = trainer.test_dataloaders
+        assert loader is not None
+        self._log(pl_module, self._figures(trainer, len(loader.dataset)))
 
     def _log(self, pl_module: LightningModule, figures: dict[str, Tensor]) -> None:
         # The metrics have met across processes already.
@@ -108,6 +111,6 @@ class EvaluationCallback(Callback):
 
 
 def _limited(trainer: Trainer) -> bool:
-    """Whether the user asked for a part of the images only."""
+    """Whether the user asked for a part of the images only; `fast_dev_run` sets whole numbers."""
     limits = (trainer.limit_val_batches, trainer.limit_test_batches)
-    return bool(trainer.fast_dev_run) or limits != (1.0, 1.0)
+    return any(isinstance(limit, int) or limit < 1 for limit in limits)

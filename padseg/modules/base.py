@@ -12,6 +12,8 @@ from padseg.errors import CheckpointError, PadsegError
 from padseg.models import StudentTeacher, build_student_teacher, image_score
 from padseg.modules.checkpoint import FORMAT, KEY, STORED
 
+_CHECK_EVERY = 50  # steps between looks at the loss on a GPU, which must wait for each
+
 
 class AnomalyModule(LightningModule):
     """A student-teacher system that answers an image with a score map and a score.
@@ -39,7 +41,9 @@ class AnomalyModule(LightningModule):
             image_size: Height and width in pixels, or one number for both.
             top_k: Pixels averaged to the image score; None for the system's own.
         """
-        sources = {key: "random" if value == STORED else value for key, value in weights.items()}
+        sources: dict[str, Any] = {
+            key: "random" if value == STORED else value for key, value in weights.items()
+        }
         self.network = network
         self.student_teacher = build_student_teacher(**network, **sources)
         size = (image_size, image_size) if isinstance(image_size, int) else image_size
@@ -92,7 +96,7 @@ class AnomalyModule(LightningModule):
         Raises:
             PadsegError: The loss is not finite.
         """
-        often = loss.device.type == "cpu" or batch_idx % self.trainer.log_every_n_steps == 0
+        often = loss.device.type == "cpu" or batch_idx % _CHECK_EVERY == 0
         if often and not torch.isfinite(loss):
             raise PadsegError(
                 f"training diverged: the loss at step {self.global_step} is {loss.item()}; lower "
