@@ -22,7 +22,7 @@ def _length(feature: Tensor) -> Tensor:
 def normalized_product(teacher: Tensor, student: Tensor) -> Tensor:
     """Multiply the two features of every pixel after scaling both to unit length.
 
-    A feature n(F) = F / (|F| + 1e-12) of zeros stays zero. DeSTSeg, section 3.3.
+    A feature n(F) = F / (|F| + 1e-12) of zeros stays zero.
 
     Args:
         teacher: features (B, C, h, w), any float dtype.
@@ -130,7 +130,7 @@ def segmentation_loss(
     focal_weight: float = 1.0,
     l1_weight: float = 1.0,
 ) -> Tensor:
-    """Weigh focal loss and mean absolute error of the segmentation network. DeSTSeg, section 3.4.
+    """Weigh focal loss and mean absolute error of the segmentation network. DeSTSeg, section 3.3.
 
     Args:
         logits: (B, 1, h, w), any float dtype.

@@ -1,8 +1,9 @@
 """Attention inside the residual block: which receptive field, and how much of the shortcut.
 
-SPR: Yang & Sang, "MSPANet: Multi-scale Pyramid Attention Network", spatial pyramid recalibration.
-PCAR: PFADSeg, parallel convolution attention recalibration, equations 5-9.
-AFF: Dai et al., "Attentional Feature Fusion", WACV 2021, section 3.
+SPR: Yu et al., "Multi-scale spatial pyramid attention mechanism for image recognition" (MSPANet),
+     Eng. Appl. Artif. Intell. 133, 2024: spatial pyramid recalibration.
+PCAR: PFADSeg, section 3.2, equations 5-9: parallel convolutional attention recalibration.
+AFF: Dai et al., "Attentional Feature Fusion", WACV 2021.
 """
 
 from collections.abc import Sequence

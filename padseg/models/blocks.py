@@ -1,7 +1,7 @@
 """Blocks of which students and segmentation network are made.
 
 Residual block: He et al., "Deep Residual Learning", CVPR 2016, with the two switches of PFADSeg.
-RCM: Ni et al., "Context-Guided Spatial Feature Reconstruction" (CGRSeg), ECCV 2024, section 3.2.
+RCM: Ni et al., "Context-Guided Spatial Feature Reconstruction" (CGRSeg), 2024, arXiv 2405.06228.
 ASPP: Chen et al., "Rethinking Atrous Convolution", 2017, in the form that DeSTSeg uses.
 """
 

@@ -27,8 +27,8 @@ Context = Literal["aspp", "rcm"]
 class SegmentationNetwork(nn.Module):
     """Finds the defect in where, and in which channels, student and teacher differ.
 
-    DeSTSeg, section 3.3 (two residual blocks, ASPP): 7,706,369 parameters. PFADSeg (two blocks
-    with PCAR and AFF, RCM in place of ASPP): 6,329,377. PFADSeg says nothing about the output
+    DeSTSeg, section 3.3 (two residual blocks, ASPP): 7,706,369 parameters. PFADSeg, section 3.3
+    (two blocks with PCAR and AFF, RCM in place of ASPP): 6,329,377. PFADSeg says nothing about the output
     layers; they are DeSTSeg's.
 
     Two learning rates are published, hence two parts: `res`, Kaiming-normal, and `head` (context

@@ -92,7 +92,8 @@ class PlainStudent(nn.Module):
 class DenoisingStudent(nn.Module):
     """An encoder and a decoder that rebuild the teacher's view of the image before corruption.
 
-    Zhang et al., "DeSTSeg", CVPR 2023, section 3.2; with blocks of attention it is PFADSeg's.
+    Zhang et al., "DeSTSeg", CVPR 2023, section 3.2; with blocks of attention it is PFADSeg's
+    (section 3.1).
     24,665,024 parameters with plain blocks, 51,703,344 with both switches on. No skip connections:
     everything passes the bottleneck at 1/32 resolution.
 

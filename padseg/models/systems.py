@@ -95,8 +95,8 @@ SYSTEMS: dict[str, System] = {
         ),
         System(
             name="pfadseg",
-            paper="PFADSeg: a denoising student-teacher with parallel attention residual blocks "
-            "(PCAR, AFF) and a rectangular self-calibration module (RCM)",
+            paper="Teacher Encoder-Student Decoder Denoising Guided Segmentation Network for "
+            "Anomaly Detection (PFADSeg), 2025",
             teachers=("resnet18.tv_in1k",),
             student=DenoisingStudent,
             segmentation=True,
@@ -289,7 +289,7 @@ def build_segmentation(
 
 
 def image_score(score_map: Tensor, top_k: int) -> Tensor:
-    """Average the largest pixels of each map. DeSTSeg, section 3.5: 100; STPM: the largest one.
+    """Average the largest pixels of each map: 100 in DeSTSeg, the largest one in STPM.
 
     Args:
         score_map: (B, 1, H, W), any float dtype.

@@ -132,6 +132,16 @@ def test_aff_is_its_formula():
     torch.testing.assert_close(fuse(x, y), 2 * x * w + 2 * y * (1 - w))
 
 
+def test_block_with_attention_is_its_formula():
+    block = shake(ResidualBlock(8, 12, 2, **PA))
+    x = torch.randn(2, 8, 9, 7)
+    hidden = block.bn1(block.conv1(x)).relu()
+    residual = block.bn2(block.conv2(hidden))
+    expected = block.fuse(residual, block.shortcut(x)).relu()
+    assert isinstance(block.conv2, PCAR)
+    torch.testing.assert_close(block(x), expected)
+
+
 def test_rcm_at_zero_scale_is_the_identity():
     x = torch.randn(2, 16, 9, 7)
     assert torch.equal(RCM(16, layer_scale=0.0)(x), x)

@@ -123,11 +123,16 @@ def test_teachers_see_clean_and_students_corrupted_images():
         model = build(system).eval()
         with torch.no_grad():
             mixed, plain, other = model(clean, corrupted), model(clean), model(corrupted)
+            source = model.teacher(model.normalize(corrupted))[-1]
         assert torch.equal(mixed[0].teacher[0], plain[0].teacher[0])
         assert torch.equal(mixed[0].student[0], other[0].student[0])
         assert not torch.equal(mixed[0].student[0], plain[0].student[0])
     # The second student starts from the first teacher's view of the corrupted image.
-    assert torch.equal(mixed[-1].teacher[0], plain[-1].teacher[0])
+    assert torch.equal(mixed[1].teacher[0], plain[1].teacher[0])
+    with torch.no_grad():
+        rebuilt = model.student2(source, mixed[1].teacher)
+    torch.testing.assert_close(mixed[1].student[0], rebuilt[0])
+    assert not torch.allclose(mixed[1].student[0], plain[1].student[0])
 
 
 def test_fingerprint_covers_both_teachers():
