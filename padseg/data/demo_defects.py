@@ -149,11 +149,10 @@ CATEGORIES: dict[str, tuple[Part, dict[str, Defect]]] = {
     "cap": (
         cap,
         {
-            "scratch": _scratch(rgb(206, 206, 208), -0.3),
-            "rust": _stain(rgb(112, 62, 26), 0.8, (6, 10)),
+            "scratch": _scratch(rgb(226, 228, 232), -0.5),
+            "rust": _stain(rgb(66, 40, 22), 0.95, (8, 12)),
             "dent": _dent(0.9, (9, 13)),
             "chip": _chip,
-            "misprint": _remade,
         },
     ),
     "fabric": (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from scipy import ndimage
 SIZE = 128
 _FINE = 4  # PIL draws without anti-aliasing: shapes are drawn this much larger, then averaged
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 Points = list[tuple[float, float]]
 _SOLID = np.ones((SIZE, SIZE), np.float32)
 _Y, _X = (np.mgrid[0:SIZE, 0:SIZE] + 0.5).astype(np.float32)
@@ -210,27 +211,15 @@ def wood(rng: np.random.Generator) -> Scene:
     return Scene(image.astype(np.float32), behind, _inside(16), _SOLID, math.pi / 2 + tilt)
 
 
-def _star(cx: float, cy: float, radius: float, turn: float, skip: int | None = None) -> Points:
-    """A five-pointed star; the arm `skip` is cut off."""
-    points: Points = []
-    for k in range(10):
-        reach = radius if k % 2 == 0 and k // 2 != skip else radius * 0.45
-        angle = turn + k * math.pi / 5 - math.pi / 2
-        points.append((cx + reach * math.cos(angle), cy + reach * math.sin(angle)))
-    return points
-
-
 def cap(rng: np.random.Generator) -> Scene:
-    """A red crown cap with a printed star, on a conveyor belt; remade, an arm is not printed."""
+    """A plain red cap on a conveyor belt."""
     belt = 0.23 + 0.012 * clouds(rng, 60, 60) + 0.012 * np.sin(_X * 1.2 + rng.uniform(0, 6.3))
     belt = belt[..., None] * np.asarray((0.92, 1.0, 1.08), np.float32)
     cx, cy = SIZE / 2 + rng.uniform(-1.5, 1.5), SIZE / 2 + rng.uniform(-1.5, 1.5)
     turn, radius = rng.uniform(-0.06, 0.06), rng.uniform(47.5, 48.5)
     dx, dy = _X - cx, _Y - cy
     distance, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
-    teeth = np.cos(21 * (angle - turn))
-    rim = radius + 1.9 * teeth
-    body = np.clip(rim - distance + 0.5, 0, 1)
+    body = np.clip(radius - distance + 0.5, 0, 1)
     shadow = 0.55 * spread(np.roll(body, (4, 3), (0, 1)), 3)
     light = rng.uniform(3.6, 4.2)
     facing = np.cos(angle - light)
@@ -239,29 +228,14 @@ def cap(rng: np.random.Generator) -> Scene:
         rgb(186, 34, 40)
         * (1 + 0.06 * (dx * math.cos(light) + dy * math.sin(light)) / 40)[..., None]
     )
-    paint = (
-        paint
-        * (1 + steep * (0.24 * facing + 0.2 * teeth) - 0.25 * smooth(44, 50, distance))[..., None]
-    )
+    paint = paint * (1 + steep * 0.24 * facing - 0.25 * smooth(44, 50, distance))[..., None]
     edge = np.exp(-(((distance - 37) / 1.8) ** 2)) * (0.12 + 0.22 * np.maximum(facing, 0))
     paint = paint + edge[..., None]
-    ring = np.clip(1.3 - np.abs(distance - 30), 0, 1)
-    cream = rgb(238, 226, 196)
-    paint = over(paint, cream, 0.95 * ring)
     gleam = 0.16 * np.exp(-(((dx + 17) / 15) ** 2) - ((dy + 19) / 10) ** 2)
     below = belt * (1 - shadow[..., None])
 
-    def printed(skip: int | None) -> Array:
-        star = over(paint, cream, 0.95 * polygon(_star(cx, cy, 23, turn, skip)))
-        return over(below, star + gleam[..., None], body).astype(np.float32)
-
-    good = printed(None)
-
-    def misprint(where: float) -> tuple[Array, Array]:
-        image = printed(int(where * 4.999))
-        return image, smooth(0.02, 0.3, np.abs(image - good).max(-1))
-
-    return Scene(good, belt.astype(np.float32), distance < 36, body, turn, misprint)
+    image = over(below, paint + gleam[..., None], body).astype(np.float32)
+    return Scene(image, belt.astype(np.float32), distance < 36, body, turn)
 
 
 def _inside(margin: int) -> NDArray[np.bool_]:

@@ -41,7 +41,8 @@ def cells(rng: np.random.Generator) -> Array:
     """Pebbles: Voronoi cells with dark joints."""
     count = int(rng.integers(30, 250))
     seeds = rng.uniform(-10, SIZE + 10, (count, 2))
-    distance, nearest = cKDTree(seeds).query(np.stack((_X, _Y), -1), k=2)
+    found = cKDTree(seeds).query(np.stack((_X, _Y), -1), k=2)
+    distance, nearest = np.asarray(found[0]), np.asarray(found[1])
     joint = smooth(0.3, 2.5, (distance[..., 1] - distance[..., 0]).astype(np.float32))
     colours = _palette(rng, 5)[rng.integers(0, 5, count)]
     pebbles: Array = colours[nearest[..., 0]] * (0.25 + 0.75 * joint)[..., None]

@@ -24,6 +24,10 @@ COLUMNS = [
     *METRICS,
     *("train_minutes", "peak_memory_mb", "images_per_second"),
 ]
+_HEADERS = [
+    *("\nseed", "image\nAUROC", "image\nAP", "image\nF1max", "pixel\nAUROC", "pixel\nAP"),
+    *("pixel\nF1max", "\nPRO", "\nIAP", "IAP\n@90", "train\nmin"),
+]
 
 
 def write_results(out: Path) -> pd.DataFrame:
@@ -36,17 +40,14 @@ def write_results(out: Path) -> pd.DataFrame:
 
 
 def print_results(rows: pd.DataFrame) -> None:
-    """Show the rows, and their mean, in percent."""
-    table = Table(title="Test results, in percent")
-    table.add_column("label")
-    table.add_column("category")
-    table.add_column("seed", justify="right")
-    for name in METRICS:
-        table.add_column(name.replace("_", "\n"), justify="right")
-    table.add_column("train\nminutes", justify="right")
+    """Show the rows of one label, and their mean, in percent; it fits a terminal of 80 columns."""
+    title = f"{', '.join(rows['label'].unique())}: test results in percent"
+    table = Table(title=title, box=None, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("\ncategory", no_wrap=True)
+    for header in _HEADERS:
+        table.add_column(header, justify="right", no_wrap=True)
     for row in rows.to_dict("records"):
         table.add_row(
-            str(row["label"]),
             str(row["category"]),
             str(row["seed"]),
             *(f"{100 * row[name]:.1f}" for name in METRICS),
@@ -55,5 +56,5 @@ def print_results(rows: pd.DataFrame) -> None:
     if len(rows) > 1:
         table.add_section()
         means = (f"{100 * rows[name].mean():.1f}" for name in METRICS)
-        table.add_row("mean", "", "", *means, f"{rows['train_minutes'].mean():.1f}")
+        table.add_row("mean", "", *means, f"{rows['train_minutes'].mean():.1f}")
     Console().print(table)
