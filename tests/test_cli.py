@@ -15,6 +15,7 @@ import yaml
 from padseg.cli import main
 from padseg.run import config_path
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = [
     "--model.teacher=test_resnet",
     "--model.weights=random",
@@ -221,7 +222,35 @@ def test_a_locked_run_is_left_alone(data_root, textures, tmp_path, capsys):
     assert "in use by another process" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("path", sorted(Path("configs").glob("*/*.yaml")), ids=str)
+def test_a_system_of_one_phase_runs(data_root, tmp_path):
+    arguments = run_args(data_root, "unused", tmp_path)
+    arguments[1] = "stpm"
+    arguments = [word for word in arguments if "segmentation_width" not in word]
+    assert main(arguments) == 0
+    folder = tmp_path / "small/widget/seed0"
+    assert (folder / "distill.ckpt").is_file()
+    assert not (folder / "segment.ckpt").exists()
+    assert len(pd.read_csv(tmp_path / "results.csv")) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_test_like_one(trained, data_root, textures, tmp_path):
+    figures = []
+    for devices in (1, 2):
+        arguments = ["test", "--ckpt_path", str(trained / "segment/last.ckpt"), *QUIET]
+        arguments += [*data_args(data_root, textures), f"--trainer.devices={devices}"]
+        arguments += ["--trainer.strategy=ddp", f"--trainer.default_root_dir={tmp_path}/{devices}"]
+        done = command(*arguments)
+        assert done.returncode == 0, done.stderr
+        (path,) = (tmp_path / str(devices)).rglob("metrics.csv")
+        figures.append(path.read_text())
+    assert figures[0] == figures[1]
+    assert "iap90" in figures[0]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}"
+)
 def test_configurations_hold_only_differences_and_can_be_parsed(path, data_root, textures, capsys):
     assert set(yaml.safe_load(path.read_text())) <= {"model", "data", "trainer"}
     arguments = ["fit", "--config", str(path), f"--data.root={data_root}", "--data.category=widget"]
