@@ -5,8 +5,9 @@ and exact masks, together with a folder of textures for the synthetic anomalies.
 test set are strokes, blots, bowls and faults of making, each drawn by its own painter; the
 textures are flat patterns. Nothing that training sees is made by what draws the test defects.
 
-The teacher is timm's `test_resnet` at its seeded random initialisation, not trained: one trained for
-500 steps on procedural textures was no better on the cap and on wood. `padseg demo` shows the figures.
+The teacher is timm's `test_resnet` as it is initialised after `torch.manual_seed(0)`, in float16; one
+trained for 500 steps on procedural textures was no better on the cap and on wood. It is a file, so
+that it does not change with timm or torch. `padseg demo` shows the figures.
 """
 
 from __future__ import annotations
