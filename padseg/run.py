@@ -158,8 +158,11 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
         if metrics.exists():
             return read_json(metrics)
         phases: dict[str, dict[str, Any]] = {}
+        resumed_from = 0
         for phase in options.phases:
+            was_done = (folder / f"{phase}.json").exists()
             phases[phase] = _run_phase(options, category, seed, folder, phase)
+            resumed_from += phases[phase]["steps" if was_done else "resumed_from_step"]
         final = phases[options.phases[-1]]
         result = {
             "label": options.name,
@@ -177,7 +180,7 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
                 "versions": _versions(),
                 "data_sha256": _data_hash(options, category),
                 "teacher_sha256": final["teacher_sha256"],
-                "resumed_from_step": sum(phase["resumed_from_step"] for phase in phases.values()),
+                "resumed_from_step": resumed_from,
             },
         }
         write_json(metrics, result)
@@ -200,7 +203,9 @@ def _run_phase(
     trainer.callbacks.append(timer)  # type: ignore[attr-defined]
     resumed_from = 0
     if final.exists():
-        cli.model.load_state_dict(read_checkpoint(final)["state_dict"])
+        trained = read_checkpoint(final)
+        cli.model.load_state_dict(trained["state_dict"])
+        resumed_from = int(trained["global_step"])
         minutes = read_json(folder / f"{phase}-trained.json")["train_minutes"]
     else:
         if resume.exists():
@@ -217,12 +222,14 @@ def _run_phase(
     start = time.perf_counter()
     (figures,) = trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
     seconds = time.perf_counter() - start
+    saved = read_checkpoint(final)
     result = {
         "metrics": {name: _finite(figures[name]) for name in METRICS},
         "train_minutes": minutes,
         "peak_memory_mb": _peak_memory_mb(),
         "images_per_second": len(cli.datamodule.check_test()) / seconds,
-        "teacher_sha256": read_checkpoint(final)[KEY]["teacher_sha256"],
+        "teacher_sha256": saved[KEY]["teacher_sha256"],
+        "steps": int(saved["global_step"]),
         "resumed_from_step": resumed_from,
     }
     write_json(done, result)

@@ -1,5 +1,6 @@
 """The command line, each command in a process of its own where start-up counts, else in this one."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -195,6 +196,8 @@ def test_a_cut_run_is_resumed(finished, data_root, textures, tmp_path):
     for name in ("metrics.json", "segment.json", "segment.ckpt", "segment-trained.json"):
         (folder / name).unlink()
     assert main(arguments) == 0
+    fingerprint = json.loads((folder / "metrics.json").read_text())["fingerprint"]
+    assert fingerprint["resumed_from_step"] == 2
     ours, whole = (
         torch.load(path / "segment.ckpt", weights_only=True)["state_dict"]
         for path in (folder, finished / "small/widget/seed0")

@@ -59,9 +59,7 @@ class EvaluationCallback(Callback):
         """Start afresh."""
         self._start(pl_module)
 
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start afresh."""
-        self._start(pl_module)
+    on_test_epoch_start = on_validation_epoch_start
 
     def on_validation_batch_end(
         self,
@@ -75,17 +73,7 @@ class EvaluationCallback(Callback):
         """Take in one batch."""
         self._update(outputs, batch)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Take in one batch."""
-        self._update(outputs, batch)
+    on_test_batch_end = on_validation_batch_end
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log `val_*`; segmentation figures only where there are synthetic defects."""
