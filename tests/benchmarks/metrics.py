@@ -128,7 +128,7 @@ def anomalib(scores: np.ndarray, masks: np.ndarray) -> Values:
     import torch
     from anomalib.metrics import AUPR, AUPRO, AUROC, F1Max
 
-    maps, truth = torch.from_numpy(scores)[:, None], torch.from_numpy(masks)[:, None].int()
+    maps, truth = torch.from_numpy(scores), torch.from_numpy(masks).int()  # (B, H, W)
     # Without names of batch fields they are plain torchmetrics.
     metrics = {
         "pixel_auroc": AUROC.__bases__[-1](),
