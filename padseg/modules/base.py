@@ -19,12 +19,17 @@ class AnomalyModule(LightningModule):
     """A student-teacher system that answers an image with a score map and a score.
 
     A subclass sets `student_teacher` and `network`, the options that rebuild it, and calls `ready`.
+
+    Attributes:
+        calibration: Thresholds from normal images, in plain values: `image_threshold` and
+            `pixel_threshold` in [0, 1], and how they came about; None before calibration.
     """
 
     student_teacher: StudentTeacher
     network: dict[str, Any]
     image_size: list[int]
     top_k: int
+    calibration: dict[str, Any] | None = None
 
     def build(
         self,
@@ -116,6 +121,7 @@ class AnomalyModule(LightningModule):
             "system": self.system,
             "network": self.network,
             "teacher_sha256": self.student_teacher.fingerprint(),
+            "calibration": self.calibration,
         }
         checkpoint["hyper_parameters"] = {
             **self.hparams,
@@ -143,3 +149,4 @@ class AnomalyModule(LightningModule):
                     f"the checkpoint is of {what} {meta[what]}, the configured {what} is {ours}: use "
                     "the configuration it was trained with."
                 )
+        self.calibration = meta.get("calibration")
