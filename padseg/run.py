@@ -17,7 +17,8 @@ from typing import Any
 import filelock
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import Timer
+from lightning import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 
 from padseg import __version__
 from padseg.data.demo import DEMO_CATEGORIES, DEMO_TEACHER, make_demo
@@ -217,7 +218,7 @@ def _run_phase(
             raise KeyboardInterrupt
         minutes = timer.time_elapsed("train") / 60
         write_json(folder / f"{phase}-trained.json", {"train_minutes": minutes})
-        trainer.save_checkpoint(final, weights_only=True)
+        _keep_final(trainer, final)
     resume.unlink(missing_ok=True)
     start = time.perf_counter()
     (figures,) = trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
@@ -234,6 +235,21 @@ def _run_phase(
     }
     write_json(done, result)
     return result
+
+
+def _keep_final(trainer: Trainer, final: Path) -> None:
+    """Save the last step, or, where the configuration chooses by held-out images, the best one."""
+    chosen = [
+        callback
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, ModelCheckpoint) and callback.monitor
+    ]
+    if not chosen or not chosen[0].best_model_path:
+        trainer.save_checkpoint(final, weights_only=True)
+        return
+    best = Path(chosen[0].best_model_path)
+    trainer.lightning_module.load_state_dict(read_checkpoint(best)["state_dict"])
+    best.replace(final)
 
 
 def _phase_args(

@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from padseg.cli import main
+from padseg.modules import read_checkpoint
 from padseg.run import config_path
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -234,6 +235,27 @@ def test_a_system_of_one_phase_runs(data_root, tmp_path):
     assert (folder / "distill.ckpt").is_file()
     assert not (folder / "segment.ckpt").exists()
     assert len(pd.read_csv(tmp_path / "results.csv")) == 1
+
+
+def test_stpm_keeps_the_step_that_normal_images_choose(data_root, tmp_path):
+    arguments = run_args(data_root, "unused", tmp_path)
+    arguments[1] = "stpm"
+    arguments = [word for word in arguments if "segmentation_width" not in word]
+    # Without a rate only the BatchNorm statistics move, and the last step is not the best.
+    changes = {"steps": "8", "model.lr": "0", "trainer.val_check_interval": "1"}
+    for key, value in changes.items():
+        arguments = [word for word in arguments if not word.startswith(f"--{key}=")]
+        arguments.append(f"--{key}={value}")
+    assert main(arguments) == 0
+    folder = tmp_path / "small/widget/seed0"
+    levels = pd.read_csv(folder / "logs/distill/metrics.csv").dropna(subset="val_score_map")
+    assert len(levels) == 8
+    best = int(levels.set_index("step")["val_score_map"].idxmin()) + 1
+    assert best < 8
+    assert read_checkpoint(folder / "distill.ckpt")["global_step"] == best
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["distill"]["steps"] == best
+    assert not list(folder.rglob("best.ckpt"))
 
 
 @pytest.mark.slow

@@ -15,8 +15,8 @@ class EvaluationCallback(Callback):
     """Computes all metrics of a validation or test run and logs them.
 
     Test figures carry the names of `PixelMetrics` and `ImageMetrics`, validation figures `val_` before
-    them; `val_image_score` is the mean score of the held-out normal images. No score maps are kept, and
-    several devices give the figures of one.
+    them; `val_score_map` is the mean over the score maps of held-out normal images, by which STPM
+    chooses its best step. No score maps are kept, and several devices give the figures of one.
 
     Args:
         exact: Keep all maps and sort once, instead of the bounded state.
@@ -40,10 +40,10 @@ class EvaluationCallback(Callback):
             metric.reset()
 
     def _update(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> None:
-        score, label = outputs["image_score"].float(), batch["label"]
+        label, level = batch["label"], outputs["score_map"].mean(dim=(1, 2, 3))
         self.pixel.update(outputs["score_map"], batch["mask"], batch["regions"])
-        self.image.update(score, label)
-        self._normal_score.update(score.masked_fill(label, 0))
+        self.image.update(outputs["image_score"].float(), label)
+        self._normal_score.update(level.masked_fill(label, 0))
         self._normal_count.update((~label).float())
 
     def _figures(self, trainer: Trainer, expected: int) -> dict[str, Tensor]:
@@ -80,7 +80,7 @@ class EvaluationCallback(Callback):
         loader = trainer.val_dataloaders
         assert loader is not None
         figures = {
-            "image_score": self._normal_score.compute() / self._normal_count.compute(),
+            "score_map": self._normal_score.compute() / self._normal_count.compute(),
         }
         if loader.dataset.defects is not None:
             figures |= self._figures(trainer, len(loader.dataset))
