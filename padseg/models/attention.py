@@ -8,12 +8,15 @@ AFF: Dai et al., "Attentional Feature Fusion", WACV 2021.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padseg.errors import ConfigError
+
+Recalibration = Literal["channel", "pixel"]
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
@@ -68,18 +71,20 @@ class PCAR(nn.Module):
     """Parallel convolutions of one input, weighted against each other channel by channel.
 
     X_i = BN(conv_i(x)); W = softmax over i of SPR(X_i), one SPR for all; out = sum of W_i * X_i.
-    The paper leaves open which kernels, whether the weights compete between branches or between
-    all channels, and whether the branches are normalised; the defaults follow the stride-2 stage
-    of MSPANet, from which the parts come: 3x3 with dilations 1, 2, 3, competing branches, BN.
+    The paper leaves open which kernels, whether the branches are normalised, and what equations 6
+    to 8 take the softmax of; the defaults follow the stride-2 stage of MSPANet, from which the
+    parts come: 3x3 with dilations 1, 2, 3, BN, a weight for each branch and channel. Read to the
+    letter, equation 8 weighs pixels: F_i = SPR(X_i) * X_i, out = sum of softmax over i of F_i * F_i.
     Parameters with the defaults: 112,580 at C = 64, 7,179,808 at C = 512.
 
     Args:
         channels: C of input and output, (B, C, h, w).
         kernels: size of each branch's kernel, odd.
         dilations: dilation of each branch.
+        recalibration: what has a weight of its own in a branch, a "channel" or a "pixel" of it.
 
     Raises:
-        ConfigError: kernels and dilations do not fit together.
+        ConfigError: kernels and dilations do not fit together, or the recalibration is unknown.
     """
 
     def __init__(
@@ -87,8 +92,11 @@ class PCAR(nn.Module):
         channels: int,
         kernels: Sequence[int] = (3, 3, 3),
         dilations: Sequence[int] = (1, 2, 3),
+        recalibration: Recalibration = "channel",
     ) -> None:
         super().__init__()
+        if recalibration not in ("channel", "pixel"):
+            raise ConfigError(f"recalibration is {recalibration!r}; give 'channel' or 'pixel'.")
         if len(kernels) != len(dilations) or not kernels:
             raise ConfigError(
                 f"kernels {tuple(kernels)} and dilations {tuple(dilations)} differ in number; "
@@ -107,15 +115,22 @@ class PCAR(nn.Module):
             for k, d in zip(kernels, dilations, strict=True)
         )
         self.spr = SPR(channels)
+        self.recalibration = recalibration
 
     def weights(self, maps: Sequence[Tensor]) -> Tensor:
         """Weigh the branches' maps: (branches, B, C), sum 1 over branches, full precision."""
+        return self._gates(maps).softmax(dim=0)
+
+    def _gates(self, maps: Sequence[Tensor]) -> Tensor:
         gates: Tensor = self.spr(torch.stack([SPR.describe(x) for x in maps]))
-        return gates.softmax(dim=0)
+        return gates
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, C, h, w)."""
         maps: list[Tensor] = [branch(x) for branch in self.branches]
+        if self.recalibration == "pixel":
+            features = torch.stack(maps) * self._gates(maps).to(maps[0].dtype)[..., None, None]
+            return (features * features.softmax(dim=0, dtype=torch.float32)).sum(dim=0).to(x.dtype)
         weights = self.weights(maps).to(maps[0].dtype)[..., None, None]
         out = maps[0] * weights[0]
         for branch, weight in zip(maps[1:], weights[1:], strict=True):

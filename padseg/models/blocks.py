@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padseg.errors import ConfigError
-from padseg.models.attention import AFF, PCAR, full_precision, require_batch
+from padseg.models.attention import AFF, PCAR, Recalibration, full_precision, require_batch
 
 Fusion = Literal["add", "aff"]
 SecondConv = Literal["conv", "pcar"]
@@ -66,6 +66,7 @@ class ResidualBlock(nn.Module):
         second_conv: a 3x3 "conv", or parallel convolutions ("pcar").
         kernels: kernel sizes of "pcar".
         dilations: dilations of "pcar".
+        recalibration: what "pcar" weighs, see there.
         project: 1x1 conv and BN in the shortcut also where the shape stays.
 
     Raises:
@@ -82,6 +83,7 @@ class ResidualBlock(nn.Module):
         second_conv: SecondConv = "conv",
         kernels: Sequence[int] = (3, 3, 3),
         dilations: Sequence[int] = (1, 2, 3),
+        recalibration: Recalibration = "channel",
         project: bool = False,
     ) -> None:
         super().__init__()
@@ -92,7 +94,7 @@ class ResidualBlock(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(out_channels)
         self.conv2 = (
-            PCAR(out_channels, kernels, dilations)
+            PCAR(out_channels, kernels, dilations, recalibration)
             if second_conv == "pcar"
             else nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         )

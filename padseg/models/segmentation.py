@@ -1,7 +1,7 @@
 """The segmentation network on top of a frozen student and teacher."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -13,9 +13,7 @@ from padseg.models.backbone import FeaturePair
 from padseg.models.blocks import (
     ASPP,
     RCM,
-    Fusion,
     ResidualBlock,
-    SecondConv,
     conv_bn_relu,
     kaiming_init,
     resize_to,
@@ -37,44 +35,26 @@ class SegmentationNetwork(nn.Module):
     Args:
         channels: the teacher's channels, fine to coarse.
         width: channels inside.
-        fusion: "add" or "aff", see ResidualBlock.
-        second_conv: "conv" or "pcar", see ResidualBlock.
+        block: residual block, called with (in_channels, out_channels).
         context: "aspp" or "rcm".
         layer_scale: start of RCM's layer scale.
-        kernels: kernel sizes of "pcar".
-        dilations: dilations of "pcar".
 
     Raises:
-        ConfigError: a switch has an unknown value.
+        ConfigError: the context is unknown.
     """
 
     def __init__(
         self,
         channels: Sequence[int] = (64, 128, 256),
         width: int = 256,
-        fusion: Fusion = "add",
-        second_conv: SecondConv = "conv",
+        block: Callable[..., ResidualBlock] = ResidualBlock,
         context: Context = "aspp",
         layer_scale: float = 1.0,
-        kernels: Sequence[int] = (3, 3, 3),
-        dilations: Sequence[int] = (1, 2, 3),
     ) -> None:
         super().__init__()
         if context not in ("aspp", "rcm"):
             raise ConfigError(f"context is {context!r}; give 'aspp' or 'rcm'.")
-        self.res = nn.Sequential(
-            *(
-                ResidualBlock(
-                    in_channels,
-                    width,
-                    fusion=fusion,
-                    second_conv=second_conv,
-                    kernels=kernels,
-                    dilations=dilations,
-                )
-                for in_channels in (sum(channels), width)
-            )
-        )
+        self.res = nn.Sequential(block(sum(channels), width), block(width, width))
         kaiming_init(self.res)
         self.head = nn.Sequential(
             OrderedDict(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from padseg.errors import ConfigError
 from padseg.losses import LossReduction, cosine_distance
+from padseg.models.attention import Recalibration
 from padseg.models.backbone import FeaturePair, Normalize, Teacher
 from padseg.models.blocks import Fusion, ResidualBlock, SecondConv, resize_to
 from padseg.models.segmentation import Context, SegmentationNetwork
@@ -211,6 +212,7 @@ def build_student_teacher(
     second_conv: SecondConv | None = None,
     kernels: Sequence[int] = (3, 3, 3),
     dilations: Sequence[int] = (1, 2, 3),
+    recalibration: Recalibration = "channel",
     upsample: Upsample = "deconv",
 ) -> StudentTeacher:
     """Build teachers and students of a system; None stands for the system's own choice.
@@ -226,6 +228,7 @@ def build_student_teacher(
         second_conv: "conv" or "pcar", see ResidualBlock.
         kernels: kernel sizes of "pcar".
         dilations: dilations of "pcar".
+        recalibration: "channel" or "pixel", see PCAR.
         upsample: "deconv" or "bilinear", see ReconstructionStudent.
 
     Raises:
@@ -235,13 +238,7 @@ def build_student_teacher(
     parts = find_system(system)
     if width < 1:
         raise ConfigError(f"width is {width}; give 1 or more channels.")
-    block = partial(
-        ResidualBlock,
-        fusion=fusion or parts.fusion,
-        second_conv=second_conv or parts.second_conv,
-        kernels=kernels,
-        dilations=dilations,
-    )
+    block = _block(parts, fusion, second_conv, kernels, dilations, recalibration)
     first = _pyramid(teacher or parts.teachers[0], weights, 3 if parts.student2 is None else 4)
     student = parts.student(first.channels[:3], width, block)
     if parts.student2 is None:
@@ -262,10 +259,11 @@ def build_segmentation(
     layer_scale: float = 1.0,
     kernels: Sequence[int] = (3, 3, 3),
     dilations: Sequence[int] = (1, 2, 3),
+    recalibration: Recalibration = "channel",
 ) -> SegmentationNetwork:
     """Build a system's segmentation network; None stands for the system's own choice.
 
-    See SegmentationNetwork for the options.
+    See SegmentationNetwork and ResidualBlock for the options.
 
     Raises:
         ConfigError: the system has no second phase, or an option does not exist.
@@ -279,12 +277,27 @@ def build_segmentation(
     return SegmentationNetwork(
         channels,
         width,
-        fusion or parts.fusion,
-        second_conv or parts.second_conv,
+        _block(parts, fusion, second_conv, kernels, dilations, recalibration),
         context or parts.context,
         layer_scale,
-        kernels,
-        dilations,
+    )
+
+
+def _block(
+    parts: System,
+    fusion: Fusion | None,
+    second_conv: SecondConv | None,
+    kernels: Sequence[int],
+    dilations: Sequence[int],
+    recalibration: Recalibration,
+) -> Callable[..., ResidualBlock]:
+    return partial(
+        ResidualBlock,
+        fusion=fusion or parts.fusion,
+        second_conv=second_conv or parts.second_conv,
+        kernels=kernels,
+        dilations=dilations,
+        recalibration=recalibration,
     )
 
 

@@ -28,6 +28,7 @@ class StudentDistillModule(AnomalyModule):
             convolutional attention recalibration).
         kernels: Of PCAR's three branches.
         dilations: Of PCAR's three branches.
+        recalibration: What PCAR weighs in a branch: each `channel`, or each `pixel`.
         upsample: How RSTPM's reconstruction student grows its maps.
         image_size: Height and width in pixels, or one number for both.
         top_k: Pixels averaged to the image score.
@@ -56,6 +57,7 @@ class StudentDistillModule(AnomalyModule):
         second_conv: Literal["conv", "pcar"] | None = None,
         kernels: tuple[int, int, int] = (3, 3, 3),
         dilations: tuple[int, int, int] = (1, 2, 3),
+        recalibration: Literal["channel", "pixel"] = "channel",
         upsample: Literal["deconv", "bilinear"] = "deconv",
         image_size: int | tuple[int, int] = 256,
         top_k: int | None = None,
@@ -77,6 +79,7 @@ class StudentDistillModule(AnomalyModule):
             "second_conv": second_conv,
             "kernels": list(kernels),
             "dilations": list(dilations),
+            "recalibration": recalibration,
             "upsample": upsample,
         }
         self.build(network, {"weights": weights, "weights2": weights2}, image_size, top_k)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from padseg.errors import CheckpointError, ConfigError
 from padseg.losses import segmentation_loss
-from padseg.models import SYSTEMS, build_segmentation
+from padseg.models import RCM, SYSTEMS, build_segmentation
 from padseg.modules.base import AnomalyModule
 from padseg.modules.checkpoint import KEY, STORED, read_checkpoint
 
@@ -86,6 +86,7 @@ class SegmentationModule(AnomalyModule):
             layer_scale=layer_scale,
             kernels=network["kernels"],
             dilations=network["dilations"],
+            recalibration=network.get("recalibration", "channel"),
         )
         self.ready()
 
@@ -145,6 +146,10 @@ class SegmentationModule(AnomalyModule):
         )
         self.check_loss(loss, batch_idx)
         self.log("train_loss", loss, prog_bar=True)
+        context = self.segmentation.head.context
+        if isinstance(context, RCM):
+            # Near zero the RCM does nothing, as it was started in CGRSeg.
+            self.log("layer_scale", context.layer_scale.detach().abs().mean())
         return loss
 
     def configure_optimizers(self) -> Any:

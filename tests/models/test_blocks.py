@@ -99,6 +99,19 @@ def test_pcar_weights_sum_to_one_within_the_bounds_of_a_softmax_of_sigmoids():
     assert weights.max() <= torch.e / (torch.e + 2) + 1e-6
 
 
+def test_pcar_that_weighs_pixels_is_its_formula():
+    block = shake(PCAR(16, recalibration="pixel"))
+    x = torch.randn(2, 16, 9, 7)
+    maps = [branch(x) for branch in block.branches]
+    features = [m * block.spr(SPR.describe(m))[..., None, None] for m in maps]
+    powers = [f.exp() for f in features]
+    expected = sum(f * p for f, p in zip(features, powers, strict=True)) / sum(powers)
+    torch.testing.assert_close(block(x), expected)
+    plain = PCAR(16)
+    plain.load_state_dict(block.state_dict())  # the same parameters
+    assert not torch.equal(plain(x), block(x))
+
+
 def test_pcar_kernels_and_dilations():
     block = PCAR(8, kernels=(1, 5), dilations=(1, 2))
     assert block(torch.randn(2, 8, 9, 7)).shape == (2, 8, 9, 7)

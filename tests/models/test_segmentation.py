@@ -1,12 +1,15 @@
 """The segmentation network: published counts, its input, its two parts."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from padseg.errors import ConfigError
-from padseg.models import FeaturePair, SegmentationNetwork
+from padseg.models import FeaturePair, ResidualBlock, SegmentationNetwork
 
-PFADSEG = {"fusion": "aff", "second_conv": "pcar", "context": "rcm"}
+PA = partial(ResidualBlock, fusion="aff", second_conv="pcar")
+PFADSEG = {"block": PA, "context": "rcm"}
 
 
 def count(module):
@@ -42,7 +45,8 @@ def test_pfadseg_parameters():
 @pytest.mark.parametrize(("kernels", "expected"), [((1, 3, 5), 7_377_953), ((3, 5, 7), 13_669_409)])
 def test_pfadseg_parameters_of_other_kernels(kernels, expected):
     with torch.device("meta"):
-        network = SegmentationNetwork(**PFADSEG, kernels=kernels, dilations=(1, 1, 1))
+        block = partial(PA, kernels=kernels, dilations=(1, 1, 1))
+        network = SegmentationNetwork(block=block, context="rcm")
     assert count(network) == expected
 
 
