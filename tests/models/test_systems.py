@@ -143,12 +143,13 @@ def test_fingerprint_covers_both_teachers():
     assert model.fingerprint() != before
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("system", TWO_PHASES)
-def test_bfloat16_steps_are_finite(system):
+def test_steps_in_low_precision_are_finite(system, dtype):
     model = build(system).train()
     network = build_segmentation(system, model.teacher.channels, width=16)
     image, mask = torch.rand(2, 3, 32, 32), torch.rand(2, 1, 32, 32) > 0.5
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=dtype):
         pairs = model(image)
         score_map = model.score_map(pairs, (32, 32))
         first = distillation_loss(pairs)

@@ -14,12 +14,12 @@ from padseg.modules.checkpoint import KEY
 SMALL = {"teacher": "test_resnet", "weights": "random", "width": 8, "image_size": 64}
 
 
-def trainer(folder, steps, **options) -> Trainer:
+def trainer(folder, steps, accelerator="cpu", **options) -> Trainer:
     return Trainer(
+        accelerator=accelerator,
         default_root_dir=folder,
         max_epochs=-1,
         max_steps=steps,
-        accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -132,6 +132,22 @@ def test_losses_stay_finite(precision, data, distilled, tmp_path):
     module = segmentation(distilled)
     fitter.fit(module, datamodule=data)
     assert torch.isfinite(fitter.callback_metrics["train_loss"])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+@pytest.mark.parametrize("system", ["stpm", "destseg", "pfadseg"])
+def test_training_on_a_gpu_stays_finite(system, precision, data, tmp_path):
+    def fit(module):
+        fitter = trainer(tmp_path, 20, precision=precision, accelerator="gpu", devices=1)
+        fitter.fit(module, datamodule=data)
+        assert torch.isfinite(fitter.callback_metrics["train_loss"])
+        return fitter
+
+    fitter = fit(StudentDistillModule(system, **SMALL, lr=0.05))
+    if system != "stpm":
+        fitter.save_checkpoint(tmp_path / "distill.ckpt")
+        fit(segmentation(tmp_path / "distill.ckpt"))
 
 
 def test_same_seed_same_weights(data_root, textures, tmp_path):
