@@ -2,7 +2,9 @@
 
 import json
 import os
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,26 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, which replaces the old one at once."""
+    # Processes of several machines may write the same table.
+    replace(path, path.with_name(f".{path.name}.{uuid.uuid4().hex}"), text.encode())
+
+
+def replace(path: Path, temporary: Path, content: bytes | memoryview) -> None:
+    """Write a temporary file in the folder of `path`, then let it take its place at once.
+
+    Raises:
+        OSError: It cannot be written; what was at `path` is still there.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
 
 

@@ -2,13 +2,18 @@
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning import Trainer
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from padseg.callbacks import EvaluationCallback
+from padseg.callbacks import EvaluationCallback, ResumeCheckpoint, StepBar
 from padseg.data import AnomalyDataModule
 from padseg.errors import CheckpointError
 from padseg.modules import AnomalyModule, read_checkpoint
@@ -67,6 +72,9 @@ class PadsegCLI(LightningCLI):
                 "num_sanity_val_steps": 0,
                 # The data module shards by itself, without the duplicates of padding.
                 "use_distributed_sampler": False,
+                "plugins": [{"class_path": "padseg.modules.checkpoint.AtomicCheckpointIO"}],
+                # Each device's own BatchNorm would see a part of the batch only. CPUs cannot do it.
+                "sync_batchnorm": torch.cuda.is_available(),
             },
             auto_configure_optimizers=False,
             # Checkpoints hold plain hyper-parameters instead of the parsed configuration.
@@ -78,18 +86,20 @@ class PadsegCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Callbacks with defaults of their own, and links."""
         parser.add_lightning_class_args(EvaluationCallback, "evaluation")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.set_defaults(
-            {
-                "checkpoint.every_n_train_steps": 250,
-                "checkpoint.save_last": True,
-                "checkpoint.save_on_train_epoch_end": True,
-            }
-        )
+        parser.add_lightning_class_args(ResumeCheckpoint, "checkpoint")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments(
             "model", "data.image_size", compute_fn=_image_size, apply_on="instantiate"
         )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Lightning's Trainer; its default bar gives way to one that counts steps."""
+        trainer = super().instantiate_trainer(**kwargs)
+        bar = trainer.progress_bar_callback
+        if type(bar) is RichProgressBar:
+            callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+            callbacks[callbacks.index(bar)] = StepBar()
+        return trainer
 
     def _parse_ckpt_path(self) -> None:
         """Take the options of the checkpoint's module from the checkpoint.
@@ -131,6 +141,16 @@ def complete_args(args: list[str]) -> list[str]:
     return [*args, "--model", f"padseg.modules.{read_checkpoint(path)[KEY]['class']}"]
 
 
+@contextmanager
+def told_to_stop(how_to_resume: str) -> Iterator[None]:
+    """End the process with a message and status 1 where Lightning would end with 0 after a SIGTERM."""
+    try:
+        yield
+    except SIGTERMException as stop:
+        raise SystemExit(f"padseg: stopped by SIGTERM; {how_to_resume}.") from stop
+
+
 def main(args: list[str]) -> None:
     """Run a Lightning subcommand."""
-    PadsegCLI(complete_args(args))
+    with told_to_stop("--ckpt_path last goes on from the last checkpoint"):
+        PadsegCLI(complete_args(args))

@@ -1,5 +1,6 @@
 """Both phases, test and tables over categories and seeds; what was cut off is resumed."""
 
+import errno
 import hashlib
 import inspect
 import logging
@@ -25,13 +26,17 @@ from padseg.data.demo import DEMO_CATEGORIES, DEMO_TEACHER, make_demo
 from padseg.data.samples import list_samples, list_textures
 from padseg.errors import ConfigError, PadsegError
 from padseg.files import read_json, write_json
-from padseg.lightning_cli import PadsegCLI
+from padseg.lightning_cli import PadsegCLI, told_to_stop
 from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
 from padseg.modules.checkpoint import KEY
 from padseg.report.tables import METRICS, print_results, write_results
 
 _MODULES = {"distill": StudentDistillModule, "segment": SegmentationModule}
+_CANNOT_WRITE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+)
 _log = logging.getLogger(__name__)
 
 
@@ -152,7 +157,7 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
         PadsegError: An input is wrong, or the folder is in use or holds a run with other options.
     """
     folder = options.out / options.name / category / f"seed{seed}"
-    with locked(folder):
+    with locked(folder), told_to_stop("the same command goes on from here"):
         asked = _asked(options, category, seed)
         _refuse_other_options(folder / "options.json", asked)
         metrics = folder / "metrics.json"
@@ -214,8 +219,6 @@ def _run_phase(
         trainer.fit(
             cli.model, datamodule=cli.datamodule, ckpt_path=resume if resumed_from else None
         )
-        if trainer.interrupted:
-            raise KeyboardInterrupt
         minutes = timer.time_elapsed("train") / 60
         write_json(folder / f"{phase}-trained.json", {"train_minutes": minutes})
         _keep_final(trainer, final)
@@ -267,7 +270,7 @@ def _phase_args(
         "checkpoint.dirpath": folder,
         "checkpoint.filename": f"{phase}-resume",
         "checkpoint.save_last": "false",
-        "checkpoint.enable_version_counter": "false",
+        "checkpoint.save_top_k": 1,
     }
     if SYSTEMS[options.system].synthetic:
         given["data.textures"] = options.textures
@@ -311,8 +314,13 @@ def locked(folder: Path) -> Iterator[None]:
             yield
     except filelock.Timeout as error:
         raise PadsegError(f"{folder} is in use by another process: wait, or pass --out.") from error
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise PadsegError(f"{folder} cannot be written ({error.strerror}): pass --out.") from error
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        raise PadsegError(
+            f"{folder} cannot be written ({error.strerror}): make room or pass another --out; the same "
+            "command goes on from what is there."
+        ) from error
 
 
 def _asked(options: RunOptions, category: str, seed: int) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Lightning callbacks."""
 
 from padseg.callbacks.evaluation import EvaluationCallback
+from padseg.callbacks.progress import StepBar
+from padseg.callbacks.resume import ResumeCheckpoint
 
-__all__ = ["EvaluationCallback"]
+__all__ = ["EvaluationCallback", "ResumeCheckpoint", "StepBar"]

@@ -1,17 +1,20 @@
-"""Checkpoints: what padseg adds to Lightning's, and reading them without trusting them.
+"""Checkpoints: what padseg adds to Lightning's, writing them whole, and reading them without trust.
 
 A checkpoint holds tensors and plain types only and is read with `weights_only=True`. It is complete:
 teacher, student and, after phase two, segmentation network, with the options that rebuild them.
 """
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from padseg.errors import CheckpointError
+from padseg.files import replace
 
 KEY = "padseg"
 FORMAT = 1
@@ -42,7 +45,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             "which could run code when it is loaded."
         ) from error
     except (BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"checkpoint {path} is damaged ({_first_line(error)}).") from error
+        raise CheckpointError(
+            f"checkpoint {path} is damaged ({_first_line(error)}): restore it, or remove it and train again."
+        ) from error
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
         raise CheckpointError(
             f"{path} is not a checkpoint of padseg: pass one that it has written."
@@ -57,3 +62,41 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n", maxsplit=1)[0].rstrip(".") or type(error).__name__
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoint files, written whole or not at all, and read without unpickling code.
+
+    Lightning writes to the system's temporary folder first; from there to another disk a file is
+    copied, and a copy can be cut short.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint, which replaces the old one at once.
+
+        Raises:
+            CheckpointError: It cannot be written; the old one is still there.
+        """
+        if "://" in str(path):  # an object store writes whole objects anyway
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        path = Path(path)
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        try:
+            # One name, so that killed processes leave one such file and not many.
+            replace(path, path.with_name(f".{path.name}.part"), buffer.getbuffer())
+        except OSError as error:
+            raise CheckpointError(
+                f"checkpoint {path} cannot be written ({error.strerror}): make the folder writable and "
+                "make room; what was saved before is intact, and training can go on from it."
+            ) from error
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Read a checkpoint that holds tensors and plain types only, whoever asks for more."""
+        checkpoint: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only=True)
+        return checkpoint
