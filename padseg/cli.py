@@ -80,11 +80,25 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--weights", help="the teacher's weight file (default: timm's hub)")
     command.add_argument("--label", help="name of the folder and the rows (default: the system)")
+    command.add_argument(
+        "--parallel", type=int, help="runs at a time on this machine (default: one a GPU)"
+    )
+    command.add_argument(
+        "--shard", default="1/1", metavar="I/N", help="do the I-th of N equal parts of the runs"
+    )
+    command.add_argument(
+        "--ray",
+        nargs="?",
+        const="auto",
+        metavar="ADDRESS",
+        help="run on a Ray cluster: this machine's (default), `local`, or one at an address",
+    )
     command.set_defaults(call=_run)
 
 
 def _run(options: argparse.Namespace, rest: list[str]) -> None:
     from padseg.run import RunOptions, run
+    from padseg.schedule import parse_shard
 
     run(
         RunOptions(
@@ -100,7 +114,10 @@ def _run(options: argparse.Namespace, rest: list[str]) -> None:
             weights=options.weights,
             label=options.label,
             overrides=_dotted(rest),
-        )
+        ),
+        parallel=options.parallel,
+        shard=parse_shard(options.shard),
+        ray=options.ray,
     )
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
 from padseg.modules.checkpoint import KEY
 from padseg.report.tables import METRICS, print_results, write_results
+from padseg.schedule import Job, devices, in_processes, on_ray
 
 _MODULES = {"distill": StudentDistillModule, "segment": SegmentationModule}
 _CANNOT_WRITE = (
@@ -57,6 +58,7 @@ class RunOptions:
         weights: The teacher's weight file; None for timm's hub.
         label: Name of the folder and the rows; None for the system's name.
         overrides: Options as of `fit`, from `model.KEY`, `data.KEY` or `trainer.KEY` to the value.
+        progress: Whether a bar is shown.
     """
 
     system: str
@@ -71,6 +73,7 @@ class RunOptions:
     weights: str | None = None
     label: str | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
+    progress: bool = True
 
     def __post_init__(self) -> None:
         """Check what needs no file.
@@ -100,6 +103,21 @@ class RunOptions:
         """Label of folder and rows."""
         return self.label or self.system
 
+    def elsewhere(self) -> "RunOptions":
+        """The same for another process, which has another working folder and no terminal."""
+        textures = None if self.textures is None else self.textures.absolute()
+        weights = self.weights
+        if weights is not None and Path(weights).is_file():
+            weights = str(Path(weights).absolute())
+        return replace(
+            self,
+            root=self.root.absolute(),
+            out=self.out.absolute(),
+            textures=textures,
+            weights=weights,
+            progress=False,
+        )
+
 
 def _takes(phase: str, key: str) -> bool:
     """Whether the phase's module has the option; data and trainer options go to both."""
@@ -107,8 +125,19 @@ def _takes(phase: str, key: str) -> bool:
     return room != "model" or option in inspect.signature(_MODULES[phase]).parameters
 
 
-def run(options: RunOptions) -> pd.DataFrame:
+def run(
+    options: RunOptions,
+    parallel: int | None = None,
+    shard: tuple[int, int] = (1, 1),
+    ray: str | None = None,
+) -> pd.DataFrame:
     """Train, test and tabulate every category with every seed.
+
+    Args:
+        options: What to run.
+        parallel: Runs at a time on this machine; None for one a GPU.
+        shard: (i, n) to do only the i-th of n equal parts of the runs, the others being done elsewhere.
+        ray: Address of the Ray cluster to run on.
 
     Returns:
         The rows of `results.csv` that the options ask for.
@@ -122,19 +151,22 @@ def run(options: RunOptions) -> pd.DataFrame:
         if options.textures is None:
             raise ConfigError(f"{options.system} paints defects: --textures names their folder.")
         list_textures(options.textures)
-    failed: list[str] = []
-    pending = [(category, seed) for category in options.categories for seed in options.seeds]
-    for category, seed in pending:
-        try:
-            run_one(options, category, seed)
-        except Exception as error:
-            if len(pending) == 1:
-                raise
-            failed.append(f"{category} seed {seed}")
-            if isinstance(error, PadsegError):
-                _log.error("%s seed %d failed: %s", category, seed, error)
-            else:
-                _log.exception("%s seed %d failed.", category, seed)
+    runs = [(category, seed) for category in options.categories for seed in options.seeds]
+    runs = runs[shard[0] - 1 :: shard[1]]
+    if parallel is None:
+        parallel = max(1, len(devices()))
+    if parallel < 1:
+        raise ConfigError(f"--parallel {parallel}: at least one run at a time.")
+    jobs: list[Job] = [(options.elsewhere(), category, seed) for category, seed in runs]
+    if ray is not None:
+        failed = on_ray(attempt, jobs, ray)
+    elif parallel > 1 and len(runs) > 1:
+        failed = in_processes(attempt, jobs, parallel)
+    elif len(runs) == 1:
+        run_one(options, *runs[0])
+        failed = []
+    else:
+        failed = [job for job in jobs if not attempt(options, *job[1:])]
     table = write_results(options.out)
     rows = table[
         (table["label"] == options.name)
@@ -143,8 +175,26 @@ def run(options: RunOptions) -> pd.DataFrame:
     ]
     print_results(rows)
     if failed:
-        raise PadsegError(f"{len(failed)} of {len(pending)} runs failed: {', '.join(failed)}.")
+        names = ", ".join(f"{category} seed {seed}" for _, category, seed in failed)
+        raise PadsegError(f"{len(failed)} of {len(runs)} runs failed: {names}.")
     return rows
+
+
+def attempt(options: RunOptions, category: str, seed: int) -> bool:
+    """Do one run; when it fails, say why.
+
+    Returns:
+        Whether it succeeded.
+    """
+    try:
+        run_one(options, category, seed)
+    except PadsegError as error:
+        _log.error("%s seed %d failed: %s", category, seed, error)
+        return False
+    except Exception:  # noqa: BLE001 - whatever it is, the other runs go on
+        _log.exception("%s seed %d failed.", category, seed)
+        return False
+    return True
 
 
 def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
@@ -203,6 +253,11 @@ def _run_phase(
     final = folder / f"{phase}.ckpt"
     resume = folder / f"{phase}-resume.ckpt"
     cli = PadsegCLI(_phase_args(options, category, seed, folder, phase), run=False)
+    if cli.trainer.world_size > 1:
+        raise ConfigError(
+            "--trainer.devices: a run takes one device, and `padseg run` starts a run on each; use "
+            "`padseg fit` for several devices on one run."
+        )
     cli.datamodule.check_test()
     _reset_peak_memory()
     trainer, timer = cli.trainer, Timer()
@@ -267,6 +322,9 @@ def _phase_args(
         "trainer.logger.save_dir": folder,
         "trainer.logger.name": "logs",
         "trainer.logger.version": phase,
+        "trainer.default_root_dir": folder / "logs" / phase,
+        "trainer.enable_progress_bar": options.progress,
+        "trainer.devices": 1,
         "checkpoint.dirpath": folder,
         "checkpoint.filename": f"{phase}-resume",
         "checkpoint.save_last": "false",
@@ -326,7 +384,7 @@ def locked(folder: Path) -> Iterator[None]:
 def _asked(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
     """What the results depend on, in plain values; paths of inputs may move."""
     asked = asdict(options)
-    for key in ("root", "out", "categories", "seeds", "textures", "weights"):
+    for key in ("root", "out", "categories", "seeds", "textures", "weights", "progress"):
         del asked[key]
     return {**asked, "steps": list(options.steps), "category": category, "seed": seed}
 

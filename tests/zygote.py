@@ -60,7 +60,7 @@ def run(arguments: list[str], folder: Path) -> None:
     except SystemExit as end:
         sys.stderr.write(str(end.code))
     except Exception:
-        logging.exception("not expected")
+        logging.getLogger("zygote").exception("not expected")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

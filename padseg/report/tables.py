@@ -32,11 +32,14 @@ _HEADERS = [
 
 def write_results(out: Path) -> pd.DataFrame:
     """Gather every finished run below `out` into `results.csv`, a row a run."""
-    found = sorted(out.glob("*/*/seed*/metrics.json"))
-    table = pd.DataFrame([read_json(path) for path in found], columns=COLUMNS)
-    table = table.sort_values(["label", "category", "seed"], ignore_index=True)
-    write_text(out / "results.csv", table.to_csv(index=False))
-    return table
+    while True:
+        found = sorted(out.glob("*/*/seed*/metrics.json"))
+        table = pd.DataFrame([read_json(path) for path in found], columns=COLUMNS)
+        table = table.sort_values(["label", "category", "seed"], ignore_index=True)
+        write_text(out / "results.csv", table.to_csv(index=False))
+        # Other processes end their runs meanwhile: whoever writes last must have seen all of them.
+        if found == sorted(out.glob("*/*/seed*/metrics.json")):
+            return table
 
 
 def print_results(rows: pd.DataFrame) -> None:

@@ -1,0 +1,165 @@
+"""Where the runs of several categories and seeds take place: on this machine's GPUs, or on a Ray cluster.
+
+A job is the options and whatever else names one run: the arguments of a function that answers whether it
+succeeded. Jobs share nothing but the folder they write to, so any number of machines can work on it.
+"""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import connection, get_context
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from padseg.errors import ConfigError
+
+Job = tuple[Any, ...]
+Attempt = Callable[..., bool]
+_log = logging.getLogger(__name__)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`i/n` as (i, n).
+
+    Raises:
+        ConfigError: It is not the i-th of n shards.
+    """
+    words = text.split("/")
+    if not (len(words) == 2 and all(word.isdecimal() for word in words)):
+        raise ConfigError(f"--shard {text} is not of the form i/n, such as 1/4.")
+    index, count = int(words[0]), int(words[1])
+    if not 1 <= index <= count:
+        raise ConfigError(f"--shard {text}: the first number goes from 1 to the second.")
+    return index, count
+
+
+def devices() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    import torch  # not needed by the processes that are started here until their job needs it
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return [str(index) for index in range(torch.cuda.device_count())]
+    return named.split(",")[: torch.cuda.device_count()]
+
+
+def in_processes(attempt: Attempt, jobs: Sequence[Job], parallel: int) -> list[Job]:
+    """Run jobs in processes of their own, `parallel` at a time, each on one GPU where there are any.
+
+    A process that dies takes no other with it. When this one is told to stop, so are they.
+
+    Returns:
+        The jobs that failed.
+    """
+    waiting, failed = list(jobs), []
+    gpus = devices()
+    free = [gpus[index % len(gpus)] if gpus else None for index in range(parallel)]
+    running: dict[Any, tuple[BaseProcess, Job, str | None]] = {}
+    with _stoppable():
+        try:
+            while waiting or running:
+                while waiting and free:
+                    process = _start(attempt, waiting[0], free[0], parallel)
+                    running[process.sentinel] = (process, waiting.pop(0), free.pop(0))
+                for sentinel in connection.wait(list(running)):
+                    process, job, gpu = running.pop(sentinel)
+                    process.join()
+                    free.append(gpu)
+                    if process.exitcode:
+                        failed.append(job)
+                    if process.exitcode and process.exitcode < 0:
+                        _log.error("%s: killed by signal %d.", job[1:], -process.exitcode)
+        finally:
+            for process, _, _ in running.values():
+                process.terminate()
+            for process, _, _ in running.values():
+                process.join()
+    return failed
+
+
+def _start(attempt: Attempt, job: Job, gpu: str | None, parallel: int) -> BaseProcess:
+    """Start a job in a fresh process, which finds its share of the machine in its environment."""
+    if gpu is None:
+        share = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // parallel))} | os.environ
+    else:
+        share = os.environ | {"CUDA_VISIBLE_DEVICES": gpu}
+    before = dict(os.environ)
+    process = get_context("spawn").Process(target=_work, args=(attempt, job))
+    try:
+        os.environ.update(share)
+        process.start()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return process
+
+
+def _work(attempt: Attempt, job: Job) -> None:
+    raise SystemExit(0 if attempt(*job) else 1)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that the processes started here are told as well."""
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit("padseg: stopped by SIGTERM; the same command goes on from here.")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def on_ray(attempt: Attempt, jobs: Sequence[Job], address: str) -> list[Job]:
+    """Run jobs as Ray tasks, one a GPU where the cluster has any, else one a CPU.
+
+    The cluster's machines must see the same files under the same absolute paths. Ray starts a job again
+    when its machine is lost.
+
+    Args:
+        attempt: What to run.
+        jobs: Its arguments.
+        address: Of the cluster; `auto` for the one this machine is part of, `local` to start one.
+
+    Returns:
+        The jobs that failed.
+
+    Raises:
+        ConfigError: Ray is not installed, or no cluster answers.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError("--ray needs Ray: python -m pip install 'padseg[ray]'.") from error
+    try:
+        ray.init(address=address, log_to_driver=True, include_dashboard=False)
+    except ConnectionError as error:
+        raise ConfigError(
+            f"--ray {address}: no Ray cluster answers; start one with `ray start`, or pass --ray local."
+        ) from error
+    failed = []
+    try:
+        gpus = 1 if ray.cluster_resources().get("GPU") else 0  # type: ignore[no-untyped-call]
+        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(attempt)
+        running = {task.remote(*job): job for job in jobs}
+        while running:
+            (done,), _ = ray.wait(list(running))
+            job = running.pop(done)
+            try:
+                succeeded = ray.get(done)
+            except ray.exceptions.RayError:
+                _log.exception("%s failed.", job[1:])
+                succeeded = False
+            if not succeeded:
+                failed.append(job)
+    finally:
+        ray.shutdown()
+    return failed
