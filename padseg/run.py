@@ -84,6 +84,10 @@ class RunOptions:
         if self.overrides and self.label is None:
             key = next(iter(self.overrides))
             raise ConfigError(f"--{key} departs from {self.system}: name the variant with --label.")
+        names = {"--label": [self.name], "--category": self.categories}
+        for option, name in ((option, name) for option in names for name in names[option]):
+            if name in ("", ".", "..") or {"/", "\\"} & set(name):
+                raise ConfigError(f"{option} {name!r} is not a plain name of a folder.")
         if self.steps and (min(self.steps) < 1 or len(self.steps) not in (len(self.phases), 2)):
             raise ConfigError(f"--steps takes {len(self.phases)} numbers from 1 up: {self.phases}.")
         if min(self.seeds) < 0:
@@ -101,7 +105,7 @@ class RunOptions:
     @property
     def name(self) -> str:
         """Label of folder and rows."""
-        return self.label or self.system
+        return self.system if self.label is None else self.label
 
     def elsewhere(self) -> "RunOptions":
         """The same for another process, which has another working folder and no terminal."""

@@ -1,0 +1,105 @@
+"""Two devices train like one with the summed batch, and one device like itself."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Trainer
+
+from padseg.data import AnomalyDataModule
+from padseg.lightning_cli import PadsegCLI
+from padseg.modules import StudentDistillModule
+from padseg.run import config_path
+
+WORKER = Path(__file__).with_name("ddp_worker.py")
+
+
+def train(folder, data_root, textures, devices, sync):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(WORKER.parents[2])}
+    command = [sys.executable, str(WORKER), str(folder), str(data_root), str(textures)]
+    done = subprocess.run(
+        [*command, str(devices), str(sync)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return [torch.load(folder / f"{devices}-{rank}.pt") for rank in range(devices)]
+
+
+def assert_alike(one, two):
+    for step in range(len(one["losses"])):
+        for name, whole in one["pairs"][step].items():
+            halves = torch.cat([rank["pairs"][step][name] for rank in two])
+            assert torch.equal(whole, halves), name
+    # The loss is a sum over the images, so the processes' losses add up.
+    losses = [sum(parts) for parts in zip(*(rank["losses"] for rank in two), strict=True)]
+    assert len(losses) == 5
+    assert losses == pytest.approx(one["losses"], rel=1e-5)
+    assert one["losses"][-1] != pytest.approx(one["losses"][0], rel=1e-3)
+    for name, value in one["weights"].items():
+        torch.testing.assert_close(two[0]["weights"][name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_train_like_one(data_root, textures, tmp_path):
+    """With BatchNorm's statistics fixed: on CPUs each process has its own."""
+    (one,) = train(tmp_path, data_root, textures, devices=1, sync=0)
+    assert_alike(one, train(tmp_path, data_root, textures, devices=2, sync=0))
+
+
+@pytest.mark.gpu
+def test_two_gpus_train_like_one(data_root, textures, tmp_path):
+    """With BatchNorm synchronised, as `padseg fit` does on GPUs."""
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one GPU is not two")
+    (one,) = train(tmp_path, data_root, textures, devices=1, sync=1)
+    assert_alike(one, train(tmp_path, data_root, textures, devices=2, sync=1))
+
+
+def test_batch_norm_is_synchronised_where_it_can_be(monkeypatch):
+    for available in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+        seen = []
+        monkeypatch.setattr(
+            "lightning.pytorch.cli.LightningCLI.__init__",
+            lambda self, *args, seen=seen, **options: seen.append(options["trainer_defaults"]),
+        )
+        PadsegCLI(["--config", str(config_path("destseg", "distill"))], run=False)
+        assert seen[0]["sync_batchnorm"] is available
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_same_seed_same_weights_on_a_gpu(precision, data_root, textures, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    states = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        data = AnomalyDataModule(
+            str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
+        )
+        options = {"teacher": "test_resnet", "weights": "random", "width": 8, "image_size": 64}
+        module = StudentDistillModule("destseg", **options, lr=0.05)
+        trainer = Trainer(
+            default_root_dir=tmp_path,
+            max_steps=5,
+            max_epochs=-1,
+            accelerator="gpu",
+            devices=1,
+            precision=precision,
+            deterministic=True,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+        )
+        trainer.fit(module, datamodule=data)
+        states.append({name: value.cpu() for name, value in module.state_dict().items()})
+    torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
