@@ -23,7 +23,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 
 from padseg import __version__
 from padseg.data.demo import DEMO_CATEGORIES, DEMO_TEACHER, make_demo
-from padseg.data.samples import list_samples, list_textures
+from padseg.data.layouts import list_samples
+from padseg.data.samples import list_textures
 from padseg.errors import ConfigError, PadsegError
 from padseg.files import read_json, write_json
 from padseg.lightning_cli import PadsegCLI, told_to_stop
@@ -57,6 +58,7 @@ class RunOptions:
         precision: Lightning's name of the precision; None for the fastest that is safe here.
         weights: The teacher's weight file; None for timm's hub.
         label: Name of the folder and the rows; None for the system's name.
+        layout: Of the data set's folder.
         overrides: Options as of `fit`, from `model.KEY`, `data.KEY` or `trainer.KEY` to the value.
         progress: Whether a bar is shown.
     """
@@ -72,6 +74,7 @@ class RunOptions:
     precision: str | None = None
     weights: str | None = None
     label: str | None = None
+    layout: str = "mvtec"
     overrides: Mapping[str, str] = field(default_factory=dict)
     progress: bool = True
 
@@ -92,6 +95,8 @@ class RunOptions:
             raise ConfigError(f"--steps takes {len(self.phases)} numbers from 1 up: {self.phases}.")
         if min(self.seeds) < 0:
             raise ConfigError(f"--seed {min(self.seeds)} is negative.")
+        if "data.layout" in self.overrides:
+            raise ConfigError("--data.layout is --layout here.")
         for key in self.overrides:
             known = [phase for phase in self.phases if _takes(phase, key)]
             if not known:
@@ -150,7 +155,7 @@ def run(
         PadsegError: An input is wrong, or, at the end, some runs failed; the others are done.
     """
     for category in options.categories:
-        list_samples(options.root, category)
+        list_samples(options.root, category, options.layout)
     if SYSTEMS[options.system].synthetic:
         if options.textures is None:
             raise ConfigError(f"{options.system} paints defects: --textures names their folder.")
@@ -322,6 +327,7 @@ def _phase_args(
         "seed_everything": seed,
         "data.root": options.root,
         "data.category": category,
+        "data.layout": options.layout,
         "trainer.logger": "CSVLogger",
         "trainer.logger.save_dir": folder,
         "trainer.logger.name": "logs",
@@ -388,7 +394,8 @@ def locked(folder: Path) -> Iterator[None]:
 def _asked(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
     """What the results depend on, in plain values; paths of inputs may move."""
     asked = asdict(options)
-    for key in ("root", "out", "categories", "seeds", "textures", "weights", "progress"):
+    inputs = ("root", "layout", "textures", "weights")
+    for key in (*inputs, "out", "categories", "seeds", "progress"):
         del asked[key]
     return {**asked, "steps": list(options.steps), "category": category, "seed": seed}
 
@@ -406,8 +413,8 @@ def _refuse_other_options(path: Path, asked: dict[str, Any]) -> None:
 
 def _data_hash(options: RunOptions, category: str) -> str:
     """SHA-256 over names and contents of the category's files and, where used, of the textures."""
-    samples = list_samples(options.root, category)
-    paths = [(options.root, path) for s in samples for path in (s.path, s.mask) if path is not None]
+    samples = list_samples(options.root, category, options.layout)
+    paths = [(options.root, path) for s in samples for path in (s.path, *s.masks)]
     if SYSTEMS[options.system].synthetic and options.textures is not None:
         paths += [(options.textures, path) for path in list_textures(options.textures)]
     digest = hashlib.sha256()

@@ -36,6 +36,14 @@ class Augmentation:
         augmented: NDArray[np.uint8] = self._pipeline(image=image)["image"]
         return augmented
 
+    def with_mask(
+        self, image: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Augment one image as `__call__` does, and move its mask, (H, W) uint8, along; 0 comes in."""
+        self._pipeline.set_random_seed(seed)
+        augmented = self._pipeline(image=image, mask=mask)
+        return augmented["image"], augmented["mask"]
+
 
 def normal_augmentation(group: Group, size: tuple[int, int]) -> Augmentation | None:
     """Rotation of normal images as in DeSTSeg (Zhang et al., CVPR 2023, official code).
@@ -87,5 +95,6 @@ def _rotate(limit: float, fill: int) -> Any:
         interpolation=cv2.INTER_LINEAR,
         border_mode=cv2.BORDER_CONSTANT,
         fill=fill,
+        fill_mask=0,
         p=1,
     )

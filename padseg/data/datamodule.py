@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from padseg.data.augment import CATEGORY_GROUPS, Group, normal_augmentation, texture_jitter
+from padseg.data.check import check_duplicates, check_files, refuse_blocking
 from padseg.data.datasets import (
     CountedSampler,
     DefectSource,
@@ -22,8 +23,10 @@ from padseg.data.datasets import (
     paint_pairs,
     to_unit,
 )
-from padseg.data.images import ImageCache, Size, image_shape
-from padseg.data.samples import Sample, list_samples, list_textures
+from padseg.data.foreground import OTSU, Foreground, find_foreground
+from padseg.data.images import ImageCache, Size
+from padseg.data.layouts import LayoutName, list_samples
+from padseg.data.samples import Sample, list_textures
 from padseg.errors import ConfigError, DataError
 from padseg.synthesis import SynthesisParams
 
@@ -51,14 +54,19 @@ class AnomalyDataModule(LightningDataModule):
         batch_size: Images a step, on each device.
         seed: Of all draws.
         val_fraction: Share of the normal training images that is held out for validation; 0 trains on
-            all, as the papers do, and does not validate.
+            all, as the papers do, and does not validate. A data set with validation images of its own
+            holds out those instead.
         augmentation: Of normal images: a group of DeSTSeg's lists, or `auto` for the category's own
             (`none` for a category that is not in MVTec AD).
         jitter_textures: Whether textures get DRAEM's colour and geometry operators; DeSTSeg: no.
         synthesis: How defects are drawn; null for systems that train on normal images only.
         num_workers: Data worker processes; null for as many as pay off: none on a small machine.
         cache_limit_mb: Decoded images above this many MiB lie in a memory-mapped temporary file.
-        layout: Of the data set folder.
+        layout: Of the data set folder, see `padseg.data.layouts`.
+        foreground: Keeps synthetic defects on the object: `otsu` finds it by a threshold; else a folder
+            that mirrors `root` with a mask for each normal image, white on the object. Null lets them lie
+            anywhere. A defect that misses the object leaves its sample clean; `synthesis.retries` draws
+            further ones.
     """
 
     def __init__(
@@ -75,7 +83,8 @@ class AnomalyDataModule(LightningDataModule):
         synthesis: SynthesisParams | None = _DEFAULT_SYNTHESIS,
         num_workers: int | None = None,
         cache_limit_mb: float = 4096,
-        layout: Literal["mvtec"] = "mvtec",
+        layout: LayoutName = "mvtec",
+        foreground: str | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -84,6 +93,8 @@ class AnomalyDataModule(LightningDataModule):
             raise ConfigError(f"--data.val_fraction is {val_fraction}; it must be in [0, 1).")
         if seed < 0:
             raise ConfigError(f"--data.seed is {seed}; it must not be negative.")
+        if foreground is not None and foreground != OTSU and not Path(foreground).is_dir():
+            raise ConfigError(f"--data.foreground is {foreground}; it must be otsu or a folder.")
         self.root = Path(root)
         self.category = category
         self.textures = None if textures is None else Path(textures)
@@ -97,24 +108,27 @@ class AnomalyDataModule(LightningDataModule):
         self.num_workers = _default_workers() if num_workers is None else num_workers
         self.cache_limit_mb = cache_limit_mb
         self.layout = layout
+        self.foreground = foreground
         self._next_sample = 0
         self._train: TrainDataset | None = None
         self._held_out: HeldOutDataset | None = None
         self._test: TestDataset | None = None
 
     def setup(self, stage: str | None = None) -> None:
-        """List the category, and decode the images that the stage trains or validates on.
+        """List and check the category, and decode the images that the stage trains or validates on.
 
         Raises:
-            DataError: Something is missing or broken; the message names it.
+            DataError: Something is missing or broken, or would spoil results; the message names it.
         """
         samples = list_samples(self.root, self.category, self.layout)
         if stage in ("fit", "validate", None) and self._train is None:
-            self._setup_train([s.path for s in samples if s.split == "train"])
+            refuse_blocking(check_files([s for s in samples if s.split != "test"]))
+            refuse_blocking(check_duplicates(samples))
+            self._setup_train(samples)
         if stage in ("test", "predict", None) and self._test is None:
             self._test = TestDataset(self.check_test(samples), self.image_size)
 
-    def _setup_train(self, paths: Sequence[Path]) -> None:
+    def _setup_train(self, samples: Sequence[Sample]) -> None:
         defects = None
         if self.synthesis is not None:
             if self.textures is None:
@@ -125,43 +139,60 @@ class AnomalyDataModule(LightningDataModule):
             cache = self._cache(list_textures(self.textures), "Decoding textures")
             jitter = texture_jitter() if self.jitter_textures else None
             defects = DefectSource(cache, self.synthesis, jitter)
-        train, held_out = split_held_out(paths, self.val_fraction)
+        train = [sample.path for sample in samples if sample.split == "train"]
+        held_out = [sample.path for sample in samples if sample.split == "validation"]
+        if self.val_fraction == 0:
+            held_out = []
+        elif not held_out:
+            train, held_out = split_held_out(train, self.val_fraction)
         group: Group = (
             CATEGORY_GROUPS.get(self.category, "none")
             if self.augmentation == "auto"
             else self.augmentation
         )
+        images = self._cache(train, f"Decoding {self.category}")
         self._train = TrainDataset(
-            self._cache(train, f"Decoding {self.category}"),
+            images,
             normal_augmentation(group, self.image_size),
             defects,
             self.seed,
+            self._foreground(images, train),
         )
         if held_out:
             images = self._cache(held_out, f"Decoding {self.category}, held out")
-            self._held_out = HeldOutDataset(images, [str(path) for path in held_out], defects)
+            self._held_out = HeldOutDataset(
+                images,
+                [str(path) for path in held_out],
+                defects,
+                self._foreground(images, held_out),
+            )
 
     def _cache(self, paths: Sequence[Path], description: str) -> ImageCache:
         return ImageCache(paths, self.image_size, self.cache_limit_mb, description)
 
+    def _foreground(self, images: ImageCache, paths: Sequence[Path]) -> Foreground | None:
+        if self.foreground is None or self.synthesis is None:
+            return None
+        return find_foreground(self.foreground, images, paths, self.root, self.image_size)
+
     def check_test(self, samples: Sequence[Sample] | None = None) -> list[Sample]:
-        """The test samples, once every file's header was read and every mask fits its image.
+        """The test samples, once every file was looked at; see `padseg.data.check`.
 
         Raises:
-            DataError: There is none, a file cannot be read, or a mask has another size than its image.
+            DataError: There is none, a file cannot be read, a mask is missing, empty or of another size
+                than its image, or an image is trained on too; the message names every file.
         """
         if samples is None:
             samples = list_samples(self.root, self.category, self.layout)
         test = [sample for sample in samples if sample.split == "test"]
         if not test:
-            raise DataError(f"{self.root / self.category / 'test'} holds no test images.")
-        for sample in test:
-            shape = image_shape(sample.path)
-            if sample.mask is not None and (mask_shape := image_shape(sample.mask)) != shape:
-                raise DataError(
-                    f"mask {sample.mask} has {mask_shape[1]}x{mask_shape[0]} pixels, its image "
-                    f"{sample.path} {shape[1]}x{shape[0]}: give both the same size."
-                )
+            raise DataError(f"{self.root / self.category} holds no test images.")
+        refuse_blocking(
+            [
+                *check_files(test, masks_optional=self.layout == "folder"),
+                *check_duplicates(samples),
+            ]
+        )
         return test
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:

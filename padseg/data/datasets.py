@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
 from padseg.data.augment import Augmentation
-from padseg.data.images import ImageCache, Size, read_image, read_mask
+from padseg.data.foreground import Foreground
+from padseg.data.images import ImageCache, Size, read_image, read_masks
 from padseg.data.samples import GOOD, Sample
 from padseg.synthesis import SynthesisParams, blend, draw, lattice_noise_mask, perlin_mask
 
@@ -42,15 +43,23 @@ class DefectSource:
     params: SynthesisParams
     jitter: Augmentation | None
 
-    def draw(self, rng: np.random.Generator, size: Size) -> Item:
-        """`texture`, (H, W, 3) uint8, and the draw of `padseg.synthesis`, small CPU tensors."""
+    def draw(
+        self, rng: np.random.Generator, size: Size, foreground: NDArray[np.uint8] | None = None
+    ) -> Item:
+        """`texture`, (H, W, 3) uint8, and the draw of `padseg.synthesis`, small CPU tensors.
+
+        `foreground`, (H, W) uint8, is passed on to the painting; what is drawn does not depend on it.
+        """
         texture = self.textures[int(rng.integers(len(self.textures)))]
         if self.jitter is not None:
             texture = self.jitter(texture, int(rng.integers(2**31)))
         draws = draw(rng, self.params)
         if self.params.backend == "noise":  # a scalar call a pixel, so it runs in the data worker
-            mask = lattice_noise_mask(rng, self.params, size) * draws["present"]
+            on = None if foreground is None else torch.from_numpy(foreground)
+            mask = lattice_noise_mask(rng, self.params, size, on) * draws["present"]
             draws = {"opacity": draws["opacity"], "mask": mask}
+        elif foreground is not None:
+            draws["foreground"] = torch.from_numpy(foreground)
         return {"texture": torch.from_numpy(texture), **draws}
 
 
@@ -63,7 +72,8 @@ def paint_pairs(batch: Item, params: SynthesisParams | None) -> dict[str, Tensor
 
     Returns:
         `clean` (B, 3, H, W) float32 in [0, 1]; with `params` also `corrupted` and `texture`, alike, and
-        `mask` (B, 1, H, W) float32, 1 on the defect. Outside the mask `corrupted` equals `clean`.
+        `mask` (B, 1, H, W) float32, 1 on the defect. Outside the mask `corrupted` equals `clean`. A
+        defect that misses the foreground altogether leaves its sample clean.
     """
     clean = to_unit(batch["image"])
     if params is None:
@@ -92,6 +102,7 @@ class TrainDataset(Dataset[Item]):
         augmentation: Of the normal images, if any.
         defects: Where the defects come from; None for normal images only.
         seed: Of the run.
+        foreground: Where defects may lie in the images; None for anywhere.
     """
 
     def __init__(
@@ -100,11 +111,13 @@ class TrainDataset(Dataset[Item]):
         augmentation: Augmentation | None,
         defects: DefectSource | None,
         seed: int,
+        foreground: Foreground | None = None,
     ) -> None:
         self.images = images
         self.augmentation = augmentation
         self.defects = defects
         self.seed = seed
+        self.foreground = foreground
 
     def __getitem__(self, n: int) -> Item:
         """Sample `n`, its defect drawn but not yet painted.
@@ -114,12 +127,18 @@ class TrainDataset(Dataset[Item]):
         """
         rng = sample_rng(self.seed, _TRAIN, n)
         epoch, position = divmod(n, len(self.images))
-        image = self.images[int(_epoch_order(self.seed, epoch, len(self.images))[position])]
+        index = int(_epoch_order(self.seed, epoch, len(self.images))[position])
+        image = self.images[index]
+        foreground = None if self.foreground is None else self.foreground[index]
         if self.augmentation is not None:
-            image = self.augmentation(image, int(rng.integers(2**31)))
+            seed = int(rng.integers(2**31))
+            if foreground is None:
+                image = self.augmentation(image, seed)
+            else:
+                image, foreground = self.augmentation.with_mask(image, foreground, seed)
         item: Item = {"image": torch.from_numpy(image)}
         if self.defects is not None:
-            item |= self.defects.draw(rng, (image.shape[0], image.shape[1]))
+            item |= self.defects.draw(rng, (image.shape[0], image.shape[1]), foreground)
         return item
 
 
@@ -137,14 +156,20 @@ class HeldOutDataset(Dataset[Item]):
         images: The held-out normal images.
         paths: Their files.
         defects: Where the defects come from; None for normal images only.
+        foreground: Where defects may lie in the images; None for anywhere.
     """
 
     def __init__(
-        self, images: ImageCache, paths: Sequence[str], defects: DefectSource | None
+        self,
+        images: ImageCache,
+        paths: Sequence[str],
+        defects: DefectSource | None,
+        foreground: Foreground | None = None,
     ) -> None:
         self.images = images
         self.paths = paths
         self.defects = defects
+        self.foreground = foreground
 
     def __len__(self) -> int:
         return len(self.images)
@@ -155,7 +180,8 @@ class HeldOutDataset(Dataset[Item]):
         mask = np.zeros(image.shape[:2], np.uint8)
         if self.defects is not None and index % 2 == 1:
             rng = sample_rng(0, _HELD_OUT, index)
-            draws = self.defects.draw(rng, (image.shape[0], image.shape[1]))
+            foreground = None if self.foreground is None else self.foreground[index]
+            draws = self.defects.draw(rng, (image.shape[0], image.shape[1]), foreground)
             batch = {key: value[None] for key, value in draws.items()}
             pair = paint_pairs(
                 {"image": torch.from_numpy(image)[None], **batch}, self.defects.params
@@ -184,10 +210,7 @@ class TestDataset(Dataset[Item]):
         """See `eval_item`."""
         sample = self.samples[index]
         image = read_image(sample.path, self.size)
-        if sample.mask is None:
-            mask = np.zeros(self.size, np.uint8)
-        else:
-            mask = read_mask(sample.mask, self.size)
+        mask = read_masks(sample.masks, self.size)
         return eval_item(image, mask, index, str(sample.path), defect=sample.defect != GOOD)
 
 

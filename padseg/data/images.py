@@ -2,88 +2,127 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from rich.progress import track
 
 from padseg.errors import DataError
 
 Size = tuple[int, int]  # (H, W)
+Result = TypeVar("Result")
+
+_KINDS = 32  # a mask with smaller values only numbers its kinds of defect
 
 
 def read_image(path: Path, size: Size) -> NDArray[np.uint8]:
     """An image as RGB, resized with Pillow's bilinear filter, which low-pass filters when shrinking.
 
     Args:
-        path: Any file Pillow can read; grey and palette images become RGB.
+        path: Any file Pillow can read; grey and palette images become RGB, 16-bit ones lose their lower
+            8 bits, transparency is left out.
         size: (H, W) in pixels.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        DataError: The file is missing, empty or not a whole image.
+        DataError: The file is missing, empty, not a whole image or has pixels of 32 bits.
     """
-    return np.array(_read(path, "RGB", size), dtype=np.uint8)
+    image = _open(path, _as_rgb)
+    return np.array(image.resize((size[1], size[0]), Image.Resampling.BILINEAR), dtype=np.uint8)
 
 
-def read_mask(path: Path, size: Size) -> NDArray[np.uint8]:
-    """A defect mask, resized bilinearly with antialiasing and cut at one half.
+def read_masks(paths: Sequence[Path], size: Size) -> NDArray[np.uint8]:
+    """The masks of one image as one, resized bilinearly with antialiasing and cut at one half.
 
     The reduction is that of the published DeSTSeg evaluation, so that figures can be compared.
 
     Args:
-        path: A grey image, 0 for normal and the largest value of its type for a defect.
+        paths: Grey images, 0 for normal and the largest value of their type for a defect, or numbers of
+            kinds of defect from 1 to 31 as VisA has them; or palette images, black for normal. They add
+            up; none for an image without defects.
         size: (H, W) in pixels.
 
     Returns:
         (H, W) uint8, 0 or 1.
 
     Raises:
+        DataError: A file is missing, empty or not a whole image.
+    """
+    mask = np.zeros(size, np.uint8)
+    for path in paths:
+        share = Image.fromarray(_open(path, _as_share))
+        reduced = share.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        mask |= (np.asarray(reduced) >= 0.5).astype(np.uint8)
+    return mask
+
+
+def is_empty_mask(path: Path) -> bool:
+    """Whether a mask marks no pixel at its own size.
+
+    Raises:
         DataError: The file is missing, empty or not a whole image.
     """
-    share = np.asarray(_read(path, "F", size))
-    return (share >= 0.5).astype(np.uint8)
+    return not (_open(path, _as_share) >= 0.5).any()
 
 
 def image_shape(path: Path) -> Size:
-    """(H, W) as the file's header says, without decoding the pixels."""
+    """(H, W) as the file's header says, without decoding the pixels.
+
+    Raises:
+        DataError: The file is missing, empty or not an image.
+    """
+    return _open(path, lambda image: (image.height, image.width))
+
+
+def decode(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8, an image at its own size.
+
+    Raises:
+        DataError: As `read_image`.
+    """
+    return np.asarray(_open(path, _as_rgb))
+
+
+def _open(path: Path, use: Callable[[Image.Image], Result]) -> Result:
     try:
         with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            return use(image)
+    except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
         raise _unreadable(path, error) from error
 
 
-def _read(path: Path, mode: str, size: Size) -> Image.Image:
-    height, width = size
-    try:
-        with Image.open(path) as image:
-            pixels = _as_share(image) if mode == "F" else image.convert(mode)
-            return pixels.resize((width, height), Image.Resampling.BILINEAR)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow's decoders raise SyntaxError and ValueError too on a damaged file.
-        raise _unreadable(path, error) from error
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # Pillow would clip all above 255 to white
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels have 32 bits, of unknown range; save it with 8 or 16")
+    return image.convert("RGB")
 
 
-def _as_share(mask: Image.Image) -> Image.Image:
-    """A mask scaled to [0, 1] by its own largest value: masks of 0/1, 0/255 and 0/65535 occur."""
-    grey = mask.convert("I" if mask.mode.startswith("I") else "L").convert("F")
-    peak = max(float(grey.getextrema()[1]), 1.0)  # type: ignore[arg-type]
-    return Image.fromarray(np.asarray(grey) / np.float32(peak))
+def _as_share(mask: Image.Image) -> NDArray[np.float32]:
+    """(H, W) in [0, 1], by the mask's own largest value: masks of 0/1, 0/255 and 0/65535 occur."""
+    if mask.mode in ("P", "PA"):  # the colours of a palette say nothing but black or not
+        return np.asarray(mask.convert("RGB")).any(axis=2).astype(np.float32)
+    grey: NDArray[np.float32] = np.asarray(mask if mask.mode[0] in "IF" else mask.convert("L"), np.float32)
+    peak = float(grey.max())
+    if 0 < peak < _KINDS and mask.mode != "F":
+        return (grey > 0).astype(np.float32)
+    return grey / np.float32(peak) if peak > 0 else np.zeros_like(grey)
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    if not path.exists():
+    try:
+        if path.stat().st_size == 0:
+            return DataError(f"image {path} is empty (0 bytes): restore or remove it.")
+    except (OSError, ValueError):
         return DataError(f"image {path} does not exist.")
-    if path.stat().st_size == 0:
-        return DataError(f"image {path} is empty (0 bytes): restore or remove it.")
     return DataError(f"image {path} cannot be read ({error}): restore or remove it.")
 
 
@@ -98,6 +137,9 @@ class ImageCache:
         size: (H, W) in pixels.
         limit_mb: The most memory to use, in MiB.
         description: What the progress bar says.
+
+    Raises:
+        DataError: Files cannot be read; the message names them all.
     """
 
     def __init__(
@@ -105,18 +147,27 @@ class ImageCache:
     ) -> None:
         shape = (len(paths), *size, 3)
         self._shape = shape
-        self._file: Any = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._file: Path | None = None
         if np.prod(shape) > limit_mb * 2**20:
-            self._file = tempfile.NamedTemporaryFile(prefix="padseg-", suffix=".cache")  # noqa: SIM115
-            self._images: NDArray[np.uint8] = self._map(self._file.name, "w+")
+            # A folder, as Windows opens no temporary file twice; nor does it delete a mapped one.
+            self._folder = tempfile.TemporaryDirectory(prefix="padseg-", ignore_cleanup_errors=True)
+            self._file = Path(self._folder.name) / "images"
+            self._images: NDArray[np.uint8] = self._map("w+")
         else:
             self._images = np.empty(shape, np.uint8)
+
+        def store(index: int) -> DataError | None:
+            try:
+                self._images[index] = read_image(paths[index], size)
+            except DataError as error:
+                return error
+            return None
+
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            decoded = pool.map(lambda path: read_image(path, size), paths)
-            for index, image in enumerate(
-                track(decoded, description, total=len(paths), transient=True)
-            ):
-                self._images[index] = image
+            done = pool.map(store, range(len(paths)))
+            failed = [*track(done, description, total=len(paths), transient=True)]
+        refuse([str(error) for error in failed if error is not None])
 
     def __len__(self) -> int:
         return len(self._images)
@@ -125,18 +176,30 @@ class ImageCache:
         """(H, W, 3) uint8; a copy, so that no augmentation can write into the cache."""
         return np.array(self._images[index])
 
-    def _map(self, name: str, mode: Any) -> NDArray[np.uint8]:
-        return np.memmap(name, np.uint8, mode, shape=self._shape)
+    def _map(self, mode: Any) -> NDArray[np.uint8]:
+        assert self._file is not None
+        return np.memmap(self._file, np.uint8, mode, shape=self._shape)
 
     def __getstate__(self) -> dict[str, Any]:
         """A spawned worker maps the file again; it gets no copy of the pixels."""
-        state = self.__dict__.copy()
+        state = self.__dict__ | {"_folder": None}
         if self._file is not None:
-            state["_file"] = self._file.name
             del state["_images"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self._file is not None:
-            self._images = self._map(self._file, "r")
+            self._images = self._map("r")
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raise one error for all problems, if there are any.
+
+    Raises:
+        DataError: With the sentence of the one problem, or a line each.
+    """
+    if len(problems) == 1:
+        raise DataError(problems[0])
+    if problems:
+        raise DataError("\n  ".join([f"{len(problems)} files cannot be used:", *problems]))

@@ -23,7 +23,10 @@ _PERIOD = 256
 
 
 def lattice_noise_mask(
-    rng: np.random.Generator, params: SynthesisParams, size: tuple[int, int]
+    rng: np.random.Generator,
+    params: SynthesisParams,
+    size: tuple[int, int],
+    foreground: Tensor | None = None,
 ) -> Tensor:
     """Draw and evaluate one mask.
 
@@ -36,9 +39,11 @@ def lattice_noise_mask(
             while the mask is empty.
         params: what to draw from.
         size: height and width in pixels.
+        foreground: (H, W) uint8, 1 where a defect may lie; None for anywhere.
 
     Returns:
-        (1, H, W) float32 on the CPU, 1 where the noise is above the threshold, else 0.
+        (1, H, W) float32 on the CPU, 1 where the noise is above the threshold, on the foreground, else
+        0.
     """
     mask = torch.zeros((1, *size))
     for _ in range(params.retries + 1):
@@ -46,6 +51,8 @@ def lattice_noise_mask(
         origin = rng.integers(0, _PERIOD, 2)
         noise = lattice_noise(origin, cells, rotation, size, params.octaves)
         mask = torch.from_numpy(noise > params.threshold).float()[None]
+        if foreground is not None:
+            mask *= foreground
         if mask.any():
             break
     return mask

@@ -274,13 +274,15 @@ def perlin_mask(draws: dict[str, Tensor], params: SynthesisParams, size: tuple[i
     """Turn a batch of draws into masks.
 
     Args:
-        draws: what `draw` returns, each with a leading batch dimension B.
+        draws: what `draw` returns, each with a leading batch dimension B; optionally `foreground`,
+            (B, H, W) uint8, 1 where a defect may lie.
         params: the parameters they were drawn with.
         size: height and width in pixels.
 
     Returns:
         (B, 1, H, W) float32, 1 where the noise of the first candidate with any such pixel is above
-        the threshold, else 0; all 0 where no defect is present or every candidate is empty.
+        the threshold, on the foreground, else 0; all 0 where no defect is present or every candidate
+        is empty.
     """
     present, gradients = draws["present"], draws["gradients"]
     cells, rotation = draws["cells"], draws["rotation"]
@@ -295,6 +297,8 @@ def perlin_mask(draws: dict[str, Tensor], params: SynthesisParams, size: tuple[i
             gradients[rows, candidate], cells[rows, candidate], rotation[rows, candidate], size
         )
         found = noise.gt_(params.threshold)
+        if "foreground" in draws:
+            found.mul_(draws["foreground"][rows])
         if selects:
             mask[rows] = found
         else:

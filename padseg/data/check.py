@@ -1,0 +1,285 @@
+"""Is a data set fit to train and test on? What is wrong is found before it costs a run.
+
+`AnomalyDataModule.setup` looks at headers, masks and the bytes of files of equal size; `padseg check`
+decodes every image besides.
+"""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from padseg.data.images import decode, image_shape, is_empty_mask, refuse
+from padseg.data.layouts import LAYOUTS, list_samples
+from padseg.data.samples import GOOD, Sample, list_images
+from padseg.errors import DataError
+
+Kind = Literal[
+    "unreadable",
+    "missing mask",
+    "mask size",
+    "empty mask",
+    "train and test",
+    "duplicate",
+    "orphan mask",
+    "no masks",
+    "no test images",
+    "one-sided test",
+]
+BLOCKING: frozenset[Kind] = frozenset(
+    {"unreadable", "missing mask", "mask size", "empty mask", "train and test"}
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong with a data set.
+
+    Attributes:
+        kind: What it is.
+        path: The file or folder.
+        told: A sentence that names the file and says what to do.
+    """
+
+    kind: Kind
+    path: Path
+    told: str
+
+    @property
+    def blocking(self) -> bool:
+        """Whether it would silently spoil results, so that training and test refuse it."""
+        return self.kind in BLOCKING
+
+
+def check_category(root: Path, category: str, layout: str = "mvtec") -> list[Finding]:
+    """Everything that can be found out about a category; each image is decoded.
+
+    Raises:
+        DataError: The category cannot be listed.
+    """
+    samples = list_samples(root, category, layout)
+    return [
+        *check_files(samples, masks_optional=layout == "folder", decoded=True),
+        *check_duplicates(samples, content=_pixels, within=True),
+        *_check_test_set(root / category, samples),
+        *_orphan_masks(root / category, samples, LAYOUTS[layout].masks),
+    ]
+
+
+def check_files(
+    samples: Sequence[Sample], *, masks_optional: bool = False, decoded: bool = False
+) -> list[Finding]:
+    """Unreadable files, and masks that are missing, empty or of another size than their image.
+
+    Args:
+        samples: What to look at.
+        masks_optional: Whether masks may be missing altogether; a part of them never may.
+        decoded: Whether to decode the images instead of reading their headers.
+    """
+    defects = [sample for sample in samples if sample.defect != GOOD]
+    unmasked = masks_optional and not any(sample.masks for sample in defects)
+    look = partial(_check_sample, unmasked=unmasked, decoded=decoded)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        findings = [finding for found in pool.map(look, samples) for finding in found]
+    if unmasked and defects:
+        folder = defects[0].path.parent.parent
+        findings.append(
+            Finding("no masks", folder, f"{folder} has no masks: there will be image figures only.")
+        )
+    return findings
+
+
+def _check_sample(sample: Sample, *, unmasked: bool, decoded: bool) -> list[Finding]:
+    path = sample.path
+    try:
+        shape = decode(path).shape[:2] if decoded else image_shape(path)
+    except DataError as error:
+        return [Finding("unreadable", path, str(error))]
+    if sample.defect != GOOD and not sample.masks and not unmasked:
+        told = (
+            f"{path} shows a defect but has no mask: add {path.stem}_mask.png where its like are."
+        )
+        return [Finding("missing mask", path, told)]
+    findings = [finding for mask in sample.masks for finding in _check_mask(mask, path, shape)]
+    if sample.masks and not findings and all(is_empty_mask(mask) for mask in sample.masks):
+        mask = sample.masks[0]
+        told = f"mask {mask} is empty, but {path} is said to show a defect: mend one of them."
+        findings.append(Finding("empty mask", mask, told))
+    return findings
+
+
+def _check_mask(mask: Path, image: Path, shape: tuple[int, ...]) -> list[Finding]:
+    try:
+        height, width = image_shape(mask)
+        is_empty_mask(mask)
+    except DataError as error:
+        return [Finding("unreadable", mask, str(error))]
+    if (height, width) == tuple(shape):
+        return []
+    told = (
+        f"mask {mask} has {width}x{height} pixels, its image {image} {shape[1]}x{shape[0]}: give both "
+        "the same size."
+    )
+    return [Finding("mask size", mask, told)]
+
+
+def _bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _pixels(path: Path) -> bytes:
+    pixels = decode(path)
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
+
+
+def check_duplicates(
+    samples: Sequence[Sample],
+    *,
+    content: Callable[[Path], bytes] = _bytes,
+    within: bool = False,
+) -> list[Finding]:
+    """Images that lie on both sides of the split, by their content.
+
+    Args:
+        samples: All samples of a category.
+        content: A digest of what counts as content. With that of the file's bytes, only files of a size
+            that both sides have are read.
+        within: Whether to look for images that are twice on one side too.
+    """
+    tested = [sample.path for sample in samples if sample.split == "test"]
+    trained = [sample.path for sample in samples if sample.split != "test"]
+    if content is _bytes:
+        shared = {_size(path) for path in tested} & {_size(path) for path in trained} - {0}
+        tested = [path for path in tested if _size(path) in shared]
+        trained = [path for path in trained if _size(path) in shared]
+    of_test, of_train = _by_content(tested, content), _by_content(trained, content)
+    findings = [
+        Finding(
+            "train and test",
+            path,
+            f"{path} is the image {of_train[key][0]}, which is trained on: remove one of them.",
+        )
+        for key in of_test.keys() & of_train.keys()
+        for path in of_test[key]
+    ]
+    if within:
+        findings += [
+            Finding("duplicate", path, f"{path} is the image {same[0]} once more.")
+            for side in (of_train, of_test)
+            for same in side.values()
+            for path in same[1:]
+        ]
+    return sorted(findings, key=lambda finding: finding.path.as_posix())
+
+
+def _by_content(paths: Iterable[Path], content: Callable[[Path], bytes]) -> dict[bytes, list[Path]]:
+    """Files by their content; what cannot be read is told by `check_files`."""
+    paths = list(dict.fromkeys(paths))
+    found: defaultdict[bytes, list[Path]] = defaultdict(list)
+
+    def digest(path: Path) -> bytes | None:
+        try:
+            return content(path)
+        except (DataError, OSError, ValueError):
+            return None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path, key in zip(paths, pool.map(digest, paths), strict=True):
+            if key is not None:
+                found[key].append(path)
+    return found
+
+
+def _size(path: Path) -> int:
+    """In bytes; 0 where there is no file."""
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return 0
+
+
+def _check_test_set(folder: Path, samples: Sequence[Sample]) -> list[Finding]:
+    tested = [sample for sample in samples if sample.split == "test"]
+    if not tested:
+        return [Finding("no test images", folder, f"{folder} has no test images to evaluate on.")]
+    sides = {sample.defect == GOOD for sample in tested}
+    if len(sides) == 2:
+        return []
+    lacking = "image with a defect" if True in sides else "good image"
+    told = f"{folder} has no {lacking} to test with: image figures will be undefined."
+    return [Finding("one-sided test", folder, told)]
+
+
+def _orphan_masks(folder: Path, samples: Sequence[Sample], masks: str | None) -> list[Finding]:
+    if masks is None:
+        return []
+    used = {mask for sample in samples for mask in sample.masks}
+    return [
+        Finding("orphan mask", path, f"mask {path} belongs to no test image.")
+        for path in list_images(folder / masks, recursive=True)
+        if path not in used
+    ]
+
+
+def refuse_blocking(findings: Iterable[Finding]) -> None:
+    """Stop before results are spoilt.
+
+    Raises:
+        DataError: Some findings are blocking; the message names every file.
+    """
+    refuse([finding.told for finding in findings if finding.blocking])
+
+
+def check(root: Path, categories: Sequence[str], layout: str = "mvtec") -> list[Finding]:
+    """Check categories and show their counts and findings.
+
+    Returns:
+        All findings.
+
+    Raises:
+        DataError: A category cannot be listed, or, at the end, some cannot be used.
+    """
+    console = Console()
+    table = Table(title=f"{root} ({layout})", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("category", no_wrap=True)
+    for header in ("train", "validation", "test good", "test defect", "masks", "findings"):
+        table.add_column(header, justify="right")
+    findings: dict[str, list[Finding]] = {}
+    for category in categories:
+        with console.status(f"Checking {category}"):
+            findings[category] = check_category(root, category, layout)
+        table.add_row(category, *_counts(list_samples(root, category, layout), findings[category]))
+    console.print(table)
+    for finding in (finding for found in findings.values() for finding in found):
+        mark = "error" if finding.blocking else "note"
+        console.print(f"{mark}: {finding.told}", markup=False, highlight=False, soft_wrap=True)
+    unusable = [name for name, found in findings.items() if any(f.blocking for f in found)]
+    if unusable:
+        raise DataError(
+            f"{len(unusable)} of {len(findings)} categories cannot be used ({', '.join(unusable)}): "
+            "mend the errors above."
+        )
+    return [finding for found in findings.values() for finding in found]
+
+
+def _counts(samples: Sequence[Sample], findings: Sequence[Finding]) -> list[str]:
+    tested = [sample for sample in samples if sample.split == "test"]
+    good = sum(sample.defect == GOOD for sample in tested)
+    counts = (
+        sum(sample.split == "train" for sample in samples),
+        sum(sample.split == "validation" for sample in samples),
+        good,
+        len(tested) - good,
+        sum(len(sample.masks) for sample in tested),
+        len(findings),
+    )
+    return [str(count) for count in counts]

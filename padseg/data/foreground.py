@@ -1,0 +1,84 @@
+"""Where the object lies in an image, so that synthetic defects can be kept on it.
+
+After Chen et al., "A unified anomaly synthesis strategy with gradient ascent for industrial anomaly
+detection and localization" (GLASS), ECCV 2024, which takes masks from files; the threshold is Otsu's
+(IEEE Transactions on Systems, Man and Cybernetics 1979).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from padseg.data.images import ImageCache, Size, read_masks, refuse
+from padseg.data.samples import IMAGE_SUFFIXES
+
+OTSU = "otsu"
+
+
+class Foreground:
+    """The foreground masks of a list of images, a bit a pixel.
+
+    Args:
+        masks: (H, W) each, 0 or 1.
+    """
+
+    def __init__(self, masks: Sequence[NDArray[np.uint8]]) -> None:
+        self._size = masks[0].shape
+        self._bits = np.stack([np.packbits(mask) for mask in masks])
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        """(H, W) uint8, 1 on the object."""
+        count = self._size[0] * self._size[1]
+        return np.unpackbits(self._bits[index], count=count).reshape(self._size)
+
+
+def find_foreground(
+    source: str, images: ImageCache, paths: Sequence[Path], root: Path, size: Size
+) -> Foreground:
+    """The foreground of normal images.
+
+    Args:
+        source: `otsu`; or a folder that mirrors the data set's with a mask an image, white on the object,
+            of the same name and any image suffix.
+        images: The images at `size`.
+        paths: Their files.
+        root: Folder of the data set.
+        size: (H, W) in pixels.
+
+    Raises:
+        DataError: Masks are missing or cannot be read; the message names them all.
+    """
+    if source == OTSU:
+        return Foreground([otsu_foreground(images[index]) for index in range(len(images))])
+    masks = [_mask_file(Path(source) / path.relative_to(root)) for path in paths]
+    missing = (path for path, mask in zip(paths, masks, strict=True) if mask is None)
+    refuse([f"{path} has no foreground mask in --data.foreground {source}." for path in missing])
+    return Foreground([read_masks([mask], size) for mask in masks if mask is not None])
+
+
+def _mask_file(path: Path) -> Path | None:
+    spellings = (path.with_suffix(suffix) for suffix in [path.suffix, *sorted(IMAGE_SUFFIXES)])
+    return next((mask for mask in spellings if mask.is_file()), None)
+
+
+def otsu_foreground(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The object by Otsu's threshold on the grey image, with its holes filled.
+
+    The side of the threshold that holds most of the image's border is the background.
+
+    Args:
+        image: (H, W, 3) uint8.
+
+    Returns:
+        (H, W) uint8, 1 on the object.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    _, bright = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    border = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
+    side = bright if border.mean() <= 0.5 else 1 - bright
+    filled: NDArray[np.uint8] = ndimage.binary_fill_holes(side).astype(np.uint8)
+    return filled

@@ -1,0 +1,108 @@
+"""Samples from a list: a CSV or Parquet file with a row an image."""
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import get_args
+
+import pandas as pd
+
+from padseg.data.samples import GOOD, Sample, Split
+from padseg.errors import DataError
+
+NAMES = ("samples.csv", "samples.parquet")
+_GOOD_LABELS = frozenset({GOOD, "normal", "ok", "0", "false"})
+
+
+def find_table(root: Path) -> Path | None:
+    """The list in a data set's folder, if there is one."""
+    return next((root / name for name in NAMES if (root / name).is_file()), None)
+
+
+def list_table(
+    root: Path, table: Path, category: str, columns: Mapping[str, str] | None = None
+) -> list[Sample]:
+    """The samples of a category from a list.
+
+    Columns: `path`, below `root`; `split`, `train`, `validation` (or `val`) or `test`; `label`, `good`,
+    `normal`, `ok` or 0 for a normal image, else the name of its defect; optionally `mask`, below `root`
+    too, and `category`, without which the list has one category of any name.
+
+    Args:
+        root: Folder of the data set.
+        table: The list, CSV in UTF-8 or Parquet.
+        category: Which rows to take.
+        columns: Other names of these columns.
+
+    Raises:
+        DataError: The list cannot be read, lacks a column or the category, or a row is wrong; the message
+            names the row.
+    """
+    rows = _read(table).rename(columns=columns or {})
+    lacking = [name for name in ("path", "split", "label") if name not in rows]
+    if lacking or not rows.columns.is_unique:
+        raise DataError(
+            f"list {table} has the columns {', '.join(map(str, rows.columns))}: it needs path, split "
+            "and label, each once."
+        )
+    if "category" in rows:
+        known = sorted(set(rows["category"]))
+        rows = rows[rows["category"] == category]
+        if rows.empty:
+            raise DataError(
+                f"category {category!r} does not exist in {table}, which has {', '.join(known)}."
+            )
+    masks = rows["mask"] if "mask" in rows else [""] * len(rows)
+    samples = []
+    for index, path, split, label, mask in zip(
+        rows.index, rows["path"], rows["split"], rows["label"], masks, strict=True
+    ):
+        try:
+            samples.append(_sample(root, path, split, label, mask))
+        except ValueError as error:
+            raise DataError(f"list {table}, row {index + 1}: {error}.") from error
+    return samples
+
+
+def _read(table: Path) -> pd.DataFrame:
+    """All cells as text; empty ones are empty."""
+    try:
+        if table.suffix == ".parquet":
+            # Whole numbers beside an empty cell come as floats: a label 0 would read "0.0".
+            cells = pd.read_parquet(table).convert_dtypes().astype("string")
+        else:
+            cells = pd.read_csv(table, dtype=str, index_col=False, encoding="utf-8-sig")
+        return cells.fillna("").reset_index(drop=True)
+    except ImportError as error:
+        raise DataError(
+            f"list {table} needs pyarrow: pip install 'padseg[parquet]', or write samples.csv."
+        ) from error
+    except FileNotFoundError as error:
+        raise DataError(f"list {table} does not exist: restore the data set's file.") from error
+    except Exception as error:  # pandas and pyarrow pass on whatever their parsers meet
+        reason = str(error).strip().partition("\n")[0]
+        raise DataError(f"list {table} cannot be read ({reason}): mend or remove it.") from error
+
+
+def _sample(root: Path, path: str, split: str, label: str, mask: str) -> Sample:
+    splits: dict[str, Split] = {name: name for name in get_args(Split)} | {"val": "validation"}
+    part = splits.get(split.strip().casefold())
+    if part is None:
+        raise ValueError(f"split is {split!r}, not train, validation or test")
+    if not label.strip():
+        raise ValueError("label is empty")
+    good = label.strip().casefold() in _GOOD_LABELS
+    if part != "test" and not good:
+        raise ValueError(f"label is {label!r}, but only normal images are trained on")
+    masks = () if good or not mask.strip() else (root / _inside(mask),)
+    return Sample(root / _inside(path), part, GOOD if good else label.strip(), masks)
+
+
+def _inside(path: str) -> PurePosixPath:
+    """A path of the list, in either system's spelling, that cannot leave the data set's folder."""
+    inside = PurePosixPath(path.strip().replace("\\", "/"))
+    if not inside.parts or "\0" in path:
+        raise ValueError(f"path {path!r} names no file")
+    leaves = inside.is_absolute() or ".." in inside.parts or PureWindowsPath(inside).drive
+    if leaves:
+        raise ValueError(f"path {path!r} leads out of the data set's folder")
+    return inside
