@@ -18,6 +18,8 @@ LIGHTNING_COMMANDS = {
     "predict": "score the test images",
 }
 SYSTEM_NAMES = ("stpm", "rstpm", "destseg", "pfadseg")
+LAYOUT_NAMES = ("mvtec", "mvtec_loco", "mvtec_ad_2", "btad", "visa", "kolektorsdd", "folder")
+DATA_SETS = ("mvtec_ad", "mvtec_ad_2", "visa", "btad", "dtd")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -51,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands.add_parser("run", help="train, test and tabulate categories and seeds"))
     _add_demo(commands.add_parser("demo", help="see it all work on a small generated data set"))
+    _add_preview(commands.add_parser("preview", help="show the synthetic defects of training"))
+    _add_check(commands.add_parser("check", help="find what is wrong with a data set"))
+    _add_download(commands.add_parser("download", help="fetch a public data set"))
     for name, text in LIGHTNING_COMMANDS.items():
         commands.add_parser(name, help=text, add_help=False)
     return top
@@ -93,6 +98,7 @@ def _add_run(command: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="run on a Ray cluster: this machine's (default), `local`, or one at an address",
     )
+    _add_layout(command)
     command.set_defaults(call=_run)
 
 
@@ -113,6 +119,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> None:
             precision=options.precision,
             weights=options.weights,
             label=options.label,
+            layout=options.layout,
             overrides=_dotted(rest),
         ),
         parallel=options.parallel,
@@ -144,6 +151,83 @@ def _dotted(rest: list[str]) -> dict[str, str]:
     return overrides
 
 
+def _add_layout(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--layout", choices=LAYOUT_NAMES, default="mvtec", help="of the data set (default: mvtec)"
+    )
+
+
+def _add_preview(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Draws the training samples START to START + COUNT, exactly as training sees them: clean image, "
+        "texture, mask, corrupted image. Beside the options below, it takes --data.KEY as `fit` does."
+    )
+    command.add_argument("--root", type=Path, required=True, help="folder of the data set")
+    command.add_argument("--category", required=True, help="category in it")
+    command.add_argument("--textures", type=Path, help="folder of textures, such as dtd/images")
+    command.add_argument("--seed", type=int, default=0, help="seed of the run (default: 0)")
+    command.add_argument("--start", type=int, default=0, help="first sample (default: 0)")
+    command.add_argument("--count", type=int, default=8, help="number of samples (default: 8)")
+    command.add_argument(
+        "--out", type=Path, default=Path("preview.png"), help="picture (default: preview.png)"
+    )
+    _add_layout(command)
+    command.set_defaults(call=_preview)
+
+
+def _preview(options: argparse.Namespace, rest: list[str]) -> None:
+    from padseg.data.preview import write_preview
+
+    given = {"root": options.root, "category": options.category, "textures": options.textures}
+    given |= {"seed": options.seed, "layout": options.layout}
+    named = {f"data.{key}": str(value) for key, value in given.items() if value is not None}
+    write_preview(named | _dotted(rest), options.start, options.count, options.out)
+
+
+def _add_check(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Decodes every file of the categories and tells what is unreadable, missing, doubled or does not "
+        "fit together. Exit status 2 when some category cannot be used."
+    )
+    command.add_argument("--root", type=Path, required=True, help="folder of the data set")
+    command.add_argument("--category", nargs="+", required=True, help="categories in it")
+    _add_layout(command)
+    command.set_defaults(call=_check)
+
+
+def _check(options: argparse.Namespace, rest: list[str]) -> None:
+    from padseg.data.check import check
+
+    _refuse_rest(rest, "check")
+    check(options.root, options.category, options.layout)
+
+
+def _add_download(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Fetches a data set into ROOT/NAME, checks its SHA-256 and unpacks it. A second call resumes "
+        "what was cut off."
+    )
+    command.add_argument("name", choices=DATA_SETS)
+    command.add_argument(
+        "--root", type=Path, required=True, help="folder for the data set's folder"
+    )
+    command.add_argument("--archive", type=Path, help="the archive, when it was fetched by hand")
+    command.add_argument("--url", help="another place of the same archive")
+    command.set_defaults(call=_download)
+
+
+def _download(options: argparse.Namespace, rest: list[str]) -> None:
+    from padseg.data.download import download
+
+    _refuse_rest(rest, "download")
+    download(options.name, options.root, options.archive, options.url)
+
+
+def _refuse_rest(rest: list[str], command: str) -> None:
+    if rest:
+        raise ConfigError(f"unknown option {rest[0]!r}: see padseg {command} --help.")
+
+
 def _add_demo(command: argparse.ArgumentParser) -> None:
     command.description = (
         "Makes a small data set, trains DeSTSeg on it and tests: no network, about two minutes on two "
@@ -158,6 +242,5 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
 def _demo(options: argparse.Namespace, rest: list[str]) -> None:
     from padseg.run import demo
 
-    if rest:
-        raise ConfigError(f"unknown option {rest[0]!r}: see padseg demo --help.")
+    _refuse_rest(rest, "demo")
     demo(options.out)

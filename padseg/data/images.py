@@ -110,11 +110,11 @@ def _as_share(mask: Image.Image) -> NDArray[np.float32]:
     """(H, W) in [0, 1], by the mask's own largest value: masks of 0/1, 0/255 and 0/65535 occur."""
     if mask.mode in ("P", "PA"):  # the colours of a palette say nothing but black or not
         return np.asarray(mask.convert("RGB")).any(axis=2).astype(np.float32)
-    grey: NDArray[np.float32] = np.asarray(mask if mask.mode[0] in "IF" else mask.convert("L"), np.float32)
+    grey = np.asarray(mask if mask.mode[0] in "IF" else mask.convert("L"), dtype=np.float32)
     peak = float(grey.max())
-    if 0 < peak < _KINDS and mask.mode != "F":
+    if peak < _KINDS and mask.mode != "F":
         return (grey > 0).astype(np.float32)
-    return grey / np.float32(peak) if peak > 0 else np.zeros_like(grey)
+    return np.divide(grey, max(peak, 1e-6), dtype=np.float32)
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

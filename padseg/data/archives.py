@@ -1,0 +1,76 @@
+"""Unpacking archives that came over a network: into a new folder, whole or not at all."""
+
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from padseg.errors import DataError
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a tar or zip archive as a new folder; a single folder that holds all is left out.
+
+    Args:
+        archive: The archive, tar (plain, gzip, bzip2 or xz) or zip.
+        folder: What to make; it does not exist yet.
+
+    Raises:
+        DataError: The archive is damaged, or holds a link, a device or a path that leads out of it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        content = draft / "content"
+        if zipfile.is_zipfile(archive):
+            _unpack_zip(archive, content)
+        else:
+            _unpack_tar(archive, content)
+        inside = list(content.iterdir())
+        whole = inside[0] if len(inside) == 1 and inside[0].is_dir() else content
+        whole.rename(folder)
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(f"archive {archive} cannot be unpacked to {folder} ({error}).") from error
+    except Exception as error:  # zlib, lzma, struct, zipfile and tarfile have errors of their own
+        raise DataError(f"archive {archive} is damaged ({error}): fetch it again.") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _unpack_zip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as content:
+        for member in content.infolist():
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise _hostile(archive, member.filename, "is a link or a device")
+            _confine(archive, member.filename)
+            content.extract(member, folder)
+
+
+def _unpack_tar(archive: Path, folder: Path) -> None:
+    with tarfile.open(archive) as content:
+        content.extractall(folder, _plain_members(archive, content), filter="data")
+
+
+def _plain_members(archive: Path, content: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    for member in content:
+        # The filter would let links within the archive pass, and take the slash off a path.
+        if not (member.isreg() or member.isdir()):
+            raise _hostile(archive, member.name, "is a link or a device")
+        _confine(archive, member.name)
+        yield member
+
+
+def _confine(archive: Path, name: str) -> None:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or PureWindowsPath(path).drive:
+        raise _hostile(archive, name, "leads out of the archive")
+
+
+def _hostile(archive: Path, name: str, what: str) -> DataError:
+    return DataError(f"archive {archive} is not safe: its member {name!r} {what}; delete it.")

@@ -1,0 +1,232 @@
+"""Fetching public data sets: resumed when cut off, checked by SHA-256, unpacked safely."""
+
+import hashlib
+import http.client
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import filelock
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from padseg.data.archives import unpack
+from padseg.errors import ConfigError, DataError
+
+_CHUNK = 2**20
+_TIMEOUT = 60  # seconds without a byte
+_PAUSES = (1, 2, 4, 8, 16)  # seconds before each further attempt
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set comes from.
+
+    Attributes:
+        url: The archive.
+        sha256: Of the archive.
+        page: Where a person finds it.
+        terms: Licence and what to know about it.
+        use: What to call padseg with afterwards.
+    """
+
+    url: str
+    sha256: str
+    page: str
+    terms: str
+    use: str
+
+
+_NON_COMMERCIAL = "CC BY-NC-SA 4.0: not for commercial use, nor are models trained on it."
+
+SOURCES: dict[str, Source] = {
+    "mvtec_ad": Source(
+        "https://www.mydrive.ch/shares/150996/b52ecdcbf521176e9db9c731f2304b27/download/"
+        "420938113-1629960298/mvtec_anomaly_detection.tar.xz",
+        "cf4313b13603bec67abb49ca959488f7eedce2a9f7795ec54446c649ac98cd3d",
+        "https://www.mvtec.com/company/research/datasets/mvtec-ad",
+        f"MVTec AD (Bergmann et al., CVPR 2019), {_NON_COMMERCIAL}",
+        "--layout mvtec",
+    ),
+    "mvtec_ad_2": Source(
+        "https://www.mydrive.ch/shares/150997/701c90d3aea6588f404936e32a674602/download/"
+        "466712769-1743429042/mvtec_ad_2.tar.gz",
+        "c0ded99ef32bfc8e352d52beb44515e5b292b8598cb963aadfa91ca0763505e4",
+        "https://www.mvtec.com/company/research/datasets/mvtec-ad-2",
+        f"MVTec AD 2 (Heckler-Kram et al., 2025), {_NON_COMMERCIAL}",
+        "--layout mvtec_ad_2",
+    ),
+    "visa": Source(
+        "https://amazon-visual-anomaly.s3.us-west-2.amazonaws.com/VisA_20220922.tar",
+        "2eb8690c803ab37de0324772964100169ec8ba1fa3f7e94291c9ca673f40f362",
+        "https://github.com/amazon-science/spot-diff",
+        "VisA (Zou et al., ECCV 2022): its terms are in LICENSE-DATASET of the archive.",
+        "--layout visa",
+    ),
+    "btad": Source(
+        "https://avires.dimi.uniud.it/papers/btad/btad.zip",
+        "461c9387e515bfed41ecaae07c50cf6b10def647b36c9e31d239ab2736b10d2a",
+        "https://avires.dimi.uniud.it/papers/btad/btad.zip",
+        f"BTAD (Mishra et al., ISIE 2021), {_NON_COMMERCIAL}",
+        "--layout btad",
+    ),
+    "dtd": Source(
+        "https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz",
+        "e42855a52a4950a3b59612834602aa253914755c95b0cff9ead6d07395f8e205",
+        "https://www.robots.ox.ac.uk/~vgg/data/dtd/",
+        "Describable Textures Dataset (Cimpoi et al., CVPR 2014): for research; see its page.",
+        "--textures",
+    ),
+}
+
+
+def download(name: str, root: Path, archive: Path | None = None, url: str | None = None) -> Path:
+    """Fetch a data set into `root / name`, all of it or nothing; one that is there is left alone.
+
+    What was cut off is resumed, here or by a second call.
+
+    Args:
+        name: One of `SOURCES`.
+        root: Folder to make the data set's folder in.
+        archive: The archive, when it was fetched by hand.
+        url: Another place of the same archive.
+
+    Returns:
+        The data set's folder.
+
+    Raises:
+        ConfigError: There is no such data set.
+        DataError: The archive cannot be fetched or is not the one that was published; the message tells
+            the manual way.
+    """
+    if name not in SOURCES:
+        raise ConfigError(f"data set {name!r} is unknown: choose from {', '.join(SOURCES)}.")
+    source, folder, console = SOURCES[name], root / name, Console()
+    console.print(f"{source.terms}\n{source.page}", markup=False, soft_wrap=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(root / f".{name}.lock", timeout=0):
+            if not folder.exists():
+                _make(source, name, folder, archive, url)
+    except filelock.Timeout as error:
+        raise DataError(f"{folder} is being made by another process: wait for it.") from error
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written ({error}): pass another --root.") from error
+    console.print(f"{folder} is complete: {source.use}", markup=False, soft_wrap=True)
+    return folder
+
+
+def _make(source: Source, name: str, folder: Path, archive: Path | None, url: str | None) -> None:
+    if archive is not None:
+        if not archive.is_file():
+            raise DataError(f"archive {archive} does not exist: pass the file that you fetched.")
+        if _sha256(archive) != source.sha256:
+            raise DataError(
+                f"archive {archive} is not the one published as {name} (its SHA-256 is not "
+                f"{source.sha256}): fetch it again from {source.page}."
+            )
+        unpack(archive, folder)
+        return
+    part = folder.with_name(f".{name}.part")
+    by_hand = (
+        f"fetch it by hand from {source.page} and call padseg download {name} --root {folder.parent} "
+        "--archive FILE"
+    )
+    try:
+        _fetch(url or source.url, part)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise DataError(
+            f"{name} cannot be fetched from {url or source.url} ({error}): call again to resume, or "
+            f"{by_hand}."
+        ) from error
+    if _sha256(part) != source.sha256:
+        part.unlink()
+        raise DataError(
+            f"what {url or source.url} sent is not {name} as published (its SHA-256 is not "
+            f"{source.sha256}) and was deleted: call again, or {by_hand}."
+        )
+    unpack(part, folder)
+    part.unlink()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fetch(url: str, part: Path) -> None:
+    """Bring `part` to its full length, from wherever it stands.
+
+    Raises:
+        OSError: The server cannot be reached, refuses, or stops sending again and again.
+    """
+    if not url.startswith(("https://", "http://")):
+        raise ValueError("only http and https are spoken")
+    columns = (TextColumn(part.name[1:-5]), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn()) as progress:
+        task = progress.add_task(url, total=None)
+        pauses = iter(_PAUSES)
+        while True:
+            before = part.stat().st_size if part.exists() else 0
+            try:
+                if _fetch_once(url, part, progress, task):
+                    return
+                error: Exception = ConnectionError("the transfer was cut off")
+            except urllib.error.HTTPError as refusal:
+                if refusal.code < 500:
+                    raise
+                error = refusal
+            except (OSError, http.client.HTTPException) as broken:
+                error = broken
+            if part.exists() and part.stat().st_size > before:
+                pauses = iter(_PAUSES)  # it goes on, if in pieces
+            pause = next(pauses, None)
+            if pause is None:
+                raise error
+            time.sleep(pause)
+
+
+def _fetch_once(url: str, part: Path, progress: Progress, task: object) -> bool:
+    """Ask for what is missing of `part`; whether it is complete afterwards."""
+    start = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "padseg"})  # noqa: S310
+    if start:
+        request.add_header("Range", f"bytes={start}-")
+    try:
+        answer = urllib.request.urlopen(request, timeout=_TIMEOUT)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not start:
+            raise
+        return True  # nothing is missing, or too much is there: the checksum decides
+    with answer:
+        goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT
+        if goes_on and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            raise ConnectionError("the server sent another part than it was asked for")
+        start = start if goes_on else 0
+        length = answer.headers.get("Content-Length")
+        total = start + int(length) if length is not None else None
+        progress.update(task, total=total, completed=start)  # type: ignore[arg-type]
+        with part.open("ab" if goes_on else "wb") as file:
+            received = start + _copy(answer, file, progress, task)
+    return total is None or received >= total
+
+
+def _copy(
+    answer: http.client.HTTPResponse, file: BinaryIO, progress: Progress, task: object
+) -> int:
+    received = 0
+    while chunk := answer.read(_CHUNK):
+        file.write(chunk)
+        received += len(chunk)
+        progress.update(task, advance=len(chunk))  # type: ignore[arg-type]
+    return received

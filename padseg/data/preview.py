@@ -1,0 +1,89 @@
+"""What training sees, as a picture: clean image, texture, mask and corrupted image of each sample."""
+
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from jsonargparse import ArgumentParser
+from PIL import Image, ImageDraw, ImageFont
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import make_grid
+
+from padseg.data.datamodule import AnomalyDataModule
+from padseg.errors import ConfigError, DataError
+
+_COLUMNS = ("clean", "texture", "mask", "corrupted")
+_GAP = 4
+_LINE = 18  # pixels of a line of text
+_INK, _PAPER = (40, 40, 40), (255, 255, 255)
+
+
+def preview(data: AnomalyDataModule, start: int, n: int) -> Image.Image:
+    """The training samples [start, start + n), exactly as `AnomalyDataModule.pairs` gives them.
+
+    Args:
+        data: The data.
+        start: Number of the first sample.
+        n: How many.
+
+    Returns:
+        A grid with a row a sample: clean image, texture, mask and corrupted image at their own size,
+        the names of the columns above and the sample's number on the left; the clean image alone for
+        data without synthesis.
+
+    Raises:
+        ConfigError: There is no such sample.
+        DataError: The data cannot be set up.
+    """
+    if start < 0 or n < 1:
+        raise ConfigError(f"preview of {n} samples from {start}: start counts from 0, n from 1.")
+    pairs = data.pairs(start, n)
+    columns = [name for name in _COLUMNS if name in pairs]
+    cells = torch.stack([pairs[name].expand_as(pairs["clean"]) for name in columns], dim=1)
+    height, width = cells.shape[-2:]
+    grid = make_grid(cells.flatten(0, 1), nrow=len(columns), padding=_GAP, pad_value=1.0)
+    margin = 9 * int(math.log10(start + n) + 1) + _GAP
+    page = Image.new("RGB", (margin + grid.shape[2], _LINE + grid.shape[1]), _PAPER)
+    page.paste(to_pil_image((grid * 255).round().byte()), (margin, _LINE))
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(12)
+    for column, name in enumerate(columns):
+        left = margin + _GAP + column * (width + _GAP)
+        pen.text((left + width / 2, _LINE / 2), name, _INK, font, anchor="mm")
+    for row in range(n):
+        top = _LINE + _GAP + row * (height + _GAP)
+        pen.text((margin - 1, top + height / 2), str(start + row), _INK, font, anchor="rm")
+    return page
+
+
+def write_preview(options: Mapping[str, str], start: int, n: int, out: Path) -> None:
+    """Write the preview of a data module with options as of `fit`.
+
+    Args:
+        options: From `data.KEY` to the value.
+        start: Number of the first sample.
+        n: How many.
+        out: The picture, whole or not at all; its suffix decides the format.
+
+    Raises:
+        ConfigError: An option cannot be used.
+        DataError: The data cannot be set up, or the picture cannot be written.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(AnomalyDataModule, "data")
+    try:
+        parsed = parser.parse_args([f"--{key}={value}" for key, value in options.items()])
+    except Exception as error:  # a parser's errors are of many types
+        raise ConfigError(f"preview: {str(error).strip().splitlines()[-1]}") from error
+    page = preview(parser.instantiate_classes(parsed).data, start, n)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+            draft = Path(folder) / out.name
+            page.save(draft)
+            draft.replace(out)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"picture {out} cannot be written ({error}): pass another --out."
+        ) from error
