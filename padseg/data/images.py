@@ -109,12 +109,13 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 def _as_share(mask: Image.Image) -> NDArray[np.float32]:
     """(H, W) in [0, 1], by the mask's own largest value: masks of 0/1, 0/255 and 0/65535 occur."""
     if mask.mode in ("P", "PA"):  # the colours of a palette say nothing but black or not
-        return np.asarray(mask.convert("RGB")).any(axis=2).astype(np.float32)
-    grey = np.asarray(mask if mask.mode[0] in "IF" else mask.convert("L"), dtype=np.float32)
+        return np.array(np.asarray(mask.convert("RGB")).max(axis=2) > 0, dtype=np.float32)
+    grey = np.array(mask if mask.mode[0] in "IF" else mask.convert("L"), dtype=np.float32)
     peak = float(grey.max())
     if peak < _KINDS and mask.mode != "F":
         return (grey > 0).astype(np.float32)
-    return np.divide(grey, max(peak, 1e-6), dtype=np.float32)
+    grey /= max(peak, 1e-6)
+    return grey
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

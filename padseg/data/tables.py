@@ -10,7 +10,7 @@ from padseg.data.samples import GOOD, Sample, Split
 from padseg.errors import DataError
 
 NAMES = ("samples.csv", "samples.parquet")
-_GOOD_LABELS = frozenset({GOOD, "normal", "ok", "0", "false"})
+_GOOD_LABELS = frozenset({GOOD, "normal", "ok", "0", "0.0", "false"})
 
 
 def find_table(root: Path) -> Path | None:

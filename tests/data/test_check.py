@@ -1,0 +1,142 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from padseg.cli import main
+from padseg.data import AnomalyDataModule
+from padseg.data.check import check_category
+from padseg.errors import DataError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+
+    def save(name: str, mask: bool = False) -> None:
+        path = tmp_path / "w" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray((pixels[..., 0] // 128) * 255 if mask else pixels).save(path)
+
+    for number in range(4):
+        save(f"train/good/{number}.png")
+        save(f"test/good/{number}.png")
+        save(f"test/cut/{number}.png")
+        save(f"ground_truth/cut/{number}_mask.png", mask=True)
+    return tmp_path
+
+
+def found(root: Path, layout: str = "mvtec") -> list[tuple[str, str]]:
+    return [(f.kind, f.path.name) for f in check_category(root, "w", layout)]
+
+
+def setup(root: Path, stage: str, layout: str = "mvtec") -> None:
+    options = {"synthesis": None, "image_size": 32, "val_fraction": 0, "layout": layout}
+    AnomalyDataModule(str(root), "w", **options).setup(stage)
+
+
+def test_a_sound_set_has_no_findings(root, capsys):
+    assert found(root) == []
+    assert main(["check", "--root", str(root), "--category", "w"]) == 0
+    out = capsys.readouterr().out
+    assert [int(cell) for cell in out.splitlines()[-1].split()[1:]] == [4, 0, 4, 4, 4, 0]
+
+
+def test_every_file_is_named(root, capsys):
+    (root / "w/train/good/1.png").write_bytes(b"")
+    (root / "w/train/good/2.png").write_bytes(b"\x89PNG")
+    with pytest.raises(DataError) as error:
+        setup(root, "fit")
+    assert "2 files cannot be used" in str(error.value)
+    assert "1.png is empty" in str(error.value)
+    assert "2.png cannot be read" in str(error.value)
+    assert main(["check", "--root", str(root), "--category", "w"]) == 2
+    told = capsys.readouterr()
+    assert "1 of 1 categories cannot be used (w)" in told.err
+    assert "1.png is empty" in told.out
+    assert "2.png cannot be read" in told.out
+
+
+def test_truncated_files_are_all_named(root):
+    for number in (0, 3):
+        path = root / f"w/train/good/{number}.png"
+        path.write_bytes(path.read_bytes()[:900])
+    assert found(root) == [("unreadable", "0.png"), ("unreadable", "3.png")]
+    with pytest.raises(DataError, match=r"(?s)2 files.*0\.png cannot be read.*3\.png cannot"):
+        setup(root, "fit")
+
+
+@pytest.mark.parametrize("reencoded", [False, True])
+def test_test_images_that_are_trained_on(root, reencoded):
+    source, copy = root / "w/train/good/2.png", root / "w/test/good/3.png"
+    if reencoded:
+        Image.open(source).save(copy, compress_level=0)
+    else:
+        copy.write_bytes(source.read_bytes())
+    assert found(root) == [("train and test", "3.png")]
+    if not reencoded:  # training compares bytes, so that it starts at once
+        for stage in ("fit", "test"):
+            with pytest.raises(DataError, match=r"test.good.3\.png is the image .*train.good.2\.png"):
+                setup(root, stage)
+
+
+def test_copies_on_one_side_are_only_noted(root):
+    (root / "w/train/good/9.png").write_bytes((root / "w/train/good/0.png").read_bytes())
+    assert found(root) == [("duplicate", "9.png")]
+    setup(root, "fit")
+
+
+def test_missing_masks(root):
+    for number in (1, 2):
+        (root / f"w/ground_truth/cut/{number}_mask.png").unlink()
+    for layout in ("mvtec", "folder"):
+        assert found(root, layout) == [("missing mask", "1.png"), ("missing mask", "2.png")]
+        with pytest.raises(DataError, match=r"(?s)1\.png shows a defect.*2\.png shows"):
+            setup(root, "test", layout)
+
+
+def test_no_masks_at_all_is_for_folders_alone(root):
+    for path in (root / "w/ground_truth/cut").iterdir():
+        path.unlink()
+    assert found(root, "folder") == [("no masks", "test")]
+    setup(root, "test", "folder")
+    with pytest.raises(DataError, match="4 files cannot be used"):
+        setup(root, "test")
+
+
+def test_wrong_masks(root):
+    masks = root / "w/ground_truth/cut"
+    Image.new("L", (40, 48), 255).save(masks / "0_mask.png")
+    Image.new("L", (48, 40)).save(masks / "1_mask.png")
+    (masks / "2_mask.png").write_bytes(b"no image")
+    Image.new("L", (48, 40)).save(masks / "9_mask.png")
+    assert found(root) == [
+        *(("mask size", "0_mask.png"), ("empty mask", "1_mask.png"), ("unreadable", "2_mask.png")),
+        ("orphan mask", "9_mask.png"),
+    ]
+    with pytest.raises(DataError, match=r"0_mask.png has 40x48 pixels, its image .* 48x40"):
+        setup(root, "test")
+
+
+def test_incomplete_test_sets(root):
+    for path in (root / "w/test/good").iterdir():
+        path.unlink()
+    assert found(root) == [("one-sided test", "w")]
+    for path in (root / "w/test/cut").iterdir():
+        path.unlink()
+    assert ("no test images", "w") in found(root)
+    with pytest.raises(DataError, match="w holds no test images"):
+        setup(root, "test")
+
+
+def test_validation_images_are_held_out(root):
+    (root / "w/validation/good").mkdir(parents=True)
+    for number in (0, 1):
+        name = f"{number}.png"
+        (root / "w/train/good" / name).rename(root / "w/validation/good" / name)
+    data = AnomalyDataModule(str(root), "w", synthesis=None, image_size=32, layout="mvtec_loco")
+    data.setup("fit")
+    assert len(data._train.images) == 2
+    assert [Path(path).parts[-3] for path in data._held_out.paths] == ["validation"] * 2

@@ -1,0 +1,98 @@
+"""Files of every kind of pixel, against Pillow and arithmetic."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from padseg.data.images import image_shape, is_empty_mask, read_image, read_masks
+from padseg.errors import DataError
+
+SIZE = (40, 56)
+
+
+@pytest.fixture
+def grey() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [
+        *(("L", "a.png"), ("L", "a.TIFF"), ("L", "a.Bmp"), ("LA", "a.png"), ("RGB", "a.WEBP")),
+        *(("RGB", "a.png"), ("RGBA", "a.png"), ("P", "a.png"), ("1", "a.png"), ("CMYK", "a.tif")),
+    ],
+)
+def test_every_mode_becomes_rgb(tmp_path, grey, mode, name):
+    picture = Image.fromarray(grey).convert(mode)
+    picture.save(tmp_path / name, **({"lossless": True} if name.endswith("WEBP") else {}))
+    ours = read_image(tmp_path / name, SIZE)
+    assert ours.dtype == np.uint8
+    assert np.array_equal(ours, np.asarray(picture.convert("RGB")))
+    assert image_shape(tmp_path / name) == SIZE
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_images_keep_their_upper_bits(tmp_path, grey, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(grey.astype(np.uint16) * 256 + 77).save(path)
+    assert np.array_equal(read_image(path, SIZE), np.dstack([grey] * 3))
+
+
+def test_32_bit_images_are_refused(tmp_path, grey):
+    for kind in (np.float32, np.int32):
+        Image.fromarray(grey.astype(kind)).save(tmp_path / "a.tif")
+        with pytest.raises(DataError, match=r"a\.tif cannot be read .*32 bits"):
+            read_image(tmp_path / "a.tif", SIZE)
+
+
+@pytest.mark.parametrize("values", [(0, 255), (0, 1), (0, 3), (0, 254), (0, 65535), (0, 1000)])
+def test_masks_of_any_scale(tmp_path, grey, values):
+    expected = (grey > 128).astype(np.uint8)
+    kind = np.uint8 if values[1] < 256 else np.uint16
+    Image.fromarray(np.where(expected, *values[::-1]).astype(kind)).save(tmp_path / "m.png")
+    assert np.array_equal(read_masks([tmp_path / "m.png"], SIZE), expected)
+
+
+def test_masks_that_number_their_defects(tmp_path, grey):
+    kinds = grey // 50
+    Image.fromarray(kinds).save(tmp_path / "m.png")
+    assert np.array_equal(read_masks([tmp_path / "m.png"], SIZE), kinds > 0)
+
+
+def test_palette_masks_are_black_or_not(tmp_path, grey):
+    kinds = grey // 50
+    mask = Image.fromarray(kinds).convert("P")
+    mask.putpalette([0, 0, 0, 0, 0, 60, 128, 0, 0, 255, 255, 255, 1, 1, 1, 9, 9, 9])
+    mask.save(tmp_path / "m.png")
+    assert np.array_equal(read_masks([tmp_path / "m.png"], SIZE), kinds > 0)
+
+
+def test_masks_with_soft_edges_are_cut_at_one_half(tmp_path, grey):
+    Image.fromarray(grey).save(tmp_path / "m.png")
+    share = grey / grey.max()
+    assert np.array_equal(read_masks([tmp_path / "m.png"], SIZE), share >= 0.5)
+
+
+def test_masks_add_up(tmp_path):
+    left, right = np.zeros(SIZE, np.uint8), np.zeros(SIZE, np.uint8)
+    left[:, :10], right[:, 30:] = 255, 254
+    for name, mask in (("l", left), ("r", right)):
+        Image.fromarray(mask).save(tmp_path / f"{name}.png")
+    both = read_masks([tmp_path / "l.png", tmp_path / "r.png"], SIZE)
+    assert np.array_equal(both, (left + right) > 0)
+    assert not read_masks([], SIZE).any()
+
+
+def test_empty_masks(tmp_path):
+    mask = np.zeros(SIZE, np.uint8)
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    assert is_empty_mask(tmp_path / "m.png")
+    mask[3, 4] = 1
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    assert not is_empty_mask(tmp_path / "m.png")
+
+
+def test_non_square_sizes_are_kept(tmp_path, grey):
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", (20, 32)).shape == (20, 32, 3)
+    assert read_masks([tmp_path / "a.png"], (20, 32)).shape == (20, 32)

@@ -1,0 +1,270 @@
+"""Each layout on a tree written here file by file, as its paper's archive has them."""
+
+import unicodedata
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from padseg.cli import DATA_SETS, LAYOUT_NAMES
+from padseg.data.download import SOURCES
+from padseg.data.layouts import LAYOUTS, LayoutName, list_samples
+from padseg.errors import ConfigError, DataError
+
+
+def touch(root: Path, *names: str) -> None:
+    """Listing opens no file, so that these can be empty."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def listed(root: Path, category: str, layout: str) -> list[tuple[str, str, str, list[str]]]:
+    return [
+        (
+            sample.path.relative_to(root).as_posix(),
+            sample.split,
+            sample.defect,
+            [mask.relative_to(root).as_posix() for mask in sample.masks],
+        )
+        for sample in list_samples(root, category, layout)
+    ]
+
+
+def test_names_are_the_same_everywhere():
+    assert set(LAYOUTS) == set(LAYOUT_NAMES) == set(get_args(LayoutName))
+    assert set(SOURCES) == set(DATA_SETS)
+
+
+def test_mvtec(tmp_path):
+    touch(
+        tmp_path,
+        *("b/train/good/1.PNG", "b/train/good/0.png", "b/train/good/.hidden.png"),
+        *("b/train/good/notes.txt", "b/test/good/0.Jpeg", "b/test/cut/0.png", "b/test/cut/1.png"),
+        *("b/ground_truth/cut/0_mask.png", "b/ground_truth/cut/1.tif", "b/test/.ipynb/0.png"),
+    )
+    assert listed(tmp_path, "b", "mvtec") == [
+        ("b/train/good/0.png", "train", "good", []),
+        ("b/train/good/1.PNG", "train", "good", []),
+        ("b/test/cut/0.png", "test", "cut", ["b/ground_truth/cut/0_mask.png"]),
+        ("b/test/cut/1.png", "test", "cut", ["b/ground_truth/cut/1.tif"]),
+        ("b/test/good/0.Jpeg", "test", "good", []),
+    ]
+
+
+def test_mvtec_loco(tmp_path):
+    masks = [f"p/ground_truth/logical_anomalies/000/{number:03}.png" for number in range(3)]
+    touch(tmp_path, "p/train/good/0.png", "p/validation/good/0.png", "p/test/good/0.png", *masks)
+    touch(tmp_path, "p/test/logical_anomalies/000.png")
+    assert listed(tmp_path, "p", "mvtec_loco") == [
+        ("p/train/good/0.png", "train", "good", []),
+        ("p/validation/good/0.png", "validation", "good", []),
+        ("p/test/good/0.png", "test", "good", []),
+        ("p/test/logical_anomalies/000.png", "test", "logical_anomalies", masks),
+    ]
+
+
+def test_mvtec_ad_2(tmp_path):
+    touch(
+        tmp_path,
+        *("can/train/good/0.png", "can/validation/good/0.png", "can/test_private/0.png"),
+        *("can/test_public/good/0.png", "can/test_public/bad/0.png"),
+        "can/test_public/ground_truth/bad/0_mask.png",
+    )
+    assert listed(tmp_path, "can", "mvtec_ad_2") == [
+        ("can/train/good/0.png", "train", "good", []),
+        ("can/validation/good/0.png", "validation", "good", []),
+        ("can/test_public/bad/0.png", "test", "bad", ["can/test_public/ground_truth/bad/0_mask.png"]),
+        ("can/test_public/good/0.png", "test", "good", []),
+    ]
+
+
+def test_btad(tmp_path):
+    touch(
+        tmp_path,
+        *("03/train/ok/0.bmp", "03/test/ok/1.bmp", "03/test/ko/2.bmp", "03/ground_truth/ko/2.bmp"),
+    )
+    assert listed(tmp_path, "03", "btad") == [
+        ("03/train/ok/0.bmp", "train", "good", []),
+        ("03/test/ko/2.bmp", "test", "ko", ["03/ground_truth/ko/2.bmp"]),
+        ("03/test/ok/1.bmp", "test", "good", []),
+    ]
+
+
+def test_visa(tmp_path):
+    data = "candle/Data"
+    rows = [
+        "object,split,label,image,mask",
+        f"candle,train,normal,{data}/Images/Normal/0000.JPG,",
+        f"candle,test,normal,{data}/Images/Normal/0001.JPG,",
+        f"candle,test,anomaly,{data}/Images/Anomaly/000.JPG,{data}/Masks/Anomaly/000.png",
+        "pcb1,train,normal,pcb1/Data/Images/Normal/0000.JPG,",
+    ]
+    touch(tmp_path, "split_csv/1cls.csv")
+    (tmp_path / "split_csv/1cls.csv").write_text("\n".join(rows))
+    assert listed(tmp_path, "candle", "visa") == [
+        (f"{data}/Images/Normal/0000.JPG", "train", "good", []),
+        (f"{data}/Images/Normal/0001.JPG", "test", "good", []),
+        (f"{data}/Images/Anomaly/000.JPG", "test", "anomaly", [f"{data}/Masks/Anomaly/000.png"]),
+    ]
+    with pytest.raises(DataError, match="'pcb9' does not exist in .* which has candle, pcb1"):
+        list_samples(tmp_path, "pcb9", "visa")
+
+
+def test_kolektorsdd(tmp_path):
+    empty, defect = np.zeros((20, 8), np.uint8), np.zeros((20, 8), np.uint8)
+    defect[4:6] = 255
+    for item in range(1, 6):
+        folder = tmp_path / f"K/kos{item:02}"
+        folder.mkdir(parents=True)
+        for part, label in enumerate((empty, defect if item == 2 else empty)):
+            Image.fromarray(label).save(folder / f"Part{part}_label.bmp")
+            (folder / f"Part{part}.jpg").touch()
+    samples = listed(tmp_path, "K", "kolektorsdd")
+    tested = [sample for sample in samples if sample[1] == "test"]
+    assert tested == [
+        ("K/kos02/Part1.jpg", "test", "defect", ["K/kos02/Part1_label.bmp"]),
+        ("K/kos05/Part0.jpg", "test", "good", []),
+        ("K/kos05/Part1.jpg", "test", "good", []),
+    ]
+    assert len(samples) == 10
+    (tmp_path / "K/kos03/Part0_label.bmp").unlink()
+    with pytest.raises(DataError, match="Part0_label.bmp is missing"):
+        list_samples(tmp_path, "K", "kolektorsdd")
+
+
+def test_folder_of_normal_images_alone(tmp_path):
+    touch(tmp_path, "parts/b.JPG", "parts/a.png", "parts/.c.png")
+    assert [name for name, *_ in listed(tmp_path, "parts", "folder")] == ["parts/a.png", "parts/b.JPG"]
+
+
+def test_folder_with_sub_folders(tmp_path):
+    touch(
+        tmp_path,
+        *("w/train/monday/0.png", "w/train/1.png", "w/validation/2.png", "w/test/good/line 1/0.png"),
+        *("w/test/dent/line 1/0.png", "w/test/dent/1.png"),
+        *("w/ground_truth/dent/line 1/0_mask.png", "w/ground_truth/dent/1.bmp"),
+    )
+    assert listed(tmp_path, "w", "folder") == [
+        ("w/train/1.png", "train", "good", []),
+        ("w/train/monday/0.png", "train", "good", []),
+        ("w/validation/2.png", "validation", "good", []),
+        ("w/test/dent/1.png", "test", "dent", ["w/ground_truth/dent/1.bmp"]),
+        ("w/test/dent/line 1/0.png", "test", "dent", ["w/ground_truth/dent/line 1/0_mask.png"]),
+        ("w/test/good/line 1/0.png", "test", "good", []),
+    ]
+    touch(tmp_path, "w/test/3.png")
+    with pytest.raises(DataError, match=r"3\.png lies in .* itself: move it"):
+        list_samples(tmp_path, "w", "folder")
+
+
+def test_accents_are_one_name_in_both_spellings(tmp_path):
+    name = "Prüfling é"
+    composed, apart = (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+    touch(tmp_path, "ü/train/good/0.png", f"ü/test/Kratzer/{composed}.png")
+    touch(tmp_path, f"ü/ground_truth/Kratzer/{apart}_mask.png")
+    (sample,) = [s for s in list_samples(tmp_path, "ü", "mvtec") if s.split == "test"]
+    assert len(sample.masks) == 1
+
+
+TABLE = pd.DataFrame(
+    {
+        "path": ["a/0.png", "a\\1.png", "a/2.png", "b/0.png"],
+        "split": ["train", "VAL", "test", "train"],
+        "label": [0, 0, 1, 0],
+        "mask": [None, None, "a/2_m.png", None],
+        "category": ["a", "a", "a", "b"],
+    }
+)
+
+
+@pytest.mark.parametrize("name", ["samples.csv", "samples.parquet"])
+def test_list(tmp_path, name):
+    write = TABLE.to_csv if name.endswith("csv") else TABLE.to_parquet
+    write(tmp_path / name, index=False)
+    assert listed(tmp_path, "a", "folder") == [
+        ("a/0.png", "train", "good", []),
+        ("a/1.png", "validation", "good", []),
+        ("a/2.png", "test", "1", ["a/2_m.png"]),
+    ]
+    assert len(listed(tmp_path, "b", "folder")) == 1
+    with pytest.raises(DataError, match="'c' does not exist in .* which has a, b"):
+        list_samples(tmp_path, "c", "folder")
+
+
+def test_parquet_labels_of_any_type(tmp_path):
+    for labels in ([0.0, 1.0, None, 0.0], [False, True, None, False]):
+        table = TABLE.assign(label=pd.Series(labels, dtype=None), split=["train", "test", "test", "train"])
+        table[table["label"].notna()].to_parquet(tmp_path / "samples.parquet", index=False)
+        defects = [defect for *_, defect, _ in listed(tmp_path, "a", "folder")]
+        assert defects[0] == "good"
+        assert defects[1].casefold() in ("1", "true")
+
+
+def test_list_from_excel(tmp_path):
+    text = "path,split,label\r\nÄ.png,train,ok\r\n"
+    (tmp_path / "samples.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert listed(tmp_path, "any", "folder") == [("Ä.png", "train", "good", [])]
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("../x.png,train,good", "row 2: path '../x.png' leads out"),
+        ("/etc/x.png,train,good", "leads out"),
+        ("C:\\x.png,train,good", "leads out"),
+        ("a/..\\..\\x.png,train,good", "leads out"),
+        (",train,good", "names no file"),
+        ("x.png,trian,good", "split is 'trian'"),
+        ("x.png,test,", "label is empty"),
+        ("x.png,train,dent", "only normal images are trained on"),
+        ("x.png", "split is ''"),
+    ],
+)
+def test_wrong_rows_are_named(tmp_path, row, told):
+    (tmp_path / "samples.csv").write_text(f"path,split,label\n0.png,train,good\n{row}\n")
+    with pytest.raises(DataError, match=r"samples\.csv, row 2") as error:
+        list_samples(tmp_path, "x", "folder")
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "cannot be read"),
+        (b"path;split;label\n", "has the columns path;split;label"),
+        (b"\xff\xfe\x00\x01", "cannot be read"),
+        (b'path,split,label\n"a', "cannot be read"),
+        (b"path,split,label\n", "no normal training images"),
+    ],
+)
+def test_broken_lists(tmp_path, content, told):
+    (tmp_path / "samples.csv").write_bytes(content)
+    with pytest.raises(DataError, match=told):
+        list_samples(tmp_path, "x", "folder")
+
+
+def test_broken_parquet(tmp_path):
+    (tmp_path / "samples.parquet").write_bytes(b"PAR1 and nothing else")
+    with pytest.raises(DataError, match=r"samples\.parquet cannot be read"):
+        list_samples(tmp_path, "x", "folder")
+
+
+@pytest.mark.parametrize("category", ["", ".", "..", "a/b", "../a"])
+def test_a_category_is_one_folder(tmp_path, category):
+    touch(tmp_path, "a/b/train/good/0.png")
+    with pytest.raises(DataError, match="is not the name of a folder"):
+        list_samples(tmp_path / "a", category)
+
+
+def test_missing_and_unknown(tmp_path):
+    touch(tmp_path, "a/test/good/0.png")
+    with pytest.raises(ConfigError, match="layout 'coco' is unknown: choose from mvtec"):
+        list_samples(tmp_path, "a", "coco")
+    with pytest.raises(DataError, match="in train/ok, where layout 'btad' has them"):
+        list_samples(tmp_path, "a", "btad")
+    with pytest.raises(DataError, match=r"1cls\.csv does not exist"):
+        list_samples(tmp_path, "a", "visa")
