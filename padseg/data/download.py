@@ -117,7 +117,7 @@ def download(name: str, root: Path, archive: Path | None = None, url: str | None
         root.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(root / f".{name}.lock", timeout=0):
             if not folder.exists():
-                _make(source, name, folder, archive, url)
+                _make(source, name, folder, archive, url, console)
     except filelock.Timeout as error:
         raise DataError(f"{folder} is being made by another process: wait for it.") from error
     except OSError as error:
@@ -126,37 +126,36 @@ def download(name: str, root: Path, archive: Path | None = None, url: str | None
     return folder
 
 
-def _make(source: Source, name: str, folder: Path, archive: Path | None, url: str | None) -> None:
-    if archive is not None:
-        if not archive.is_file():
-            raise DataError(f"archive {archive} does not exist: pass the file that you fetched.")
-        if _sha256(archive) != source.sha256:
-            raise DataError(
-                f"archive {archive} is not the one published as {name} (its SHA-256 is not "
-                f"{source.sha256}): fetch it again from {source.page}."
-            )
-        unpack(archive, folder)
-        return
-    part = folder.with_name(f".{name}.part")
+def _make(
+    source: Source, name: str, folder: Path, archive: Path | None, url: str | None, console: Console
+) -> None:
+    part = folder.with_name(f".{name}.part") if archive is None else archive
     by_hand = (
         f"fetch it by hand from {source.page} and call padseg download {name} --root {folder.parent} "
         "--archive FILE"
     )
-    try:
-        _fetch(url or source.url, part)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise DataError(
-            f"{name} cannot be fetched from {url or source.url} ({error}): call again to resume, or "
-            f"{by_hand}."
-        ) from error
-    if _sha256(part) != source.sha256:
+    if archive is None:
+        try:
+            _fetch(url or source.url, part)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise DataError(
+                f"{name} cannot be fetched from {url or source.url} ({error}): call again to resume, "
+                f"or {by_hand}."
+            ) from error
+    elif not archive.is_file():
+        raise DataError(f"archive {archive} does not exist: pass the file that you fetched.")
+    with console.status(f"Checking and unpacking {name}"):
+        if _sha256(part) != source.sha256:
+            wrong = f"is not {name} as published: its SHA-256 is not {source.sha256}"
+            if archive is not None:
+                raise DataError(f"archive {archive} {wrong}; fetch it again from {source.page}.")
+            part.unlink()
+            raise DataError(
+                f"what {url or source.url} sent {wrong}; it was deleted: call again, or {by_hand}."
+            )
+        unpack(part, folder)
+    if archive is None:
         part.unlink()
-        raise DataError(
-            f"what {url or source.url} sent is not {name} as published (its SHA-256 is not "
-            f"{source.sha256}) and was deleted: call again, or {by_hand}."
-        )
-    unpack(part, folder)
-    part.unlink()
 
 
 def _sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
 from padseg.data.datamodule import AnomalyDataModule
-from padseg.errors import ConfigError, DataError
+from padseg.errors import ConfigError, DataError, PadsegError
 
 _COLUMNS = ("clean", "texture", "mask", "corrupted")
 _GAP = 4
@@ -70,13 +70,7 @@ def write_preview(options: Mapping[str, str], start: int, n: int, out: Path) -> 
         ConfigError: An option cannot be used.
         DataError: The data cannot be set up, or the picture cannot be written.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(AnomalyDataModule, "data")
-    try:
-        parsed = parser.parse_args([f"--{key}={value}" for key, value in options.items()])
-    except Exception as error:  # a parser's errors are of many types
-        raise ConfigError(f"preview: {str(error).strip().splitlines()[-1]}") from error
-    page = preview(parser.instantiate_classes(parsed).data, start, n)
+    page = preview(_data_module(options), start, n)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent) as folder:
@@ -87,3 +81,18 @@ def write_preview(options: Mapping[str, str], start: int, n: int, out: Path) -> 
         raise DataError(
             f"picture {out} cannot be written ({error}): pass another --out."
         ) from error
+
+
+def _data_module(options: Mapping[str, str]) -> AnomalyDataModule:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(AnomalyDataModule, "data")
+    try:
+        parsed = parser.parse_args([f"--{key}={value}" for key, value in options.items()])
+        data: AnomalyDataModule = parser.instantiate(parsed).data
+    except PadsegError:
+        raise
+    except Exception as error:  # a parser's errors are of many types
+        # What a dataclass says of its fields comes wrapped in all that was tried.
+        told = error.__cause__ if isinstance(error.__cause__, PadsegError) else error
+        raise ConfigError(f"preview: {' '.join(str(told).split())}") from error
+    return data

@@ -78,7 +78,9 @@ def test_test_images_that_are_trained_on(root, reencoded):
     assert found(root) == [("train and test", "3.png")]
     if not reencoded:  # training compares bytes, so that it starts at once
         for stage in ("fit", "test"):
-            with pytest.raises(DataError, match=r"test.good.3\.png is the image .*train.good.2\.png"):
+            with pytest.raises(
+                DataError, match=r"test.good.3\.png is the image .*train.good.2\.png"
+            ):
                 setup(root, stage)
 
 

@@ -77,7 +77,12 @@ def test_mvtec_ad_2(tmp_path):
     assert listed(tmp_path, "can", "mvtec_ad_2") == [
         ("can/train/good/0.png", "train", "good", []),
         ("can/validation/good/0.png", "validation", "good", []),
-        ("can/test_public/bad/0.png", "test", "bad", ["can/test_public/ground_truth/bad/0_mask.png"]),
+        (
+            "can/test_public/bad/0.png",
+            "test",
+            "bad",
+            ["can/test_public/ground_truth/bad/0_mask.png"],
+        ),
         ("can/test_public/good/0.png", "test", "good", []),
     ]
 
@@ -138,13 +143,21 @@ def test_kolektorsdd(tmp_path):
 
 def test_folder_of_normal_images_alone(tmp_path):
     touch(tmp_path, "parts/b.JPG", "parts/a.png", "parts/.c.png")
-    assert [name for name, *_ in listed(tmp_path, "parts", "folder")] == ["parts/a.png", "parts/b.JPG"]
+    assert [name for name, *_ in listed(tmp_path, "parts", "folder")] == [
+        "parts/a.png",
+        "parts/b.JPG",
+    ]
 
 
 def test_folder_with_sub_folders(tmp_path):
     touch(
         tmp_path,
-        *("w/train/monday/0.png", "w/train/1.png", "w/validation/2.png", "w/test/good/line 1/0.png"),
+        *(
+            "w/train/monday/0.png",
+            "w/train/1.png",
+            "w/validation/2.png",
+            "w/test/good/line 1/0.png",
+        ),
         *("w/test/dent/line 1/0.png", "w/test/dent/1.png"),
         *("w/ground_truth/dent/line 1/0_mask.png", "w/ground_truth/dent/1.bmp"),
     )
@@ -197,7 +210,9 @@ def test_list(tmp_path, name):
 
 def test_parquet_labels_of_any_type(tmp_path):
     for labels in ([0.0, 1.0, None, 0.0], [False, True, None, False]):
-        table = TABLE.assign(label=pd.Series(labels, dtype=None), split=["train", "test", "test", "train"])
+        table = TABLE.assign(
+            label=pd.Series(labels, dtype=None), split=["train", "test", "test", "train"]
+        )
         table[table["label"].notna()].to_parquet(tmp_path / "samples.parquet", index=False)
         defects = [defect for *_, defect, _ in listed(tmp_path, "a", "folder")]
         assert defects[0] == "good"

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from padseg.cli import main
+from padseg.data import AnomalyDataModule
+from padseg.data.preview import preview
+from padseg.errors import ConfigError
+
+
+def arguments(data_root, textures, out) -> list[str]:
+    where = ["--root", str(data_root), "--category", "widget", "--textures", str(textures)]
+    return ["preview", *where, "--out", str(out), "--data.image_size", "64"]
+
+
+def cells(page: Image.Image, height: int, width: int, rows: int, columns: int) -> np.ndarray:
+    """(rows, columns, H, W, 3), counted from the lower right corner, where no text is."""
+    pixels, gap = np.asarray(page), 4
+    return np.stack(
+        [
+            np.stack(
+                [
+                    pixels[-(row * (height + gap)) :, -(column * (width + gap)) :][:height, :width]
+                    for column in range(columns, 0, -1)
+                ]
+            )
+            for row in range(rows, 0, -1)
+        ]
+    )
+
+
+def test_the_picture_shows_the_pairs_of_training(data_root, textures):
+    options = {"image_size": (48, 80), "seed": 3, "num_workers": 0}
+    data = AnomalyDataModule(str(data_root), "widget", str(textures), **options)
+    shown = cells(preview(data, 9, 3), 48, 80, 3, 4)
+    pairs = AnomalyDataModule(str(data_root), "widget", str(textures), **options).pairs(9, 3)
+    for column, name in enumerate(("clean", "texture", "mask", "corrupted")):
+        value = pairs[name].expand(3, 3, 48, 80).permute(0, 2, 3, 1).numpy()
+        assert np.array_equal(shown[:, column], (value * 255).round().astype(np.uint8)), name
+
+
+def test_without_synthesis_there_is_the_clean_image(data_root):
+    data = AnomalyDataModule(str(data_root), "widget", synthesis=None, image_size=64)
+    page = preview(data, 0, 2)
+    expected = (data.pairs(0, 2)["clean"].permute(0, 2, 3, 1).numpy() * 255).round()
+    assert np.array_equal(cells(page, 64, 64, 2, 1)[:, 0], expected)
+
+
+def test_the_command_writes_a_picture(data_root, textures, tmp_path, capsys):
+    out = tmp_path / "new" / "grid.png"
+    assert main([*arguments(data_root, textures, out), "--count", "3", "--start", "5"]) == 0
+    shown = cells(Image.open(out), 64, 64, 3, 4)
+    data = AnomalyDataModule(str(data_root), "widget", str(textures), image_size=64)
+    expected = (data.pairs(5, 3)["corrupted"].permute(0, 2, 3, 1).numpy() * 255).round()
+    assert np.array_equal(shown[:, 3], expected)
+    assert [path.name for path in out.parent.iterdir()] == ["grid.png"]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--data.synthesis.threshold", "2"], "threshold"),
+        (["--data.nothing", "2"], "nothing"),
+        (["--data.batch_size", "many"], "batch_size"),
+        (["--nothing", "2"], "unknown option"),
+        (["--count", "0"], "n from 1"),
+        (["--start", "-1"], "start counts from 0"),
+        (["--category", "bolt"], "'bolt' does not exist"),
+        (["--layout", "btad"], "train/ok"),
+        (["--out", "grid.doc"], "cannot be written"),
+    ],
+)
+def test_mistakes_are_told(data_root, textures, tmp_path, capsys, monkeypatch, more, told):
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments(data_root, textures, "grid.png"), *more]) == 2
+    err = capsys.readouterr().err
+    assert told in err
+    assert len(err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_range_is_checked(data_root):
+    data = AnomalyDataModule(str(data_root), "widget", synthesis=None)
+    with pytest.raises(ConfigError, match="preview of 0 samples"):
+        preview(data, 0, 0)
