@@ -115,7 +115,7 @@ def test_visa(tmp_path):
         (f"{data}/Images/Normal/0001.JPG", "test", "good", []),
         (f"{data}/Images/Anomaly/000.JPG", "test", "anomaly", [f"{data}/Masks/Anomaly/000.png"]),
     ]
-    with pytest.raises(DataError, match="'pcb9' does not exist in .* which has candle, pcb1"):
+    with pytest.raises(DataError, match=r"'pcb9' does not exist in .* which has candle, pcb1"):
         list_samples(tmp_path, "pcb9", "visa")
 
 
@@ -137,7 +137,7 @@ def test_kolektorsdd(tmp_path):
     ]
     assert len(samples) == 10
     (tmp_path / "K/kos03/Part0_label.bmp").unlink()
-    with pytest.raises(DataError, match="Part0_label.bmp is missing"):
+    with pytest.raises(DataError, match=r"Part0_label\.bmp is missing"):
         list_samples(tmp_path, "K", "kolektorsdd")
 
 
@@ -204,7 +204,7 @@ def test_list(tmp_path, name):
         ("a/2.png", "test", "1", ["a/2_m.png"]),
     ]
     assert len(listed(tmp_path, "b", "folder")) == 1
-    with pytest.raises(DataError, match="'c' does not exist in .* which has a, b"):
+    with pytest.raises(DataError, match=r"'c' does not exist in .* which has a, b"):
         list_samples(tmp_path, "c", "folder")
 
 
