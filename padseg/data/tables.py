@@ -71,7 +71,8 @@ def _read(table: Path) -> pd.DataFrame:
             cells = pd.read_parquet(table).convert_dtypes().astype("string")
         else:
             cells = pd.read_csv(table, dtype=str, index_col=False, encoding="utf-8-sig")
-        return cells.fillna("").reset_index(drop=True)
+        # As objects, because Arrow looks at the encoding of a cell only when it is taken out.
+        return cells.fillna("").astype(object).reset_index(drop=True)
     except ImportError as error:
         raise DataError(
             f"list {table} needs pyarrow: pip install 'padseg[parquet]', or write samples.csv."
