@@ -35,6 +35,7 @@ def write_results(out: Path) -> pd.DataFrame:
     while True:
         found = sorted(out.glob("*/*/seed*/metrics.json"))
         table = pd.DataFrame([read_json(path) for path in found], columns=COLUMNS)
+        table = table.astype(dict.fromkeys(METRICS, float))  # an undefined figure is null in JSON
         table = table.sort_values(["label", "category", "seed"], ignore_index=True)
         write_text(out / "results.csv", table.to_csv(index=False))
         # Other processes end their runs meanwhile: whoever writes last must have seen all of them.
