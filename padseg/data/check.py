@@ -23,6 +23,7 @@ from padseg.data.samples import GOOD, Sample, list_images
 from padseg.errors import DataError
 
 Kind = Literal[
+    "not listed",
     "unreadable",
     "missing mask",
     "mask size",
@@ -35,7 +36,7 @@ Kind = Literal[
     "one-sided test",
 ]
 BLOCKING: frozenset[Kind] = frozenset(
-    {"unreadable", "missing mask", "mask size", "empty mask", "train and test"}
+    {"not listed", "unreadable", "missing mask", "mask size", "empty mask", "train and test"}
 )
 _MIDDLE = 4096
 
@@ -61,12 +62,11 @@ class Finding:
 
 
 def check_category(root: Path, category: str, layout: str = "mvtec") -> list[Finding]:
-    """Everything that can be found out about a category; each image is decoded.
-
-    Raises:
-        DataError: The category cannot be listed.
-    """
-    samples = list_samples(root, category, layout)
+    """Everything that can be found out about a category; each image is decoded."""
+    try:
+        samples = list_samples(root, category, layout)
+    except DataError as error:
+        return [Finding("not listed", root / category, str(error))]
     return [
         *check_files(samples, masks_optional=layout == "folder", decoded=True),
         *check_duplicates(samples, content=_pixels, within=True),
@@ -259,7 +259,7 @@ def check(root: Path, categories: Sequence[str], layout: str = "mvtec") -> list[
         All findings.
 
     Raises:
-        DataError: A category cannot be listed, or, at the end, some cannot be used.
+        DataError: At the end, if some categories cannot be used.
     """
     console = Console()
     table = Table(title=f"{root} ({layout})", box=None, padding=(0, 2, 0, 0), header_style="bold")
@@ -270,7 +270,7 @@ def check(root: Path, categories: Sequence[str], layout: str = "mvtec") -> list[
     for category in categories:
         with console.status(f"Checking {category}"):
             findings[category] = check_category(root, category, layout)
-        table.add_row(category, *_counts(list_samples(root, category, layout), findings[category]))
+        table.add_row(category, *_counts(root, category, layout), str(len(findings[category])))
     console.print(table)
     for finding in (finding for found in findings.values() for finding in found):
         mark = "error" if finding.blocking else "note"
@@ -284,7 +284,11 @@ def check(root: Path, categories: Sequence[str], layout: str = "mvtec") -> list[
     return [finding for found in findings.values() for finding in found]
 
 
-def _counts(samples: Sequence[Sample], findings: Sequence[Finding]) -> list[str]:
+def _counts(root: Path, category: str, layout: str) -> list[str]:
+    try:
+        samples = list_samples(root, category, layout)
+    except DataError:
+        return ["-"] * 5
     tested = [sample for sample in samples if sample.split == "test"]
     good = sum(sample.defect == GOOD for sample in tested)
     counts = (
@@ -293,6 +297,5 @@ def _counts(samples: Sequence[Sample], findings: Sequence[Finding]) -> list[str]
         good,
         len(tested) - good,
         sum(len(sample.masks) for sample in tested),
-        len(findings),
     )
     return [str(count) for count in counts]

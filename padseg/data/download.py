@@ -76,7 +76,7 @@ SOURCES: dict[str, Source] = {
     "btad": Source(
         "https://avires.dimi.uniud.it/papers/btad/btad.zip",
         "461c9387e515bfed41ecaae07c50cf6b10def647b36c9e31d239ab2736b10d2a",
-        "https://avires.dimi.uniud.it/papers/btad/btad.zip",
+        "https://github.com/pankajmishra000/VT-ADL",
         f"BTAD (Mishra et al., ISIE 2021), {_NON_COMMERCIAL}",
         "--layout btad",
     ),

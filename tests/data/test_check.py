@@ -142,3 +142,11 @@ def test_validation_images_are_held_out(root):
     data.setup("fit")
     assert len(data._train.images) == 2
     assert [Path(path).parts[-3] for path in data._held_out.paths] == ["validation"] * 2
+
+
+def test_a_category_that_cannot_be_listed_hides_no_other(root, capsys):
+    assert main(["check", "--root", str(root), "--category", "none", "w", "--layout", "btad"]) == 2
+    told = capsys.readouterr()
+    assert "2 of 2 categories cannot be used (none, w)" in told.err
+    assert "category 'none' does not exist" in told.out
+    assert "in train/ok, where layout 'btad' has them" in told.out

@@ -48,9 +48,10 @@ def test_without_synthesis_there_is_the_clean_image(data_root):
 
 def test_the_command_writes_a_picture(data_root, textures, tmp_path, capsys):
     out = tmp_path / "new" / "grid.png"
-    assert main([*arguments(data_root, textures, out), "--count", "3", "--start", "5"]) == 0
-    shown = cells(Image.open(out), 64, 64, 3, 4)
-    data = AnomalyDataModule(str(data_root), "widget", str(textures), image_size=64)
+    more = ["--count", "3", "--start", "5", "--data.image_size", "[64, 96]"]
+    assert main([*arguments(data_root, textures, out), *more]) == 0
+    shown = cells(Image.open(out), 64, 96, 3, 4)
+    data = AnomalyDataModule(str(data_root), "widget", str(textures), image_size=(64, 96))
     expected = (data.pairs(5, 3)["corrupted"].permute(0, 2, 3, 1).numpy() * 255).round()
     assert np.array_equal(shown[:, 3], expected)
     assert [path.name for path in out.parent.iterdir()] == ["grid.png"]
