@@ -7,9 +7,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from padseg import __version__
 from padseg.errors import ConfigError, PadsegError
+
+if TYPE_CHECKING:
+    from padseg.inference import Predictor
 
 LIGHTNING_COMMANDS = {
     "fit": "train a module, as its configuration says",
@@ -56,6 +60,8 @@ def parser() -> argparse.ArgumentParser:
     _add_preview(commands.add_parser("preview", help="show the synthetic defects of training"))
     _add_check(commands.add_parser("check", help="find what is wrong with a data set"))
     _add_download(commands.add_parser("download", help="fetch a public data set"))
+    _add_detect(commands.add_parser("detect", help="find defects in images, folders of them"))
+    _add_calibrate(commands.add_parser("calibrate", help="set the thresholds of a checkpoint"))
     for name, text in LIGHTNING_COMMANDS.items():
         commands.add_parser(name, help=text, add_help=False)
     return top
@@ -140,6 +146,7 @@ def _dotted(rest: list[str]) -> dict[str, str]:
             "trainer",
             "checkpoint",
             "evaluation",
+            "thresholds",
         ):
             raise ConfigError(f"unknown option {word!r}: see padseg run --help.")
         if not equals:
@@ -244,3 +251,75 @@ def _demo(options: argparse.Namespace, rest: list[str]) -> None:
 
     _refuse_rest(rest, "demo")
     demo(options.out)
+
+
+def _add_detect(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Scores images and writes score maps, overlays, masks and tables of scores, verdicts and regions, "
+        "at the images' own sizes. A second call goes on where one was cut off. Exit status 2 when some "
+        "images cannot be read; the others are done."
+    )
+    _add_prediction(command)
+    command.add_argument("--out", type=Path, required=True, help="folder for the results")
+    command.set_defaults(call=_detect)
+
+
+def _add_calibrate(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Scores normal images, which should not have been trained on, and stores in the checkpoint the "
+        "thresholds above which an image or a pixel is anomalous."
+    )
+    _add_prediction(command)
+    command.add_argument(
+        "--false-alarm-rate",
+        type=float,
+        default=0.01,
+        help="share of normal images that may be called anomalous (default: 0.01)",
+    )
+    command.add_argument(
+        "--pixel-rate",
+        type=float,
+        default=0.001,
+        help="share of the pixels of normal images that may be called anomalous (default: 0.001)",
+    )
+    command.set_defaults(call=_calibrate)
+
+
+def _add_prediction(command: argparse.ArgumentParser) -> None:
+    """What both take."""
+    command.add_argument("checkpoint", type=Path, metavar="CKPT", help="checkpoint of a training")
+    command.add_argument("paths", nargs="+", metavar="PATH", help="images, folders or patterns")
+    command.add_argument(
+        "--tile",
+        type=int,
+        help="cut larger images into overlapping tiles of so many pixels (default: resize them)",
+    )
+    command.add_argument("--batch-size", type=int, default=8, help="images at a time (default: 8)")
+    command.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    command.add_argument("--precision", help="such as 32-true (default: as in training)")
+
+
+def _predictor(options: argparse.Namespace) -> "Predictor":
+    from padseg.inference import Predictor
+
+    return Predictor(
+        options.checkpoint, options.device, options.precision, options.tile, options.batch_size
+    )
+
+
+def _detect(options: argparse.Namespace, rest: list[str]) -> None:
+    if rest:
+        raise ConfigError(f"unknown option {rest[0]!r}: see padseg detect --help.")
+    from padseg.inference.detect import detect
+
+    detect(options.paths, options.out, _predictor(options))
+
+
+def _calibrate(options: argparse.Namespace, rest: list[str]) -> None:
+    if rest:
+        raise ConfigError(f"unknown option {rest[0]!r}: see padseg calibrate --help.")
+    from padseg.inference.detect import calibrate
+    from padseg.metrics.thresholds import Calibrator
+
+    calibrator = Calibrator(options.false_alarm_rate, options.pixel_rate)
+    calibrate(options.checkpoint, options.paths, _predictor(options), calibrator)

@@ -13,9 +13,10 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from padseg.callbacks import EvaluationCallback, ResumeCheckpoint, StepBar
+from padseg.callbacks import EvaluationCallback, ResumeCheckpoint, StepBar, ThresholdCallback
 from padseg.data import AnomalyDataModule
 from padseg.errors import CheckpointError
+from padseg.inference.writer import PredictionWriter
 from padseg.modules import AnomalyModule, read_checkpoint
 from padseg.modules.checkpoint import KEY
 
@@ -86,6 +87,8 @@ class PadsegCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Callbacks with defaults of their own, and links."""
         parser.add_lightning_class_args(EvaluationCallback, "evaluation")
+        parser.add_lightning_class_args(ThresholdCallback, "thresholds")
+        parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.add_lightning_class_args(ResumeCheckpoint, "checkpoint")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments(
@@ -100,6 +103,21 @@ class PadsegCLI(LightningCLI):
             callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
             callbacks[callbacks.index(bar)] = StepBar()
         return trainer
+
+    def after_fit(self) -> None:
+        """Calibrate what was trained."""
+        if not self.trainer.interrupted:
+            self.thresholds.calibrate_checkpoints(self.trainer, self.model, self.datamodule)
+
+    def predict(self, **arguments: Any) -> None:
+        """`Trainer.predict`, whose score maps go to files and not to memory."""
+        self.trainer.predict(**{**arguments, "return_predictions": False})
+
+    @property
+    def thresholds(self) -> ThresholdCallback:
+        """The callback that calibrates."""
+        callback: ThresholdCallback = self._get(self.config_init, "thresholds")
+        return callback
 
     def _parse_ckpt_path(self) -> None:
         """Take the options of the checkpoint's module from the checkpoint.

@@ -30,7 +30,7 @@ from padseg.files import read_json, write_json
 from padseg.lightning_cli import PadsegCLI, told_to_stop
 from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
-from padseg.modules.checkpoint import KEY
+from padseg.modules.checkpoint import KEY, store_calibration
 from padseg.report.tables import METRICS, print_results, write_results
 from padseg.schedule import Job, devices, in_processes, on_ray
 
@@ -239,6 +239,7 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
             "peak_memory_mb": max((phase["peak_memory_mb"] or 0) for phase in phases.values())
             or None,
             "images_per_second": final["images_per_second"],
+            "calibration": final.get("calibration"),
             "distill": phases["distill"],
             "fingerprint": {
                 "options": asked,
@@ -287,6 +288,8 @@ def _run_phase(
         write_json(folder / f"{phase}-trained.json", {"train_minutes": minutes})
         _keep_final(trainer, final)
     resume.unlink(missing_ok=True)
+    calibration = cli.thresholds.calibrate(trainer, cli.model, cli.datamodule)
+    store_calibration(final, calibration)
     start = time.perf_counter()
     (figures,) = trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
     seconds = time.perf_counter() - start
@@ -296,6 +299,7 @@ def _run_phase(
         "train_minutes": minutes,
         "peak_memory_mb": _peak_memory_mb(),
         "images_per_second": len(cli.datamodule.check_test()) / seconds,
+        "calibration": calibration,
         "teacher_sha256": saved[KEY]["teacher_sha256"],
         "steps": int(saved["global_step"]),
         "resumed_from_step": resumed_from,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, default_collate
 
 from padseg.data.augment import CATEGORY_GROUPS, Group, normal_augmentation, texture_jitter
 from padseg.data.check import check_duplicates, check_files, refuse_blocking
@@ -218,7 +218,17 @@ class AnomalyDataModule(LightningDataModule):
         """The test images."""
         return self.test_dataloader()
 
-    def _eval_loader(self, dataset: HeldOutDataset | TestDataset) -> DataLoader[dict[str, Any]]:
+    def calibration_dataloader(self) -> DataLoader[dict[str, Any]] | None:
+        """The held-out images as they are, then those with a synthetic defect; None without any."""
+        held_out = self._held_out
+        if held_out is None:
+            return None
+        parts: list[Any] = [HeldOutDataset(held_out.images, held_out.paths, None)]
+        if held_out.defects is not None:
+            parts.append(Subset(held_out, range(1, len(held_out), 2)))
+        return self._eval_loader(ConcatDataset(parts))
+
+    def _eval_loader(self, dataset: Any) -> DataLoader[dict[str, Any]]:
         world_size, rank = self._shard()
         if len(dataset) < world_size:
             raise ConfigError(

@@ -144,10 +144,7 @@ class PixelMetrics(Metric):
         Raises:
             MetricInputError: A ValueError, before the first update, or for bad values in an update.
         """
-        if not int(self.updates):
-            raise checks.MetricInputError("PixelMetrics.compute was called before update.")
-        checks.raise_bad(self.bad, _REASONS)
-        self.images_seen = int(self.images)
+        self.check_values()
         ranking = functional.rank(self._tally(), dim_zero_cat(self.instance_keys))
         self._curves = functional.make_curves(ranking)
         values = {
@@ -159,6 +156,13 @@ class PixelMetrics(Metric):
             f"iap{100 * self.recall:g}": functional.iap_at(ranking, self.recall),
         }
         return as_tensors(values, "pixel", ranking, self.device)
+
+    def check_values(self) -> None:
+        """Raise MetricInputError before the first update, or for bad values in an update."""
+        if not int(self.updates):
+            raise checks.MetricInputError("PixelMetrics.compute was called before update.")
+        checks.raise_bad(self.bad, _REASONS)
+        self.images_seen = int(self.images)
 
     def curves(self) -> dict[str, functional.Curve]:
         """Return the curves of the last `compute`, computing first where needed.

@@ -87,6 +87,10 @@ class AnomalyModule(LightningModule):
         score_map = self.score_map(image.contiguous(memory_format=torch.channels_last))
         return {"score_map": score_map, "image_score": image_score(score_map, self.top_k)}
 
+    def on_train_start(self) -> None:
+        """Forget thresholds that a resumed training brought along: its weights change now."""
+        self.calibration = None
+
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Score a batch; callbacks do the rest."""
         scores: dict[str, Tensor] = self(batch["image"])

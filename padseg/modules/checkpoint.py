@@ -5,6 +5,7 @@ teacher, student and, after phase two, segmentation network, with the options th
 """
 
 import io
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,30 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"({checkpoint[KEY]['version']}) that wrote it."
         )
     return checkpoint
+
+
+def store_calibration(path: str | Path, calibration: dict[str, Any] | None) -> None:
+    """Replace the thresholds in a checkpoint, at once; nothing else in it changes.
+
+    Raises:
+        CheckpointError: As `read_checkpoint`, or the file cannot be written.
+    """
+    path = Path(path)
+    checkpoint = read_checkpoint(path)
+    checkpoint[KEY]["calibration"] = calibration
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"checkpoint {path} cannot be written ({error.strerror}): make room or copy it elsewhere."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,140 @@
+"""Thresholds at the end of a training, from held-out normal images."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from padseg.data import AnomalyDataModule
+from padseg.metrics.thresholds import Calibrator
+from padseg.modules import AnomalyModule, read_checkpoint
+from padseg.modules.checkpoint import store_calibration
+
+_log = logging.getLogger(__name__)
+
+
+class ThresholdCallback(Callback):
+    """Calibrates a trained module on the held-out normal images of its data.
+
+    See `padseg.metrics.thresholds` for how the thresholds are chosen. The images with synthetic defects
+    only tell how many of those would be found. A training that held no image out has no thresholds:
+    images get scores and no verdicts, until `padseg calibrate` is given normal images.
+
+    Args:
+        false_alarm_rate: Share of normal images that may be called anomalous, (0, 1).
+        pixel_rate: Share of the pixels of normal images that may be called anomalous, (0, 1).
+    """
+
+    def __init__(self, false_alarm_rate: float = 0.01, pixel_rate: float = 0.001) -> None:
+        Calibrator(false_alarm_rate, pixel_rate)  # a wrong rate is refused before the training
+        self.false_alarm_rate = false_alarm_rate
+        self.pixel_rate = pixel_rate
+        self._calibrator: Calibrator | None = None
+
+    def calibrate(
+        self, trainer: Trainer, module: AnomalyModule, datamodule: AnomalyDataModule
+    ) -> dict[str, Any] | None:
+        """Set `module.calibration` for the weights it has now, on all of the Trainer's devices.
+
+        Returns:
+            See `padseg.metrics.thresholds.Calibrator.compute`; None without held-out images.
+        """
+        datamodule.trainer = trainer
+        datamodule.setup("validate")
+        module.calibration = None
+        if datamodule.calibration_dataloader() is None:
+            if trainer.is_global_zero:
+                _log.warning(
+                    "No image was held out (--data.val_fraction 0), so there are no thresholds and no "
+                    "verdicts: set them with padseg calibrate CKPT FOLDER, on normal images that were "
+                    "not trained on."
+                )
+            return None
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        self._calibrator = Calibrator(self.false_alarm_rate, self.pixel_rate)
+        # Others must not take these images for predictions that somebody asked for.
+        trainer.callbacks = [self]  # type: ignore[attr-defined]
+        try:
+            trainer.predict(module, datamodule=_HeldOut(datamodule), return_predictions=False)
+            module.calibration = self._calibrator.compute()
+        finally:
+            trainer.callbacks = callbacks  # type: ignore[attr-defined]
+            trainer.datamodule = datamodule  # type: ignore[attr-defined]
+            self._calibrator = None
+        if trainer.is_global_zero:
+            tell_support(module.calibration)
+        return module.calibration
+
+    def calibrate_checkpoints(
+        self, trainer: Trainer, module: AnomalyModule, datamodule: AnomalyDataModule
+    ) -> None:
+        """Calibrate what a `fit` has left: the last, and, where one was chosen, the best checkpoint.
+
+        The module ends with the weights of the last one.
+        """
+        found: dict[Path, int] = {}
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint):
+                for name in (callback.best_model_path, callback.last_model_path):
+                    if name and Path(name).is_file():
+                        found[Path(name)] = int(read_checkpoint(name)["global_step"])
+        done = -1
+        for path, step in sorted(found.items(), key=lambda item: item[1]):
+            if step != done:
+                module.load_state_dict(read_checkpoint(path)["state_dict"])
+                self.calibrate(trainer, module, datamodule)
+                done = step
+            if trainer.is_global_zero:
+                store_calibration(path, module.calibration)
+        trainer.strategy.barrier()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count where the scores are: Lightning moves no callback's metrics."""
+        if self._calibrator is not None:
+            self._calibrator.to(pl_module.device)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count one batch."""
+        if self._calibrator is not None:
+            self._calibrator.update(outputs, batch["mask"], batch["label"])
+
+
+class _HeldOut(LightningDataModule):
+    """The held-out images of a data module, as what is to be predicted."""
+
+    def __init__(self, data: AnomalyDataModule) -> None:
+        super().__init__()
+        self.data = data
+
+    def predict_dataloader(self) -> Any:
+        """Each image on one device."""
+        return self.data.calibration_dataloader()
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """As in validation."""
+        return self.data.on_after_batch_transfer(batch, dataloader_idx)
+
+
+def tell_support(calibration: dict[str, Any] | None) -> None:
+    """Say it where the images are too few for the rate that was asked for."""
+    if calibration is None:
+        return
+    asked, expected = calibration["false_alarm_rate"], calibration["expected_false_alarm_rate"]
+    if expected > asked * (1 + 1e-9):
+        _log.warning(
+            "%d normal images support a false-alarm rate of %.1f %%, not %.2g %%: the image threshold "
+            "is their largest score; padseg calibrate takes more images.",
+            calibration["normal_images"],
+            100 * expected,
+            100 * asked,
+        )

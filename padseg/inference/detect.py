@@ -1,0 +1,107 @@
+"""`padseg detect` and `padseg calibrate`: a checkpoint and images, without a data set around them."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from padseg.callbacks.thresholds import tell_support
+from padseg.errors import DataError
+from padseg.inference.inputs import common_folder, find_images, name_below
+from padseg.inference.predictor import Predictor
+from padseg.inference.results import Results, claim, describe, locked, write_tables
+from padseg.metrics.thresholds import Calibrator
+from padseg.modules.checkpoint import store_calibration
+
+_log = logging.getLogger(__name__)
+
+
+def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None:
+    """Score images and write what was found to a folder; what is there already is not done again.
+
+    Args:
+        paths: Image files, folders and patterns.
+        out: The folder; see `padseg.inference.results`.
+        predictor: Scores them.
+
+    Raises:
+        DataError: A path does not exist, or, at the end, some images cannot be read; the others are
+            done.
+        ConfigError: The folder holds results of another checkpoint or other options.
+    """
+    images = find_images(paths, leave_out=out)
+    base = common_folder(images)
+    warn_of_verdicts(predictor)
+    with locked(out):
+        claim(out, describe(predictor.module, predictor.precision, predictor.tile, base))
+        with Results(out) as results:
+            todo = [path for path in images if name_below(path, base) not in results.done]
+            answers = predictor.stream(todo)
+            shown = track(zip(todo, answers, strict=True), "Scoring", total=len(todo))
+            for path, answer in shown:
+                results.add(name_below(path, base), answer)
+        scored, anomalous, broken = write_tables(out)
+    told = "" if predictor.calibration is None else f"; {anomalous} of them are anomalous"
+    Console().print(f"{scored} images are scored in {out}{told}.", highlight=False, soft_wrap=True)
+    if broken:
+        raise DataError(
+            f"{len(broken)} of {len(broken) + scored} images cannot be read, the first is "
+            f"{base / broken[0]}: see the column error of {out / 'predictions.csv'}; the others are done."
+        )
+
+
+def warn_of_verdicts(predictor: Predictor) -> None:
+    """Say it where there are no thresholds, or where they are of another kind of tiles."""
+    calibration = predictor.calibration
+    if calibration is None:
+        _log.warning(
+            "The checkpoint has no thresholds, so there are scores and no verdicts: set them with "
+            "padseg calibrate CKPT FOLDER, on normal images."
+        )
+    elif calibration.get("tile") != predictor.tile:
+        _log.warning(
+            "The thresholds were set with --tile %s, these images are scored with --tile %s, so that "
+            "verdicts may be wrong: padseg calibrate takes --tile too.",
+            calibration.get("tile"),
+            predictor.tile,
+        )
+
+
+def calibrate(
+    checkpoint: Path, paths: Sequence[str | Path], predictor: Predictor, calibrator: Calibrator
+) -> None:
+    """Set the thresholds in a checkpoint from normal images; nothing else in it changes.
+
+    Args:
+        checkpoint: What the predictor was made from.
+        paths: Image files, folders and patterns; normal images that were not trained on.
+        predictor: Scores them.
+        calibrator: Chooses the thresholds.
+
+    Raises:
+        DataError: An image is missing or cannot be read; the checkpoint is as it was.
+        CheckpointError: The checkpoint cannot be written.
+    """
+    images = find_images(paths)
+    for answer in track(predictor.stream(images), "Scoring", total=len(images)):
+        if isinstance(answer, DataError):
+            raise answer
+        scores = {
+            "score_map": torch.from_numpy(answer.score_map)[None, None],
+            "image_score": torch.tensor([answer.image_score]),
+        }
+        mask = torch.zeros(scores["score_map"].shape, dtype=torch.uint8)
+        calibrator.update(scores, mask, torch.tensor([False]))
+    calibration = calibrator.compute()
+    assert calibration is not None
+    tell_support(calibration)
+    store_calibration(checkpoint, calibration | {"tile": predictor.tile})
+    Console().print(
+        f"{checkpoint}: image threshold {calibration['image_threshold']:.4g}, pixel threshold "
+        f"{calibration['pixel_threshold']:.4g}, from {calibration['normal_images']} normal images.",
+        highlight=False,
+        soft_wrap=True,
+    )

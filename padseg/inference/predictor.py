@@ -1,0 +1,367 @@
+"""Images in, score maps, scores, verdicts and regions out: what all ways of predicting share."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from padseg.data.datasets import to_unit
+from padseg.data.images import Size, _unreadable
+from padseg.errors import CheckpointError, ConfigError, DataError
+from padseg.inference.tiles import Blend, Box, tile_boxes
+from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModule, read_checkpoint
+from padseg.modules.checkpoint import KEY
+
+Source = NDArray[np.uint8] | Image.Image | str | Path
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+_CLASSES = {kind.__name__: kind for kind in (StudentDistillModule, SegmentationModule)}
+
+
+@dataclass(frozen=True)
+class Region:
+    """An 8-connected region of pixels whose score exceeds the pixel threshold.
+
+    Attributes:
+        box: Left, top, right, bottom in pixels; right and bottom are just outside.
+        area: In pixels.
+        peak: Its highest score.
+    """
+
+    box: Box
+    area: int
+    peak: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was found in one image, at the size it was given in.
+
+    Attributes:
+        image: (H, W, 3) uint8.
+        score_map: (H, W) float32 in [0, 1].
+        image_score: In [0, 1].
+        anomalous: Whether the score exceeds the image threshold; None without calibration.
+        regions: Of high scores, the highest peak first; empty without calibration.
+        pixel_threshold: None without calibration.
+    """
+
+    image: NDArray[np.uint8]
+    score_map: NDArray[np.float32]
+    image_score: float
+    anomalous: bool | None
+    regions: list[Region]
+    pixel_threshold: float | None
+
+    @property
+    def mask(self) -> NDArray[np.bool_] | None:
+        """(H, W), the pixels that exceed their threshold; None without calibration."""
+        return None if self.pixel_threshold is None else self.score_map > self.pixel_threshold
+
+
+class Predictor:
+    """Scores images with a trained module.
+
+    Images may have any size: each is resized to the module's as in training, and its score map back.
+    Without a calibration in the checkpoint there are scores and no verdicts; see `padseg calibrate`.
+
+    Args:
+        checkpoint: File that a training wrote, or a module.
+        device: Such as `cpu` or `cuda:1`; None for the accelerator, if there is one.
+        precision: `32-true`, `bf16-mixed` or `16-mixed`; None for what training and test use here.
+        tile: Side, in pixels, of the tiles that larger images are cut into; None to take every image
+            whole. An image's score is then the highest of its tiles.
+        batch_size: Images, or tiles, that are scored together.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be used.
+        ConfigError: An option cannot be used.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path | AnomalyModule,
+        device: str | torch.device | None = None,
+        precision: str | None = None,
+        tile: int | None = None,
+        batch_size: int = 8,
+    ) -> None:
+        if tile is not None and tile < 32:
+            raise ConfigError(f"--tile is {tile}; a tile has at least 32 pixels.")
+        if batch_size < 1:
+            raise ConfigError(f"--batch-size is {batch_size}; it must be at least 1.")
+        if precision is None:
+            from padseg.lightning_cli import default_precision  # which imports this room
+
+            precision = default_precision()
+        if precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise ConfigError(f"--precision {precision!r} is unknown; give one of {known}.")
+        self.device = _device(device)
+        self.precision = precision
+        self.tile = tile
+        self.batch_size = batch_size
+        module = checkpoint if isinstance(checkpoint, AnomalyModule) else load_module(checkpoint)
+        self.module = module.to(self.device).eval()
+
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """The thresholds and how they came about; see `padseg.metrics.thresholds`."""
+        return self.module.calibration
+
+    def __call__(self, images: Source | Iterable[Source]) -> Any:
+        """Score one image, or several.
+
+        Args:
+            images: (H, W, 3) RGB or (H, W) grey uint8, Pillow's image, or the path of a file; or an
+                iterable of these.
+
+        Returns:
+            A `Prediction`, or a list of them.
+
+        Raises:
+            DataError: An image cannot be read.
+        """
+        single = isinstance(images, np.ndarray | Image.Image | str | Path)
+        predictions: list[Prediction] = []
+        for prediction in self.stream([images] if single else images):  # type: ignore[list-item, arg-type]
+            if isinstance(prediction, DataError):
+                raise prediction
+            predictions.append(prediction)
+        return predictions[0] if single else predictions
+
+    def stream(self, images: Iterable[Source]) -> Iterator[Prediction | DataError]:
+        """Score any number of images, of which only some are in memory.
+
+        Yields:
+            For each image, in order, its prediction, or why it cannot be read.
+        """
+        waiting: deque[_Job] = deque()
+        batch: list[tuple[_Job, Box]] = []
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for job in ahead(pool, self._open, images, 2 * self.batch_size):
+                waiting.append(job)
+                for box in job.boxes:
+                    batch.append((job, box))
+                    if len(batch) == self.batch_size:
+                        self._score(batch)
+                        batch = []
+                        yield from self._finished(waiting)
+            if batch:
+                self._score(batch)
+            yield from self._finished(waiting)
+
+    def _open(self, source: Source) -> "_Job":
+        try:
+            image = open_rgb(source)
+        except DataError as error:
+            return _Job(error=error)
+        boxes = tile_boxes(image.height, image.width, self.tile)
+        job = _Job(image, boxes, blend=Blend(image.height, image.width))
+        if len(boxes) == 1:
+            job.resized = self._pixels(image, boxes[0])  # here, in a thread
+        return job
+
+    def _pixels(self, image: Image.Image, box: Box) -> NDArray[np.uint8]:
+        """The part of the image at the module's size, as training sees it."""
+        height, width = self.module.image_size
+        part = image if box == (0, 0, *image.size) else image.crop(box)
+        return np.array(part.resize((width, height), Image.Resampling.BILINEAR), dtype=np.uint8)
+
+    def _score(self, batch: list[tuple["_Job", Box]]) -> None:
+        pixels = []
+        for job, box in batch:
+            assert job.image is not None
+            resized, job.resized = job.resized, None
+            pixels.append(self._pixels(job.image, box) if resized is None else resized)
+        image = torch.from_numpy(np.stack(pixels)).to(self.device)
+        scores = self.score(to_unit(image))
+        for (job, box), score_map, image_score in zip(
+            batch, scores["score_map"].cpu(), scores["image_score"].tolist(), strict=True
+        ):
+            assert job.blend is not None
+            job.blend.add(box, at_size(score_map, (box.bottom - box.top, box.right - box.left)))
+            job.image_score = max(job.image_score, image_score)
+            job.left -= 1
+
+    def score(self, image: Tensor) -> dict[str, Tensor]:
+        """The module's answer to (B, 3, H, W) on its device, in this predictor's precision."""
+        dtype = PRECISIONS[self.precision]
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None),
+        ):
+            scores: dict[str, Tensor] = self.module(image)
+        return scores
+
+    def _finished(self, waiting: deque["_Job"]) -> Iterator[Prediction | DataError]:
+        while waiting and not waiting[0].left:
+            job = waiting.popleft()
+            if job.error is not None:
+                yield job.error
+                continue
+            assert job.image is not None
+            assert job.blend is not None
+            yield make_prediction(
+                job.image, job.blend.result(), job.image_score, self.module.calibration
+            )
+
+
+@dataclass
+class _Job:
+    """An image on its way; `left` counts the tiles that are not scored yet."""
+
+    image: Image.Image | None = None
+    boxes: list[Box] = field(default_factory=list)
+    blend: Blend | None = None
+    error: DataError | None = None
+    resized: NDArray[np.uint8] | None = None
+    image_score: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.left = len(self.boxes)
+
+
+def make_prediction(
+    image: Image.Image,
+    score_map: NDArray[np.float32],
+    image_score: float,
+    calibration: dict[str, Any] | None,
+) -> Prediction:
+    """Apply the thresholds to the score map of an RGB image, at its size."""
+    pixels = np.array(image, dtype=np.uint8)
+    if calibration is None:
+        return Prediction(pixels, score_map, image_score, None, [], None)
+    threshold = calibration["pixel_threshold"]
+    return Prediction(
+        pixels,
+        score_map,
+        image_score,
+        image_score > calibration["image_threshold"],
+        find_regions(score_map, threshold),
+        threshold,
+    )
+
+
+def find_regions(score_map: NDArray[np.float32], threshold: float) -> list[Region]:
+    """The 8-connected regions of scores above a threshold, the highest peak first."""
+    labels, count = ndimage.label(score_map > threshold, structure=np.ones((3, 3)))
+    if not count:
+        return []
+    numbers = np.arange(1, count + 1)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    peaks = ndimage.maximum(score_map, labels, numbers)
+    regions = [
+        Region(Box(columns.start, rows.start, columns.stop, rows.stop), int(area), float(peak))
+        for (rows, columns), area, peak in zip(
+            ndimage.find_objects(labels), areas, peaks, strict=True
+        )
+    ]
+    return sorted(regions, key=lambda region: -region.peak)
+
+
+def at_size(score_map: Tensor, size: Size) -> NDArray[np.float32]:
+    """(1, h, w) float32 on the CPU to (H, W), bilinearly; unchanged where it has the size already."""
+    if tuple(score_map.shape[-2:]) != size:
+        score_map = functional.interpolate(
+            score_map[None], size, mode="bilinear", antialias=True
+        ).clamp(0, 1)[0]
+    return np.asarray(score_map[0].numpy())
+
+
+def open_rgb(source: Source) -> Image.Image:
+    """An image as RGB: transparency is left out, 16-bit pixels lose their lower 8 bits.
+
+    Raises:
+        DataError: It cannot be read, or its pixels are neither 8 nor 16 bits.
+    """
+    if isinstance(source, str | Path):
+        try:
+            with Image.open(source) as image:
+                return _as_rgb(image)
+        except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
+            raise _unreadable(Path(source), error) from error
+    if isinstance(source, np.ndarray):
+        grey = source.ndim == 2
+        if source.dtype != np.uint8 or not (grey or (source.ndim == 3 and source.shape[2] == 3)):
+            raise DataError(
+                f"an array of {source.dtype} and shape {source.shape} is no image: give (H, W, 3) RGB "
+                "or (H, W) grey, uint8."
+            )
+        if not source.size:
+            raise DataError(f"an array of shape {source.shape} has no pixels.")
+        source = Image.fromarray(source)
+    try:
+        return _as_rgb(source)
+    except (OSError, ValueError) as error:
+        raise DataError(f"image {source!r} cannot be read ({error}).") from error
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # Pillow would clip all above 255 to white
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels have 32 bits, of unknown range; save it with 8 or 16")
+    return image.convert("RGB")
+
+
+def load_module(path: str | Path) -> AnomalyModule:
+    """Build the module of a checkpoint, on the CPU and in eval mode.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or not padseg's.
+    """
+    checkpoint = read_checkpoint(path)
+    try:
+        module = _CLASSES[checkpoint[KEY]["class"]](**checkpoint["hyper_parameters"])
+        module.load_state_dict(checkpoint["state_dict"])
+        module.on_load_checkpoint(checkpoint)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} does not fit its own options ({type(error).__name__}): train again."
+        ) from error
+    return module.eval()
+
+
+def ahead(
+    pool: ThreadPoolExecutor,
+    function: Callable[[Input], Output],
+    items: Iterable[Input],
+    count: int,
+) -> Iterator[Output]:
+    """Map in threads, in order, with at most `count` results waiting."""
+    pending: deque[Future[Output]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) == count:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {device} cannot be used here: give cpu or cuda:0.") from error
+    return found

@@ -1,0 +1,261 @@
+"""What predictions leave on disk, whoever makes them.
+
+    maps/<name>.png            score map, 16-bit grey, round(score * 65535)
+    overlays/<name>.jpg        the image under its heatmap, regions outlined
+    masks/<name>.png           1 bit, white where the pixel threshold is exceeded
+    predictions.csv            path, width, height, image_score, anomalous, regions (their number), error
+    regions.csv                path, left, top, right, bottom, area, peak; a row a region
+    predictions.json           all of it: a list with an object an image
+    options.json               what the files depend on
+
+<name> is the whole path of the image below the folder that all images share, so that no two images have
+one name. Pictures have the image's size. Without calibration there are no verdicts, masks and regions.
+The log, `.log-<process>.jsonl`, has a line an image once its files are written: what is in it is done.
+"""
+
+import csv
+import hashlib
+import itertools
+import json
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+import filelock
+import numpy as np
+from PIL import Image
+
+from padseg.drawing import overlay
+from padseg.errors import ConfigError, DataError, PadsegError
+from padseg.files import read_json, write_json
+from padseg.inference.predictor import Prediction
+from padseg.modules import AnomalyModule
+
+_COLUMNS = ("path", "width", "height", "image_score", "anomalous", "regions", "error")
+_WAITING = 8  # images a process keeps while their files are written
+# The brightest colour of an overlay, in pixel thresholds: one scale for all images of a folder.
+_BRIGHTEST = 4.0
+
+
+class Results:
+    """Writes predictions into a folder, in threads, while the next images are scored.
+
+    Args:
+        folder: Where they go, `locked` and `claim`ed.
+        process: Number of this process; each has a log.
+
+    Attributes:
+        done: Names of the images that were done before; what had failed is tried again.
+    """
+
+    def __init__(self, folder: Path, process: int = 0) -> None:
+        self.folder = folder
+        self.done: set[str] = set()
+        path = folder / f".log-{process}.jsonl"
+        if path.exists():
+            with replacing(path) as log:
+                for record in _read_log(path):
+                    if "error" not in record:
+                        log.write(json.dumps(record) + "\n")
+                        self.done.add(record["path"])
+        self._log = path.open("a", encoding="utf-8")
+        self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+        self._pending: deque[tuple[dict[str, Any], Future[None] | None]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close(wait=raised[0] is None)
+
+    def close(self, wait: bool = True) -> None:
+        """Wait for the files, or leave those undone that have not been written."""
+        try:
+            while wait and self._pending:
+                self._settle()
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+            self._log.close()
+
+    def add(self, name: str, answer: Prediction | DataError) -> None:
+        """Write the files of one image."""
+        if isinstance(answer, DataError):
+            self._pending.append(({"path": name, "error": str(answer)}, None))
+        else:
+            job = self._pool.submit(write_files, self.folder, name, answer)
+            self._pending.append((_record(name, answer), job))
+        if len(self._pending) > _WAITING:
+            self._settle()
+
+    def _settle(self) -> None:
+        record, job = self._pending.popleft()
+        try:
+            if job is not None:
+                job.result()
+            self._log.write(json.dumps(record) + "\n")
+            self._log.flush()
+        except OSError as error:
+            raise PadsegError(
+                f"{self.folder} cannot be written ({error.strerror}): make room; the same command goes "
+                "on from what is there."
+            ) from error
+
+
+def write_files(folder: Path, name: str, prediction: Prediction) -> None:
+    """Write score map, overlay and mask of one image, each whole or not at all."""
+    score_map, threshold = prediction.score_map, prediction.pixel_threshold
+    top = float(score_map.max()) if threshold is None else min(1.0, _BRIGHTEST * threshold)
+    grey = (score_map * np.float32(65535)).round().astype(np.uint16)
+    # Level 1 takes a third of the time of the default, for files a tenth larger.
+    _save(Image.fromarray(grey), folder / "maps" / f"{name}.png", compress_level=1)
+    mixed = overlay(prediction.image, score_map, threshold, top)
+    _save(Image.fromarray(mixed), folder / "overlays" / f"{name}.jpg", quality=90)
+    if (mask := prediction.mask) is not None:
+        _save(Image.fromarray(mask), folder / "masks" / f"{name}.png")
+
+
+def _save(image: Image.Image, path: Path, **options: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        image.save(temporary, **options)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _record(name: str, prediction: Prediction) -> dict[str, Any]:
+    height, width = prediction.score_map.shape
+    return {
+        "path": name,
+        "width": width,
+        "height": height,
+        "image_score": prediction.image_score,
+        "anomalous": prediction.anomalous,
+        "regions": [asdict(region) for region in prediction.regions],
+    }
+
+
+def _read_log(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as log:
+        for line in log:
+            if line.endswith("\n"):  # else it was cut off while it was written
+                yield json.loads(line)
+
+
+def write_tables(folder: Path, processes: int = 1) -> tuple[int, int, list[str]]:
+    """Turn the logs into tables; several processes have taken turns with the images.
+
+    Returns:
+        The number of images that were scored, of those that are anomalous, and the names of those that
+        cannot be read.
+    """
+    logs = [_read_log(folder / f".log-{process}.jsonl") for process in range(processes)]
+    scored, anomalous, broken = 0, 0, []
+    with (
+        replacing(folder / "predictions.csv") as table_file,
+        replacing(folder / "regions.csv") as region_file,
+        replacing(folder / "predictions.json") as objects,
+    ):
+        table = csv.DictWriter(table_file, _COLUMNS, lineterminator="\n")
+        table.writeheader()
+        regions = csv.writer(region_file, lineterminator="\n")
+        regions.writerow(("path", "left", "top", "right", "bottom", "area", "peak"))
+        separator = "[\n"
+        for turn in itertools.zip_longest(*logs):
+            for record in filter(None, turn):
+                objects.write(separator + json.dumps(record))
+                separator = ",\n"
+                table.writerow(_row(record))
+                for region in record.get("regions", ()):
+                    regions.writerow(
+                        (record["path"], *region["box"], region["area"], region["peak"])
+                    )
+                if "error" in record:
+                    broken.append(record["path"])
+                else:
+                    scored += 1
+                    anomalous += bool(record["anomalous"])
+        objects.write("\n]\n" if separator != "[\n" else "[]\n")
+    return scored, anomalous, broken
+
+
+def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+    verdict = record.get("anomalous")
+    known = record.get("regions", ()) if verdict is not None else None
+    return dict(record) | {
+        "anomalous": None if verdict is None else int(verdict),
+        "regions": None if known is None else len(known),
+    }
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """A text file that takes the place of `path` once it is written whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        # A name that is no UTF-8 keeps its bytes.
+        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder of results.
+
+    Raises:
+        PadsegError: Another process is in it, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / ".lock", timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise PadsegError(
+            f"{folder} is in use by another process: wait, or use another."
+        ) from error
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise PadsegError(f"{folder} cannot be written ({error.strerror}): use another.") from error
+
+
+def claim(folder: Path, options: dict[str, Any]) -> None:
+    """Refuse a folder of results that were made in another way.
+
+    Raises:
+        ConfigError: It holds such results.
+    """
+    path = folder / "options.json"
+    if not path.exists():
+        write_json(path, options)
+        return
+    there = read_json(path)
+    differing = sorted(key for key in {*there, *options} if there.get(key) != options.get(key))
+    if differing:
+        raise ConfigError(
+            f"{folder} holds results of another {', '.join(differing)}: pass another folder, or empty it."
+        )
+
+
+def describe(module: AnomalyModule, precision: str, tile: int | None, base: Path) -> dict[str, Any]:
+    """What results depend on, for `claim`: weights, thresholds, options and where the images lie."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return {
+        "checkpoint": digest.hexdigest(),
+        "calibration": module.calibration,
+        "precision": precision,
+        "tile": tile,
+        "images below": str(base),
+    }

@@ -1,0 +1,83 @@
+"""`padseg predict`: what the Trainer predicts, on any number of devices, goes to files."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+
+from padseg.inference.inputs import common_folder, name_below
+from padseg.inference.predictor import at_size, make_prediction, open_rgb
+from padseg.inference.results import Results, claim, describe, locked, write_tables
+from padseg.modules import AnomalyModule
+
+
+class PredictionWriter(BasePredictionWriter):
+    """Writes score maps, overlays, masks and tables of what is predicted, as `padseg detect` does.
+
+    Args:
+        out: The folder for them; see `padseg.inference.results`.
+    """
+
+    def __init__(self, out: str = "predictions") -> None:
+        super().__init__("batch")
+        self.out = Path(out)
+        self._lock = ExitStack()
+        self._results: Results | None = None
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make room: what was predicted before is predicted again."""
+        assert isinstance(pl_module, AnomalyModule)
+        dataset: Any = trainer.predict_dataloaders.dataset  # type: ignore[union-attr]
+        paths = [Path(os.path.abspath(sample.path)) for sample in dataset.samples]  # noqa: PTH100
+        self._base = common_folder(paths)
+        if trainer.is_global_zero:
+            self._lock.enter_context(locked(self.out))
+            options = describe(pl_module, str(trainer.precision), None, self._base)
+            claim(self.out, options)
+            for log in self.out.glob(".log-*.jsonl"):
+                log.unlink()
+        trainer.strategy.barrier()
+        self._results = Results(self.out, trainer.global_rank)
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Any,
+        batch_indices: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write a batch, at the images' own sizes."""
+        assert isinstance(pl_module, AnomalyModule)
+        assert self._results is not None
+        scores = prediction["image_score"].tolist()
+        for path, score_map, score in zip(
+            batch["path"], prediction["score_map"].cpu(), scores, strict=True
+        ):
+            image = open_rgb(path)
+            resized = at_size(score_map, (image.height, image.width))
+            name = name_below(Path(os.path.abspath(path)), self._base)  # noqa: PTH100
+            self._results.add(name, make_prediction(image, resized, score, pl_module.calibration))
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait for the files, then write the tables."""
+        assert self._results is not None
+        self._results.close()
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            write_tables(self.out, trainer.world_size)
+        self._lock.close()
+        trainer.strategy.barrier()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Let the folder go."""
+        if self._results is not None:
+            self._results.close(wait=False)
+        self._lock.close()
