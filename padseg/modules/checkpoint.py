@@ -5,7 +5,6 @@ teacher, student and, after phase two, segmentation network, with the options th
 """
 
 import io
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -67,22 +66,28 @@ def store_calibration(path: str | Path, calibration: dict[str, Any] | None) -> N
     Raises:
         CheckpointError: As `read_checkpoint`, or the file cannot be written.
     """
-    path = Path(path)
     checkpoint = read_checkpoint(path)
     checkpoint[KEY]["calibration"] = calibration
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    write_checkpoint(checkpoint, path)
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Write a checkpoint, which replaces the old one at once.
+
+    Raises:
+        CheckpointError: It cannot be written; the old one is still there.
+    """
+    path = Path(path)
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
     try:
-        with temporary.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        # One name, so that killed processes leave one such file and not many.
+        replace(path, path.with_name(f".{path.name}.part"), buffer.getbuffer())
     except OSError as error:
         raise CheckpointError(
-            f"checkpoint {path} cannot be written ({error.strerror}): make room or copy it elsewhere."
+            f"checkpoint {path} cannot be written ({error.strerror}): make the folder writable and "
+            "make room; what was saved before is intact."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _first_line(error: Exception) -> str:
@@ -99,25 +104,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write a checkpoint, which replaces the old one at once.
-
-        Raises:
-            CheckpointError: It cannot be written; the old one is still there.
-        """
+        """As `write_checkpoint`."""
         if "://" in str(path):  # an object store writes whole objects anyway
             super().save_checkpoint(checkpoint, path, storage_options)
-            return
-        path = Path(path)
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        try:
-            # One name, so that killed processes leave one such file and not many.
-            replace(path, path.with_name(f".{path.name}.part"), buffer.getbuffer())
-        except OSError as error:
-            raise CheckpointError(
-                f"checkpoint {path} cannot be written ({error.strerror}): make the folder writable and "
-                "make room; what was saved before is intact, and training can go on from it."
-            ) from error
+        else:
+            write_checkpoint(checkpoint, path)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
