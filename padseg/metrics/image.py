@@ -15,6 +15,7 @@ _REASONS = (
     "has a score that is NaN, infinite or too large for float32",
     "has a label other than 0 and 1",
 )
+_CURVES = ("precision_recall", "roc")  # the others are of regions
 
 
 class ImageMetrics(Metric):
@@ -43,6 +44,7 @@ class ImageMetrics(Metric):
         super().__init__(**kwargs)
         self.images_seen = 0
         """Images of all processes, as of the last `compute`."""
+        self._curves: dict[str, functional.Curve] | None = None
         self.add_state("images", torch.tensor(0), "sum")
         self.add_state("updates", torch.tensor(0), "sum")
         self.add_state("bad", torch.full((len(_REASONS),), checks.NONE_BAD), "min")
@@ -95,12 +97,31 @@ class ImageMetrics(Metric):
         self.images_seen = int(self.images)
         keys, labels = dim_zero_cat(self.keys).cpu(), dim_zero_cat(self.labels).cpu()
         ranking = functional.rank(tally_scores(keys, labels))
+        curves = functional.make_curves(ranking)
+        self._curves = {name: curves[name] for name in _CURVES if name in curves}
         values = {
             "image_auroc": functional.auroc(ranking),
             "image_ap": functional.average_precision(ranking),
             "image_f1max": functional.f1_max(ranking),
         }
         return as_tensors(values, "image", ranking, self.device)
+
+    def curves(self) -> dict[str, functional.Curve]:
+        """Return the curves of the last `compute`, computing first where needed.
+
+        In a distributed run all processes must call this, or all have called `compute` before.
+
+        Returns:
+            `precision_recall` and `roc` of `functional.make_curves`.
+        """
+        self.compute()
+        assert self._curves is not None
+        return self._curves
+
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        self._curves = None
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Meet the other processes as torchmetrics does, with lists that are never empty.

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from padseg.metrics import ImageMetrics
 
@@ -42,6 +42,36 @@ def test_equals_scikit_learn(levels):
         order = torch.randperm(83, generator=generator)
         assert measure(scores[order], labels[order], batch) == found
     assert measure(scores.double(), labels.long()) == found
+
+
+def test_curves_equal_scikit_learn():
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.rand(60, generator=generator) < 0.6
+    scores = (torch.randn(60, generator=generator) * 4 + labels * 3).round()  # with ties
+    metric = ImageMetrics()
+    metric.update(scores[:30], labels[:30])
+    metric.update(scores[30:], labels[30:])
+    curves = metric.curves()
+    assert set(curves) == {"precision_recall", "roc"}
+    fpr, tpr, threshold = roc_curve(labels, scores, drop_intermediate=False)
+    for name, expected in (("fpr", fpr), ("tpr", tpr), ("threshold", threshold)):
+        np.testing.assert_allclose(curves["roc"][name], expected)
+    precision, recall, threshold = precision_recall_curve(labels, scores)
+    found = curves["precision_recall"]
+    # scikit-learn's thresholds ascend, and it adds the point (0, 1).
+    np.testing.assert_allclose(found["precision"], precision[-2::-1])
+    np.testing.assert_allclose(found["recall"], recall[-2::-1])
+    np.testing.assert_allclose(found["threshold"], threshold[::-1])
+
+
+def test_curves_of_one_class_are_left_out():
+    metric = ImageMetrics()
+    metric.update(torch.rand(3), torch.zeros(3, dtype=torch.bool))
+    with pytest.warns(UserWarning, match="set to nan"):
+        assert metric.curves() == {}
+    metric.reset()
+    metric.update(torch.tensor([0.1, 0.2]), torch.tensor([0, 1]))
+    assert set(metric.curves()) == {"precision_recall", "roc"}
 
 
 def test_life_of_a_metric():
