@@ -22,6 +22,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 
 from padseg import __version__
+from padseg.callbacks import RecordsCallback
 from padseg.data.demo import DEMO_CATEGORIES, DEMO_TEACHER, make_demo
 from padseg.data.layouts import list_samples
 from padseg.data.samples import list_textures
@@ -272,6 +273,8 @@ def _run_phase(
     _reset_peak_memory()
     trainer, timer = cli.trainer, Timer()
     trainer.callbacks.append(timer)  # type: ignore[attr-defined]
+    if phase == options.phases[-1]:
+        trainer.callbacks.append(RecordsCallback(folder, options.root))  # type: ignore[attr-defined]
     resumed_from = 0
     if final.exists():
         trained = read_checkpoint(final)

@@ -170,6 +170,7 @@ def test_run_leaves_what_the_contract_names(finished):
         folder = finished / "small/widget" / f"seed{seed}"
         names = {path.name for path in folder.iterdir()}
         assert {"distill.ckpt", "segment.ckpt", "metrics.json"} <= names
+        assert {"images.csv", "curves.json", "maps", "thumbs", "masks"} <= names
         assert not [name for name in names if "resume" in name]
     table = pd.read_csv(finished / "results.csv")
     assert list(table["seed"]) == [0, 1]

@@ -1,0 +1,170 @@
+"""What an evaluation leaves on disk: a table with a row an image, and small pictures of some of them.
+
+    images.csv                 index, path, defect, label, image_score, anomalous; every image
+    maps/<index>.png           score map, 16-bit grey, round(score * 65535)
+    thumbs/<index>.jpg         the image
+    masks/<index>.png          mask of a defect image, 1 bit, at the map's size
+
+The index has five digits. The table is written last: without it, a folder holds no records.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from padseg.files import write_text
+
+TABLE = "images.csv"
+COLUMNS = ["index", "path", "defect", "label", "image_score", "anomalous"]
+_FOLDERS = ("maps", "thumbs", "masks")
+_TOP = 65535
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records in a folder.
+
+    Attributes:
+        folder: Where they lie.
+        table: A row an image, columns as above, ordered by index. `label` is 0 or 1, `anomalous` the
+            verdict, 0 or 1, or missing without a threshold.
+    """
+
+    folder: Path
+    table: pd.DataFrame
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8."""
+        with Image.open(_path(self.folder, "thumbs", index)) as image:
+            return np.array(image, dtype=np.uint8)
+
+    def score_map(self, index: int) -> NDArray[np.float32]:
+        """(H, W) float32 in [0, 1]."""
+        with Image.open(_path(self.folder, "maps", index)) as image:
+            return np.asarray(image, dtype=np.float32) / np.float32(_TOP)
+
+    def mask(self, index: int) -> NDArray[np.bool_]:
+        """(H, W) bool; of a good image nothing."""
+        path = _path(self.folder, "masks", index)
+        if not path.exists():
+            return np.zeros(self.score_map(index).shape, dtype=np.bool_)
+        with Image.open(path) as image:
+            return np.array(image, dtype=np.bool_)
+
+
+def read_records(folder: Path) -> Records:
+    """Read the table; the pictures are read when asked for."""
+    return Records(folder, read_table(folder / TABLE))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read what `write_table` wrote."""
+    return pd.read_csv(
+        path,
+        dtype={"path": "str", "defect": "str", "anomalous": "Int8"},
+        keep_default_na=False,  # a defect may be called "NA"
+        na_values={"anomalous": [""]},
+    )
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table with the columns above, whole or not at all."""
+    write_text(path, table[COLUMNS].to_csv(index=False))
+
+
+def clear(folder: Path) -> None:
+    """Make the folder, without records; other files in it stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / TABLE).unlink(missing_ok=True)
+    for name in _FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).mkdir()
+
+
+def shrink(batch: dict[str, Tensor], side: int) -> list[tuple[NDArray[np.generic], ...]]:
+    """Bring a batch to the host, at most `side` pixels on the longer side of an image.
+
+    A mask keeps every defect: none is too small to be seen.
+
+    Args:
+        batch: `image` (B, 3, H, W) in [0, 1], `score_map` and `mask` (B, 1, H, W); any device.
+        side: In pixels.
+
+    Returns:
+        For each image: (h, w, 3) uint8, score map (h, w) uint16 in units of 1/65535, mask (h, w) bool.
+    """
+    image, score_map, mask = batch["image"].float(), batch["score_map"], batch["mask"].float()
+    height, width = image.shape[-2:]
+    if max(height, width) > side:
+        factor = side / max(height, width)
+        size = (max(1, round(height * factor)), max(1, round(width * factor)))
+        image, score_map = (
+            functional.interpolate(values, size, mode="bilinear", antialias=True)
+            for values in (image, score_map)
+        )
+        mask = functional.adaptive_max_pool2d(mask, size)
+    images = (image.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    maps = (score_map[:, 0].clamp(0, 1) * _TOP).round().int().cpu().numpy().astype(np.uint16)
+    masks = (mask[:, 0] > 0).cpu().numpy()
+    return list(zip(images, maps, masks, strict=True))
+
+
+def write_pictures(
+    folder: Path,
+    index: int,
+    image: NDArray[np.generic],
+    score_map: NDArray[np.generic],
+    mask: NDArray[np.generic],
+) -> None:
+    """Write what `shrink` gave for one image."""
+    Image.fromarray(image).save(_path(folder, "thumbs", index), quality=90)
+    Image.fromarray(score_map).save(_path(folder, "maps", index))
+    if mask.any():
+        Image.fromarray(mask).save(_path(folder, "masks", index))
+
+
+def remove_pictures(folder: Path, index: int) -> None:
+    """Keep an image's row only."""
+    for name in _FOLDERS:
+        _path(folder, name, index).unlink(missing_ok=True)
+
+
+def worst_first(table: pd.DataFrame, count: int) -> tuple[list[int], list[int]]:
+    """The images that a threshold would judge wrongly first.
+
+    Returns:
+        Indices of at most `count` normal images, the highest scores first (the worst false alarms), and
+        of as many defect images, the lowest first (the worst misses).
+    """
+    ordered = table.sort_values("image_score", kind="stable")
+    normal = ordered.loc[ordered["label"] == 0, "index"].tolist()
+    defective = ordered.loc[ordered["label"] == 1, "index"].tolist()
+    return normal[::-1][:count], defective[:count]
+
+
+def choose(table: pd.DataFrame, limit: int) -> list[int]:
+    """Choose images to keep: all, or the worst, and the others evenly over the ranking by score.
+
+    Returns:
+        At most `limit` indices, ascending.
+    """
+    if len(table) <= limit:
+        return sorted(table["index"].tolist())
+    normal, defective = worst_first(table, limit // 20)
+    worst = [*normal, *defective]
+    ordered = table.sort_values("image_score", kind="stable")["index"]
+    others: Sequence[int] = ordered[~ordered.isin(worst)].tolist()
+    places = np.linspace(0, len(others) - 1, limit - len(worst)).round().astype(int)
+    return sorted([*worst, *(others[place] for place in places)])
+
+
+def _path(folder: Path, name: str, index: int) -> Path:
+    return folder / name / f"{index:05d}.{'jpg' if name == 'thumbs' else 'png'}"

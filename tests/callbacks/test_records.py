@@ -1,0 +1,209 @@
+"""What `padseg run` leaves behind for the report, against the files and the model themselves."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lightning import Trainer
+from PIL import Image
+
+from padseg.callbacks import EvaluationCallback, RecordsCallback
+from padseg.data import AnomalyDataModule
+from padseg.modules import StudentDistillModule
+from padseg.records import choose, read_records, shrink, worst_first, write_pictures
+
+
+@pytest.fixture(scope="module")
+def parts(data_root):
+    module = StudentDistillModule(
+        "destseg", "test_resnet", weights="random", width=8, image_size=64, top_k=5
+    )
+    data = AnomalyDataModule(
+        str(data_root), "widget", image_size=64, batch_size=3, synthesis=None, num_workers=0
+    )
+    return module, data
+
+
+def test_run(module, data, *callbacks) -> Trainer:
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=list(callbacks)
+    )
+    trainer.test(module, datamodule=data, verbose=False)
+    return trainer
+
+
+test_run.__test__ = False  # type: ignore[attr-defined]
+
+
+def test_the_records_are_what_the_model_answered(parts, data_root, tmp_path):
+    module, data = parts
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps/00099.png").write_bytes(b"of an earlier run")
+    test_run(module, data, EvaluationCallback(), RecordsCallback(tmp_path, data_root))
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("images.csv", "curves.json", "maps", "thumbs", "masks")
+    }
+    table = pd.read_csv(tmp_path / "images.csv")
+    assert list(table.columns) == ["index", "path", "defect", "label", "image_score", "anomalous"]
+    assert list(table["index"]) == list(range(7))
+    assert list(table["defect"]) == ["good"] * 3 + ["spot"] * 4
+    assert list(table["label"]) == [0] * 3 + [1] * 4
+    assert table["anomalous"].isna().all()
+    assert table["path"][3] == "widget/test/spot/000.png"
+    assert sorted(p.name for p in (tmp_path / "masks").iterdir()) == [
+        f"0000{index}.png" for index in range(3, 7)
+    ]
+    assert len(list((tmp_path / "maps").iterdir())) == 7
+    records = read_records(tmp_path)
+    for index, path in enumerate(table["path"]):
+        with Image.open(data_root / path) as image:
+            pixels = np.array(image.convert("RGB").resize((64, 64), Image.Resampling.BILINEAR))
+        with torch.no_grad():
+            scores = module.eval()(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+        found = records.score_map(index)
+        np.testing.assert_allclose(found, scores["score_map"][0, 0], atol=1e-5)
+        assert table["image_score"][index] == pytest.approx(float(scores["image_score"]), abs=1e-5)
+        difference = np.abs(records.image(index).astype(int) - pixels)
+        assert difference.mean() < 5  # JPEG
+        if table["label"][index]:
+            mask = data_root / f"widget/ground_truth/spot/{Path(path).stem}_mask.png"
+            with Image.open(mask) as image:
+                share = np.array(image.convert("F").resize((64, 64), Image.Resampling.BILINEAR))
+            assert (records.mask(index) == (share >= 127.5)).all()
+        else:
+            assert not records.mask(index).any()
+    with Image.open(tmp_path / "maps/00000.png") as image:
+        assert image.mode.startswith("I;16")
+
+
+def test_the_curves_are_the_metrics(parts, data_root, tmp_path):
+    evaluation = EvaluationCallback()
+    trainer = test_run(*parts, evaluation, RecordsCallback(tmp_path, data_root))
+    curves = json.loads((tmp_path / "curves.json").read_text())
+    assert set(curves) == {
+        *("pixel_precision_recall", "pixel_roc", "pro", "iap"),
+        *("image_precision_recall", "image_roc"),
+    }
+    for curve in curves.values():
+        assert len({len(values) for values in curve.values()}) == 1
+        assert len(curve["threshold"]) <= 256
+    roc = curves["image_roc"]
+    assert roc["threshold"][0] is None  # infinite
+    area = np.trapezoid(roc["tpr"], roc["fpr"])
+    assert area == pytest.approx(float(trainer.callback_metrics["image_auroc"]), abs=1e-6)
+    roc = curves["pixel_roc"]
+    area = np.trapezoid(roc["tpr"], roc["fpr"])
+    assert area == pytest.approx(float(trainer.callback_metrics["pixel_auroc"]), abs=0.01)
+    assert roc["fpr"][-1] == roc["tpr"][-1] == 1
+
+
+def test_verdicts_follow_the_calibration(parts, data_root, tmp_path):
+    module, data = parts
+    test_run(module, data, RecordsCallback(tmp_path, data_root))
+    scores = pd.read_csv(tmp_path / "images.csv")["image_score"]
+    threshold = float(scores[4])  # a score at the threshold is normal
+    module.calibration = {"image_threshold": threshold, "pixel_threshold": 0.5}
+    try:
+        test_run(module, data, RecordsCallback(tmp_path, data_root))
+    finally:
+        module.calibration = None
+    assert list(read_records(tmp_path).table["anomalous"]) == list(scores > threshold)
+    assert json.loads((tmp_path / "curves.json").read_text()) == {}  # nobody evaluated
+
+
+def test_the_number_of_pictures_is_bounded(parts, data_root, tmp_path):
+    test_run(*parts, RecordsCallback(tmp_path, data_root, limit=3))
+    assert len(pd.read_csv(tmp_path / "images.csv")) == 7
+    assert len(list((tmp_path / "maps").iterdir())) == 3
+    assert len(list((tmp_path / "thumbs").iterdir())) == 3
+
+
+def test_a_failed_test_leaves_no_table(parts, data_root, tmp_path):
+    class Breaks(EvaluationCallback):
+        def on_test_epoch_end(self, trainer, pl_module):
+            raise RuntimeError("broken")
+
+    module, data = parts
+    test_run(module, data, RecordsCallback(tmp_path, data_root))
+    with pytest.raises(RuntimeError, match="broken"):
+        test_run(module, data, Breaks(), RecordsCallback(tmp_path, data_root))
+    assert not (tmp_path / "images.csv").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_leave_what_one_leaves(parts, data_root, tmp_path):
+    module, data = parts
+    test_run(module, data, RecordsCallback(tmp_path / "one", data_root))
+    trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(tmp_path / "module.ckpt", weights_only=True)
+    arguments = [
+        *("test", f"--ckpt_path={tmp_path}/module.ckpt", f"--data.root={data_root}"),
+        *("--data.category=widget", "--data.synthesis=null", "--data.batch_size=1"),
+        *("--data.num_workers=0", "--trainer.accelerator=cpu", "--trainer.devices=2"),
+        *("--trainer.strategy=ddp", "--trainer.logger=false", "--trainer.precision=32-true"),
+        *("--trainer.callbacks+=padseg.callbacks.RecordsCallback",),
+        *(f"--trainer.callbacks.folder={tmp_path}/two", f"--trainer.callbacks.root={data_root}"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "padseg", *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = (read_records(tmp_path / name) for name in ("one", "two"))
+    assert {p.name for p in two.folder.iterdir()} == {p.name for p in one.folder.iterdir()}
+    pd.testing.assert_frame_equal(one.table, two.table, atol=1e-5)
+    for index in one.table["index"]:
+        np.testing.assert_allclose(one.score_map(index), two.score_map(index), atol=1e-4)
+        assert (one.mask(index) == two.mask(index)).all()
+
+
+def test_large_images_shrink_and_small_defects_stay():
+    mask = torch.zeros(1, 1, 100, 300)
+    mask[0, 0, 50, 150] = 1
+    batch = {"image": torch.ones(1, 3, 100, 300), "mask": mask, "score_map": mask / 2}
+    ((image, score_map, small),) = shrink(batch, 60)
+    assert image.shape == (20, 60, 3)
+    assert (image == 255).all()
+    assert score_map.shape == (20, 60)
+    assert small.sum() == 1
+    assert small[10, 30]
+
+
+def test_pictures_survive_writing(tmp_path):
+    for name in ("maps", "thumbs", "masks"):
+        (tmp_path / name).mkdir()
+    rng = np.random.default_rng(0)
+    score_map = rng.integers(0, 65536, (9, 7)).astype(np.uint16)
+    mask = rng.random((9, 7)) < 0.5
+    write_pictures(tmp_path, 12, np.zeros((9, 7, 3), np.uint8), score_map, mask)
+    with Image.open(tmp_path / "maps/00012.png") as image:
+        assert (np.array(image) == score_map).all()
+    with Image.open(tmp_path / "masks/00012.png") as image:
+        assert image.mode == "1"
+        assert (np.array(image) == mask).all()
+
+
+def table_of(scores: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame({"index": range(len(scores)), "label": labels, "image_score": scores})
+
+
+def test_worst_first():
+    table = table_of(np.array([0.1, 0.9, 0.5, 0.3, 0.2]), np.array([0, 0, 1, 1, 0]))
+    assert worst_first(table, 2) == ([1, 4], [3, 2])
+
+
+def test_chosen_are_the_worst_and_the_others_evenly():
+    rng = np.random.default_rng(0)
+    table = table_of(rng.permutation(2000) / 2000, rng.integers(0, 2, 2000))
+    chosen = choose(table, 100)
+    assert len(chosen) == len(set(chosen)) == 100
+    normal, defective = worst_first(table, 5)
+    assert {*normal, *defective} <= set(chosen)
+    ranks = np.sort(table["image_score"][chosen])
+    assert np.diff(ranks).max() < 0.025
+    assert choose(table.head(30), 100) == list(range(30))
