@@ -13,7 +13,13 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from padseg.callbacks import EvaluationCallback, ResumeCheckpoint, StepBar, ThresholdCallback
+from padseg.callbacks import (
+    EvaluationCallback,
+    PicturesCallback,
+    ResumeCheckpoint,
+    StepBar,
+    ThresholdCallback,
+)
 from padseg.data import AnomalyDataModule
 from padseg.errors import CheckpointError
 from padseg.inference.writer import PredictionWriter
@@ -87,6 +93,7 @@ class PadsegCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Callbacks with defaults of their own, and links."""
         parser.add_lightning_class_args(EvaluationCallback, "evaluation")
+        parser.add_lightning_class_args(PicturesCallback, "pictures")
         parser.add_lightning_class_args(ThresholdCallback, "thresholds")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.add_lightning_class_args(ResumeCheckpoint, "checkpoint")

@@ -1,6 +1,7 @@
-"""Lightning callbacks: metrics, thresholds, records and pictures during validation and test."""
+"""Lightning callbacks: metrics, thresholds, records, pictures and dashboards of a run."""
 
 from padseg.callbacks.evaluation import EvaluationCallback
+from padseg.callbacks.pictures import PicturesCallback
 from padseg.callbacks.progress import StepBar
 from padseg.callbacks.records import RecordsCallback
 from padseg.callbacks.resume import ResumeCheckpoint
@@ -8,6 +9,7 @@ from padseg.callbacks.thresholds import ThresholdCallback
 
 __all__ = [
     "EvaluationCallback",
+    "PicturesCallback",
     "RecordsCallback",
     "ResumeCheckpoint",
     "StepBar",

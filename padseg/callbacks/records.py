@@ -7,7 +7,7 @@ import tempfile
 from abc import abstractmethod
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from lightning import Callback, LightningModule, Trainer
@@ -121,7 +121,7 @@ class ImagesCallback(Callback):
             for path in paths:
                 path.unlink()
             table = table.sort_values("index", ignore_index=True)
-            threshold = image_threshold(pl_module)
+            threshold = calibrated(pl_module).image
             if threshold is not None:
                 table["anomalous"] = (table["image_score"] > threshold).astype("Int8")
             self.show(trainer, pl_module, stage, Records(folder, table))
@@ -229,10 +229,46 @@ class RecordsCallback(ImagesCallback):
         write_table(records.folder / TABLE, table.assign(path=relative))
 
 
-def image_threshold(pl_module: LightningModule) -> float | None:
-    """The calibrated threshold on image scores, if there is one."""
+class Thresholds(NamedTuple):
+    """Scores above which an image or a pixel is anomalous; None where nobody knows.
+
+    Attributes:
+        image: Of image scores.
+        pixel: Of score maps.
+    """
+
+    image: float | None = None
+    pixel: float | None = None
+
+
+def calibrated(pl_module: LightningModule) -> Thresholds:
+    """The thresholds that the module was calibrated with."""
     calibration = getattr(pl_module, "calibration", None)
-    return None if calibration is None else float(calibration["image_threshold"])
+    if calibration is None:
+        return Thresholds()
+    return Thresholds(calibration["image_threshold"], calibration["pixel_threshold"])
+
+
+def shown_thresholds(trainer: Trainer, pl_module: LightningModule, stage: str) -> Thresholds:
+    """The calibrated thresholds, or, to look at only, those of the highest F1 in this evaluation."""
+    thresholds = calibrated(pl_module)
+    if thresholds.image is not None:
+        return thresholds
+    curves = all_curves(trainer, stage)
+    return Thresholds(
+        _best_f1(curves.get("image_precision_recall")),
+        _best_f1(curves.get("pixel_precision_recall")),
+    )
+
+
+def _best_f1(curve: Curve | None) -> float | None:
+    if curve is None:
+        return None
+    precision, recall = curve["precision"], curve["recall"]
+    best = int((2 * precision * recall / (precision + recall).clamp(min=1e-12)).argmax())
+    # Scores from this threshold on are found: halfway to the next lower one nothing else is above.
+    found, below = curve["threshold"][[best, min(best + 1, len(precision) - 1)]].tolist()
+    return float((found + below) / 2) if below < found else math.nextafter(found, -math.inf)
 
 
 def all_curves(trainer: Trainer, stage: str) -> dict[str, Curve]:

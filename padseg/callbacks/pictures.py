@@ -1,0 +1,123 @@
+"""Pictures of the images that a system judges worst."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from lightning import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+
+from padseg.callbacks.records import ImagesCallback, Thresholds, shown_thresholds
+from padseg.drawing import panels
+from padseg.errors import ConfigError
+from padseg.records import Records, worst_first
+
+
+class PicturesCallback(ImagesCallback):
+    """Draws the normal images with the highest scores and the defect images with the lowest.
+
+    These are the worst false alarms and the worst misses, where there are any. Each picture shows
+    image, mask, score map and overlay, the overlay outlined at the pixel threshold, with the verdict
+    and the score; all pictures of an evaluation have one colour scale. They go to
+    `folder/{val,test}/{normal,defect}-<place>-<kind>-<name>.png`, those of the last evaluation only,
+    and to TensorBoard, if that is the logger. Without a calibration the thresholds are those of the
+    highest F1 of the evaluation.
+
+    Args:
+        folder: Where they go; null for TensorBoard only.
+        count: Most normal images, and most defect images, to draw.
+
+    Raises:
+        ConfigError: `count` is not positive.
+    """
+
+    side = 512
+
+    def __init__(self, folder: str | None = None, count: int = 8) -> None:
+        super().__init__()
+        if count < 1:
+            raise ConfigError(f"--pictures.count is {count}; it must be at least 1.")
+        self.target = None if folder is None else Path(folder)
+        self.count = count
+
+    def wanted(self, trainer: Trainer, stage: str) -> bool:
+        """Where anybody would see them."""
+        return self.target is not None or bool(_tensorboards(trainer))
+
+    def show(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, records: Records
+    ) -> None:
+        """Draw, and replace the pictures of the evaluation before."""
+        thresholds = shown_thresholds(trainer, pl_module, stage)
+        drawn = dict(draw_worst(records, self.count, thresholds))
+        for logger in _tensorboards(trainer):
+            for name, picture in drawn.items():
+                # One tag for each place, so that the slider shows how it changes with the steps.
+                tag = f"{stage}/{'-'.join(name.split('-')[:2])}"
+                logger.experiment.add_image(
+                    tag, np.asarray(picture), trainer.global_step, dataformats="HWC"
+                )
+        if self.target is None:
+            return
+        new = self.target / f".{stage}"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        for name, picture in drawn.items():
+            picture.save(new / f"{name}.png")
+        shutil.rmtree(self.target / stage, ignore_errors=True)
+        new.rename(self.target / stage)
+
+
+def draw_worst(
+    records: Records, count: int, thresholds: Thresholds
+) -> Iterator[tuple[str, Image.Image]]:
+    """Draw the worst normal and the worst defect images, the worst first.
+
+    Yields:
+        Name, such as `defect-01-scratch-003`, and picture.
+    """
+    normal, defective = worst_first(records.table, count)
+    chosen = [*normal, *defective]
+    top = max((float(records.score_map(index).max()) for index in chosen), default=1.0)
+    rows = records.table.set_index("index")
+    for kind, indices in (("normal", normal), ("defect", defective)):
+        for place, index in enumerate(indices, start=1):
+            row: Any = rows.loc[index]
+            picture = panels(
+                records.image(index),
+                records.mask(index),
+                records.score_map(index),
+                title(row, thresholds.image),
+                thresholds.pixel,
+                top,
+                side=max(256, *records.image(index).shape[:2]),
+            )
+            yield f"{kind}-{place:02d}-{row['defect']}-{Path(row['path']).stem}", picture
+
+
+def title(row: "pd.Series[Any]", threshold: float | None) -> str:
+    """Verdict, name and score of an image."""
+    score = f"score {row['image_score']:.3f}"
+    if threshold is not None:
+        sign = ">" if row["image_score"] > threshold else "\u2264"
+        score += f" {sign} {threshold:.3f}"
+    name = f"{row['defect']}/{Path(row['path']).name}"
+    return f"{verdict(row, threshold)}: {name}, {score}"
+
+
+def verdict(row: "pd.Series[Any]", threshold: float | None) -> str:
+    """What became of an image, in words."""
+    if threshold is None:
+        return "defect" if row["label"] else "normal"
+    anomalous = bool(row["image_score"] > threshold)
+    if row["label"]:
+        return "found defect" if anomalous else "missed defect"
+    return "false alarm" if anomalous else "passed normal"
+
+
+def _tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
