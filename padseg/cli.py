@@ -104,6 +104,11 @@ def _add_run(command: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="run on a Ray cluster: this machine's (default), `local`, or one at an address",
     )
+    command.add_argument(
+        "--wandb",
+        metavar="PROJECT",
+        help="log to this project of Weights & Biases too (WANDB_MODE=offline: to disk)",
+    )
     _add_layout(command)
     command.set_defaults(call=_run)
 
@@ -126,6 +131,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> None:
             weights=options.weights,
             label=options.label,
             layout=options.layout,
+            wandb=options.wandb,
             overrides=_dotted(rest),
         ),
         parallel=options.parallel,

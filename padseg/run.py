@@ -18,11 +18,13 @@ from typing import Any
 import filelock
 import pandas as pd
 import torch
+import wandb
 from lightning import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Timer
+from lightning.pytorch.loggers import WandbLogger
 
 from padseg import __version__
-from padseg.callbacks import RecordsCallback
+from padseg.callbacks import RecordsCallback, WandbCallback
 from padseg.data.demo import DEMO_CATEGORIES, DEMO_TEACHER, make_demo
 from padseg.data.layouts import list_samples
 from padseg.data.samples import list_textures
@@ -60,6 +62,7 @@ class RunOptions:
         weights: The teacher's weight file; None for timm's hub.
         label: Name of the folder and the rows; None for the system's name.
         layout: Of the data set's folder.
+        wandb: Project of Weights & Biases to log to as well; each phase is a run of its own.
         overrides: Options as of `fit`, from `model.KEY`, `data.KEY` or `trainer.KEY` to the value.
         progress: Whether a bar is shown.
     """
@@ -76,6 +79,7 @@ class RunOptions:
     weights: str | None = None
     label: str | None = None
     layout: str = "mvtec"
+    wandb: str | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
     progress: bool = True
 
@@ -227,7 +231,8 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
         resumed_from = 0
         for phase in options.phases:
             was_done = (folder / f"{phase}.json").exists()
-            phases[phase] = _run_phase(options, category, seed, folder, phase)
+            with _finished_wandb():
+                phases[phase] = _run_phase(options, category, seed, folder, phase)
             resumed_from += phases[phase]["steps" if was_done else "resumed_from_step"]
         final = phases[options.phases[-1]]
         result = {
@@ -275,6 +280,8 @@ def _run_phase(
     trainer.callbacks.append(timer)  # type: ignore[attr-defined]
     if phase == options.phases[-1]:
         trainer.callbacks.append(RecordsCallback(folder, options.root))  # type: ignore[attr-defined]
+    if options.wandb is not None:
+        _add_wandb(trainer, options.wandb, folder, f"{options.name} {category} seed{seed}", phase)
     resumed_from = 0
     if final.exists():
         trained = read_checkpoint(final)
@@ -324,6 +331,27 @@ def _keep_final(trainer: Trainer, final: Path) -> None:
     best = Path(chosen[0].best_model_path)
     trainer.lightning_module.load_state_dict(read_checkpoint(best)["state_dict"])
     best.replace(final)
+
+
+def _add_wandb(trainer: Trainer, project: str, folder: Path, group: str, phase: str) -> None:
+    logger = WandbLogger(
+        project=project, name=f"{group} {phase}", group=group, job_type=phase, save_dir=folder
+    )
+    trainer.loggers = [*trainer.loggers, logger]
+    trainer.callbacks += [WandbCallback(), LearningRateMonitor()]  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _finished_wandb() -> Iterator[None]:
+    """End the W&B run that was started within: the next phase is another one."""
+    before = wandb.run
+    failed = 1
+    try:
+        yield
+        failed = 0
+    finally:
+        if wandb.run is not before:
+            wandb.finish(exit_code=failed)
 
 
 def _phase_args(
@@ -402,7 +430,7 @@ def _asked(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
     """What the results depend on, in plain values; paths of inputs may move."""
     asked = asdict(options)
     inputs = ("root", "layout", "textures", "weights")
-    for key in (*inputs, "out", "categories", "seeds", "progress"):
+    for key in (*inputs, "out", "categories", "seeds", "progress", "wandb"):
         del asked[key]
     return {**asked, "steps": list(options.steps), "category": category, "seed": seed}
 

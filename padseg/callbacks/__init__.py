@@ -1,5 +1,6 @@
 """Lightning callbacks: metrics, thresholds, records, pictures and dashboards of a run."""
 
+from padseg.callbacks.dashboard import WandbCallback
 from padseg.callbacks.evaluation import EvaluationCallback
 from padseg.callbacks.pictures import PicturesCallback
 from padseg.callbacks.progress import StepBar
@@ -14,4 +15,5 @@ __all__ = [
     "ResumeCheckpoint",
     "StepBar",
     "ThresholdCallback",
+    "WandbCallback",
 ]

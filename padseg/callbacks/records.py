@@ -223,7 +223,7 @@ class RecordsCallback(ImagesCallback):
         for index in table["index"]:
             if index not in kept:
                 remove_pictures(records.folder, index)
-        curves = {name: _thinned(curve) for name, curve in all_curves(trainer, stage).items()}
+        curves = {name: thinned(curve) for name, curve in all_curves(trainer, stage).items()}
         write_json(records.folder / "curves.json", curves)
         relative = [Path(os.path.relpath(path, self.root)).as_posix() for path in table["path"]]
         write_table(records.folder / TABLE, table.assign(path=relative))
@@ -290,7 +290,8 @@ def all_curves(trainer: Trainer, stage: str) -> dict[str, Curve]:
     return {}
 
 
-def _thinned(curve: Curve) -> dict[str, list[float | None]]:
+def thinned(curve: Curve) -> dict[str, list[float | None]]:
+    """At most 256 points of a curve, in plain numbers; what is infinite is None."""
     count = len(next(iter(curve.values())))
     step = max(1, count - 1) / (_CURVE_POINTS - 1)
     at = range(count) if count <= _CURVE_POINTS else [round(i * step) for i in range(_CURVE_POINTS)]

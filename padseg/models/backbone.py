@@ -95,12 +95,17 @@ class Teacher(nn.Module):
 
     def fingerprint(self) -> str:
         """Hash the weights (sha256, hex): the same on every device and in every memory format."""
-        digest = hashlib.sha256()
-        for name, value in sorted(self.net.state_dict().items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-            plain = value.detach().cpu().contiguous().reshape(-1)
-            digest.update(plain.view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return hash_weights(self.net)
+
+
+def hash_weights(net: nn.Module) -> str:
+    """Hash a state dict (sha256, hex): the same on every device and in every memory format."""
+    digest = hashlib.sha256()
+    for name, value in sorted(net.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        plain = value.detach().cpu().contiguous().reshape(-1)
+        digest.update(plain.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
