@@ -13,38 +13,27 @@ from lightning import Trainer
 from PIL import Image
 
 from padseg.callbacks import EvaluationCallback, RecordsCallback
-from padseg.data import AnomalyDataModule
-from padseg.modules import StudentDistillModule
 from padseg.records import choose, read_records, shrink, worst_first, write_pictures
 
 
-@pytest.fixture(scope="module")
-def parts(data_root):
-    module = StudentDistillModule(
-        "destseg", "test_resnet", weights="random", width=8, image_size=64, top_k=5
-    )
-    data = AnomalyDataModule(
-        str(data_root), "widget", image_size=64, batch_size=3, synthesis=None, num_workers=0
-    )
-    return module, data
-
-
-def test_run(module, data, *callbacks) -> Trainer:
-    trainer = Trainer(
-        accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=list(callbacks)
-    )
+def evaluated(make_trainer, module, data, *callbacks):
+    trainer = make_trainer(*callbacks)
     trainer.test(module, datamodule=data, verbose=False)
     return trainer
 
 
-test_run.__test__ = False  # type: ignore[attr-defined]
-
-
-def test_the_records_are_what_the_model_answered(parts, data_root, tmp_path):
-    module, data = parts
+def test_the_records_are_what_the_model_answered(
+    module, make_data, make_trainer, data_root, tmp_path
+):
     (tmp_path / "maps").mkdir()
     (tmp_path / "maps/00099.png").write_bytes(b"of an earlier run")
-    test_run(module, data, EvaluationCallback(), RecordsCallback(tmp_path, data_root))
+    evaluated(
+        make_trainer,
+        module,
+        make_data(),
+        EvaluationCallback(),
+        RecordsCallback(tmp_path, data_root),
+    )
     assert {path.name for path in tmp_path.iterdir()} == {
         *("images.csv", "curves.json", "maps", "thumbs", "masks")
     }
@@ -81,9 +70,11 @@ def test_the_records_are_what_the_model_answered(parts, data_root, tmp_path):
         assert image.mode.startswith("I;16")
 
 
-def test_the_curves_are_the_metrics(parts, data_root, tmp_path):
+def test_the_curves_are_the_metrics(module, make_data, make_trainer, data_root, tmp_path):
     evaluation = EvaluationCallback()
-    trainer = test_run(*parts, evaluation, RecordsCallback(tmp_path, data_root))
+    trainer = evaluated(
+        make_trainer, module, make_data(), evaluation, RecordsCallback(tmp_path, data_root)
+    )
     curves = json.loads((tmp_path / "curves.json").read_text())
     assert set(curves) == {
         *("pixel_precision_recall", "pixel_roc", "pro", "iap"),
@@ -102,43 +93,40 @@ def test_the_curves_are_the_metrics(parts, data_root, tmp_path):
     assert roc["fpr"][-1] == roc["tpr"][-1] == 1
 
 
-def test_verdicts_follow_the_calibration(parts, data_root, tmp_path):
-    module, data = parts
-    test_run(module, data, RecordsCallback(tmp_path, data_root))
+def test_verdicts_follow_the_calibration(module, make_data, make_trainer, data_root, tmp_path):
+    evaluated(make_trainer, module, make_data(), RecordsCallback(tmp_path, data_root))
     scores = pd.read_csv(tmp_path / "images.csv")["image_score"]
     threshold = float(scores[4])  # a score at the threshold is normal
     module.calibration = {"image_threshold": threshold, "pixel_threshold": 0.5}
     try:
-        test_run(module, data, RecordsCallback(tmp_path, data_root))
+        evaluated(make_trainer, module, make_data(), RecordsCallback(tmp_path, data_root))
     finally:
         module.calibration = None
     assert list(read_records(tmp_path).table["anomalous"]) == list(scores > threshold)
     assert json.loads((tmp_path / "curves.json").read_text()) == {}  # nobody evaluated
 
 
-def test_the_number_of_pictures_is_bounded(parts, data_root, tmp_path):
-    test_run(*parts, RecordsCallback(tmp_path, data_root, limit=3))
+def test_the_number_of_pictures_is_bounded(module, make_data, make_trainer, data_root, tmp_path):
+    evaluated(make_trainer, module, make_data(), RecordsCallback(tmp_path, data_root, limit=3))
     assert len(pd.read_csv(tmp_path / "images.csv")) == 7
     assert len(list((tmp_path / "maps").iterdir())) == 3
     assert len(list((tmp_path / "thumbs").iterdir())) == 3
 
 
-def test_a_failed_test_leaves_no_table(parts, data_root, tmp_path):
+def test_a_failed_test_leaves_no_table(module, make_data, make_trainer, data_root, tmp_path):
     class Breaks(EvaluationCallback):
         def on_test_epoch_end(self, trainer, pl_module):
             raise RuntimeError("broken")
 
-    module, data = parts
-    test_run(module, data, RecordsCallback(tmp_path, data_root))
+    evaluated(make_trainer, module, make_data(), RecordsCallback(tmp_path, data_root))
     with pytest.raises(RuntimeError, match="broken"):
-        test_run(module, data, Breaks(), RecordsCallback(tmp_path, data_root))
+        evaluated(make_trainer, module, make_data(), Breaks(), RecordsCallback(tmp_path, data_root))
     assert not (tmp_path / "images.csv").exists()
 
 
 @pytest.mark.slow
-def test_two_processes_leave_what_one_leaves(parts, data_root, tmp_path):
-    module, data = parts
-    test_run(module, data, RecordsCallback(tmp_path / "one", data_root))
+def test_two_processes_leave_what_one_leaves(module, make_data, make_trainer, data_root, tmp_path):
+    evaluated(make_trainer, module, make_data(), RecordsCallback(tmp_path / "one", data_root))
     trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
     trainer.strategy.connect(module)
     trainer.save_checkpoint(tmp_path / "module.ckpt", weights_only=True)
@@ -147,6 +135,7 @@ def test_two_processes_leave_what_one_leaves(parts, data_root, tmp_path):
         *("--data.category=widget", "--data.synthesis=null", "--data.batch_size=1"),
         *("--data.num_workers=0", "--trainer.accelerator=cpu", "--trainer.devices=2"),
         *("--trainer.strategy=ddp", "--trainer.logger=false", "--trainer.precision=32-true"),
+        f"--trainer.default_root_dir={tmp_path}",
         *("--trainer.callbacks+=padseg.callbacks.RecordsCallback",),
         *(f"--trainer.callbacks.folder={tmp_path}/two", f"--trainer.callbacks.root={data_root}"),
     ]

@@ -1,0 +1,48 @@
+"""A tiny module and its data, shared by the tests of the callbacks."""
+
+import pytest
+from lightning import Trainer
+
+from padseg.data import AnomalyDataModule
+from padseg.modules import StudentDistillModule
+
+
+@pytest.fixture(scope="session")
+def module():
+    return StudentDistillModule(
+        "destseg", "test_resnet", weights="random", width=8, image_size=64, top_k=5
+    )
+
+
+@pytest.fixture(scope="session")
+def make_data(data_root, textures):
+    """A fresh data module, which belongs to one Trainer at a time."""
+
+    def make() -> AnomalyDataModule:
+        return AnomalyDataModule(
+            str(data_root),
+            "widget",
+            str(textures),
+            image_size=64,
+            batch_size=3,
+            val_fraction=0.4,
+            num_workers=0,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_trainer():
+    def make(*callbacks, logger=False, **more) -> Trainer:
+        return Trainer(
+            accelerator="cpu",
+            logger=logger,
+            callbacks=list(callbacks),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            **more,
+        )
+
+    return make

@@ -1,0 +1,290 @@
+"""Weights & Biases: what it is sent, and a real run without network."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import wandb
+import yaml
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.loggers import WandbLogger
+
+from padseg.callbacks import EvaluationCallback, WandbCallback
+from padseg.cli import main
+from padseg.modules import SegmentationModule, read_checkpoint
+from padseg.records import read_records
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_folders(tmp_path_factory):
+    """Where W&B keeps artifacts until they are uploaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
+            patch.setenv(name, str(tmp_path_factory.mktemp(name)))
+        yield
+
+
+class RecordingLogger(WandbLogger):
+    """Keeps what is sent instead of sending it."""
+
+    def __init__(self, offline=False, missing=False):
+        super().__init__(project="test")
+        self.config, self.metrics, self.images, self.tables = {}, {}, {}, {}
+        self.charts, self.logged, self.used = {}, [], []
+        self.missing = missing
+        self.run = SimpleNamespace(
+            offline=offline,
+            disabled=False,
+            id="id",
+            log=self.charts.update,
+            log_artifact=self.logged.append,
+            use_artifact=self.used.append,
+        )
+
+    @property
+    def experiment(self):
+        return self.run
+
+    def log_hyperparams(self, params):
+        self.config.update(params)
+
+    def log_metrics(self, metrics, step=None):
+        self.metrics.update(metrics)
+
+    def log_image(self, key, images, step=None, **kwargs):
+        assert all(len(values) == len(images) for values in kwargs.values())
+        self.images[key] = {"images": images, "step": step, **kwargs}
+
+    def log_table(self, key, columns=None, data=None, dataframe=None, step=None):
+        self.tables[key] = [dict(zip(columns, row, strict=True)) for row in data]
+
+    def use_artifact(self, artifact, artifact_type=None):
+        if self.missing:
+            raise wandb.CommError("no such artifact")
+        self.used.append((artifact, artifact_type))
+
+    def after_save_checkpoint(self, checkpoint_callback):
+        pass
+
+
+@pytest.fixture(scope="module")
+def distilled(module, make_data, make_trainer, tmp_path_factory):
+    """A short distillation and its test, as a logger sees them, and the checkpoint."""
+    logger = RecordingLogger()
+    trainer = make_trainer(
+        EvaluationCallback(),
+        WandbCallback(pairs=3, pictures=2, table=5),
+        LearningRateMonitor(),
+        logger=logger,
+        max_steps=2,
+        max_epochs=-1,
+        val_check_interval=1,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+    data = make_data()
+    trainer.fit(module, datamodule=data)
+    path = tmp_path_factory.mktemp("distilled") / "distill.ckpt"
+    trainer.save_checkpoint(path)
+    trainer.test(module, datamodule=data, verbose=False)
+    return logger, path
+
+
+def test_figures_rates_and_configuration(distilled):
+    logger, _ = distilled
+    names = ("image_auroc", "image_ap", "image_f1max", "pixel_auroc", "pixel_ap", "pixel_f1max")
+    assert {*names, "pro", "iap", "iap90", "train_loss", "val_pixel_ap"} <= set(logger.metrics)
+    assert any(name.startswith("lr-") for name in logger.metrics)
+    assert logger.config["system"] == "destseg"
+    assert logger.config["phase"] == "distill"
+    assert logger.config["width"] == 8
+    assert logger.config["data"]["category"] == "widget"
+    assert logger.config["data"]["synthesis"]["backend"] == "perlin"
+    assert logger.config["trainer"]["max_steps"] == 2
+    json.dumps({key: logger.config[key] for key in ("data", "trainer")})
+
+
+def test_pairs_are_those_of_the_training(distilled, make_data):
+    logger, _ = distilled
+    pairs = make_data().pairs(0, 3)
+    for name in ("clean", "corrupted", "texture"):
+        sent = np.stack(logger.images[f"pairs/{name}"]["images"])
+        expected = pairs[name].permute(0, 2, 3, 1).numpy() * 255
+        np.testing.assert_allclose(sent, expected, atol=0.51)
+    masks = [each["defect"]["mask_data"] for each in logger.images["pairs/corrupted"]["masks"]]
+    assert (np.stack(masks) == pairs["mask"][:, 0].numpy()).all()
+
+
+def test_evaluations_send_pictures_with_masks(distilled):
+    logger, _ = distilled
+    assert set(logger.images) >= {"val/normal", "val/defect", "test/normal", "test/defect"}
+    sent = logger.images["test/defect"]
+    assert len(sent["images"]) == 2
+    assert sent["step"] == 2
+    for masks in sent["masks"]:
+        assert set(masks) == {"defect", "found"}
+        assert masks["defect"]["mask_data"].any()
+        assert masks["defect"]["mask_data"].shape == (64, 64)
+        assert set(np.unique(masks["found"]["mask_data"])) <= {0, 2}
+    for masks in logger.images["test/normal"]["masks"]:
+        assert not masks["defect"]["mask_data"].any()
+    assert all("score" in caption for caption in sent["caption"])
+
+
+def test_the_table_has_a_row_an_image(distilled):
+    logger, _ = distilled
+    rows = logger.tables["test/images"]
+    assert len(rows) == 5  # as many as asked for
+    assert list(rows[0]) == [
+        *("index", "defect", "file", "label", "score", "verdict", "picture", "overlay")
+    ]
+    for row in rows:
+        assert row["defect"] == ("spot" if row["label"] else "good")
+        assert row["verdict"] in {"passed normal", "false alarm", "found defect", "missed defect"}
+        assert isinstance(row["picture"], wandb.Image)
+        assert isinstance(row["overlay"], wandb.Image)
+
+
+def test_curves_are_plots(distilled):
+    logger, _ = distilled
+    assert {name.removeprefix("curves/") for name in logger.charts} == {
+        *("pixel_precision_recall", "pixel_roc", "pro", "iap"),
+        *("image_precision_recall", "image_roc"),
+    }
+    chart = logger.charts["curves/image_roc"]
+    points = np.array(chart.table.data)
+    area = np.trapezoid(points[:, 1], points[:, 0])
+    assert area == pytest.approx(float(logger.metrics["image_auroc"]), abs=1e-6)
+
+
+def fit_segmentation(path, make_data, make_trainer, logger):
+    torch.manual_seed(0)
+    module = SegmentationModule(str(path), segmentation_width=16)
+    trainer = make_trainer(WandbCallback(), logger=logger, max_steps=1, max_epochs=-1)
+    trainer.fit(module, datamodule=make_data())
+    assert not logger.logged
+    return logger
+
+
+def test_the_student_is_handed_over_as_an_artifact(distilled, make_data, make_trainer):
+    logger, path = distilled
+    (artifact,) = logger.logged
+    assert artifact.type == "student"
+    assert logger.config["student"] == artifact.name
+    assert set(artifact.manifest.entries) == {"distill.ckpt"}
+    # What is uploaded is a checkpoint that a segmentation starts from.
+    copy = Path(artifact.manifest.entries["distill.ckpt"].local_path)
+    stored, kept = (read_checkpoint(each)["state_dict"] for each in (copy, path))
+    assert all(torch.equal(stored[name], kept[name]) for name in kept)
+    found = fit_segmentation(path, make_data, make_trainer, RecordingLogger())
+    assert found.used == [(f"{artifact.name}:latest", "student")]
+    assert found.config["student"] == artifact.name
+    assert found.config["phase"] == "segment"
+
+
+def test_a_student_that_no_run_has_logged(distilled, make_data, make_trainer):
+    logger, path = distilled
+    found = fit_segmentation(path, make_data, make_trainer, RecordingLogger(missing=True))
+    (artifact,) = found.used
+    assert artifact.name == logger.config["student"]
+    copy = Path(artifact.manifest.entries["distill.ckpt"].local_path)
+    assert copy.read_bytes() == path.read_bytes()
+
+
+def test_offline_the_configuration_names_the_student(distilled, make_data, make_trainer):
+    logger, path = distilled
+    found = fit_segmentation(path, make_data, make_trainer, RecordingLogger(offline=True))
+    assert not found.used
+    assert found.config["student"] == logger.config["student"]
+
+
+def test_another_student_has_another_name(distilled, make_data, make_trainer, tmp_path):
+    logger, path = distilled
+    checkpoint = torch.load(path, weights_only=True)
+    name = next(name for name in checkpoint["state_dict"] if ".student." in name)
+    checkpoint["state_dict"][name] += 1
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    found = fit_segmentation(
+        tmp_path / "other.ckpt", make_data, make_trainer, RecordingLogger(offline=True)
+    )
+    assert found.config["student"] != logger.config["student"]
+
+
+def test_without_its_logger_it_does_nothing(module, make_data, make_trainer):
+    trainer = make_trainer(WandbCallback(), max_steps=1, max_epochs=-1, fast_dev_run=True)
+    trainer.fit(module, datamodule=make_data())
+
+
+def test_the_overlay_is_parsed(data_root, capsys):
+    arguments = ["fit", "--config", str(CONFIGS / "destseg/distill.yaml")]
+    arguments += ["--config", str(CONFIGS / "logger/wandb.yaml"), f"--data.root={data_root}"]
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, "--data.category=widget", "--print_config"])
+    assert end.value.code == 0
+    trainer = yaml.safe_load(capsys.readouterr().out)["trainer"]
+    assert trainer["logger"]["class_path"].endswith("WandbLogger")
+    assert len(trainer["callbacks"]) == 2
+    assert trainer["max_steps"] == 1000
+
+
+def test_the_sweep_runs_a_command_that_is_parsed(data_root, capsys, monkeypatch):
+    monkeypatch.chdir(CONFIGS.parent)
+    sweep = yaml.safe_load((CONFIGS / "sweep/wandb.yaml").read_text())
+    assert sweep["metric"]["name"].startswith("val_")
+    chosen = [f"--{key}={each['values'][-1]}" for key, each in sweep["parameters"].items()]
+    arguments = [word for word in sweep["command"][1:] if word != "${args}"]
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, *chosen, "--print_config"])
+    assert end.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["seed_everything"] == 2
+    assert printed["data"]["category"] == "capsule"
+    assert printed["model"]["init_args"]["lr"] == 0.4
+
+
+@pytest.mark.slow
+def test_a_real_run_without_network(data_root, textures, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    out = tmp_path / "out"
+    arguments = [
+        *("run", "destseg", "--root", str(data_root), "--category", "widget", "--out", str(out)),
+        *("--textures", str(textures), "--steps", "2", "2", "--batch-size", "4", "--label", "x"),
+        *("--weights", "random", "--model.teacher", "test_resnet", "--model.width", "8"),
+        *("--model.segmentation_width=16", "--model.image_size", "64", "--data.num_workers=0"),
+        *("--trainer.val_check_interval=1", "--trainer.enable_progress_bar=false"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "padseg", *arguments, "--wandb", "padseg-test"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    folder = out / "x/widget/seed0"
+    runs = sorted((folder / "wandb").glob("offline-run-*"))
+    assert len(runs) == 2  # a phase each
+    for run in runs:
+        assert list(run.glob("run-*.wandb"))
+        media = run / "files/media"
+        assert len(list((media / "images/test").glob("*.png"))) == 7
+        assert len(list((media / "images/pairs").glob("corrupted*.png"))) == 8
+        assert list((media / "images/mask/test").glob("*.png"))
+        assert len(list((media / "table/curves").glob("*.json"))) == 6
+        (table,) = (media / "table/test").glob("*.json")
+        assert len(json.loads(table.read_text())["data"]) == 7
+    # The results do not depend on who looks on: the same command without W&B finds them finished.
+    before = hashlib.sha256((folder / "metrics.json").read_bytes()).digest()
+    assert main(arguments) == 0
+    assert hashlib.sha256((folder / "metrics.json").read_bytes()).digest() == before
+    assert len(read_records(folder).table) == 7

@@ -1,0 +1,137 @@
+"""The pictures of the worst images: which, under what names, where, and with what verdicts."""
+
+import tempfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from PIL import Image
+from sklearn.metrics import f1_score
+
+from padseg.callbacks import EvaluationCallback, PicturesCallback, RecordsCallback
+from padseg.callbacks.pictures import title
+from padseg.callbacks.records import shown_thresholds
+from padseg.errors import ConfigError
+from padseg.records import read_records
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path_factory, monkeypatch):
+    """Whatever goes to the temporary folder must be gone in the end."""
+    folder = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield
+    assert not [path for path in folder.iterdir() if path.is_dir()]
+
+
+def test_the_worst_come_first(module, make_data, make_trainer, data_root, tmp_path):
+    pictures = PicturesCallback(str(tmp_path / "pictures"), count=2)
+    records = RecordsCallback(tmp_path / "records", data_root)
+    trainer = make_trainer(EvaluationCallback(), pictures, records)
+    trainer.test(module, datamodule=make_data(), verbose=False)
+    table = read_records(tmp_path / "records").table
+    table["stem"] = [path.rpartition("/")[2].removesuffix(".png") for path in table["path"]]
+    normal = table[table["label"] == 0].sort_values("image_score", ascending=False)["stem"]
+    defect = table[table["label"] == 1].sort_values("image_score")["stem"]
+    assert sorted(path.name for path in (tmp_path / "pictures/test").iterdir()) == [
+        *(f"defect-0{place}-spot-{stem}.png" for place, stem in enumerate(defect[:2], 1)),
+        *(f"normal-0{place}-good-{stem}.png" for place, stem in enumerate(normal[:2], 1)),
+    ]
+    for path in (tmp_path / "pictures/test").iterdir():
+        with Image.open(path) as image:
+            assert image.width > 4 * 256
+
+
+def test_thresholds_without_calibration_are_those_of_the_best_f1(
+    module, make_data, make_trainer, data_root, tmp_path
+):
+    trainer = make_trainer(EvaluationCallback(), RecordsCallback(tmp_path, data_root))
+    trainer.test(module, datamodule=make_data(), verbose=False)
+    found = shown_thresholds(trainer, module, "test")
+    table = read_records(tmp_path).table
+    best = float(trainer.callback_metrics["image_f1max"])
+    verdicts = table["image_score"] > found.image
+    assert f1_score(table["label"], verdicts) == pytest.approx(best, abs=1e-6)
+    records = read_records(tmp_path)
+    masks = np.concatenate([records.mask(index).ravel() for index in table["index"]])
+    maps = np.concatenate([records.score_map(index).ravel() for index in table["index"]])
+    best = float(trainer.callback_metrics["pixel_f1max"])
+    # A curve has some hundred points.
+    assert f1_score(masks, maps > found.pixel) == pytest.approx(best, abs=5e-3)
+    module.calibration = {"image_threshold": 0.25, "pixel_threshold": 0.5}
+    try:
+        assert shown_thresholds(trainer, module, "test") == (0.25, 0.5)
+    finally:
+        module.calibration = None
+
+
+def test_a_validation_replaces_the_one_before(module, make_data, make_trainer, tmp_path):
+    (tmp_path / "val").mkdir(parents=True)
+    (tmp_path / "val/old.png").touch()
+    trainer = make_trainer(EvaluationCallback(), PicturesCallback(str(tmp_path)))
+    trainer.validate(module, datamodule=make_data(), verbose=False)
+    names = sorted(path.name for path in (tmp_path / "val").iterdir())
+    assert len(names) == 5  # 40 % of 12 images
+    assert [name.split("-")[0] for name in names] == ["defect"] * 2 + ["normal"] * 3
+    assert "synthetic" in names[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["val"]
+
+
+def test_tensorboard_gets_the_pictures_and_csv_none(module, make_data, make_trainer, tmp_path):
+    pytest.importorskip("tensorboardX")
+    loggers = [TensorBoardLogger(tmp_path, name="board"), CSVLogger(tmp_path, name="csv")]
+    trainer = make_trainer(EvaluationCallback(), PicturesCallback(), logger=loggers)
+    trainer.test(module, datamodule=make_data(), verbose=False)
+    (events,) = (tmp_path / "board").rglob("events*")
+    content = events.read_bytes()
+    assert b"test/defect-01" in content
+    assert b"test/normal-01" in content
+    assert content.count(b"\x89PNG") == 7
+    table = pd.read_csv(next((tmp_path / "csv").rglob("metrics.csv")))
+    assert "image_auroc" in table.columns
+
+
+def test_nothing_is_recorded_for_nobody(module, make_data, make_trainer):
+    pictures = PicturesCallback()
+    trainer = make_trainer(pictures)
+    trainer.test(module, datamodule=make_data(), verbose=False)
+    assert not pictures.wanted(trainer, "test")
+
+
+def test_a_failure_leaves_nothing_behind(module, make_data, make_trainer, tmp_path):
+    class Breaks(PicturesCallback):
+        def on_test_batch_end(self, *args):
+            super().on_test_batch_end(*args)
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        make_trainer(Breaks(str(tmp_path))).test(module, datamodule=make_data(), verbose=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("label", "score", "threshold", "expected"),
+    [
+        (0, 0.5, 0.4, "false alarm: good/7.png, score 0.500 > 0.400"),
+        (0, 0.4, 0.4, "passed normal: good/7.png, score 0.400 ≤ 0.400"),
+        (1, 0.3, 0.4, "missed defect: cut/7.png, score 0.300 ≤ 0.400"),
+        (1, 0.5, 0.4, "found defect: cut/7.png, score 0.500 > 0.400"),
+        (1, 0.5, None, "defect: cut/7.png, score 0.500"),
+    ],
+)
+def test_titles(label, score, threshold, expected):
+    row = pd.Series(
+        {
+            "label": label,
+            "image_score": score,
+            "defect": "cut" if label else "good",
+            "path": "a/7.png",
+        }
+    )
+    assert title(row, threshold) == expected
+
+
+def test_count_is_checked():
+    with pytest.raises(ConfigError, match=r"--pictures\.count"):
+        PicturesCallback(count=0)
