@@ -79,7 +79,6 @@ def test_a_validation_replaces_the_one_before(module, make_data, make_trainer, t
 
 
 def test_tensorboard_gets_the_pictures_and_csv_none(module, make_data, make_trainer, tmp_path):
-    pytest.importorskip("tensorboardX")
     loggers = [TensorBoardLogger(tmp_path, name="board"), CSVLogger(tmp_path, name="csv")]
     trainer = make_trainer(EvaluationCallback(), PicturesCallback(), logger=loggers)
     trainer.test(module, datamodule=make_data(), verbose=False)
