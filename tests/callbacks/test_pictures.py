@@ -12,6 +12,7 @@ from sklearn.metrics import f1_score
 from padseg.callbacks import EvaluationCallback, PicturesCallback, RecordsCallback
 from padseg.callbacks.pictures import title
 from padseg.callbacks.records import shown_thresholds
+from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError
 from padseg.records import read_records
 
@@ -76,6 +77,17 @@ def test_a_validation_replaces_the_one_before(module, make_data, make_trainer, t
     assert [name.split("-")[0] for name in names] == ["defect"] * 2 + ["normal"] * 3
     assert "synthetic" in names[0]
     assert [path.name for path in tmp_path.iterdir()] == ["val"]
+
+
+def test_a_validation_without_defects(module, data_root, make_trainer, tmp_path):
+    data = AnomalyDataModule(
+        *(str(data_root), "widget"), image_size=64, synthesis=None, val_fraction=0.4, num_workers=0
+    )
+    trainer = make_trainer(EvaluationCallback(), PicturesCallback(str(tmp_path), count=3))
+    trainer.validate(module, datamodule=data, verbose=False)
+    assert all(path.name.startswith("normal-") for path in (tmp_path / "val").iterdir())
+    assert len(list((tmp_path / "val").iterdir())) == 3
+    assert shown_thresholds(trainer, module, "val") == (None, None)
 
 
 def test_tensorboard_gets_the_pictures_and_csv_none(module, make_data, make_trainer, tmp_path):
