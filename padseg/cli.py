@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     _add_download(commands.add_parser("download", help="fetch a public data set"))
     _add_detect(commands.add_parser("detect", help="find defects in images, folders of them"))
     _add_calibrate(commands.add_parser("calibrate", help="set the thresholds of a checkpoint"))
+    _add_report(commands.add_parser("report", help="make a page and tables of finished runs"))
     for name, text in LIGHTNING_COMMANDS.items():
         commands.add_parser(name, help=text, add_help=False)
     return top
@@ -329,3 +330,21 @@ def _calibrate(options: argparse.Namespace, rest: list[str]) -> None:
 
     calibrator = Calibrator(options.false_alarm_rate, options.pixel_rate)
     calibrate(options.checkpoint, options.paths, _predictor(options), calibrator)
+
+
+def _add_report(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Writes report.html, a page that needs no network, and tables.md and tables.tex in the form of "
+        "the papers into the folder of the runs."
+    )
+    command.add_argument("out", type=Path, metavar="OUT", help="the --out folder of padseg run")
+    command.set_defaults(call=_report)
+
+
+def _report(options: argparse.Namespace, rest: list[str]) -> None:
+    from padseg.report.page import report
+
+    if rest:
+        raise ConfigError(f"unknown option {rest[0]!r}: see padseg report --help.")
+    for path in report(options.out):
+        print(path)  # noqa: T201

@@ -1,0 +1,236 @@
+"""Result tables in the form of the papers, with the published figures beside ours.
+
+The published figures are in percent and lie in `published.csv`, where they come from in
+`published_sources.csv`: the tables of Zhang et al., CVPR 2023 (DeSTSeg), and Song et al., 2025 (PFADSeg).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
+OBJECTS = (
+    *("bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw", "toothbrush"),
+    *("transistor", "zipper"),
+)
+# Images in MVTec AD's test sets, by which another data set with the same names is told apart.
+TEST_IMAGES = dict(
+    zip(
+        (*TEXTURES, *OBJECTS),
+        (117, 78, 124, 117, 79, 83, 150, 132, 110, 115, 167, 160, 42, 100, 151),
+        strict=True,
+    )
+)
+TABLES = {
+    "Image AUROC": ("image_auroc",),
+    "Pixel AUROC / AP": ("pixel_auroc", "pixel_ap"),
+    "IAP / IAP@90": ("iap", "iap90"),
+}
+_FOLDER = Path(__file__).parent
+_DASH = "–"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Mean over seeds, their sample standard deviation (nan with one seed) and their number."""
+
+    mean: float
+    spread: float
+    seeds: int
+
+
+def summarise(rows: pd.DataFrame, metric: str) -> Figure:
+    """Mean and spread over seeds of the mean over categories.
+
+    Where the categories have different seeds, there is no spread: the mean is that of the categories' means.
+
+    Args:
+        rows: Rows of `results.csv` with one label.
+        metric: A column of it.
+    """
+    known = rows.dropna(subset=[metric])
+    if known.empty:
+        return Figure(math.nan, math.nan, 0)
+    grid = known.pivot_table(index="seed", columns="category", values=metric)
+    if grid.isna().any(axis=None):
+        return Figure(float(grid.mean().mean()), math.nan, len(grid))
+    seeds = grid.mean(axis=1)
+    return Figure(float(seeds.mean()), float(seeds.std(ddof=1)), len(grid))
+
+
+def read_published() -> pd.DataFrame:
+    """The published figures in percent: method, category, then each metric and `<metric>_std`."""
+    return pd.read_csv(_FOLDER / "published.csv")
+
+
+def read_sources() -> pd.DataFrame:
+    """Where they come from: method, system (or empty), source, link, note."""
+    return pd.read_csv(_FOLDER / "published_sources.csv", keep_default_na=False)
+
+
+def comparable(table: pd.DataFrame, counts: Mapping[str, int]) -> list[str]:
+    """Categories that are MVTec AD's.
+
+    The name must be, and the number of test images; where no number is known, all names must be.
+
+    Args:
+        table: Rows of `results.csv`.
+        counts: Test images of the categories for which that is known.
+    """
+    names = list(dict.fromkeys(table["category"]))
+    all_known = all(name in TEST_IMAGES for name in names)
+    return [
+        name
+        for name in names
+        if name in TEST_IMAGES
+        and (counts[name] == TEST_IMAGES[name] if name in counts else all_known)
+    ]
+
+
+def paper_tables(table: pd.DataFrame, counts: Mapping[str, int]) -> dict[str, pd.DataFrame]:
+    """The three tables, a row a category and average, a column a method, cells as in the papers.
+
+    Published columns are there when every category is MVTec AD's; published averages are taken over
+    the same categories as ours.
+    """
+    present = list(dict.fromkeys(table["category"]))
+    published = read_published()
+    methods = []
+    if set(comparable(table, counts)) == set(present):
+        methods = list(dict.fromkeys(published["method"]))
+    groups = _groups(present)
+    labels = list(dict.fromkeys(table["label"]))
+    tables = {}
+    for title, metrics in TABLES.items():
+        content: dict[str, list[str]] = {}
+        for method in methods:
+            rows = published[published["method"] == method]
+            content[method] = [_published(rows, name, group, metrics) for name, group in groups]
+        for label in labels:
+            rows = table[table["label"] == label]
+            ours = f"{label} (ours)" if methods else label
+            content[ours] = [_ours(rows, group, metrics) for _, group in groups]
+        tables[title] = pd.DataFrame(content, index=[name for name, _ in groups])
+    return tables
+
+
+def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
+    """The tables for a README, all figures in percent."""
+    parts = []
+    for title, table in tables.items():
+        head = ["category", *table.columns]
+        lines = [head, ["---"] * len(head), *([name, *table.loc[name]] for name in table.index)]
+        body = "\n".join("| " + " | ".join(map(_markdown, line)) + " |" for line in lines)
+        parts.append(f"**{title}** (%)\n\n{body}\n")
+    return "\n".join([*parts, *(f"- {note}" for note in _notes(tables)), ""])
+
+
+def latex(tables: Mapping[str, pd.DataFrame]) -> str:
+    r"""The tables for a paper, all figures in percent; they need `\usepackage{booktabs}`."""
+    parts = [r"% \usepackage{booktabs}"]
+    for title, table in tables.items():
+        lines = [" & ".join(map(_latex, ["category", *table.columns])) + r" \\", r"\midrule"]
+        for name in table.index:
+            if name.startswith(("average", "textures", "objects")):
+                lines.append(r"\midrule")
+            lines.append(" & ".join(map(_latex, [name, *table.loc[name]])) + r" \\")
+        parts += [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_latex(title)} (\%).}}",
+            rf"\begin{{tabular}}{{l{'c' * len(table.columns)}}}",
+            r"\toprule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    return "\n".join([*parts, *(f"% {_latex(note)}" for note in _notes(tables)), ""])
+
+
+def _groups(present: list[str]) -> list[tuple[str, list[str]]]:
+    """Rows of the tables: a name and the categories it stands for."""
+    textures = [name for name in TEXTURES if name in present]
+    objects = [name for name in OBJECTS if name in present]
+    others = sorted(set(present) - {*textures, *objects})
+    if others:  # another data set: its names mean other things
+        textures, objects, others = [], [], sorted(present)
+    groups: list[tuple[str, list[str]]] = []
+    for name, members in (("textures", textures), ("objects", objects), ("", others)):
+        groups += [(member, [member]) for member in members]
+        if name and len(members) > 1:
+            groups.append((_mean_name(name, members), members))
+    if len(present) > 1:
+        groups.append((_mean_name("average", present), present))
+    return groups
+
+
+def _mean_name(name: str, members: list[str]) -> str:
+    whole = {"textures": len(TEXTURES), "objects": len(OBJECTS)}.get(name, len(TEST_IMAGES))
+    return name if len(members) == whole else f"{name} ({len(members)})"
+
+
+def _ours(rows: pd.DataFrame, categories: list[str], metrics: tuple[str, ...]) -> str:
+    rows = rows[rows["category"].isin(categories)]
+    # A mean over fewer categories than the others' would not be comparable.
+    if rows["category"].nunique() < len(categories):
+        return _DASH
+    figures = [summarise(rows, metric) for metric in metrics]
+    return _cell([(100 * figure.mean, 100 * figure.spread) for figure in figures])
+
+
+def _published(
+    rows: pd.DataFrame, name: str, categories: list[str], metrics: tuple[str, ...]
+) -> str:
+    if (rows["category"] == name).any():  # a category, or an average as printed
+        row = rows[rows["category"] == name].iloc[0]
+        figures = [(row[metric], row[f"{metric}_std"]) for metric in metrics]
+        if not all(math.isnan(mean) for mean, _ in figures):
+            return _cell(figures)
+    chosen = rows[rows["category"].isin(categories)]
+    return _cell([(chosen[metric].mean(skipna=False), math.nan) for metric in metrics])
+
+
+def _cell(figures: list[tuple[float, float]]) -> str:
+    if all(math.isnan(mean) for mean, _ in figures):
+        return _DASH
+    return " / ".join(
+        _DASH
+        if math.isnan(mean)
+        else f"{mean:.1f}" + ("" if math.isnan(spread) else f"±{spread:.1f}")
+        for mean, spread in figures
+    )
+
+
+def _notes(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What a reader of the tables must know."""
+    columns = next(iter(tables.values())).columns
+    sources = read_sources()
+    notes = [
+        "± is the sample standard deviation over seeds; (n) an average over the n categories shown."
+    ]
+    for source in sources[sources["method"].isin(columns)].to_dict("records"):
+        notes.append(
+            f"{source['method']}: {source['source']}, {source['link']}; {source['note']}."
+        )
+    return notes
+
+
+def _markdown(text: str) -> str:
+    escaped = "".join(f"\\{letter}" if letter in "\\`*_[]|<>" else letter for letter in text)
+    return " ".join(escaped.split())
+
+
+def _latex(text: str) -> str:
+    special = {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        _DASH: "--",
+    }
+    special |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    return " ".join("".join(special.get(letter, letter) for letter in text).split())

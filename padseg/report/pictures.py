@@ -1,0 +1,180 @@
+"""The pictures of a report: reduced, in data URIs, within a budget."""
+
+import base64
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from padseg.report.runs import Run
+
+BUDGET = 24 * 2**20
+"""Most characters of all pictures together; scores and tables are not pictures."""
+
+_IMAGE_SIDE, _MAP_SIDE = 192, 128
+_SAMPLED_MAPS = 64
+_WORST = 8
+# What Pillow raises for files that are missing, cut off or no pictures.
+_BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
+
+class Pictures:
+    """Data URIs of images, masks and score maps.
+
+    Images go by category and path, so that systems share them. Every category gets its turn, the
+    worst verdicts first, then evenly over the ranking by score, until the budget is used; the maps of
+    each label's first seed go before those of the others.
+
+    Attributes:
+        images: From (category, path) to the image, and to the mask of a defect image or None.
+        maps: From (number of the run, index) to the score map, 8-bit grey: `shown_range` is 0 to 255.
+        left_out: Images whose pictures exist but did not fit.
+    """
+
+    def __init__(self, runs: list[Run], budget: int = BUDGET) -> None:
+        self.images: dict[tuple[str, str], tuple[str, str | None]] = {}
+        self.maps: dict[tuple[int, int], str] = {}
+        self.left_out = 0
+        self._left = budget
+        self._runs = runs
+        self.ranges = [shown_range(run) for run in runs]
+        first: dict[tuple[str, str], int] = {}
+        for number, run in enumerate(runs):
+            if len(run.images):
+                first.setdefault((run.category, run.label), number)
+        rows = [
+            {str(row["path"]): int(row["index"]) for row in run.images.to_dict("records")}
+            for run in runs
+        ]
+        leading = set(first.values())
+        for category, path in _in_turn(runs, leading):
+            here = [n for n, run in enumerate(runs) if run.category == category and path in rows[n]]
+            self._add_image(category, path, [(n, rows[n][path]) for n in here if n in leading])
+        for category, path in list(self.images):
+            for number, run in enumerate(runs):
+                if run.category == category and path in rows[number] and number not in leading:
+                    self._add_maps([(number, rows[number][path])])
+
+    def _add_image(self, category: str, path: str, places: list[tuple[int, int]]) -> None:
+        for number, index in places:
+            run = self._runs[number]
+            image = _jpeg(run.picture("thumbs", index), _IMAGE_SIDE)
+            if image is None:
+                continue
+            mask = _mask(run.picture("masks", index))
+            size = len(image) + len(mask or "")
+            if size > self._left:
+                self.left_out += 1
+                return
+            self._left -= size
+            self.images[category, path] = (image, mask)
+            break
+        else:
+            return
+        self._add_maps(places)
+
+    def _add_maps(self, places: list[tuple[int, int]]) -> None:
+        for number, index in places:
+            score_map = _score_map(
+                self._runs[number].picture("maps", index), *self.ranges[number]
+            )
+            if score_map is not None and len(score_map) <= self._left:
+                self._left -= len(score_map)
+                self.maps[number, index] = score_map
+
+
+def shown_range(run: Run) -> tuple[float, float]:
+    """The scores between which a run's maps are coloured.
+
+    Returns:
+        The median and the 99.9th percentile over the pixels of at most 64 maps, evenly over the
+        ranking; (0, 1) without maps. Systems differ by orders of magnitude in their scores.
+    """
+    ordered = run.images.sort_values("image_score", kind="stable")["index"]
+    paths = [run.picture("maps", int(index)) for index in ordered]
+    paths = [path for path in paths if path.is_file()]
+    places = np.linspace(0, len(paths) - 1, min(len(paths), _SAMPLED_MAPS)).round().astype(int)
+    counts = np.zeros(65536, dtype=np.int64)
+    for place in places:
+        pixels = _read_map(paths[place])
+        if pixels is not None:
+            counts += np.bincount(pixels.ravel(), minlength=65536)
+    if not counts.any():
+        return 0.0, 1.0
+    below = np.cumsum(counts) / counts.sum()
+    low, high = (int(np.searchsorted(below, share)) for share in (0.5, 0.999))
+    return low / 65535, max(high, low + 1) / 65535
+
+
+def _in_turn(runs: list[Run], leading: set[int]) -> Iterator[tuple[str, str]]:
+    """Category and path of every image that a leading run knows, the categories in turn."""
+    queues: dict[str, list[str]] = {}
+    for number in sorted(leading):
+        queue = queues.setdefault(runs[number].category, [])
+        known = set(queue)
+        queue += [path for path in _telling_first(runs[number].images) if path not in known]
+    longest = max(map(len, queues.values()), default=0)
+    for place in range(longest):
+        for category, queue in queues.items():
+            if place < len(queue):
+                yield category, queue[place]
+
+
+def _telling_first(images: pd.DataFrame) -> list[str]:
+    """Paths: the worst verdicts, then all others so that any beginning spreads over the ranking."""
+    ordered = images.sort_values("image_score", kind="stable")
+    good = ordered.loc[ordered["label"] == 0, "path"].tolist()
+    bad = ordered.loc[ordered["label"] == 1, "path"].tolist()
+    worst = [*good[::-1][:_WORST], *bad[:_WORST]]
+    paths: list[Any] = ordered["path"].tolist()
+    # Counting with reversed bits halves the largest gap again and again.
+    spread = sorted(range(len(paths)), key=lambda place: f"{place:032b}"[::-1])
+    return list(dict.fromkeys([*worst, *(paths[place] for place in spread)]))
+
+
+def _jpeg(path: Path, side: int) -> str | None:
+    try:
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+    except _BROKEN:
+        return None
+    image.thumbnail((side, side))
+    return _uri(image, "jpeg", quality=80)
+
+
+def _mask(path: Path) -> str | None:
+    try:
+        with Image.open(path) as file:
+            mask = file.convert("L")
+    except _BROKEN:
+        return None
+    return _uri(mask.point(lambda value: 255 if value else 0).convert("1"), "png", optimize=True)
+
+
+def _score_map(path: Path, low: float, high: float) -> str | None:
+    pixels = _read_map(path)
+    if pixels is None:
+        return None
+    share = (pixels / 65535 - low) / (high - low)
+    image = Image.fromarray((np.clip(share, 0, 1) * 255).round().astype(np.uint8))
+    image.thumbnail((_MAP_SIDE, _MAP_SIDE))
+    return _uri(image, "jpeg", quality=88)
+
+
+def _read_map(path: Path) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+    try:
+        with Image.open(path) as file:
+            pixels = np.asarray(file).astype(np.int64)
+    except _BROKEN:
+        return None
+    return pixels if pixels.ndim == 2 and pixels.min() >= 0 and pixels.max() <= 65535 else None
+
+
+def _uri(image: Image.Image, kind: str, **options: Any) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
