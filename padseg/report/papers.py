@@ -213,9 +213,7 @@ def _notes(tables: Mapping[str, pd.DataFrame]) -> list[str]:
         "± is the sample standard deviation over seeds; (n) an average over the n categories shown."
     ]
     for source in sources[sources["method"].isin(columns)].to_dict("records"):
-        notes.append(
-            f"{source['method']}: {source['source']}, {source['link']}; {source['note']}."
-        )
+        notes.append(f"{source['method']}: {source['source']}, {source['link']}; {source['note']}.")
     return notes
 
 

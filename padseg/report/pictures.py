@@ -79,9 +79,7 @@ class Pictures:
 
     def _add_maps(self, places: list[tuple[int, int]]) -> None:
         for number, index in places:
-            score_map = _score_map(
-                self._runs[number].picture("maps", index), *self.ranges[number]
-            )
+            score_map = _score_map(self._runs[number].picture("maps", index), *self.ranges[number])
             if score_map is not None and len(score_map) <= self._left:
                 self._left -= len(score_map)
                 self.maps[number, index] = score_map

@@ -130,7 +130,10 @@ def _read_curves(path: Path) -> dict[str, dict[str, list[float | None]]]:
     content = json.loads(path.read_text(encoding="utf-8"))
     return {
         str(name): {
-            str(axis): [None if value is None else float(value) for value in values]
+            str(axis): [
+                float(value) if value is not None and math.isfinite(value) else None
+                for value in values
+            ]
             for axis, values in curve.items()
         }
         for name, curve in content.items()
