@@ -65,7 +65,7 @@ function colourBar() {
 
 // series: [{name, colour, dash, points: [[x, y]], mark: [x, y] or null}]
 function lineChart(title, xName, yName, xMax, series) {
-  const [width, height, left, top, right, bottom] = [320, 250, 42, 10, 12, 40];
+  const [width, height, left, top, right, bottom] = [320, 250, 54, 10, 12, 40];
   const x = (value) => left + ((width - left - right) * value) / xMax;
   const y = (value) => height - bottom - (height - top - bottom) * value;
   const svg = draw("svg", {

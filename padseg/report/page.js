@@ -428,7 +428,9 @@ function drawCurves() {
   const runs = data.runs.filter((run) => run.category === state.category && Object.keys(run.curves).length);
   const names = [...new Set(runs.flatMap((run) => Object.keys(run.curves)))];
   const order = [...Object.keys(CURVES).filter((name) => names.includes(name)), ...names.filter((name) => !Object.hasOwn(CURVES, name))];
-  byId("curve-legend").replaceChildren(...runs.map((run) => make("span", { class: "legend" }, swatch(run), nameOf(run))));
+  const first = labels.map((label) => runs.find((run) => run.label === label)).filter(Boolean);
+  byId("curve-legend").replaceChildren(...first.map((run) => make("span", { class: "legend" }, swatch(run),
+    runs.filter((other) => other.label === run.label).length > 1 ? `${run.label}, a line each seed` : run.label)));
   byId("charts").replaceChildren(...order.map((name) => chart(name, runs)).filter((figure) => figure !== null));
   if (!runs.length) byId("charts").append(nothing("No curves of this category were recorded."));
   if (runs.length && shownRuns().length && names.some((name) => name.startsWith("image_"))) {

@@ -30,7 +30,7 @@ TABLES = {
     "IAP / IAP@90": ("iap", "iap90"),
 }
 _FOLDER = Path(__file__).parent
-_DASH = "–"
+_DASH = "–"  # noqa: RUF001
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,9 @@ def paper_tables(table: pd.DataFrame, counts: Mapping[str, int]) -> dict[str, pd
         content: dict[str, list[str]] = {}
         for method in methods:
             rows = published[published["method"] == method]
-            content[method] = [_published(rows, name, group, metrics) for name, group in groups]
+            cells = [_published(rows, name, group, metrics) for name, group in groups]
+            if set(cells) != {_DASH}:
+                content[method] = cells
         for label in labels:
             rows = table[table["label"] == label]
             ours = f"{label} (ours)" if methods else label
@@ -207,13 +209,13 @@ def _cell(figures: list[tuple[float, float]]) -> str:
 
 def _notes(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """What a reader of the tables must know."""
-    columns = next(iter(tables.values())).columns
+    columns = {column for table in tables.values() for column in table.columns}
     sources = read_sources()
     notes = [
         "± is the sample standard deviation over seeds; (n) an average over the n categories shown."
     ]
-    for source in sources[sources["method"].isin(columns)].to_dict("records"):
-        notes.append(f"{source['method']}: {source['source']}, {source['link']}; {source['note']}.")
+    chosen = sources[sources["method"].isin(columns)].to_dict("records")
+    notes += [f"{one['method']}: {one['source']}, {one['link']}; {one['note']}." for one in chosen]
     return notes
 
 

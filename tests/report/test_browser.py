@@ -1,0 +1,188 @@
+"""The page in the system's Chromium, without a network."""
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from padseg.report.page import report
+
+from .conftest import CURVES, make_images, make_run
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
+]
+
+
+@pytest.fixture
+def browse():
+    """Opens a report; at the end nothing may have been asked for, blocked or gone wrong."""
+    with sync_api.sync_playwright() as playwright:
+        # Chromium's sandbox does not work for root, as whom containers run.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        asked, told = [], []
+
+        def open_report(out: Path, **options):
+            report(out)
+            page = browser.new_context(offline=True, **options).new_page()
+            page.on("request", lambda request: asked.append(request.url))
+            page.on("console", lambda message: told.append(message.text))
+            page.on("pageerror", lambda error: told.append(str(error)))
+            page.goto((out / "report.html").as_uri())
+            return page
+
+        yield open_report
+        assert told == []
+        assert [url for url in asked if not url.startswith("data:")] == [
+            url for url in asked if url.endswith("/report.html")
+        ]
+        browser.close()
+
+
+def counts(images: list, threshold: float) -> dict[str, int]:
+    verdicts = [(label, score > threshold) for _, _, label, score in images]
+    names = {"hit": (1, True), "miss": (1, False), "false alarm": (0, True), "correct": (0, False)}
+    return {name: verdicts.count(pair) for name, pair in names.items()}
+
+
+def shown(panel) -> dict[str, str]:
+    return {
+        name: panel.locator(f'[data-count="{name}"]').inner_text()
+        for name in ("hit", "miss", "false alarm", "correct", "precision", "recall")
+    }
+
+
+def check(panel, images: list, threshold: float) -> None:
+    expected, found = counts(images, threshold), shown(panel)
+    assert {name: int(found[name]) for name in expected} == expected
+    alarms = expected["hit"] + expected["false alarm"]
+    if alarms:
+        assert found["precision"] == f"{100 * expected['hit'] / alarms:.1f} %"
+    else:
+        assert found["precision"] == "–"  # noqa: RUF001
+    defects = expected["hit"] + expected["miss"]
+    assert found["recall"] == f"{100 * expected['hit'] / defects:.1f} %"
+
+
+def test_moving_the_slider_counts_as_python_does(two_systems, browse):
+    images = make_images(24)
+    page = browse(two_systems)
+    panels = page.locator(".panel")
+    assert panels.count() == 2
+    check(panels.nth(0), images, 0.45)
+    stops = sorted({0.0, 0.45, *(score for _, _, _, score in images)})
+    slider = panels.nth(0).locator("input[type=range]")
+    assert slider.get_attribute("max") == str(len(stops) - 1)
+    for stop in random.Random(0).sample(range(len(stops)), 6):
+        slider.fill(str(stop))
+        check(panels.nth(0), images, stops[stop])
+    slider.focus()
+    page.keyboard.press("End")
+    check(panels.nth(0), images, stops[-1])
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    check(panels.nth(0), images, stops[1])
+    # A number between two stops, in the other system.
+    halved = [(path, defect, label, 0.5 * score) for path, defect, label, score in images]
+    panels.nth(1).locator("input[type=number]").fill("0.2")
+    page.keyboard.press("Enter")
+    check(panels.nth(1), halved, 0.2)
+    # The cards follow.
+    page.locator("label", has_text="Verdict").locator("select").select_option("miss")
+    missed = {p for p, _, label, s in images if label and (s <= stops[1] or 0.5 * s <= 0.2)}
+    found = {card.get_attribute("data-path") for card in page.locator(".card").all()}
+    assert found == missed
+
+
+def test_gallery_is_sorted_filtered_and_painted(two_systems, browse):
+    images = make_images(24)
+    page = browse(two_systems)
+    ordered = [path for path, *_ in sorted(images, key=lambda image: -image[3])]
+    assert [card.get_attribute("data-path") for card in page.locator(".card").all()] == ordered
+    page.wait_for_selector(".card canvas[data-painted]")
+    assert page.locator(".card").first.locator("canvas").count() == 2
+    # The square of high scores is warm and the rest is not covered.
+    pixel = """(canvas, [x, y]) => [...canvas.getContext("2d").getImageData(
+        Math.round(canvas.width * x), Math.round(canvas.height * y), 1, 1).data]"""
+    page.locator("label.check", has_text="outlined").locator("input").uncheck()
+    slider = page.locator("#opacity")
+    slider.fill("100")
+    page.wait_for_timeout(300)
+    canvas = page.locator(".card canvas").first
+    hot, plain = canvas.evaluate(pixel, [0.3, 0.3]), canvas.evaluate(pixel, [0.8, 0.8])
+    assert hot[0] > 200
+    assert hot[0] > hot[2] + 40
+    slider.fill("0")
+    page.wait_for_timeout(300)
+    assert canvas.evaluate(pixel, [0.3, 0.3]) != hot
+    after = canvas.evaluate(pixel, [0.8, 0.8])
+    assert max(abs(a - b) for a, b in zip(plain, after, strict=True)) <= 12
+    page.locator("label", has_text="Defect").locator("select").select_option("dent")
+    assert page.locator("#shown").inner_text().startswith("8 of 24")
+    assert {
+        card.get_attribute("data-path").split("/")[2] for card in page.locator(".card").all()
+    } == {"dent"}
+
+
+def test_keyboard_opens_walks_and_closes(two_systems, browse):
+    page = browse(two_systems)
+    page.locator(".card").first.focus()
+    page.keyboard.press("ArrowRight")
+    second = page.locator(".card").nth(1)
+    assert second.evaluate("card => card === document.activeElement")
+    page.keyboard.press("Enter")
+    assert page.locator("#viewer[open]").count() == 1
+    assert "2 of 24" in page.locator("#viewer .path").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert "3 of 24" in page.locator("#viewer .path").inner_text()
+    page.keyboard.press("Escape")
+    assert page.locator("#viewer[open]").count() == 0
+    assert page.locator(".card").nth(2).evaluate("card => card === document.activeElement")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_follow_the_system_and_the_button(scheme, two_systems, browse):
+    page = browse(two_systems, color_scheme=scheme, viewport={"width": 360, "height": 700})
+    theme = "document.documentElement.dataset.theme"
+    assert page.evaluate(theme) == scheme
+    page.locator("#theme").click()
+    assert page.evaluate(theme) == ("dark" if scheme == "light" else "light")
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_every_control_has_a_name(two_systems, browse):
+    page = browse(two_systems)
+    nameless = """[...document.querySelectorAll("button, select, input, canvas, svg")].filter((node) =>
+        !node.closest("[aria-hidden=true]") && !node.getAttribute("aria-label")
+        && !(node.labels && [...node.labels].some((label) => label.textContent.trim()))
+        && !(node.tagName === "BUTTON" && node.textContent.trim())).map((node) => node.outerHTML)"""
+    assert page.evaluate(nameless) == []
+
+
+def test_hostile_names_run_nothing(tmp_path, browse):
+    names = [
+        "<img src=x onerror=window.owned=1>",
+        "</script><script>window.owned=1</script>",
+        "\"'>&lt;",
+    ]
+    images = [(f"{name}/{name}.png", name, 1, 0.25 + at / 8) for at, name in enumerate(names)]
+    make_run(tmp_path, names[0], names[1], images=images, curves={names[2]: CURVES["pro"]})
+    page = browse(tmp_path)
+    assert page.evaluate("window.owned") is None
+    defects = page.locator(".card .name b").all_inner_texts()
+    assert sorted(defects) == sorted(names)
+    page.locator(".card").first.click()
+    assert page.locator("#viewer h2").inner_text() == names[2]
+    assert page.locator("#table").inner_text().count(names[0]) == 1
+
+
+def test_runs_without_records_are_shown(tmp_path, browse):
+    make_run(tmp_path, "old", "bolt")
+    page = browse(tmp_path)
+    assert "50.0" in page.locator("#table").inner_text()
+    assert "images.csv" in page.locator("#missing").inner_text()
+    assert page.locator(".card").count() == 0

@@ -1,0 +1,204 @@
+"""The report: what it holds, what it refuses, what it survives, how large it gets."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from padseg.cli import main
+from padseg.report import pictures
+from padseg.report.page import make_page, report
+from padseg.report.pictures import Pictures, shown_range
+from padseg.report.runs import read_runs
+
+from .conftest import CURVES, make_images, make_run
+
+HOSTILE = [
+    "<script>window.owned = 1</script>",
+    "</script><img src=x onerror='window.owned = 1'>",
+    '"\'><b onclick="window.owned = 1">&lt;',
+    "<!--<script> \u2028 ]]> ${title} $data",
+]
+
+
+class Tags(HTMLParser):
+    def __init__(self, text: str):
+        super().__init__()
+        self.found: list[tuple[str, dict]] = []
+        self.scripts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        if self.found and self.found[-1][0] == "script":
+            self.scripts.append(data)
+
+
+def data_of(page: str) -> dict:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    return json.loads(found[1])
+
+
+def test_the_command_writes_page_and_tables(two_systems, capsys):
+    assert main(["report", str(two_systems)]) == 0
+    told = capsys.readouterr().out.split()
+    assert told == [str(two_systems / name) for name in ("report.html", "tables.md", "tables.tex")]
+    data = data_of((two_systems / "report.html").read_text())
+    assert [run["label"] for run in data["runs"]] == ["one", "two"]
+    assert [run["threshold"] for run in data["runs"]] == [0.45, None]
+    assert data["runs"][0]["scores"] == {path: score for path, _, _, score in make_images(24)}
+    assert len(data["images"]["bolt"]) == 24
+    assert sum(image["mask"] is not None for image in data["images"]["bolt"]) == 16
+    assert data["missing"] == [["two/bolt/seed0", "no calibrated threshold"]]
+
+
+def test_a_folder_without_results_is_refused(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    for folder in ("empty", "none"):
+        assert main(["report", str(tmp_path / folder)]) == 2
+        told = capsys.readouterr().err
+        assert folder in told
+        assert "padseg run" in told
+        assert len(told.splitlines()) == 1
+    assert list(tmp_path.rglob("*.html")) == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"label": "x"}', "\x00"])
+def test_broken_metrics_are_named(content, tmp_path, capsys):
+    folder = make_run(tmp_path, "x", "bolt")
+    (folder / "metrics.json").write_text(content)
+    assert main(["report", str(tmp_path)]) == 2
+    assert "metrics.json is broken" in capsys.readouterr().err
+
+
+def test_unknown_options_are_refused(two_systems, capsys):
+    assert main(["report", str(two_systems), "--nothing"]) == 2
+    assert "--nothing" in capsys.readouterr().err
+
+
+def test_older_runs_come_without_pictures(tmp_path):
+    make_run(tmp_path, "old", "bolt", figures={"iap": None})
+    report(tmp_path)
+    data = data_of((tmp_path / "report.html").read_text())
+    assert data["summary"][0]["values"]["iap"] == [None, None]
+    reasons = [reason for _, reason in data["missing"]]
+    assert any("images.csv" in reason for reason in reasons)
+    assert any("curves.json" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "",
+        "index,path\n0,a\n",
+        "index,path,defect,label,image_score\n0,a,b,7,0.5\n",
+        "index,path,defect,label,image_score\n0,a,b,1,nan\n",
+        "index,path,defect,label,image_score\n0,a,b,1,0.5\n0,c,b,1,0.5\n",
+        "index,path,defect,label,image_score\nx,a,b,1,0.5\n",
+    ],
+)
+def test_broken_records_are_told(broken, tmp_path):
+    folder = make_run(tmp_path, "x", "bolt", images=make_images(3))
+    (folder / "images.csv").write_text(broken)
+    (folder / "curves.json").write_text('{"roc": [1]}')
+    (run,) = read_runs(tmp_path)
+    assert any("images.csv is broken" in reason for reason in run.missing)
+    assert any("curves.json is broken" in reason for reason in run.missing)
+    report(tmp_path)
+
+
+def test_broken_pictures_are_left_out(tmp_path):
+    folder = make_run(tmp_path, "x", "bolt", images=make_images(6))
+    (folder / "thumbs/00000.jpg").write_bytes(b"no picture")
+    (folder / "thumbs/00001.jpg").unlink()
+    (folder / "maps/00002.png").write_bytes((folder / "maps/00002.png").read_bytes()[:40])
+    (folder / "masks/00004.png").write_bytes(b"")
+    found = Pictures(read_runs(tmp_path))
+    assert len(found.images) == 4
+    assert {index for _, index in found.maps} == {3, 4, 5}
+
+
+def test_names_that_look_like_tags_stay_text(tmp_path):
+    images = [(f"bolt/test/{text}.png", text, 1, 0.5) for text in HOSTILE]
+    make_run(tmp_path, HOSTILE[0], HOSTILE[2], images=images, curves={HOSTILE[1]: CURVES["pro"]})
+    page = make_page(HOSTILE[1], read_runs(tmp_path))
+    tags = Tags(page)
+    names = [tag for tag, _ in tags.found]
+    assert names.count("script") == 2
+    assert "img" not in names
+    assert "b" not in names
+    assert not any(name.startswith("on") for _, attributes in tags.found for name in attributes)
+    data = data_of(page)
+    assert data["title"] == HOSTILE[1]
+    assert [image["defect"] for image in data["images"][HOSTILE[2]]] == HOSTILE
+    assert "<" not in "".join(tags.scripts[:1])
+
+
+def test_defects_keep_their_names(tmp_path):
+    names = ["NA", "007", "", "null", "1e5"]
+    make_run(tmp_path, "x", "bolt", images=[(f"{n}.png", n, 1, 0.5) for n in names])
+    assert list(read_runs(tmp_path)[0].images["defect"]) == names
+
+
+def test_the_page_points_nowhere(two_systems):
+    report(two_systems)
+    tags = Tags((two_systems / "report.html").read_text())
+    assert not any("src" in attributes for _, attributes in tags.found)
+    assert "link" not in [tag for tag, _ in tags.found]
+    assert all(attributes["href"].startswith("#") for tag, attributes in tags.found if tag == "a")
+
+
+def test_pictures_keep_within_the_budget_and_every_category_has_some(tmp_path):
+    for category in ("bolt", "nut"):
+        make_run(tmp_path, "x", category, images=make_images(60, category))
+        make_run(tmp_path, "y", category, images=make_images(60, category, seed=1))
+    runs = read_runs(tmp_path)
+    everything = Pictures(runs)
+    assert everything.left_out == 0
+    assert len(everything.maps) == 240
+
+    def size(found: Pictures) -> int:
+        uris = [uri for pair in found.images.values() for uri in pair if uri] + [
+            *found.maps.values()
+        ]
+        return sum(map(len, uris))
+
+    budget = size(everything) // 4
+    some = Pictures(runs, budget)
+    assert budget // 2 < size(some) <= budget
+    assert some.left_out == 120 - len(some.images)
+    counts = [sum(category == name for category, _ in some.images) for name in ("bolt", "nut")]
+    assert min(counts) >= 10
+    # The worst verdicts are there: the highest good score and the lowest of a defect.
+    table = runs[0].images
+    good, bad = table[table["label"] == 0], table[table["label"] == 1]
+    assert ("bolt", good.loc[good["image_score"].idxmax(), "path"]) in some.images
+    assert ("bolt", bad.loc[bad["image_score"].idxmin(), "path"]) in some.images
+    assert pictures.BUDGET == 24 * 2**20
+
+
+def test_maps_are_coloured_between_median_and_highest_scores(tmp_path):
+    folder = make_run(tmp_path, "x", "bolt", images=make_images(5))
+    rng = np.random.default_rng(0)
+    maps = rng.integers(100, 4000, (5, 64, 64)).astype(np.uint16)
+    for index, pixels in enumerate(maps):
+        Image.fromarray(pixels).save(folder / f"maps/{index:05d}.png")
+    low, high = shown_range(read_runs(tmp_path)[0])
+    assert low * 65535 == pytest.approx(np.quantile(maps, 0.5), abs=1)
+    assert high * 65535 == pytest.approx(np.quantile(maps, 0.999), abs=1)
+
+
+def test_seeds_and_categories_are_summarised(tmp_path):
+    for category in ("bolt", "nut"):
+        for seed in (0, 1, 2):
+            make_run(tmp_path, "x", category, seed)
+    report(tmp_path)
+    summary = data_of((tmp_path / "report.html").read_text())["summary"]
+    assert [row["category"] for row in summary] == [None, "bolt", "nut"]
+    assert summary[0]["values"]["pro"] == pytest.approx([0.51, 0.01])
+    assert [one["seed"] for one in summary[1]["each"]] == [0, 1, 2]
