@@ -36,7 +36,8 @@ def browse():
             return page
 
         yield open_report
-        assert told == []
+        # A test that reads pixels makes Chromium advise how to read them faster.
+        assert [text for text in told if "Canvas2D" not in text] == []
         assert [url for url in asked if not url.startswith("data:")] == [
             url for url in asked if url.endswith("/report.html")
         ]
@@ -61,11 +62,13 @@ def check(panel, images: list, threshold: float) -> None:
     assert {name: int(found[name]) for name in expected} == expected
     alarms = expected["hit"] + expected["false alarm"]
     if alarms:
-        assert found["precision"] == f"{100 * expected['hit'] / alarms:.1f} %"
+        share = 100 * expected["hit"] / alarms
+        assert float(found["precision"].removesuffix(" %")) == pytest.approx(share, abs=0.051)
     else:
         assert found["precision"] == "–"  # noqa: RUF001
     defects = expected["hit"] + expected["miss"]
-    assert found["recall"] == f"{100 * expected['hit'] / defects:.1f} %"
+    share = 100 * expected["hit"] / defects
+    assert float(found["recall"].removesuffix(" %")) == pytest.approx(share, abs=0.051)
 
 
 def test_moving_the_slider_counts_as_python_does(two_systems, browse):
