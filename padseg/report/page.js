@@ -206,9 +206,8 @@ function verdictPanel(run) {
       ? "No threshold was calibrated; it starts where F1 on these images is highest, which no one knows beforehand."
       : "It starts at the calibrated threshold."}`),
     make("div", { class: "matrix" },
-      count("hit", "defects found"), count("miss", "defects missed"),
-      count("false alarm", "false alarms"), count("correct", "good ones passed"),
-      count("precision", "precision"), count("recall", "recall")));
+      count("hit", "defects found"), count("miss", "defects missed"), count("recall", "recall"),
+      count("false alarm", "false alarms"), count("correct", "good ones passed"), count("precision", "precision")));
   new ResizeObserver(() => drawStrip(strip, run)).observe(strip);
   update();
   return panel;
@@ -449,7 +448,7 @@ function chart(name, runs) {
     const [xs, ys] = axes.map((axis) => curve[axis]);
     if (!xs || !ys) continue;
     const points = xs.map((x, i) => [x, ys[i]]).filter(([x, y]) => x !== null && y !== null && y !== undefined);
-    points.sort((one, other) => one[0] - other[0]);
+    if (points.length && points[0][0] > points[points.length - 1][0]) points.reverse();
     series.push({ name: nameOf(run), colour: colourOf(run), dash: dashOf(run), points, mark: operatingPoint(name, run) });
   }
   if (!series.length) return null;
