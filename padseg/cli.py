@@ -21,6 +21,7 @@ LIGHTNING_COMMANDS = {
     "test": "compute all metrics on the test images",
     "predict": "score the test images",
 }
+EXPORT_FORMATS = ("onnx", "openvino", "torch", "safetensors")
 SYSTEM_NAMES = ("stpm", "rstpm", "destseg", "pfadseg")
 LAYOUT_NAMES = ("mvtec", "mvtec_loco", "mvtec_ad_2", "btad", "visa", "kolektorsdd", "folder")
 DATA_SETS = ("mvtec_ad", "mvtec_ad_2", "visa", "btad", "dtd")
@@ -63,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     _add_detect(commands.add_parser("detect", help="find defects in images, folders of them"))
     _add_calibrate(commands.add_parser("calibrate", help="set the thresholds of a checkpoint"))
     _add_report(commands.add_parser("report", help="make a page and tables of finished runs"))
+    _add_export(commands.add_parser("export", help="write a checkpoint as ONNX and the like"))
     for name, text in LIGHTNING_COMMANDS.items():
         commands.add_parser(name, help=text, add_help=False)
     return top
@@ -348,3 +350,32 @@ def _report(options: argparse.Namespace, rest: list[str]) -> None:
         raise ConfigError(f"unknown option {rest[0]!r}: see padseg report --help.")
     for path in report(options.out):
         print(path)  # noqa: T201
+
+
+def _add_export(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Writes a checkpoint as a network that takes pixels and gives score map, score and verdict, "
+        "without padseg; or, as safetensors, its weights for exchange. An existing file of other "
+        "content is left alone."
+    )
+    command.add_argument("checkpoint", type=Path, metavar="CKPT", help="checkpoint of a training")
+    command.add_argument("--format", choices=EXPORT_FORMATS, required=True)
+    command.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="file to write; openvino adds a .bin beside it; safetensors without that suffix: a "
+        "folder with configuration and model card",
+    )
+    command.add_argument(
+        "--half", action="store_true", help="store the weights as float16: half the size"
+    )
+    command.set_defaults(call=_export)
+
+
+def _export(options: argparse.Namespace, rest: list[str]) -> None:
+    from padseg.inference.export import export
+
+    if rest:
+        raise ConfigError(f"unknown option {rest[0]!r}: see padseg export --help.")
+    export(options.checkpoint, options.format, options.out, options.half)

@@ -1,4 +1,4 @@
-"""Small files, written whole or not at all."""
+"""Files, written whole or not at all."""
 
 import json
 import os
@@ -16,8 +16,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, which replaces the old one at once."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, which replaces the old one at once."""
     # Processes of several machines may write the same table.
-    replace(path, path.with_name(f".{path.name}.{uuid.uuid4().hex}"), text.encode())
+    replace(path, path.with_name(f".{path.name}.{uuid.uuid4().hex}"), content)
 
 
 def replace(path: Path, temporary: Path, content: bytes | memoryview) -> None:

@@ -1,0 +1,142 @@
+"""A trained module as one network: pixels of any size in, score map, score and verdict out."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import fusion, parametrize
+
+from padseg.errors import ConfigError
+from padseg.modules import AnomalyModule
+
+_STEP = 2.0**11  # half the 22 bits that Pillow gives a weight: products with uint8 stay exact
+
+
+class Deployed(nn.Module):
+    """Pre-processing, network and thresholds of a module, ready for an exporter.
+
+    Args:
+        module: The module; it is copied, its BatchNorms are folded into the convolutions.
+        half: Keep the weights in float16; they are widened to float32 before they are used.
+
+    Raises:
+        ConfigError: `half`, and a weight is too large for float16.
+    """
+
+    def __init__(self, module: AnomalyModule, half: bool = False) -> None:
+        super().__init__()
+        height, width = module.image_size
+        calibration = module.calibration or {}
+        self.size = (height, width)
+        self.threshold: float | None = calibration.get("image_threshold")
+        with torch.no_grad():
+            self.module = fold_batch_norms(copy.deepcopy(module).cpu().eval(), self.size)
+        self.module.requires_grad_(False)
+        if half:
+            _halve(self.module)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Score images.
+
+        Args:
+            image: RGB, (B, H, W, 3) uint8; any B, H and W.
+
+        Returns:
+            `score_map` (B, 1, height, width) float32 in [0, 1], at the size of the network;
+            `image_score` (B,) float32; where the module is calibrated, `anomalous` (B,) bool.
+        """
+        pixels = resize(image.permute(0, 3, 1, 2).float(), self.size)
+        scores: dict[str, Tensor] = self.module(pixels / 255)
+        if self.threshold is not None:
+            scores["anomalous"] = scores["image_score"] > self.threshold
+        return scores
+
+
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize as Pillow's bilinear filter does, bit for bit, by operations that every runtime has.
+
+    Args:
+        image: (B, C, H, W) float32, whole numbers from 0 to 255.
+        size: (height, width) in pixels.
+
+    Returns:
+        (B, C, height, width) float32, whole numbers from 0 to 255; an image that has the size already
+        comes back unchanged.
+    """
+    # Pillow rounds to whole numbers between its two passes.
+    rows = _apply(resize_weights(image.shape[3], size[1]), image)
+    return _apply(resize_weights(image.shape[2], size[0]), rows.transpose(2, 3)).transpose(2, 3)
+
+
+def resize_weights(length: int, target: int) -> Tensor:
+    """Pillow's weights of `length` pixels in each of `target` ones, (target, length) float64.
+
+    A triangle over the source, widened when it shrinks, in units of 2^-22.
+    """
+    scale = length / target
+    center = (torch.arange(target, dtype=torch.float64) + 0.5) * scale
+    pixel = torch.arange(length, dtype=torch.float64) + 0.5
+    distance = (pixel - center[:, None]).abs() / torch.sym_max(scale, 1.0)
+    triangle = (1 - distance).clamp(min=0)
+    share = triangle / triangle.sum(dim=1, keepdim=True)
+    return (share * _STEP**2 + 0.5).floor()
+
+
+def _apply(weights: Tensor, image: Tensor) -> Tensor:
+    """Weigh the last dimension and round, in integers that float32 holds exactly."""
+    coarse = (weights / _STEP).floor()
+    fine = weights - coarse * _STEP
+    both = image @ torch.cat([coarse, fine]).float().T
+    target = weights.shape[0]
+    carry = (both[..., target:] / _STEP).floor()
+    return ((both[..., :target] + carry + _STEP / 2) / _STEP).floor()
+
+
+def fold_batch_norms(module: AnomalyModule, size: tuple[int, int]) -> AnomalyModule:
+    """Fold each BatchNorm into the convolution whose output it reads, in place.
+
+    The pairs are found by running the module once: by what flows, whatever the names.
+
+    Args:
+        module: In eval mode.
+        size: (height, width) of an image that the module takes.
+    """
+    names = {part: name for name, part in module.named_modules()}
+    made: list[tuple[Tensor, nn.Module]] = []
+    pairs: list[tuple[nn.Module, nn.Module]] = []
+
+    def keep(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        made.append((output, part))
+
+    def find(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        pairs.extend((conv, part) for made_here, conv in made if made_here is inputs[0])
+
+    hooks = [
+        part.register_forward_hook(keep if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) else find)
+        for part in names
+        # Not its subclasses: timm's holds an activation too.
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) or type(part) is nn.BatchNorm2d
+    ]
+    module(torch.zeros(1, 3, *size))
+    for hook in hooks:
+        hook.remove()
+    for conv, norm in pairs:
+        transposed = isinstance(conv, nn.ConvTranspose2d)
+        module.set_submodule(names[conv], fusion.fuse_conv_bn_eval(conv, norm, transposed))
+        module.set_submodule(names[norm], nn.Identity())
+    return module
+
+
+class _Widen(nn.Module):
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight.float()
+
+
+def _halve(module: nn.Module) -> None:
+    for part in list(module.modules()):
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            weight = part.weight.data.half()
+            if not weight.isfinite().all():
+                raise ConfigError("--half: a weight of the network exceeds float16; export without.")
+            part.weight.data = weight
+            parametrize.register_parametrization(part, "weight", _Widen(), unsafe=True)

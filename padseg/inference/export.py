@@ -1,0 +1,207 @@
+"""A checkpoint as one file for the line: ONNX, OpenVINO, torch.export, or weights for exchange."""
+
+import hashlib
+import importlib
+import io
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from padseg import __version__
+from padseg.errors import ConfigError, PadsegError
+from padseg.files import read_json, write_bytes
+from padseg.inference.card import model_card
+from padseg.inference.deploy import Deployed
+from padseg.inference.weights import (
+    WEIGHTS_FILE,
+    load_module,
+    read_any,
+    stored_module,
+    to_safetensors,
+)
+from padseg.models import SYSTEMS
+from padseg.modules.checkpoint import KEY
+
+FORMATS = ("onnx", "openvino", "torch", "safetensors")
+_AXES = ("batch", "height", "width")
+_NEEDS = {"onnx": ("onnx", "onnxscript"), "openvino": ("onnx", "onnxscript", "openvino")}
+
+
+def export(checkpoint: str | Path, format: str, out: str | Path, half: bool = False) -> None:  # noqa: A002
+    """Write a checkpoint in a format that needs no padseg, or for exchange.
+
+    ONNX, OpenVINO and torch hold pre-processing, network and thresholds: in goes `image`, RGB
+    (batch, height, width, 3) uint8 of any batch and size, out come `score_map` (batch, 1, h, w) at the
+    network's size, `image_score` (batch,) and, where the module is calibrated, `anomalous` (batch,).
+    All hold a JSON description under the key `padseg`.
+
+    Args:
+        checkpoint: Written by training, or a safetensors file of this function.
+        format: `onnx`; `openvino`, which by its nature puts the weights into a .bin file beside `out`;
+            `torch`, a torch.export program; or `safetensors`, a file where `out` ends so, else a
+            folder with a configuration and a model card.
+        out: The file to write.
+        half: Keep the weights in float16, for half the size; the arithmetic stays float32.
+
+    Raises:
+        PadsegError: An input is wrong, a package is missing, or `out` has another content already.
+    """
+    out = Path(out)
+    if format not in FORMATS:
+        raise ConfigError(f"--format {format} is unknown: give one of {', '.join(FORMATS)}.")
+    if half and format == "safetensors":
+        raise ConfigError("--half does not go with --format safetensors, which keeps the checkpoint.")
+    for package in _NEEDS.get(format, ()):
+        _require(package, format)
+    if out.suffix == ".bin" and format == "openvino":
+        raise ConfigError(f"--out {out}: that name is for the weights, name the .xml file.")
+    found = read_any(checkpoint)
+    run = find_run(Path(checkpoint), found)
+    described = describe(found, run, "float16" if half else "float32")
+    if format == "safetensors":
+        write_new(_exchange(found, described, run, out))
+        return
+    network = Deployed(load_module(checkpoint), half).eval()
+    text = json.dumps(described)
+    if format == "openvino":
+        write_new(_openvino(_onnx(network, text), text, out))
+    else:
+        write_new({out: _onnx(network, text) if format == "onnx" else _torch(network, text)})
+
+
+def describe(
+    checkpoint: dict[str, Any], run: dict[str, Any] | None, weights: str
+) -> dict[str, Any]:
+    """What an exported file says about itself, in plain values.
+
+    Args:
+        checkpoint: As `read_any` gives it.
+        run: What `padseg run` has measured, if it is known.
+        weights: Type of the stored weights.
+    """
+    meta = checkpoint[KEY]
+    system = SYSTEMS[meta["system"]]
+    network = meta["network"]
+    teachers = [network.get(key) for key in ("teacher", "teacher2")][: len(system.teachers)]
+    fingerprint = (run or {}).get("fingerprint", {})
+    return {
+        "padseg": __version__,
+        "system": system.name,
+        "module": meta["class"],
+        "teacher": [given or own for given, own in zip(teachers, system.teachers, strict=True)],
+        "teacher_sha256": meta["teacher_sha256"],
+        "image_size": list(checkpoint["hyper_parameters"]["image_size"]),
+        "calibration": meta.get("calibration"),
+        "category": (run or {}).get("category"),
+        "data_sha256": fingerprint.get("data_sha256"),
+        "weights": weights,
+        "input": "image: RGB, uint8, (batch, height, width, 3), any batch and size",
+    }
+
+
+def find_run(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any] | None:
+    """The metrics.json beside a checkpoint of `padseg run`; None without one of the same teacher."""
+    beside = path.parent / "metrics.json"
+    if not beside.is_file():
+        return None
+    run = read_json(beside)
+    meta = checkpoint[KEY]
+    same = run["fingerprint"]["teacher_sha256"] == meta["teacher_sha256"]
+    return run if same and run["system"] == meta["system"] else None
+
+
+def write_new(files: dict[Path, bytes]) -> None:
+    """Write files, but none over a file of other content.
+
+    Raises:
+        PadsegError: There is such a file, or the folder cannot be written.
+    """
+    for path, content in files.items():
+        if path.exists() and (path.is_dir() or path.read_bytes() != content):
+            raise PadsegError(f"{path} exists with other content: remove it or pass another --out.")
+    try:
+        for path, content in files.items():
+            write_bytes(path, content)
+    except OSError as error:
+        raise PadsegError(f"{path} cannot be written ({error.strerror}): pass --out.") from error
+
+
+def _require(package: str, format: str) -> None:  # noqa: A002
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        raise ConfigError(
+            f"--format {format} needs the package {package}: pip install 'padseg[export]'."
+        ) from error
+
+
+def _program(network: Deployed) -> torch.export.ExportedProgram:
+    height, width = network.size
+    # No size of the example is special, so none becomes a constant.
+    example = torch.zeros(2, height + 3, width + 5, 3, dtype=torch.uint8)
+    free = {axis: torch.export.Dim(name) for axis, name in enumerate(_AXES)}
+    with torch.no_grad():
+        program = torch.export.export(network, (example,), dynamic_shapes=(free,))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine
+    return program
+
+
+def _torch(network: Deployed, described: str) -> bytes:
+    buffer = io.BytesIO()
+    torch.export.save(_program(network), buffer, extra_files={"padseg.json": described})
+    return buffer.getvalue()
+
+
+def _onnx(network: Deployed, described: str) -> bytes:
+    names = ["score_map", "image_score", *(["anomalous"] if network.threshold is not None else [])]
+    exported = torch.onnx.export(_program(network), output_names=names, verbose=False)
+    assert exported is not None
+    model = exported.model_proto
+    for part in (model.graph, *model.graph.node, *model.graph.input, *model.graph.value_info):
+        del part.metadata_props[:]  # where in the sources each operation came from
+    for name, dim in zip(_AXES, model.graph.input[0].type.tensor_type.shape.dim, strict=False):
+        _rename_axis(model.graph, dim.dim_param, name)
+    model.metadata_props.add(key=KEY, value=described)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def _rename_axis(graph: Any, old: str, new: str) -> None:
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param == old:
+                dim.dim_param = new
+
+
+def _openvino(onnx: bytes, described: str, out: Path) -> dict[Path, bytes]:
+    import openvino
+
+    model = openvino.Core().read_model(onnx)
+    model.set_rt_info(described, [KEY])
+    with tempfile.TemporaryDirectory() as folder:
+        xml = Path(folder) / "model.xml"
+        openvino.save_model(model, xml, compress_to_fp16=False)
+        # The weights first: once the .xml is there, the pair is complete.
+        return {
+            out.with_suffix(".bin"): xml.with_suffix(".bin").read_bytes(),
+            out: xml.read_bytes(),
+        }
+
+
+def _exchange(
+    checkpoint: dict[str, Any], described: dict[str, Any], run: dict[str, Any] | None, out: Path
+) -> dict[Path, bytes]:
+    weights = to_safetensors(checkpoint, described)
+    if out.suffix == ".safetensors":
+        return {out: weights}
+    sha256 = hashlib.sha256(weights).hexdigest()
+    config = described | {"weights_sha256": sha256, "module": stored_module(checkpoint)}
+    return {
+        out / WEIGHTS_FILE: weights,
+        out / "config.json": (json.dumps(config, indent=2) + "\n").encode(),
+        out / "README.md": model_card(described, run).encode(),
+    }

@@ -1,0 +1,77 @@
+"""Modules from checkpoints and from safetensors files, and safetensors files from modules."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+
+from padseg.errors import CheckpointError
+from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModule, read_checkpoint
+from padseg.modules.checkpoint import FORMAT, KEY
+
+WEIGHTS_FILE = "model.safetensors"  # as hubs call it
+_CLASSES = {kind.__name__: kind for kind in (StudentDistillModule, SegmentationModule)}
+
+
+def load_module(path: str | Path) -> AnomalyModule:
+    """Build a module in eval mode, on the CPU, out of a file; no pickle is executed.
+
+    Args:
+        path: A checkpoint, a safetensors file that `padseg export` wrote, or its folder.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or not padseg's.
+    """
+    checkpoint = read_any(path)
+    meta = checkpoint[KEY]
+    try:
+        module = _CLASSES[meta["class"]](**checkpoint["hyper_parameters"])
+        module.load_state_dict(checkpoint["state_dict"])
+        module.on_load_checkpoint(checkpoint)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} does not fit its own options ({type(error).__name__}): write it again."
+        ) from error
+    return module.eval()
+
+
+def read_any(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint or a safetensors file as `padseg.modules.read_checkpoint` does."""
+    path = Path(path)
+    if path.is_dir():
+        path /= WEIGHTS_FILE
+    return _read_safetensors(path) if path.suffix == ".safetensors" else read_checkpoint(path)
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(f"weight file {path} does not exist.")
+    try:
+        with safe_open(path, "pt") as file:
+            described = json.loads((file.metadata() or {}).get(KEY, "{}"))
+        state = safetensors.torch.load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"weight file {path} is damaged: export it again.") from error
+    if "module" not in described:
+        raise CheckpointError(f"{path} was not written by padseg export --format safetensors.")
+    module: dict[str, Any] = described["module"]
+    if (version := module[KEY]["format"]) != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {version}, this padseg reads {FORMAT}: use the padseg that wrote it."
+        )
+    return {**module, "state_dict": state}
+
+
+def to_safetensors(checkpoint: dict[str, Any], description: dict[str, Any]) -> bytes:
+    """The weights of a checkpoint, with what rebuilds their module, as a safetensors file."""
+    described = description | {"module": stored_module(checkpoint)}
+    state = {name: value.contiguous() for name, value in checkpoint["state_dict"].items()}
+    # One key: the library stores several in any order, and the same weights should be the same bytes.
+    return safetensors.torch.save(state, {KEY: json.dumps(described)})
+
+
+def stored_module(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What rebuilds the module of a checkpoint, without its weights, in plain values."""
+    return {name: checkpoint[name] for name in (KEY, "hyper_parameters")}
