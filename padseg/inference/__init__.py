@@ -1,5 +1,6 @@
-"""A trained module at work."""
+"""A trained module at work: prediction, thresholds, export."""
 
 from padseg.inference.predictor import Prediction, Predictor, Region
+from padseg.inference.weights import load_module
 
-__all__ = ["Prediction", "Predictor", "Region"]
+__all__ = ["Prediction", "Predictor", "Region", "load_module"]

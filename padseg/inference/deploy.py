@@ -31,6 +31,8 @@ class Deployed(nn.Module):
         self.threshold: float | None = calibration.get("image_threshold")
         with torch.no_grad():
             self.module = fold_batch_norms(copy.deepcopy(module).cpu().eval(), self.size)
+        # As files hold them: torch.export warns of weights in another layout.
+        self.module.to(memory_format=torch.contiguous_format)
         self.module.requires_grad_(False)
         if half:
             _halve(self.module)

@@ -182,6 +182,8 @@ def _openvino(onnx: bytes, described: str, out: Path) -> dict[Path, bytes]:
 
     model = openvino.Core().read_model(onnx)
     model.set_rt_info(described, [KEY])
+    for index, part in enumerate(model.get_ordered_ops()):  # else numbered as the process goes
+        part.set_friendly_name(f"{part.get_type_name()}_{index}")
     with tempfile.TemporaryDirectory() as folder:
         xml = Path(folder) / "model.xml"
         openvino.save_model(model, xml, compress_to_fp16=False)
