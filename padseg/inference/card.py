@@ -7,6 +7,48 @@ from padseg.report.tables import METRICS
 
 _TITLES = {"stpm": "STPM", "rstpm": "RSTPM", "destseg": "DeSTSeg", "pfadseg": "PFADSeg"}
 
+_TEMPLATE = """---
+library_name: padseg
+pipeline_tag: image-segmentation
+tags:
+- anomaly-detection
+- {system}
+---
+
+# {title}
+
+Visual anomaly detection: finds defects after training on normal images. Method: {paper}.
+
+## Results
+
+{results}
+
+## Training
+
+{training}
+
+## Thresholds
+
+{thresholds}
+
+## Use
+
+```python
+from padseg.inference import load_module
+
+module = load_module("this/folder")
+scores = module(image)  # (B, 3, H, W) uint8; score_map (B, 1, H, W), image_score (B,)
+```
+
+The module takes images of {size} pixels, resized with Pillow's bilinear filter. `padseg export` makes
+ONNX, OpenVINO and torch.export files of it, which resize by themselves.
+
+## Limits
+
+The scores hold for images like those of the training: same part, camera, light and pose. The licence of
+the training data may bind the weights.
+"""
+
 
 def model_card(described: dict[str, Any], run: dict[str, Any] | None) -> str:
     """Markdown with a hub's front matter.
@@ -16,36 +58,25 @@ def model_card(described: dict[str, Any], run: dict[str, Any] | None) -> str:
         run: What `padseg run` has measured; None: the card says that nothing is known.
     """
     system = described["system"]
-    subject = f" for {described['category']}" if described["category"] else ""
-    parts = [
-        "---\nlibrary_name: padseg\npipeline_tag: image-segmentation\n"
-        f"tags:\n- anomaly-detection\n- {system}\n---",
-        f"# {_TITLES[system]}{subject}",
-        f"Visual anomaly detection: finds defects after training on normal images. Method: "
-        f"{SYSTEMS[system].paper}.",
-        _figures(described, run),
-        _training(described, run),
-        _thresholds(described["calibration"]),
-        "## Use\n\n```python\nfrom padseg.inference import load_module\n\n"
-        'module = load_module("this/folder")\n'
-        "scores = module(image)  # (B, 3, H, W) uint8; score_map (B, 1, H, W), image_score (B,)\n```",
-        f"Images are resized to {' x '.join(map(str, described['image_size']))} pixels with Pillow's "
-        "bilinear filter. `padseg export` makes ONNX, OpenVINO and torch.export files of it.",
-        "## Limits\n\nThe scores hold for images like those of the training: same part, camera, "
-        "light and pose. The licence of the training data may bind the weights.",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return _TEMPLATE.format(
+        system=system,
+        title=_TITLES[system] + (f" for {described['category']}" if described["category"] else ""),
+        paper=SYSTEMS[system].paper,
+        results=_figures(described, run),
+        training=_training(described, run),
+        thresholds=_thresholds(described["calibration"]),
+        size=" x ".join(map(str, described["image_size"])),
+    )
 
 
 def _figures(described: dict[str, Any], run: dict[str, Any] | None) -> str:
     if run is None:
-        return "## Results\n\nNot known: there was no metrics.json beside the checkpoint."
+        return "Not known: there was no metrics.json beside the checkpoint."
     alone = described["module"] == "StudentDistillModule" and SYSTEMS[run["system"]].segmentation
     figures = run["distill"]["metrics"] if alone else run
     cells = [_percent(figures.get(name)) for name in METRICS]
     return "\n".join(
         [
-            "## Results\n",
             "Test images, in percent.\n",
             f"| {' | '.join(METRICS)} |",
             "|---" * len(METRICS) + "|",
@@ -70,20 +101,21 @@ def _training(described: dict[str, Any], run: dict[str, Any] | None) -> str:
             "steps": " + ".join(map(str, options["steps"])) or "as published",
             "batch size": options["batch_size"] or "as published",
             "seed": run["seed"],
-            "changed options": ", ".join(f"{k} {v}" for k, v in options["overrides"].items()) or "-",
+            "changed options": ", ".join(f"{k} {v}" for k, v in options["overrides"].items())
+            or "-",
             "minutes": f"{run['train_minutes']:.1f}",
             "data's SHA-256": run["fingerprint"]["data_sha256"],
             "versions": ", ".join(f"{k} {v}" for k, v in run["fingerprint"]["versions"].items()),
         }
     lines = [f"| {name} | {value} |" for name, value in rows.items()]
-    return "\n".join(["## Training\n", "| | |\n|---|---|", *lines])
+    return "\n".join(["| | |\n|---|---|", *lines])
 
 
 def _thresholds(calibration: dict[str, Any] | None) -> str:
     if calibration is None:
-        return "## Thresholds\n\nNone: the module is not calibrated, it gives scores only."
+        return "None: the module is not calibrated, it gives scores only."
     return (
-        f"## Thresholds\n\nAn image is anomalous above {calibration['image_threshold']:.6g}, a pixel "
+        f"An image is anomalous above {calibration['image_threshold']:.6g}, a pixel "
         f"above {calibration['pixel_threshold']:.6g}: set on {calibration['normal_images']} normal "
         f"images for a false-alarm rate of {calibration['false_alarm_rate']:g}."
     )

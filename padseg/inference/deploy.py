@@ -114,7 +114,9 @@ def fold_batch_norms(module: AnomalyModule, size: tuple[int, int]) -> AnomalyMod
         pairs.extend((conv, part) for made_here, conv in made if made_here is inputs[0])
 
     hooks = [
-        part.register_forward_hook(keep if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) else find)
+        part.register_forward_hook(
+            keep if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) else find
+        )
         for part in names
         # Not its subclasses: timm's holds an activation too.
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) or type(part) is nn.BatchNorm2d
@@ -139,6 +141,8 @@ def _halve(module: nn.Module) -> None:
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             weight = part.weight.data.half()
             if not weight.isfinite().all():
-                raise ConfigError("--half: a weight of the network exceeds float16; export without.")
+                raise ConfigError(
+                    "--half: a weight of the network exceeds float16; export without."
+                )
             part.weight.data = weight
             parametrize.register_parametrization(part, "weight", _Widen(), unsafe=True)

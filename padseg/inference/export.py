@@ -30,7 +30,7 @@ _AXES = ("batch", "height", "width")
 _NEEDS = {"onnx": ("onnx", "onnxscript"), "openvino": ("onnx", "onnxscript", "openvino")}
 
 
-def export(checkpoint: str | Path, format: str, out: str | Path, half: bool = False) -> None:  # noqa: A002
+def export(checkpoint: str | Path, format: str, out: str | Path, half: bool = False) -> None:
     """Write a checkpoint in a format that needs no padseg, or for exchange.
 
     ONNX, OpenVINO and torch hold pre-processing, network and thresholds: in goes `image`, RGB
@@ -53,7 +53,9 @@ def export(checkpoint: str | Path, format: str, out: str | Path, half: bool = Fa
     if format not in FORMATS:
         raise ConfigError(f"--format {format} is unknown: give one of {', '.join(FORMATS)}.")
     if half and format == "safetensors":
-        raise ConfigError("--half does not go with --format safetensors, which keeps the checkpoint.")
+        raise ConfigError(
+            "--half does not go with --format safetensors, which keeps the checkpoint."
+        )
     for package in _NEEDS.get(format, ()):
         _require(package, format)
     if out.suffix == ".bin" and format == "openvino":
@@ -129,7 +131,7 @@ def write_new(files: dict[Path, bytes]) -> None:
         raise PadsegError(f"{path} cannot be written ({error.strerror}): pass --out.") from error
 
 
-def _require(package: str, format: str) -> None:  # noqa: A002
+def _require(package: str, format: str) -> None:
     try:
         importlib.import_module(package)
     except ImportError as error:

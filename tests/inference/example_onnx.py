@@ -18,6 +18,6 @@ for path in map(Path, paths):
     verdict = ""
     if "anomalous" in found:  # the network holds the threshold
         verdict = "anomalous" if found["anomalous"][0] else "normal"
-    print(path, described["system"], f"{found['image_score'][0]:.4f}", verdict)
+    print(path, described["system"], f"{found['image_score'][0]:.4f}", verdict)  # noqa: T201
     heat = Image.fromarray((255 * found["score_map"][0, 0]).round().astype(np.uint8))
     heat.resize(image.shape[1::-1], Image.Resampling.BILINEAR).save(f"{path.stem}_map.png")

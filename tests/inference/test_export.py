@@ -298,14 +298,18 @@ def test_other_safetensors_are_refused(content, told, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("system", ["rstpm", "destseg", "pfadseg"])
-def test_every_system_agrees_in_both_runtimes(system, tmp_path):
+@pytest.mark.parametrize(
+    # PFADSeg's gates amplify rounding: a network this small differs from its float64 self by 3e-4.
+    ("system", "tolerance"),
+    [("rstpm", 1e-5), ("destseg", 1e-4), ("pfadseg", 1e-3)],
+)
+def test_every_system_agrees_in_both_runtimes(system, tolerance, tmp_path):
     checkpoint = make(system, tmp_path, as_input(pixels(6, SIZE, SIZE)))
     export(checkpoint, "onnx", tmp_path / "net.onnx")
     module = load_module(checkpoint)
     for images in (pixels(1, SIZE, SIZE), pixels(6, SIZE, SIZE), pixels(3, 90, 70)):
         for run in (run_onnx, run_openvino):
-            check_same(run(tmp_path / "net.onnx", images), module, as_input(images), 1e-4)
+            check_same(run(tmp_path / "net.onnx", images), module, as_input(images), tolerance)
 
 
 @pytest.mark.slow
@@ -316,7 +320,9 @@ def test_openvino_files_are_described_and_repeatable(stpm, tmp_path):
     assert json.loads(model.get_rt_info(["padseg"]).value)["weights"] == "float16"
     assert (tmp_path / "net.bin").is_file()
     images = pixels(3, 90, 70)
-    check_same(run_openvino(tmp_path / "net.xml", images), load_module(stpm), as_input(images), 5e-3)
+    check_same(
+        run_openvino(tmp_path / "net.xml", images), load_module(stpm), as_input(images), 5e-3
+    )
 
 
 @pytest.mark.slow
