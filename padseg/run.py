@@ -92,8 +92,7 @@ class RunOptions:
         if self.overrides and self.label is None:
             key = next(iter(self.overrides))
             raise ConfigError(f"--{key} departs from {self.system}: name the variant with --label.")
-        names = {"--label": [self.name], "--category": self.categories}
-        for option, name in ((option, name) for option in names for name in names[option]):
+        for option, name in (("--label", self.name), *(("--category", c) for c in self.categories)):
             if name in ("", ".", "..") or {"/", "\\"} & set(name):
                 raise ConfigError(f"{option} {name!r} is not a plain name of a folder.")
         if self.steps and (min(self.steps) < 1 or len(self.steps) not in (len(self.phases), 2)):

@@ -85,4 +85,5 @@ class Blend:
 def _ramp(length: int) -> NDArray[np.float32]:
     at = np.arange(length)
     ramp = np.minimum(at, length - 1 - at) + 1
-    return (ramp / ramp.max()).astype(np.float32)
+    weight: NDArray[np.float32] = (ramp / ramp.max()).astype(np.float32)
+    return weight

@@ -88,7 +88,8 @@ def _read_run(path: Path) -> Run:
             row[name] = str(metrics[name])
         row["seed"] = int(metrics["seed"])
         for name in COLUMNS[4:]:
-            row[name] = math.nan if row[name] is None else float(row[name])
+            value = row[name]
+            row[name] = math.nan if value is None else float(value)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise DataError(f"{path} is broken: delete it and call padseg run again.") from error
     threshold = None
