@@ -17,7 +17,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from padseg.data.images import decode, image_shape, is_empty_mask, refuse
+from padseg.data.images import Size, decode, image_shape, is_empty_mask, refuse
 from padseg.data.layouts import LAYOUTS, list_samples
 from padseg.data.samples import GOOD, Sample, list_images
 from padseg.errors import DataError
@@ -109,27 +109,31 @@ def _check_sample(sample: Sample, *, unmasked: bool, decoded: bool) -> list[Find
             f"{path} shows a defect but has no mask: add {path.stem}_mask.png where its like are."
         )
         return [Finding("missing mask", path, told)]
-    findings = [finding for mask in sample.masks for finding in _check_mask(mask, path, shape)]
-    if sample.masks and not findings and all(is_empty_mask(mask) for mask in sample.masks):
+    return _check_masks(sample, (shape[0], shape[1]))
+
+
+def _check_masks(sample: Sample, shape: Size) -> list[Finding]:
+    findings, empty = [], bool(sample.masks)
+    for mask in sample.masks:
+        try:
+            found = image_shape(mask)
+            empty &= is_empty_mask(mask)
+        except DataError as error:
+            findings.append(Finding("unreadable", mask, str(error)))
+            continue
+        if found != shape:
+            told = (
+                f"mask {mask} has {found[1]}x{found[0]} pixels, its image {sample.path} "
+                f"{shape[1]}x{shape[0]}: give both the same size."
+            )
+            findings.append(Finding("mask size", mask, told))
+    if empty and not findings:
         mask = sample.masks[0]
-        told = f"mask {mask} is empty, but {path} is said to show a defect: mend one of them."
+        told = (
+            f"mask {mask} is empty, but {sample.path} is said to show a defect: mend one of them."
+        )
         findings.append(Finding("empty mask", mask, told))
     return findings
-
-
-def _check_mask(mask: Path, image: Path, shape: tuple[int, ...]) -> list[Finding]:
-    try:
-        height, width = image_shape(mask)
-        is_empty_mask(mask)
-    except DataError as error:
-        return [Finding("unreadable", mask, str(error))]
-    if (height, width) == tuple(shape):
-        return []
-    told = (
-        f"mask {mask} has {width}x{height} pixels, its image {image} {shape[1]}x{shape[0]}: give both "
-        "the same size."
-    )
-    return [Finding("mask size", mask, told)]
 
 
 def _bytes(path: Path) -> bytes:
