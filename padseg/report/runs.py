@@ -83,7 +83,7 @@ def _read_run(path: Path) -> Run:
     missing: list[str] = []
     try:
         metrics = read_json(path)
-        row = {name: metrics.get(name) for name in COLUMNS}
+        row: dict[str, Any] = {name: metrics.get(name) for name in COLUMNS}
         for name in COLUMNS[:3]:
             row[name] = str(metrics[name])
         row["seed"] = int(metrics["seed"])
@@ -94,7 +94,8 @@ def _read_run(path: Path) -> Run:
         raise DataError(f"{path} is broken: delete it and call padseg run again.") from error
     threshold = None
     try:
-        threshold = float(metrics["calibration"]["image_threshold"])
+        calibrated = float(metrics["calibration"]["image_threshold"])
+        threshold = calibrated if math.isfinite(calibrated) else None
     except (KeyError, TypeError, ValueError):
         missing.append("no calibrated threshold")
     images = pd.DataFrame(columns=_IMAGE_COLUMNS)
