@@ -21,6 +21,11 @@ LIGHTNING_COMMANDS = {
     "test": "compute all metrics on the test images",
     "predict": "score the test images",
 }
+# Options of `fit` that other commands take as well.
+PASSED_ON = {
+    "run": ("model", "data", "trainer", "checkpoint", "evaluation", "thresholds"),
+    "preview": ("data",),
+}
 EXPORT_FORMATS = ("onnx", "openvino", "torch", "safetensors")
 SYSTEM_NAMES = ("stpm", "rstpm", "destseg", "pfadseg")
 LAYOUT_NAMES = ("mvtec", "mvtec_loco", "mvtec_ad_2", "btad", "visa", "kolektorsdd", "folder")
@@ -41,7 +46,8 @@ def main(argv: Sequence[str]) -> int:
             lightning_cli.main(args)
         else:
             options, rest = parser().parse_known_args(args)
-            options.call(options, rest)
+            options.overrides = _overrides(options.command, rest)
+            options.call(options)
     except PadsegError as error:
         print(f"padseg: error: {error}", file=sys.stderr)  # noqa: T201
         return 2
@@ -55,7 +61,9 @@ def parser() -> argparse.ArgumentParser:
         description="Student-teacher visual anomaly detection: STPM, RSTPM, DeSTSeg, PFADSeg.",
     )
     top.add_argument("--version", action="version", version=f"padseg {__version__}")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = top.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, dest="command"
+    )
     _add_run(commands.add_parser("run", help="train, test and tabulate categories and seeds"))
     _add_demo(commands.add_parser("demo", help="see it all work on a small generated data set"))
     _add_preview(commands.add_parser("preview", help="show the synthetic defects of training"))
@@ -116,7 +124,7 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.set_defaults(call=_run)
 
 
-def _run(options: argparse.Namespace, rest: list[str]) -> None:
+def _run(options: argparse.Namespace) -> None:
     from padseg.run import RunOptions, run
     from padseg.schedule import parse_shard
 
@@ -135,7 +143,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> None:
             label=options.label,
             layout=options.layout,
             wandb=options.wandb,
-            overrides=_dotted(rest),
+            overrides=options.overrides,
         ),
         parallel=options.parallel,
         shard=parse_shard(options.shard),
@@ -143,21 +151,19 @@ def _run(options: argparse.Namespace, rest: list[str]) -> None:
     )
 
 
-def _dotted(rest: list[str]) -> dict[str, str]:
-    """`--model.KEY VALUE` and the like, as a dict from `model.KEY` to the value."""
+def _overrides(command: str, rest: list[str]) -> dict[str, str]:
+    """`--model.KEY VALUE` and the like, as a dict from `model.KEY` to the value.
+
+    Raises:
+        ConfigError: The command has no such option.
+    """
+    rooms = PASSED_ON.get(command, ())
     overrides: dict[str, str] = {}
     words = iter(rest)
     for word in words:
         key, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or key.split(".")[0] not in (
-            "model",
-            "data",
-            "trainer",
-            "checkpoint",
-            "evaluation",
-            "thresholds",
-        ):
-            raise ConfigError(f"unknown option {word!r}: see padseg run --help.")
+        if not word.startswith("--") or key.split(".")[0] not in rooms:
+            raise ConfigError(f"unknown option {word!r}: see padseg {command} --help.")
         if not equals:
             following = next(words, None)
             if following is None:
@@ -191,13 +197,13 @@ def _add_preview(command: argparse.ArgumentParser) -> None:
     command.set_defaults(call=_preview)
 
 
-def _preview(options: argparse.Namespace, rest: list[str]) -> None:
+def _preview(options: argparse.Namespace) -> None:
     from padseg.data.preview import write_preview
 
     given = {"root": options.root, "category": options.category, "textures": options.textures}
     given |= {"seed": options.seed, "layout": options.layout}
     named = {f"data.{key}": str(value) for key, value in given.items() if value is not None}
-    write_preview(named | _dotted(rest), options.start, options.count, options.out)
+    write_preview(named | options.overrides, options.start, options.count, options.out)
 
 
 def _add_check(command: argparse.ArgumentParser) -> None:
@@ -211,10 +217,9 @@ def _add_check(command: argparse.ArgumentParser) -> None:
     command.set_defaults(call=_check)
 
 
-def _check(options: argparse.Namespace, rest: list[str]) -> None:
+def _check(options: argparse.Namespace) -> None:
     from padseg.data.check import check
 
-    _refuse_rest(rest, "check")
     check(options.root, options.category, options.layout)
 
 
@@ -232,16 +237,10 @@ def _add_download(command: argparse.ArgumentParser) -> None:
     command.set_defaults(call=_download)
 
 
-def _download(options: argparse.Namespace, rest: list[str]) -> None:
+def _download(options: argparse.Namespace) -> None:
     from padseg.data.download import download
 
-    _refuse_rest(rest, "download")
     download(options.name, options.root, options.archive, options.url)
-
-
-def _refuse_rest(rest: list[str], command: str) -> None:
-    if rest:
-        raise ConfigError(f"unknown option {rest[0]!r}: see padseg {command} --help.")
 
 
 def _add_demo(command: argparse.ArgumentParser) -> None:
@@ -255,10 +254,9 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
     command.set_defaults(call=_demo)
 
 
-def _demo(options: argparse.Namespace, rest: list[str]) -> None:
+def _demo(options: argparse.Namespace) -> None:
     from padseg.run import demo
 
-    _refuse_rest(rest, "demo")
     demo(options.out)
 
 
@@ -316,17 +314,13 @@ def _predictor(options: argparse.Namespace) -> "Predictor":
     )
 
 
-def _detect(options: argparse.Namespace, rest: list[str]) -> None:
-    if rest:
-        raise ConfigError(f"unknown option {rest[0]!r}: see padseg detect --help.")
+def _detect(options: argparse.Namespace) -> None:
     from padseg.inference.detect import detect
 
     detect(options.paths, options.out, _predictor(options))
 
 
-def _calibrate(options: argparse.Namespace, rest: list[str]) -> None:
-    if rest:
-        raise ConfigError(f"unknown option {rest[0]!r}: see padseg calibrate --help.")
+def _calibrate(options: argparse.Namespace) -> None:
     from padseg.inference.detect import calibrate
     from padseg.metrics.thresholds import Calibrator
 
@@ -343,11 +337,9 @@ def _add_report(command: argparse.ArgumentParser) -> None:
     command.set_defaults(call=_report)
 
 
-def _report(options: argparse.Namespace, rest: list[str]) -> None:
+def _report(options: argparse.Namespace) -> None:
     from padseg.report.page import report
 
-    if rest:
-        raise ConfigError(f"unknown option {rest[0]!r}: see padseg report --help.")
     for path in report(options.out):
         print(path)  # noqa: T201
 
@@ -373,9 +365,7 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     command.set_defaults(call=_export)
 
 
-def _export(options: argparse.Namespace, rest: list[str]) -> None:
+def _export(options: argparse.Namespace) -> None:
     from padseg.inference.export import export
 
-    if rest:
-        raise ConfigError(f"unknown option {rest[0]!r}: see padseg export --help.")
     export(options.checkpoint, options.format, options.out, options.half)
