@@ -34,12 +34,18 @@ class PixelScores(PixelMetrics):
 
         Returns:
             Float64 (K,) on the CPU, from the highest score down: `score`; `normal` and `defect`, the
-            number of normal and of defect pixels with that score or a higher one.
+            number of normal and of defect pixels with that score or a higher one. `highest` () is what
+            no score exceeds; more than the first `score` where the scores lost their lowest bits.
         """
         self.check_values()
-        ranking = functional.rank(self._tally())
+        tally = self._tally()
+        ranking = functional.rank(tally)
+        highest = key_scores(tally.keys[-1:] | ((1 << tally.shift) - 1)).double().sum()
         columns = {"score": ranking.threshold, "normal": ranking.fp, "defect": ranking.tp}
-        return {name: torch.from_numpy(column.copy()) for name, column in columns.items()}
+        return {
+            "highest": highest,
+            **{name: torch.from_numpy(column.copy()) for name, column in columns.items()},
+        }
 
 
 class ImageScores(ImageMetrics):
@@ -115,7 +121,8 @@ class Calibrator:
         rank = min(conformal_rank(count, self.false_alarm_rate), count)
         image_threshold = float(normal[rank - 1])
         score, above = (np.atleast_1d(pixels[name].numpy()) for name in ("score", "normal"))
-        pixel_threshold = exceeded_by(score, above, self.pixel_rate)
+        highest = min(float(pixels["highest"]), 1.0)
+        pixel_threshold = exceeded_by(score, above, self.pixel_rate, highest)
         image_recall = pixel_recall = None
         if len(defect):
             image_recall = float((defect > image_threshold).mean())
@@ -151,17 +158,18 @@ def conformal_rank(count: int, rate: float) -> int:
     return max(1, math.ceil((count + 1) * (1 - rate) - 1e-9))
 
 
-def exceeded_by(score: Any, above: Any, rate: float) -> float:
+def exceeded_by(score: Any, above: Any, rate: float, highest: float) -> float:
     """The lowest number that at most a share of all scores exceeds, as a float32 value.
 
     Args:
         score: (K,), distinct scores, descending.
         above: (K,), how many are that high or higher.
         rate: The share.
+        highest: What no score exceeds.
     """
     kept = int((above <= rate * above[-1]).sum())
     if not kept:
-        return float(score[0])
+        return highest
     # What exceeds the float32 number just below a score is that score and all above it, also where
     # the scores in between lost their lowest bits. Any number down to the next score does the same.
     return max(float(np.nextafter(np.float32(score[kept - 1]), np.float32(-1))), 0.0)

@@ -1,0 +1,96 @@
+"""Thresholds at the end of a training."""
+
+import numpy as np
+import pytest
+import torch
+from lightning import Trainer
+
+from padseg.callbacks import ThresholdCallback
+from padseg.cli import main
+from padseg.data import AnomalyDataModule
+from padseg.inference import Predictor
+from padseg.modules import StudentDistillModule, read_checkpoint
+from padseg.run import config_path
+
+
+def fit_args(data_root, textures, folder, *more: str) -> list[str]:
+    return [
+        *("fit", "--config", str(config_path("destseg", "distill"))),
+        *(f"--data.root={data_root}", "--data.category=widget", f"--data.textures={textures}"),
+        *("--data.batch_size=4", "--data.num_workers=0", "--data.val_fraction=0.5"),
+        *("--model.teacher=test_resnet", "--model.weights=random", "--model.width=8"),
+        *("--model.image_size=64", "--model.lr=0.05", "--trainer.max_steps=2"),
+        *("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"),
+        *("--trainer.precision=32-true", "--thresholds.false_alarm_rate=0.2"),
+        *(f"--trainer.default_root_dir={folder}", f"--checkpoint.dirpath={folder}", *more),
+    ]
+
+
+def test_fit_calibrates_on_the_held_out_images(data_root, textures, tmp_path):
+    assert main(fit_args(data_root, textures, tmp_path)) == 0
+    stored = read_checkpoint(tmp_path / "last.ckpt")["padseg"]["calibration"]
+    assert stored["normal_images"] == 6
+    assert stored["false_alarm_rate"] == 0.2
+    assert 0 < stored["synthetic_defects"] <= 3
+    assert 0 <= stored["image_recall"] <= 1
+    data = AnomalyDataModule(
+        str(data_root), "widget", image_size=64, synthesis=None, num_workers=0, val_fraction=0.5
+    )
+    data.setup("validate")
+    held_out = data.calibration_dataloader().dataset
+    paths = [held_out[index]["path"] for index in range(len(held_out))]
+    found = Predictor(tmp_path / "last.ckpt", device="cpu", precision="32-true")(paths)
+    scores = sorted(one.image_score for one in found)
+    assert stored["image_threshold"] == pytest.approx(scores[5], abs=1e-6)  # ceil(7 * 0.8) = 6th
+
+    # A training that goes on forgets the thresholds, until its end sets them again.
+    longer = ["--trainer.max_steps=4", "--ckpt_path", str(tmp_path / "last.ckpt")]
+    more = ["--checkpoint.every_n_train_steps=1", "--checkpoint.save_top_k=-1"]
+    assert main(fit_args(data_root, textures, tmp_path / "on", *longer, *more)) == 0
+    by_step = {}
+    for path in (tmp_path / "on").glob("*.ckpt"):
+        checkpoint = read_checkpoint(path)
+        by_step[checkpoint["global_step"]] = checkpoint["padseg"]["calibration"]
+    assert by_step[3] is None
+    assert by_step[4] is not None
+    assert by_step[4] != stored
+
+
+def test_without_held_out_images_there_is_a_message(data_root, textures, tmp_path, caplog):
+    arguments = fit_args(data_root, textures, tmp_path, "--data.val_fraction=0")
+    assert main(arguments) == 0
+    assert "padseg calibrate CKPT FOLDER" in caplog.text
+    assert read_checkpoint(tmp_path / "last.ckpt")["padseg"]["calibration"] is None
+
+
+def test_calibration_leaves_the_weights_and_predictions_of_others_alone(
+    data_root, textures, tmp_path
+):
+    class Forbidden(ThresholdCallback):
+        def on_predict_batch_end(self, *args, **kwargs):
+            raise AssertionError("these are no predictions")
+
+    torch.manual_seed(0)
+    module = StudentDistillModule(
+        "destseg", "test_resnet", weights="random", width=8, image_size=64
+    )
+    data = AnomalyDataModule(
+        str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
+    )
+    callback = ThresholdCallback()
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        callbacks=[callback, Forbidden()],
+    )
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    result = callback.calibrate(trainer, module, data)
+    assert result is module.calibration
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert trainer.datamodule is data
+    assert [type(one) for one in trainer.callbacks if isinstance(one, ThresholdCallback)] == [
+        ThresholdCallback,
+        Forbidden,
+    ]
+    assert np.isfinite(result["image_threshold"])

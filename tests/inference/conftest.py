@@ -1,0 +1,31 @@
+"""A small untrained module, with thresholds that some pixels and images exceed, and its checkpoint."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Trainer
+
+from padseg.modules import StudentDistillModule
+
+
+@pytest.fixture(scope="session")
+def module() -> StudentDistillModule:
+    torch.manual_seed(0)
+    module = StudentDistillModule(
+        "destseg", "test_resnet", weights="random", width=8, image_size=64, top_k=5
+    )
+    module.calibration = {"image_threshold": 0.05, "pixel_threshold": 0.02, "normal_images": 3}
+    return module.eval()
+
+
+def save_module(module: StudentDistillModule, path: Path) -> Path:
+    trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(path, weights_only=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def checkpoint(module, tmp_path_factory) -> Path:
+    return save_module(module, tmp_path_factory.mktemp("module") / "module.ckpt")

@@ -1,0 +1,248 @@
+"""`padseg detect`, `calibrate` and `predict`: what lies on disk afterwards."""
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+
+import filelock
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from padseg.cli import main
+from padseg.inference import Predictor
+from padseg.modules import read_checkpoint
+
+FAST = ("--device", "cpu", "--precision", "32-true")
+
+
+def detect(checkpoint, out, *paths, options=()) -> int:
+    given = [str(path) for path in paths]
+    return main(["detect", str(checkpoint), *given, "--out", str(out), *FAST, *options])
+
+
+@pytest.fixture
+def images(data_root, tmp_path):
+    """Names that are easily confused."""
+    sources = sorted((data_root / "widget/test").rglob("*.png"))
+    names = ["a/1.png", "b/1.png", "b/1.jpg", "b/ü 漢.png"]
+    for source, name in zip(sources, names, strict=False):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(source) as image:
+            image.resize((90, 50)).save(tmp_path / "images" / name)
+    return tmp_path / "images", names
+
+
+def test_what_detect_writes(checkpoint, images, tmp_path, capsys):
+    folder, names = images
+    assert detect(checkpoint, tmp_path / "out", folder) == 0
+    out = tmp_path / "out"
+    table = pd.read_csv(out / "predictions.csv").set_index("path")
+    regions = pd.read_csv(out / "regions.csv")
+    objects = {one["path"]: one for one in json.loads((out / "predictions.json").read_text())}
+    assert set(table.index) == set(objects) == set(names)
+    predictor = Predictor(checkpoint, device="cpu", precision="32-true")
+    for name in names:
+        expected = predictor(folder / name)
+        row = table.loc[name]
+        assert (row["width"], row["height"]) == (90, 50)
+        assert row["image_score"] == pytest.approx(expected.image_score, abs=1e-6)
+        assert bool(row["anomalous"]) == expected.anomalous == objects[name]["anomalous"]
+        assert row["regions"] == len(expected.regions) == len(objects[name]["regions"])
+        boxes = regions.loc[regions["path"] == name, ["left", "top", "right", "bottom"]]
+        assert [tuple(box) for box in boxes.to_numpy()] == [r.box for r in expected.regions]
+        with Image.open(out / "maps" / f"{name}.png") as image:
+            assert image.mode == "I;16"
+            score_map = np.asarray(image) / 65535
+        np.testing.assert_allclose(score_map, expected.score_map, atol=2e-5)
+        with Image.open(out / "masks" / f"{name}.png") as image:
+            assert image.mode == "1"
+            differing = np.asarray(image) != expected.mask
+            assert differing.mean() < 0.001
+        with Image.open(out / "overlays" / f"{name}.jpg") as image:
+            assert image.size == (90, 50)
+    told = capsys.readouterr().out
+    assert f"{int(table['anomalous'].sum())} of them are anomalous" in told
+
+
+def test_done_images_are_skipped_and_a_cut_log_goes_on(checkpoint, images, tmp_path):
+    folder, names = images
+    out = tmp_path / "out"
+    assert detect(checkpoint, out, folder) == 0
+    first = {path: path.read_bytes() for path in out.rglob("*.[pcj]*") if path.is_file()}
+    log = (out / ".log-0.jsonl").read_text().splitlines(keepends=True)
+    (out / ".log-0.jsonl").write_text("".join(log[:2]) + log[2][:30])  # killed while writing
+    kept = out / "maps" / f"{json.loads(log[0])['path']}.png"
+    before = kept.stat().st_mtime_ns
+    assert detect(checkpoint, out, folder) == 0
+    assert kept.stat().st_mtime_ns == before
+    assert {path: path.read_bytes() for path in first} == first
+    assert len(pd.read_csv(out / "predictions.csv")) == len(names)
+
+
+def test_another_checkpoint_or_option_is_refused(checkpoint, images, tmp_path, capsys):
+    folder, _ = images
+    out = tmp_path / "out"
+    assert detect(checkpoint, out, folder / "a") == 0
+    assert detect(checkpoint, out, folder / "a", options=("--tile", "40")) == 2
+    assert "another tile" in capsys.readouterr().err
+    assert detect(checkpoint, out, folder) == 2
+    assert "another images below" in capsys.readouterr().err
+    other = tmp_path / "other.ckpt"
+    shutil.copy(checkpoint, other)
+    assert main(["calibrate", str(other), str(folder), *FAST]) == 0
+    assert detect(other, out, folder / "a") == 2
+    assert "another calibration" in capsys.readouterr().err
+
+
+def test_broken_images_are_counted_and_the_rest_is_done(checkpoint, images, tmp_path, capsys):
+    folder, names = images
+    (folder / "a/empty.png").touch()
+    (folder / "b/text.jpg").write_text("no image")
+    assert detect(checkpoint, tmp_path / "out", folder) == 2
+    told = capsys.readouterr().err
+    assert "2 of 6 images cannot be read" in told
+    assert "a/empty.png" in told
+    table = pd.read_csv(tmp_path / "out/predictions.csv").set_index("path")
+    assert "0 bytes" in table.loc["a/empty.png", "error"]
+    assert table.loc[names, "error"].isna().all()
+    shutil.copy(folder / "a/1.png", folder / "a/empty.png")
+    (folder / "b/text.jpg").unlink()
+    assert detect(checkpoint, tmp_path / "out", folder) == 0
+    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    assert len(table) == 5
+    assert table["error"].isna().all()
+
+
+def test_files_patterns_and_mistakes(checkpoint, images, tmp_path, capsys):
+    folder, _ = images
+    out = folder / "out"  # its pictures are no input
+    assert detect(checkpoint, out, folder / "a/1.png", f"{folder}/**/*.png", folder) == 0
+    assert len(pd.read_csv(out / "predictions.csv")) == 4
+    assert detect(checkpoint, out, folder) == 0
+    assert len(pd.read_csv(out / "predictions.csv")) == 4
+    (tmp_path / "nothing").mkdir()
+    for path, what in (
+        (folder / "none.png", "does not exist"),
+        (folder / "*.bmp", "no file matches"),
+        (tmp_path / "nothing", "holds no image"),
+    ):
+        assert detect(checkpoint, tmp_path / "new", path) == 2
+        assert what in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    assert detect(checkpoint, folder / "a/1.png", folder) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    with filelock.FileLock(out / ".lock"):
+        assert detect(checkpoint, out, folder) == 2
+    assert "in use" in capsys.readouterr().err
+    assert detect(checkpoint, out, folder, options=("--nothing",)) == 2
+    assert "unknown option" in capsys.readouterr().err
+
+
+def test_without_calibration_there_are_scores_only(checkpoint, images, tmp_path, caplog):
+    stored = torch.load(checkpoint, weights_only=True)
+    stored["padseg"]["calibration"] = None
+    torch.save(stored, tmp_path / "plain.ckpt")
+    assert detect(tmp_path / "plain.ckpt", tmp_path / "out", images[0]) == 0
+    assert "padseg calibrate" in caplog.text
+    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    assert table["image_score"].notna().all()
+    assert table[["anomalous", "regions"]].isna().all(axis=None)
+    assert not (tmp_path / "out/masks").exists()
+    assert len(list((tmp_path / "out/overlays").rglob("*.jpg"))) == 4
+
+
+def test_calibrate_changes_the_thresholds_and_nothing_else(checkpoint, data_root, tmp_path, caplog):
+    ours = tmp_path / "ours.ckpt"
+    shutil.copy(checkpoint, ours)
+    good = data_root / "widget/train/good"
+    assert main(["calibrate", str(ours), str(good), "--false-alarm-rate", "0.25", *FAST]) == 0
+    before, after = read_checkpoint(checkpoint), read_checkpoint(ours)
+    calibration = after["padseg"].pop("calibration")
+    before["padseg"].pop("calibration")
+    for name, value in before.pop("state_dict").items():
+        assert torch.equal(value, after["state_dict"].pop(name))
+    after.pop("state_dict")
+    assert str(after) == str(before)
+    found = Predictor(ours, device="cpu", precision="32-true")(sorted(good.iterdir()))
+    assert calibration["normal_images"] == len(found) == 12
+    assert sum(one.anomalous for one in found) == 2  # the tenth of 12 scores: 13 * 0.75 = 9.75
+    share = np.mean([one.mask for one in found])
+    assert 0.0005 < share <= 0.0011
+    assert "support" not in caplog.text
+    assert main(["calibrate", str(ours), str(good), *FAST]) == 0
+    assert "12 normal images support a false-alarm rate of 7.7 %, not 1 %" in caplog.text
+
+
+def test_calibrate_refuses_broken_images_and_rates(checkpoint, data_root, tmp_path, capsys):
+    ours, good = tmp_path / "ours.ckpt", tmp_path / "good"
+    shutil.copy(checkpoint, ours)
+    shutil.copytree(data_root / "widget/train/good", good)
+    (good / "000.png").write_bytes(b"")
+    assert main(["calibrate", str(ours), str(good), *FAST]) == 2
+    assert "000.png is empty" in capsys.readouterr().err
+    assert main(["calibrate", str(ours), str(good), "--false-alarm-rate", "5", *FAST]) == 2
+    assert "false_alarm_rate is 5" in capsys.readouterr().err
+    assert ours.read_bytes() == checkpoint.read_bytes()
+
+
+def predict_args(checkpoint, data_root, out) -> list[str]:
+    return [
+        *("predict", "--ckpt_path", str(checkpoint), "--data.root", str(data_root)),
+        *("--data.category=widget", "--data.synthesis=null", "--data.num_workers=0"),
+        *("--data.batch_size=1", "--trainer.accelerator=cpu", "--trainer.precision=32-true"),
+        *("--trainer.logger=false", "--trainer.enable_progress_bar=false"),
+        f"--predictions.out={out}",
+    ]
+
+
+def assert_same_results(ours, theirs):
+    files = sorted(path.relative_to(ours) for path in ours.rglob("*") if path.is_file())
+    files = [path for path in files if not path.name.startswith(".")]
+    assert len(files) == 4 + 3 * 7
+    for path in files:
+        assert (ours / path).read_bytes() == (theirs / path).read_bytes(), path
+
+
+def test_predict_writes_what_detect_writes(checkpoint, data_root, tmp_path):
+    one_by_one = ("--batch-size", "1")  # convolutions round by the size of the batch
+    test = data_root / "widget/test"
+    assert detect(checkpoint, tmp_path / "detect", test, options=one_by_one) == 0
+    for _ in range(2):  # again is afresh
+        assert main(predict_args(checkpoint, data_root, tmp_path / "predict")) == 0
+    assert_same_results(tmp_path / "predict", tmp_path / "detect")
+
+
+@pytest.mark.slow
+def test_two_processes_predict_like_one(checkpoint, data_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for devices in (1, 2):
+        command = predict_args(checkpoint, data_root, tmp_path / str(devices))
+        command += [f"--trainer.devices={devices}", "--trainer.strategy=ddp"]
+        done = subprocess.run(
+            [sys.executable, "-m", "padseg", *command], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert_same_results(tmp_path / "1", tmp_path / "2")
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_images(checkpoint, tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for index in range(240):
+        pixels = rng.integers(0, 256, (400, 400, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"images/{index}.png", compress_level=0)
+
+    def peak() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+    few = [tmp_path / f"images/{index}.png" for index in range(40)]
+    assert detect(checkpoint, tmp_path / "few", *few) == 0
+    before = peak()
+    assert detect(checkpoint, tmp_path / "many", tmp_path / "images") == 0
+    assert peak() - before < 60  # MiB; 200 score maps alone take 122

@@ -1,0 +1,183 @@
+"""The predictor against the module's own answer, and against brute force."""
+
+import numpy as np
+import pytest
+import torch
+from lightning import Callback, Trainer
+from PIL import Image
+from scipy import ndimage
+
+from padseg.data import AnomalyDataModule
+from padseg.data.images import read_image
+from padseg.errors import CheckpointError, ConfigError, DataError
+from padseg.inference import Predictor
+from padseg.inference.predictor import find_regions
+from padseg.inference.tiles import Blend, tile_boxes
+
+
+@pytest.fixture(scope="module")
+def predictor(checkpoint) -> Predictor:
+    return Predictor(checkpoint, device="cpu", precision="32-true")
+
+
+def picture(height: int = 64, width: int = 64, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    smooth = ndimage.gaussian_filter(rng.random((height, width, 3)), (3, 3, 0))
+    return (255 * (smooth - smooth.min()) / np.ptp(smooth)).astype(np.uint8)
+
+
+def answer(module, pixels: np.ndarray) -> dict[str, torch.Tensor]:
+    with torch.inference_mode():
+        return module(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)
+
+
+def test_an_image_of_the_modules_size_gets_the_modules_answer(predictor, module, tmp_path):
+    pixels = picture()
+    expected = answer(module, pixels)
+    Image.fromarray(pixels).save(tmp_path / "ä 1.png")
+    forms = [pixels, Image.fromarray(pixels), tmp_path / "ä 1.png", str(tmp_path / "ä 1.png")]
+    for form in forms:
+        found = predictor(form)
+        assert np.array_equal(found.score_map, expected["score_map"][0, 0].numpy())
+        assert found.image_score == float(expected["image_score"])
+        assert np.array_equal(found.image, pixels)
+    assert len(predictor(forms)) == 4
+    assert predictor([]) == []
+
+
+def test_other_sizes_are_resized_as_in_training_and_back(predictor, module, tmp_path):
+    pixels = picture(100, 150)
+    Image.fromarray(pixels).save(tmp_path / "1.png")
+    found = predictor(tmp_path / "1.png")
+    expected = answer(module, read_image(tmp_path / "1.png", (64, 64)))
+    assert found.image_score == float(expected["image_score"])
+    enlarged = torch.nn.functional.interpolate(
+        expected["score_map"], (100, 150), mode="bilinear", align_corners=False
+    )
+    np.testing.assert_allclose(found.score_map, enlarged[0, 0], atol=1e-6)
+
+
+def test_scores_are_those_of_a_test_run(predictor, module, data_root):
+    class Scores(Callback):
+        found: dict[str, float] = {}  # noqa: RUF012
+
+        def on_test_batch_end(self, trainer, pl_module, outputs, batch, *rest):
+            self.found |= dict(zip(batch["path"], outputs["image_score"].tolist(), strict=True))
+
+    data = AnomalyDataModule(
+        str(data_root), "widget", image_size=64, batch_size=3, synthesis=None, num_workers=0
+    )
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=[Scores()]
+    )
+    trainer.test(module, datamodule=data, verbose=False)
+    paths = list(Scores.found)
+    assert len(paths) == 7
+    scores = [found.image_score for found in predictor(paths)]
+    np.testing.assert_allclose(scores, list(Scores.found.values()), atol=1e-6)
+
+
+def test_verdict_and_regions_follow_the_thresholds(predictor, module):
+    found = predictor([picture(90, 70, seed) for seed in range(3)])
+    assert module.calibration is not None
+    for one in found:
+        assert one.anomalous == (one.image_score > module.calibration["image_threshold"])
+        assert np.array_equal(one.mask, one.score_map > 0.02)
+        assert sum(region.area for region in one.regions) == one.mask.sum()
+
+
+def test_regions_equal_brute_force():
+    score_map = np.zeros((8, 10), np.float32)
+    score_map[1, 1] = score_map[2, 2] = 0.5  # touch at a corner
+    score_map[5:7, 6:9] = 0.7
+    score_map[5, 8] = 0.9
+    score_map[7, 0] = 0.3  # at the threshold
+    first, second = find_regions(score_map, float(np.float32(0.3)))
+    assert first.box == (6, 5, 9, 7)
+    assert (first.area, first.peak) == (6, pytest.approx(0.9))
+    assert second.box == (1, 1, 3, 3)
+    assert (second.area, second.peak) == (2, 0.5)
+    assert find_regions(score_map, 0.95) == []
+
+
+def test_tiles_equal_brute_force(checkpoint, module):
+    tiled = Predictor(checkpoint, device="cpu", precision="32-true", tile=64, batch_size=4)
+    pixels = picture(100, 150)
+    boxes = tile_boxes(100, 150, 64)
+    assert len(boxes) > 4
+    blend, scores = Blend(100, 150), []
+    for box in boxes:
+        expected = answer(module, pixels[box.top : box.bottom, box.left : box.right])
+        blend.add(box, expected["score_map"][0, 0].numpy())
+        scores.append(float(expected["image_score"]))
+    found, whole = tiled([pixels, picture(64, 64)])
+    np.testing.assert_allclose(found.score_map, blend.result(), atol=1e-5)
+    assert found.image_score == pytest.approx(max(scores), abs=1e-5)
+    expected = Predictor(checkpoint, device="cpu", precision="32-true")(picture(64, 64))
+    np.testing.assert_allclose(whole.score_map, expected.score_map, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (40, 64), (50, 30)])
+def test_tiles_change_nothing_where_the_image_fits(predictor, checkpoint, size):
+    tiled = Predictor(checkpoint, device="cpu", precision="32-true", tile=64)
+    ours, whole = tiled(picture(*size)), predictor(picture(*size))
+    assert np.array_equal(ours.score_map, whole.score_map)
+    assert ours.image_score == whole.image_score
+
+
+def test_kinds_of_images(predictor, tmp_path):
+    pixels = picture()
+    grey = pixels[..., 0]
+    Image.fromarray(grey).save(tmp_path / "8.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    Image.fromarray(pixels).save(tmp_path / "rgb.png")
+    Image.fromarray(np.dstack([pixels, grey])).save(tmp_path / "rgba.png")
+    Image.fromarray(pixels).convert("CMYK").save(tmp_path / "cmyk.tif")
+    Image.fromarray(pixels).convert("P").save(tmp_path / "palette.png")
+    found = {path.stem: predictor(path) for path in tmp_path.iterdir()}
+    assert np.array_equal(found["8"].image, np.dstack([grey] * 3))
+    assert np.array_equal(found["8"].score_map, found["16"].score_map)
+    assert np.array_equal(found["8"].score_map, predictor(grey).score_map)
+    assert np.array_equal(found["rgb"].score_map, found["rgba"].score_map)
+    assert np.abs(found["cmyk"].image.astype(int) - pixels).max() <= 1
+    assert found["palette"].image.shape == (64, 64, 3)
+
+
+def test_broken_images_are_named(predictor, tmp_path):
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("not an image")
+    Image.fromarray(picture()).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:2000])
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "float.tif")
+    for name in ("empty.png", "text.png", "cut.png", "float.tif", "missing.png"):
+        with pytest.raises(DataError, match=name):
+            predictor(tmp_path / name)
+    for wrong in (np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8)):
+        with pytest.raises(DataError, match="array"):
+            predictor(wrong)
+    names = ["empty.png", "whole.png", "text.png"]
+    answers = list(predictor.stream(tmp_path / name for name in names))
+    assert [isinstance(one, DataError) for one in answers] == [True, False, True]
+
+
+def test_a_checkpoint_without_calibration_gives_no_verdict(checkpoint, tmp_path):
+    stored = torch.load(checkpoint, weights_only=True)
+    del stored["padseg"]["calibration"]
+    torch.save(stored, tmp_path / "older.ckpt")
+    found = Predictor(tmp_path / "older.ckpt", device="cpu")(picture())
+    assert found.anomalous is None
+    assert found.mask is None
+    assert found.regions == []
+
+
+def test_wrong_options_are_refused(checkpoint, tmp_path):
+    for options, told in (
+        ({"precision": "8"}, "--precision"),
+        ({"device": "abacus"}, "--device"),
+        ({"tile": 3}, "--tile"),
+        ({"batch_size": 0}, "--batch-size"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            Predictor(checkpoint, **options)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        Predictor(tmp_path / "none.ckpt")
