@@ -172,6 +172,10 @@ def test_run_leaves_what_the_contract_names(finished):
         assert {"distill.ckpt", "segment.ckpt", "metrics.json"} <= names
         assert {"images.csv", "curves.json", "maps", "thumbs", "masks"} <= names
         assert not [name for name in names if "resume" in name]
+        calibration = json.loads((folder / "metrics.json").read_text())["calibration"]
+        assert calibration["normal_images"] == 1
+        assert calibration == read_checkpoint(folder / "segment.ckpt")["padseg"]["calibration"]
+        assert read_checkpoint(folder / "distill.ckpt")["padseg"]["calibration"] is not None
     table = pd.read_csv(finished / "results.csv")
     assert list(table["seed"]) == [0, 1]
     assert list(table["label"]) == ["small", "small"]
@@ -256,6 +260,7 @@ def test_stpm_keeps_the_step_that_normal_images_choose(data_root, tmp_path):
     assert read_checkpoint(folder / "distill.ckpt")["global_step"] == best
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["distill"]["steps"] == best
+    assert metrics["calibration"]["synthetic_defects"] == 0
     assert not list(folder.rglob("best.ckpt"))
 
 

@@ -1,5 +1,8 @@
 """Thresholds at the end of a training."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -94,3 +97,26 @@ def test_calibration_leaves_the_weights_and_predictions_of_others_alone(
         Forbidden,
     ]
     assert np.isfinite(result["image_threshold"])
+
+
+@pytest.mark.slow
+def test_two_processes_calibrate_like_one(data_root, textures, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2"]
+    command = fit_args(data_root, textures, tmp_path, *two)
+    done = subprocess.run(
+        [sys.executable, "-m", "padseg", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    checkpoint = read_checkpoint(tmp_path / "last.ckpt")
+    theirs = checkpoint["padseg"]["calibration"]
+    module = StudentDistillModule(**checkpoint["hyper_parameters"])
+    module.load_state_dict(checkpoint["state_dict"])
+    data = AnomalyDataModule(
+        str(data_root), "widget", str(textures), image_size=64, num_workers=0, val_fraction=0.5
+    )
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    ours = ThresholdCallback(0.2).calibrate(trainer, module, data)
+    assert ours["normal_images"] == theirs["normal_images"] == 6
+    for key in ("image_threshold", "pixel_threshold", "image_recall", "pixel_recall"):
+        assert ours[key] == pytest.approx(theirs[key], rel=1e-3)
