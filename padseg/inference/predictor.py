@@ -261,23 +261,20 @@ def find_regions(score_map: NDArray[np.float32], threshold: float) -> list[Regio
     labels, count = ndimage.label(score_map > threshold, structure=np.ones((3, 3)))
     if not count:
         return []
-    numbers = np.arange(1, count + 1)
-    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    peaks = ndimage.maximum(score_map, labels, numbers)
-    regions = [
-        Region(Box(columns.start, rows.start, columns.stop, rows.stop), int(area), float(peak))
-        for (rows, columns), area, peak in zip(
-            ndimage.find_objects(labels), areas, peaks, strict=True
-        )
-    ]
+    regions = []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+        inside = score_map[rows, columns][labels[rows, columns] == number]
+        box = Box(columns.start, rows.start, columns.stop, rows.stop)
+        regions.append(Region(box, inside.size, float(inside.max())))
     return sorted(regions, key=lambda region: -region.peak)
 
 
 def at_size(score_map: Tensor, size: Size) -> NDArray[np.float32]:
     """(1, h, w) float32 on the CPU to (H, W), bilinearly; unchanged where it has the size already."""
     if tuple(score_map.shape[-2:]) != size:
+        shrinks = size[0] < score_map.shape[-2] or size[1] < score_map.shape[-1]
         score_map = functional.interpolate(
-            score_map[None], size, mode="bilinear", antialias=True
+            score_map[None], size, mode="bilinear", antialias=shrinks
         ).clamp(0, 1)[0]
     return np.asarray(score_map[0].numpy())
 

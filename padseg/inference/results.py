@@ -111,7 +111,7 @@ def write_files(folder: Path, name: str, prediction: Prediction) -> None:
     score_map, threshold = prediction.score_map, prediction.pixel_threshold
     top = float(score_map.max()) if threshold is None else min(1.0, _BRIGHTEST * threshold)
     grey = (score_map * np.float32(65535)).round().astype(np.uint16)
-    # Level 1 takes a third of the time of the default, for files a tenth larger.
+    # Level 1 takes a third of the time of the default, for files a third larger.
     _save(Image.fromarray(grey), folder / "maps" / f"{name}.png", compress_level=1)
     mixed = overlay(prediction.image, score_map, threshold, top)
     _save(Image.fromarray(mixed), folder / "overlays" / f"{name}.jpg", quality=90)

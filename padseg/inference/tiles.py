@@ -84,6 +84,6 @@ class Blend:
 
 def _ramp(length: int) -> NDArray[np.float32]:
     at = np.arange(length)
-    ramp = np.minimum(at, length - 1 - at) + 1
-    weight: NDArray[np.float32] = (ramp / ramp.max()).astype(np.float32)
-    return weight
+    steps = np.minimum(at, length - 1 - at) + 1
+    ramp: NDArray[np.float32] = (steps / steps.max()).astype(np.float32)
+    return ramp
