@@ -196,7 +196,7 @@ def predict_args(checkpoint, data_root, out) -> list[str]:
         *("--data.category=widget", "--data.synthesis=null", "--data.num_workers=0"),
         *("--data.batch_size=1", "--trainer.accelerator=cpu", "--trainer.precision=32-true"),
         *("--trainer.logger=false", "--trainer.enable_progress_bar=false"),
-        f"--predictions.out={out}",
+        *(f"--trainer.default_root_dir={out}-logs", f"--predictions.out={out}"),
     ]
 
 
