@@ -1,6 +1,7 @@
 """A trained module as one network: pixels of any size in, score map, score and verdict out."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +79,8 @@ def resize_weights(length: int, target: int) -> Tensor:
     scale = length / target
     center = (torch.arange(target, dtype=torch.float64) + 0.5) * scale
     pixel = torch.arange(length, dtype=torch.float64) + 0.5
-    distance = (pixel - center[:, None]).abs() / torch.sym_max(scale, 1.0)
+    reach: Any = torch.sym_max(scale, 1.0)  # a number, or an exporter's symbol
+    distance = (pixel - center[:, None]).abs() / reach
     triangle = (1 - distance).clamp(min=0)
     share = triangle / triangle.sum(dim=1, keepdim=True)
     return (share * _STEP**2 + 0.5).floor()
@@ -104,8 +106,8 @@ def fold_batch_norms(module: AnomalyModule, size: tuple[int, int]) -> AnomalyMod
         size: (height, width) of an image that the module takes.
     """
     names = {part: name for name, part in module.named_modules()}
-    made: list[tuple[Tensor, nn.Module]] = []
-    pairs: list[tuple[nn.Module, nn.Module]] = []
+    made: list[tuple[Tensor, Any]] = []
+    pairs: list[tuple[Any, Any]] = []
 
     def keep(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         made.append((output, part))

@@ -301,7 +301,7 @@ def test_other_safetensors_are_refused(content, told, tmp_path):
 @pytest.mark.parametrize(
     # PFADSeg's gates amplify rounding: a network this small differs from its float64 self by 3e-4.
     ("system", "tolerance"),
-    [("rstpm", 1e-5), ("destseg", 1e-4), ("pfadseg", 1e-3)],
+    [("rstpm", 1e-4), ("destseg", 1e-4), ("pfadseg", 1e-3)],
 )
 def test_every_system_agrees_in_both_runtimes(system, tolerance, tmp_path):
     checkpoint = make(system, tmp_path, as_input(pixels(6, SIZE, SIZE)))
