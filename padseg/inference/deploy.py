@@ -1,6 +1,7 @@
 """A trained module as one network: pixels of any size in, score map, score and verdict out."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from padseg.errors import ConfigError
 from padseg.modules import AnomalyModule
 
 _STEP = 2.0**11  # half the 22 bits that Pillow gives a weight: products with uint8 stay exact
+_LONGEST = 2**20  # no image has as many pixels in a row
 
 
 class Deployed(nn.Module):
@@ -66,9 +68,25 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
         (B, C, height, width) float32, whole numbers from 0 to 255; an image that has the size already
         comes back unchanged.
     """
+    if torch.compiler.is_exporting():
+        # Sizes are open here: the choice must be part of the network.
+        place = torch.tensor(image.shape[2] * _LONGEST + image.shape[3])
+        fits = place == size[0] * _LONGEST + size[1]
+        chosen: Tensor = torch.cond(fits, partial(_take, size), partial(_resample, size), (image,))
+        return chosen
+    return image if image.shape[2:] == size else _resample(size, image)
+
+
+def _take(size: tuple[int, int], image: Tensor) -> Tensor:
+    """The image itself, in a way that tells an exporter its size."""
+    rows = image.index_select(2, torch.arange(size[0]))
+    return rows.index_select(3, torch.arange(size[1]))
+
+
+def _resample(size: tuple[int, int], image: Tensor) -> Tensor:
     # Pillow rounds to whole numbers between its two passes.
-    rows = _apply(resize_weights(image.shape[3], size[1]), image)
-    return _apply(resize_weights(image.shape[2], size[0]), rows.transpose(2, 3)).transpose(2, 3)
+    rows = _apply(resize_weights(image.shape[3], size[1]), image).transpose(2, 3)
+    return _apply(resize_weights(image.shape[2], size[0]), rows).transpose(2, 3).contiguous()
 
 
 def resize_weights(length: int, target: int) -> Tensor:
@@ -81,8 +99,8 @@ def resize_weights(length: int, target: int) -> Tensor:
     pixel = torch.arange(length, dtype=torch.float64) + 0.5
     reach: Any = torch.sym_max(scale, 1.0)  # a number, or an exporter's symbol
     distance = (pixel - center[:, None]).abs() / reach
-    triangle = (1 - distance).clamp(min=0)
-    share = triangle / triangle.sum(dim=1, keepdim=True)
+    triangle: Tensor = (1 - distance).clamp(min=0)
+    share: Tensor = triangle / triangle.sum(dim=1, keepdim=True)
     return (share * _STEP**2 + 0.5).floor()
 
 

@@ -147,8 +147,9 @@ def _program(network: Deployed) -> torch.export.ExportedProgram:
     free = {axis: torch.export.Dim(name) for axis, name in enumerate(_AXES)}
     with torch.no_grad():
         program = torch.export.export(network, (example,), dynamic_shapes=(free,))
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths of this machine
+    for graph in program.graph_module.modules():  # the branches too
+        for node in graph.graph.nodes:
+            node.meta.pop("stack_trace", None)  # paths of this machine
     return program
 
 
@@ -163,13 +164,23 @@ def _onnx(network: Deployed, described: str) -> bytes:
     exported = torch.onnx.export(_program(network), output_names=names, verbose=False)
     assert exported is not None
     model = exported.model_proto
-    for part in (model.graph, *model.graph.node, *model.graph.input, *model.graph.value_info):
-        del part.metadata_props[:]  # where in the sources each operation came from
+    _strip(model.graph)
     for name, dim in zip(_AXES, model.graph.input[0].type.tensor_type.shape.dim, strict=False):
         _rename_axis(model.graph, dim.dim_param, name)
     model.metadata_props.add(key=KEY, value=described)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+def _strip(graph: Any) -> None:
+    """Remove where in the sources each operation came from."""
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for part in (graph, *graph.node, *values):
+        del part.metadata_props[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):  # a branch
+                _strip(attribute.g)
 
 
 def _rename_axis(graph: Any, old: str, new: str) -> None:
