@@ -29,6 +29,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,7 @@ def torch_engine(network: nn.Module, device: str, kind: str) -> Call:
     return call
 
 
+@cache
 def onnx_bytes(network: nn.Module) -> bytes:
     if not isinstance(network, Peer):
         from padseg.inference.export import _onnx
@@ -148,16 +150,19 @@ def run_one(name: str, options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     network = (padseg if name in SYSTEMS else anomalib)(name).eval()
-    content = onnx_bytes(network) if {"onnx", "openvino"} & set(options.engine) else b""
     for engine in options.engine:
-        if engine == "onnx":
-            call = onnx_engine(content, options.threads)
-        elif engine == "openvino":
-            call = openvino_engine(content, options.threads)
+        try:
+            if engine in ("onnx", "openvino"):
+                make = onnx_engine if engine == "onnx" else openvino_engine
+                call = make(onnx_bytes(network), options.threads)
+            else:
+                call = torch_engine(network, options.device, engine)
+            found = [measure(call, batch, options) for batch in options.batch]
+        except Exception as error:  # noqa: BLE001 - a peer that cannot be exported still runs in the others
+            told = {"engine": engine, "failed": str(error).strip().splitlines()[0][:100]}
         else:
-            call = torch_engine(network, options.device, engine)
-        found = [measure(call, batch, options) for batch in options.batch]
-        print(json.dumps({"engine": engine, "found": found}), flush=True)  # noqa: T201
+            told = {"engine": engine, "found": found}
+        print(json.dumps(told), flush=True)  # noqa: T201
 
 
 def measure(call: Call, batch: int, options: argparse.Namespace) -> tuple[float, float]:
@@ -242,7 +247,8 @@ def _run(name: str, options: argparse.Namespace) -> None:
         for line in process.stdout:
             if line.startswith('{"engine"'):
                 told = json.loads(line)
-                cells = [f"{value:.1f}" for pair in told["found"] for value in pair]
+                cells = [f"{value:.1f}" for pair in told.get("found", []) for value in pair]
+                cells += ["failed: " + told["failed"]] if "failed" in told else []
                 _line(name, told["engine"], *cells)
         errors = process.stderr.read()
     if process.returncode:
