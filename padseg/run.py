@@ -92,7 +92,8 @@ class RunOptions:
         if self.overrides and self.label is None:
             key = next(iter(self.overrides))
             raise ConfigError(f"--{key} departs from {self.system}: name the variant with --label.")
-        for option, name in (("--label", self.name), *(("--category", c) for c in self.categories)):
+        names = [("--label", self.name), *(("--category", name) for name in self.categories)]
+        for option, name in names:
             if name in ("", ".", "..") or {"/", "\\"} & set(name):
                 raise ConfigError(f"{option} {name!r} is not a plain name of a folder.")
         if self.steps and (min(self.steps) < 1 or len(self.steps) not in (len(self.phases), 2)):

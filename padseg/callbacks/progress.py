@@ -1,19 +1,34 @@
 """The progress bar of a stage that is one endless pass."""
 
+import time
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
+_SECONDS = 0.2  # between two looks at the loss
+
 
 class StepBar(RichProgressBar):
     """Lightning's bar, which counts the steps of a stage instead of calling them an epoch."""
+
+    _shown = float("-inf")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Name what is counted."""
         super().on_train_epoch_start(trainer, pl_module)
         if self.progress is not None and self.train_progress_bar_id is not None:
             self.progress.update(self.train_progress_bar_id, description="Step")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Show the step, unless the last one was shown just now."""
+        # To read the loss, the host waits for the GPU.
+        now = time.monotonic()
+        if now - self._shown >= _SECONDS or trainer.global_step == trainer.max_steps:
+            self._shown = now
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Without the logger's version, which is a phase's name here, cut to four letters."""

@@ -114,7 +114,9 @@ class AnomalyModule(LightningModule):
 
     def sgd(self, groups: list[dict[str, Any]], momentum: float, weight_decay: float) -> Any:
         """SGD as all four papers use it."""
-        return torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay)
+        # One pass over the weights instead of one for each operation, with the same bits on a CPU.
+        fused = self.device.type in ("cpu", "cuda")
+        return torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay, fused=fused)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint complete: nothing outside it is needed to load it."""

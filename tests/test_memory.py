@@ -1,0 +1,20 @@
+"""Peak memory does not grow with the test set; tests/benchmarks/memory.py measures 20,000 images."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+BENCHMARK = Path(__file__).with_name("benchmarks") / "memory.py"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_memory_does_not_grow_with_the_images():
+    spec = importlib.util.spec_from_file_location("memory", BENCHMARK)
+    memory = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(memory)
+    # The state of the metrics is full after the first number of images.
+    few, many = (memory.measure(count, 64)[0] for count in (800, 4000))
+    # The maps alone would be 52 MiB more.
+    assert many - few < 25

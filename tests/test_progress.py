@@ -1,0 +1,41 @@
+"""What the progress bar says."""
+
+import pytest
+import torch
+from lightning import Trainer
+
+from padseg.callbacks import StepBar, progress
+from padseg.data import AnomalyDataModule
+from padseg.modules import StudentDistillModule
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.0, [1, 2, 3]), (1e6, [1, 3])])
+def test_bar_counts_steps(seconds, shown, data_root, textures, tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "_SECONDS", seconds)
+    seen = []
+
+    class Bar(StepBar):
+        def _update(self, progress_bar_id, current, **options):
+            super()._update(progress_bar_id, current, **options)
+            task = self.progress.tasks[progress_bar_id]
+            seen.append((task.description, task.completed, task.total))
+
+    data = AnomalyDataModule(
+        str(data_root), "widget", str(textures), image_size=32, batch_size=2, num_workers=0
+    )
+    options = {"teacher": "test_resnet", "weights": "random", "width": 8, "image_size": 32}
+    torch.manual_seed(0)
+    trainer = Trainer(
+        default_root_dir=tmp_path,
+        max_steps=3,
+        max_epochs=-1,
+        accelerator="cpu",
+        limit_val_batches=0,
+        enable_checkpointing=False,
+        logger=False,
+        callbacks=[Bar()],
+    )
+    trainer.fit(StudentDistillModule("destseg", lr=0.01, **options), datamodule=data)
+    assert seen == [("Step", step, 3) for step in shown]
+    assert "v_num" not in trainer.progress_bar_metrics
+    assert "train_loss" in trainer.progress_bar_metrics
