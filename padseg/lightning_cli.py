@@ -33,6 +33,7 @@ _EXPECTED_WARNINGS = (
     ".*isinstance\\(treespec, LeafSpec\\)",  # Lightning 2.6 with torch 2.13 and later
     ".*does not have many workers",  # decoded images are cached
     "The dirpath has changed from",  # a checkpoint may be moved
+    "It is recommended to use `self.log",  # the metrics have met across processes already
     ".*exists and is not empty",  # a resumed run goes on in its folder
 )
 for _message in _EXPECTED_WARNINGS:
