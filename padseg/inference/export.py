@@ -7,6 +7,7 @@ import json
 import tempfile
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import torch
 
@@ -195,15 +196,16 @@ def _openvino(onnx: bytes, described: str, out: Path) -> dict[Path, bytes]:
 
     model = openvino.Core().read_model(onnx)
     model.set_rt_info(described, [KEY])
-    for index, part in enumerate(model.get_ordered_ops()):  # else numbered as the process goes
-        part.set_friendly_name(f"{part.get_type_name()}_{index}")
     with tempfile.TemporaryDirectory() as folder:
         xml = Path(folder) / "model.xml"
         openvino.save_model(model, xml, compress_to_fp16=False)
+        tree = ElementTree.parse(xml)  # noqa: S314 - written right above
+        for index, layer in enumerate(tree.iter("layer")):  # else numbered as the process goes
+            layer.set("name", f"{layer.get('type')}_{index}")
         # The weights first: once the .xml is there, the pair is complete.
         return {
             out.with_suffix(".bin"): xml.with_suffix(".bin").read_bytes(),
-            out: xml.read_bytes(),
+            out: ElementTree.tostring(tree.getroot()),
         }
 
 
