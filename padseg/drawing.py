@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 
@@ -36,12 +35,13 @@ def heatmap(score_map: NDArray[np.floating], top: float = 1.0) -> Pixels:
 
 def outline(image: Pixels, region: NDArray[np.bool_]) -> Pixels:
     """Draw the border of a region, (H, W) bool, around it: white, with a black rim outside."""
-    around = np.ones((3, 3), dtype=bool)
-    white = ndimage.binary_dilation(region, around) & ~region
-    black = ndimage.binary_dilation(region | white, around) & ~(region | white)
+    around = np.ones((3, 3), dtype=np.uint8)
+    inner = region.astype(np.uint8)
+    middle = cv2.dilate(inner, around)
+    outer = cv2.dilate(middle, around)
     drawn = image.copy()
-    drawn[black] = 0
-    drawn[white] = 255
+    drawn[outer > middle] = 0
+    drawn[middle > inner] = 255
     return drawn
 
 

@@ -1,12 +1,22 @@
-"""Files, written whole or not at all."""
+"""Files, written whole or not at all, and folders that one process has to itself."""
 
+import errno
 import json
 import os
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import filelock
+
+from padseg.errors import PadsegError
+
+_CANNOT_WRITE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -48,3 +58,25 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read what `write_json` wrote."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder, which is made where it is missing.
+
+    Raises:
+        PadsegError: Another process is in it, or something cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / ".lock", timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise PadsegError(f"{folder} is in use by another process: wait, or pass --out.") from error
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        raise PadsegError(
+            f"{folder} cannot be written ({error.strerror}): make room or pass another --out; the same "
+            "command goes on from what is there."
+        ) from error

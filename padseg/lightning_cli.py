@@ -25,6 +25,7 @@ from padseg.errors import CheckpointError
 from padseg.inference.writer import PredictionWriter
 from padseg.modules import AnomalyModule, read_checkpoint
 from padseg.modules.checkpoint import KEY
+from padseg.precision import default_precision
 
 _EXPECTED_WARNINGS = (
     "Found .* module.* in eval mode",  # what is frozen
@@ -40,17 +41,6 @@ for _message in _EXPECTED_WARNINGS:
     warnings.filterwarnings("ignore", message=_message)
 # Lightning 2.6 calls what jsonargparse 4.49 deprecates; its users can do nothing about it.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
-
-
-def default_precision() -> str:
-    """`bf16-mixed` where the processor computes in bfloat16, else `32-true`."""
-    if torch.cuda.is_available():
-        return (
-            "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-        )
-    # Without these instructions a CPU emulates bfloat16, several times slower than float32.
-    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return "bf16-mixed" if fast else "32-true"
 
 
 class PadsegCLI(LightningCLI):

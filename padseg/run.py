@@ -1,6 +1,5 @@
 """Both phases, test and tables over categories and seeds; what was cut off is resumed."""
 
-import errno
 import hashlib
 import inspect
 import logging
@@ -15,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pandas as pd
 import torch
 import wandb
@@ -29,7 +27,7 @@ from padseg.data.demo import DEMO_CATEGORIES, DEMO_TEACHER, make_demo
 from padseg.data.layouts import list_samples
 from padseg.data.samples import list_textures
 from padseg.errors import ConfigError, PadsegError
-from padseg.files import read_json, write_json
+from padseg.files import locked, read_json, write_json
 from padseg.lightning_cli import PadsegCLI, told_to_stop
 from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
@@ -38,10 +36,6 @@ from padseg.report.tables import METRICS, print_results, write_results
 from padseg.schedule import Job, devices, in_processes, on_ray
 
 _MODULES = {"distill": StudentDistillModule, "segment": SegmentationModule}
-_CANNOT_WRITE = (
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR),
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
-)
 _log = logging.getLogger(__name__)
 
 
@@ -402,28 +396,6 @@ def config_path(system: str, phase: str) -> Path:
     raise ConfigError(
         f"there is no configuration of {system}'s phase {phase}: install padseg again."
     )
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder.
-
-    Raises:
-        PadsegError: Another process is in it, or it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / ".lock", timeout=0):
-            yield
-    except filelock.Timeout as error:
-        raise PadsegError(f"{folder} is in use by another process: wait, or pass --out.") from error
-    except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
-            raise
-        raise PadsegError(
-            f"{folder} cannot be written ({error.strerror}): make room or pass another --out; the same "
-            "command goes on from what is there."
-        ) from error
 
 
 def _asked(options: RunOptions, category: str, seed: int) -> dict[str, Any]:

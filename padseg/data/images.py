@@ -34,7 +34,7 @@ def read_image(path: Path, size: Size) -> NDArray[np.uint8]:
     Raises:
         DataError: The file is missing, empty, not a whole image or has pixels of 32 bits.
     """
-    image = _open(path, _as_rgb)
+    image = open_image(path, as_rgb)
     return np.array(image.resize((size[1], size[0]), Image.Resampling.BILINEAR), dtype=np.uint8)
 
 
@@ -57,7 +57,7 @@ def read_masks(paths: Sequence[Path], size: Size) -> NDArray[np.uint8]:
     """
     mask = np.zeros(size, np.uint8)
     for path in paths:
-        share = Image.fromarray(_open(path, _as_share))
+        share = Image.fromarray(open_image(path, _as_share))
         reduced = share.resize((size[1], size[0]), Image.Resampling.BILINEAR)
         mask |= (np.asarray(reduced) >= 0.5).astype(np.uint8)
     return mask
@@ -69,7 +69,7 @@ def is_empty_mask(path: Path) -> bool:
     Raises:
         DataError: The file is missing, empty or not a whole image.
     """
-    return not (_open(path, _as_share) >= 0.5).any()
+    return not (open_image(path, _as_share) >= 0.5).any()
 
 
 def image_shape(path: Path) -> Size:
@@ -78,7 +78,7 @@ def image_shape(path: Path) -> Size:
     Raises:
         DataError: The file is missing, empty or not an image.
     """
-    return _open(path, lambda image: (image.height, image.width))
+    return open_image(path, lambda image: (image.height, image.width))
 
 
 def decode(path: Path) -> NDArray[np.uint8]:
@@ -87,10 +87,15 @@ def decode(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: As `read_image`.
     """
-    return np.asarray(_open(path, _as_rgb))
+    return np.asarray(open_image(path, as_rgb))
 
 
-def _open(path: Path, use: Callable[[Image.Image], Result]) -> Result:
+def open_image(path: Path, use: Callable[[Image.Image], Result]) -> Result:
+    """Use an image while its file is open.
+
+    Raises:
+        DataError: It cannot be read.
+    """
     try:
         with Image.open(path) as image:
             return use(image)
@@ -98,7 +103,12 @@ def _open(path: Path, use: Callable[[Image.Image], Result]) -> Result:
         raise _unreadable(path, error) from error
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Any 8- or 16-bit image as 8-bit RGB, of 16 bits the upper ones.
+
+    Raises:
+        ValueError: Its pixels have 32 bits, whose range nobody knows.
+    """
     if image.mode.startswith("I;16"):  # Pillow would clip all above 255 to white
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):

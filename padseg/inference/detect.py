@@ -10,9 +10,10 @@ from rich.progress import track
 
 from padseg.callbacks.thresholds import tell_support
 from padseg.errors import DataError
+from padseg.files import locked
 from padseg.inference.inputs import common_folder, find_images, name_below
 from padseg.inference.predictor import Predictor
-from padseg.inference.results import Results, claim, describe, locked, write_tables
+from padseg.inference.results import Results, claim, describe, write_tables
 from padseg.metrics.thresholds import Calibrator
 from padseg.modules.checkpoint import store_calibration
 

@@ -17,18 +17,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from padseg.data.datasets import to_unit
-from padseg.data.images import Size, _unreadable
-from padseg.errors import CheckpointError, ConfigError, DataError
+from padseg.data.images import Size, as_rgb, open_image
+from padseg.errors import ConfigError, DataError
 from padseg.inference.tiles import Blend, Box, tile_boxes
-from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModule, read_checkpoint
-from padseg.modules.checkpoint import KEY
+from padseg.inference.weights import load_module
+from padseg.modules import AnomalyModule
+from padseg.precision import default_precision
 
 Source = NDArray[np.uint8] | Image.Image | str | Path
 Input = TypeVar("Input")
 Output = TypeVar("Output")
 
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-_CLASSES = {kind.__name__: kind for kind in (StudentDistillModule, SegmentationModule)}
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,6 @@ class Predictor:
         if batch_size < 1:
             raise ConfigError(f"--batch-size is {batch_size}; it must be at least 1.")
         if precision is None:
-            from padseg.lightning_cli import default_precision  # which imports this room
-
             precision = default_precision()
         if precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
@@ -286,11 +284,7 @@ def open_rgb(source: Source) -> Image.Image:
         DataError: It cannot be read, or its pixels are neither 8 nor 16 bits.
     """
     if isinstance(source, str | Path):
-        try:
-            with Image.open(source) as image:
-                return _as_rgb(image)
-        except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
-            raise _unreadable(Path(source), error) from error
+        return open_image(Path(source), as_rgb)
     if isinstance(source, np.ndarray):
         grey = source.ndim == 2
         if source.dtype != np.uint8 or not (grey or (source.ndim == 3 and source.shape[2] == 3)):
@@ -302,35 +296,9 @@ def open_rgb(source: Source) -> Image.Image:
             raise DataError(f"an array of shape {source.shape} has no pixels.")
         source = Image.fromarray(source)
     try:
-        return _as_rgb(source)
+        return as_rgb(source)
     except (OSError, ValueError) as error:
         raise DataError(f"image {source!r} cannot be read ({error}).") from error
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # Pillow would clip all above 255 to white
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ValueError("its pixels have 32 bits, of unknown range; save it with 8 or 16")
-    return image.convert("RGB")
-
-
-def load_module(path: str | Path) -> AnomalyModule:
-    """Build the module of a checkpoint, on the CPU and in eval mode.
-
-    Raises:
-        CheckpointError: The file is missing, damaged or not padseg's.
-    """
-    checkpoint = read_checkpoint(path)
-    try:
-        module = _CLASSES[checkpoint[KEY]["class"]](**checkpoint["hyper_parameters"])
-        module.load_state_dict(checkpoint["state_dict"])
-        module.on_load_checkpoint(checkpoint)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"checkpoint {path} does not fit its own options ({type(error).__name__}): train again."
-        ) from error
-    return module.eval()
 
 
 def ahead(

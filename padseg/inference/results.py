@@ -26,7 +26,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self, TextIO
 
-import filelock
 import numpy as np
 from PIL import Image
 
@@ -207,25 +206,6 @@ def replacing(path: Path) -> Iterator[TextIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder of results.
-
-    Raises:
-        PadsegError: Another process is in it, or it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / ".lock", timeout=0):
-            yield
-    except filelock.Timeout as error:
-        raise PadsegError(
-            f"{folder} is in use by another process: wait, or use another."
-        ) from error
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise PadsegError(f"{folder} cannot be written ({error.strerror}): use another.") from error
 
 
 def claim(folder: Path, options: dict[str, Any]) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
+from padseg.files import locked
 from padseg.inference.inputs import common_folder, name_below
 from padseg.inference.predictor import at_size, make_prediction, open_rgb
-from padseg.inference.results import Results, claim, describe, locked, write_tables
+from padseg.inference.results import Results, claim, describe, write_tables
 from padseg.modules import AnomalyModule
 
 

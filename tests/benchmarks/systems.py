@@ -18,9 +18,9 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from padseg.lightning_cli import default_precision
 from padseg.losses import distillation_loss, segmentation_loss
 from padseg.models import build_segmentation, build_student_teacher
+from padseg.precision import default_precision
 
 SWITCHES: dict[str, dict[str, Any]] = {
     "destseg": {},

@@ -33,11 +33,11 @@ from torch.utils.data import default_collate
 from padseg.data import AnomalyDataModule
 from padseg.data.datasets import paint_pairs
 from padseg.data.samples import list_samples, list_textures
-from padseg.lightning_cli import default_precision
 from padseg.losses import distillation_loss, normalized_product, segmentation_loss
 from padseg.models import build_segmentation, build_student_teacher
 from padseg.models.backbone import IMAGENET_MEAN, IMAGENET_STD
 from padseg.models.blocks import resize_to
+from padseg.precision import default_precision
 from padseg.run import _peak_memory_mb
 
 Step = Callable[[], object]
