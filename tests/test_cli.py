@@ -21,7 +21,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = [
     "--model.teacher=test_resnet",
     "--model.weights=random",
-    "--model.width=8",
+    "--model.width=16",
     "--model.image_size=64",
     "--model.lr=0.05",
 ]
@@ -153,7 +153,7 @@ def run_args(data_root, textures, out: Path, *more: str) -> list[str]:
         *("run", "destseg", "--root", str(data_root), "--category", "widget", "--out", str(out)),
         *("--textures", str(textures), "--steps", "2", "2", "--batch-size", "4"),
         *("--weights", "random", "--label", "small", "--model.teacher", "test_resnet"),
-        *("--model.width", "8", "--model.segmentation_width=16", "--model.image_size", "64"),
+        *("--model.width", "16", "--model.segmentation_width=16", "--model.image_size", "64"),
         *("--trainer.enable_progress_bar", "false", "--data.num_workers=0", *more),
     ]
 

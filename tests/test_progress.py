@@ -23,7 +23,7 @@ def test_bar_counts_steps(seconds, shown, data_root, textures, tmp_path, monkeyp
     data = AnomalyDataModule(
         str(data_root), "widget", str(textures), image_size=32, batch_size=2, num_workers=0
     )
-    options = {"teacher": "test_resnet", "weights": "random", "width": 8, "image_size": 32}
+    options = {"teacher": "test_resnet", "weights": "random", "width": 16, "image_size": 32}
     torch.manual_seed(0)
     trainer = Trainer(
         default_root_dir=tmp_path,

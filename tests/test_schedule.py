@@ -21,7 +21,7 @@ from padseg.schedule import devices, in_processes, parse_shard
 ROOT = Path(__file__).parents[1]
 SMALL = {
     "model.teacher": "test_resnet",
-    "model.width": "8",
+    "model.width": "16",
     "model.segmentation_width": "16",
     "model.image_size": "32",
     "data.num_workers": "0",

@@ -52,7 +52,7 @@ def test_images(root: Path, size: int) -> None:
     from padseg.run import _peak_memory_mb
 
     torch.manual_seed(0)
-    network = {"teacher": "test_resnet", "weights": "random", "width": 8, "image_size": size}
+    network = {"teacher": "test_resnet", "weights": "random", "width": 16, "image_size": size}
     module = StudentDistillModule("stpm", **network)
     data = AnomalyDataModule(
         str(root), "widget", image_size=size, batch_size=32, num_workers=0, synthesis=None

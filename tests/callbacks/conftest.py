@@ -10,7 +10,7 @@ from padseg.modules import StudentDistillModule
 @pytest.fixture(scope="session")
 def module():
     return StudentDistillModule(
-        "destseg", "test_resnet", weights="random", width=8, image_size=64, top_k=5
+        "destseg", "test_resnet", weights="random", width=16, image_size=64, top_k=5
     )
 
 

@@ -258,7 +258,7 @@ def test_a_real_run_without_network(data_root, textures, tmp_path, monkeypatch):
     arguments = [
         *("run", "destseg", "--root", str(data_root), "--category", "widget", "--out", str(out)),
         *("--textures", str(textures), "--steps", "2", "2", "--batch-size", "4", "--label", "x"),
-        *("--weights", "random", "--model.teacher", "test_resnet", "--model.width", "8"),
+        *("--weights", "random", "--model.teacher", "test_resnet", "--model.width", "16"),
         *("--model.segmentation_width=16", "--model.image_size", "64", "--data.num_workers=0"),
         *("--trainer.val_check_interval=1", "--trainer.enable_progress_bar=false"),
     ]

@@ -21,7 +21,7 @@ def fit_args(data_root, textures, folder, *more: str) -> list[str]:
         *("fit", "--config", str(config_path("destseg", "distill"))),
         *(f"--data.root={data_root}", "--data.category=widget", f"--data.textures={textures}"),
         *("--data.batch_size=4", "--data.num_workers=0", "--data.val_fraction=0.5"),
-        *("--model.teacher=test_resnet", "--model.weights=random", "--model.width=8"),
+        *("--model.teacher=test_resnet", "--model.weights=random", "--model.width=16"),
         *("--model.image_size=64", "--model.lr=0.05", "--trainer.max_steps=2"),
         *("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"),
         *("--trainer.precision=32-true", "--thresholds.false_alarm_rate=0.2"),
@@ -75,7 +75,7 @@ def test_calibration_leaves_the_weights_and_predictions_of_others_alone(
 
     torch.manual_seed(0)
     module = StudentDistillModule(
-        "destseg", "test_resnet", weights="random", width=8, image_size=64
+        "destseg", "test_resnet", weights="random", width=16, image_size=64
     )
     data = AnomalyDataModule(
         str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0

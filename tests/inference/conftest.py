@@ -13,7 +13,7 @@ from padseg.modules import StudentDistillModule
 def module() -> StudentDistillModule:
     torch.manual_seed(0)
     module = StudentDistillModule(
-        "destseg", "test_resnet", weights="random", width=8, image_size=64, top_k=5
+        "destseg", "test_resnet", weights="random", width=16, image_size=64, top_k=5
     )
     module.calibration = {"image_threshold": 0.05, "pixel_threshold": 0.02, "normal_images": 3}
     return module.eval()

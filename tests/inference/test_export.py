@@ -23,7 +23,7 @@ from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModu
 
 EXAMPLE = Path(__file__).with_name("example_onnx.py")
 SIZE = 64
-TINY = {"teacher": "test_resnet", "weights": "random", "width": 8, "image_size": SIZE}
+TINY = {"teacher": "test_resnet", "weights": "random", "width": 16, "image_size": SIZE}
 
 
 def settle(module: AnomalyModule, images: torch.Tensor) -> None:

@@ -18,7 +18,7 @@ SWITCHES_OFF = {"fusion": "add", "second_conv": "conv"}
 
 
 def build(system, **options):
-    small = {"teacher": "test_resnet", "weights": "random", "width": 8}
+    small = {"teacher": "test_resnet", "weights": "random", "width": 16}
     if system == "rstpm":
         small |= {"teacher2": "test_resnet", "weights2": "random"}
     torch.manual_seed(0)

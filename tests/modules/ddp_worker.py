@@ -41,7 +41,7 @@ def main(folder, root, textures, devices, sync):
     data = AnomalyDataModule(
         root, "widget", textures, image_size=32, batch_size=4 // devices, num_workers=0
     )
-    options = {"teacher": "test_resnet", "weights": "random", "width": 8, "image_size": 32}
+    options = {"teacher": "test_resnet", "weights": "random", "width": 16, "image_size": 32}
     module = (StudentDistillModule if sync else FixedStatistics)("destseg", lr=0.02, **options)
     record = Record()
     trainer = Trainer(

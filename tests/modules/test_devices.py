@@ -85,7 +85,7 @@ def test_same_seed_same_weights_on_a_gpu(precision, data_root, textures, tmp_pat
         data = AnomalyDataModule(
             str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
         )
-        options = {"teacher": "test_resnet", "weights": "random", "width": 8, "image_size": 64}
+        options = {"teacher": "test_resnet", "weights": "random", "width": 16, "image_size": 64}
         module = StudentDistillModule("destseg", **options, lr=0.05)
         trainer = Trainer(
             default_root_dir=tmp_path,

@@ -11,7 +11,7 @@ from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
 from padseg.modules.checkpoint import KEY
 
-SMALL = {"teacher": "test_resnet", "weights": "random", "width": 8, "image_size": 64}
+SMALL = {"teacher": "test_resnet", "weights": "random", "width": 16, "image_size": 64}
 
 
 def trainer(folder, steps, accelerator="cpu", **options) -> Trainer:
