@@ -103,7 +103,7 @@ def title(row: "pd.Series[Any]", threshold: float | None) -> str:
     """Verdict, name and score of an image."""
     score = f"score {row['image_score']:.3f}"
     if threshold is not None:
-        sign = ">" if row["image_score"] > threshold else "\u2264"
+        sign = ">" if row["image_score"] > threshold else "<="
         score += f" {sign} {threshold:.3f}"
     name = f"{row['defect']}/{Path(row['path']).name}"
     return f"{verdict(row, threshold)}: {name}, {score}"
