@@ -262,6 +262,7 @@ def _run_phase(
         return read_json(done)
     final = folder / f"{phase}.ckpt"
     resume = folder / f"{phase}-resume.ckpt"
+    _keep_log(folder / "logs" / phase / "metrics.csv")
     cli = PadsegCLI(_phase_args(options, category, seed, folder, phase), run=False)
     if cli.trainer.world_size > 1:
         raise ConfigError(
@@ -346,6 +347,13 @@ def _finished_wandb() -> Iterator[None]:
     finally:
         if wandb.run is not before:
             wandb.finish(exit_code=failed)
+
+
+def _keep_log(path: Path) -> None:
+    """Rename the log of a process that was cut off: Lightning's logger would delete it."""
+    if path.exists():
+        number = 1 + len(list(path.parent.glob(f"{path.stem}-*{path.suffix}")))
+        path.rename(path.with_stem(f"{path.stem}-{number}"))
 
 
 def _phase_args(

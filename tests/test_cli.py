@@ -204,6 +204,8 @@ def test_a_cut_run_is_resumed(finished, data_root, textures, tmp_path):
     assert main(arguments) == 0
     fingerprint = json.loads((folder / "metrics.json").read_text())["fingerprint"]
     assert fingerprint["resumed_from_step"] == 2
+    logs = {path.name for path in (folder / "logs/segment").glob("*.csv")}
+    assert logs == {"metrics-1.csv", "metrics.csv"}, "what was logged before the cut stays"
     ours, whole = (
         torch.load(path / "segment.ckpt", weights_only=True)["state_dict"]
         for path in (folder, finished / "small/widget/seed0")
