@@ -183,7 +183,7 @@ def run(
     ]
     print_results(rows)
     if failed:
-        names = ", ".join(f"{category} seed {seed}" for _, category, seed in failed)
+        names = ", ".join(f"{job[1]} seed {job[2]}" for job in jobs if job in failed)
         raise PadsegError(f"{len(failed)} of {len(runs)} runs failed: {names}.")
     return rows
 

@@ -23,7 +23,7 @@ def make_images(root: Path, count: int, size: int) -> None:
     rng = np.random.default_rng(0)
     source = root / "source"
     source.mkdir(parents=True)
-    for index in range(16):
+    for index in range(24):  # the last eight to train on
         pixels = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(source / f"{index}.png")
     mask = np.zeros((size, size), np.uint8)
@@ -33,7 +33,7 @@ def make_images(root: Path, count: int, size: int) -> None:
     for folder in ("train/good", "test/good", "test/spot", "ground_truth/spot"):
         (category / folder).mkdir(parents=True)
     for index in range(8):
-        os.link(source / f"{index}.png", category / f"train/good/{index}.png")
+        os.link(source / f"{16 + index}.png", category / f"train/good/{index}.png")
     for index in range(count):
         kind = "spot" if index % 4 == 0 else "good"
         os.link(source / f"{index % 16}.png", category / f"test/{kind}/{index:06}.png")

@@ -278,7 +278,7 @@ def test_a_real_run_without_network(data_root, textures, tmp_path, monkeypatch):
         assert list(run.glob("run-*.wandb"))
         media = run / "files/media"
         assert len(list((media / "images/test").glob("*.png"))) == 7
-        assert len(list((media / "images/pairs").glob("corrupted*.png"))) == 16
+        assert len(list((media / "images/pairs").glob("corrupted*.png"))) == 8
         assert list((media / "images/mask/test").glob("*.png"))
         assert len(list((media / "table/curves").glob("*.json"))) == 6
         (table,) = (media / "table/test").glob("*.json")
