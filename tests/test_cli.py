@@ -301,6 +301,7 @@ def test_configurations_hold_only_differences_and_can_be_parsed(path, data_root,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_demo_reaches_its_goal(tmp_path):
     # A demo that was run already is found finished.
     out = Path(os.environ.get("PADSEG_DEMO", tmp_path))
