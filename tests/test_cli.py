@@ -300,6 +300,16 @@ def test_configurations_hold_only_differences_and_can_be_parsed(path, data_root,
     assert printed["model"]["class_path"].startswith("padseg.modules.")
 
 
+def test_the_wandb_overlay_leaves_the_systems_callbacks(data_root, capsys):
+    configs = [f"--config={CONFIGS / name}" for name in ("stpm/distill.yaml", "logger/wandb.yaml")]
+    given = [*configs, f"--data.root={data_root}", "--data.category=widget", "--print_config"]
+    with pytest.raises(SystemExit):
+        main(["fit", *given])
+    callbacks = yaml.safe_load(capsys.readouterr().out)["trainer"]["callbacks"]
+    names = [callback["class_path"].rpartition(".")[-1] for callback in callbacks]
+    assert names == ["ModelCheckpoint", "WandbCallback", "LearningRateMonitor"]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_demo_reaches_its_goal(tmp_path):
