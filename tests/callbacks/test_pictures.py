@@ -125,8 +125,8 @@ def test_a_failure_leaves_nothing_behind(module, make_data, make_trainer, tmp_pa
     ("label", "score", "threshold", "expected"),
     [
         (0, 0.5, 0.4, "false alarm: good/7.png, score 0.500 > 0.400"),
-        (0, 0.4, 0.4, "passed normal: good/7.png, score 0.400 ≤ 0.400"),
-        (1, 0.3, 0.4, "missed defect: cut/7.png, score 0.300 ≤ 0.400"),
+        (0, 0.4, 0.4, "passed normal: good/7.png, score 0.400 <= 0.400"),
+        (1, 0.3, 0.4, "missed defect: cut/7.png, score 0.300 <= 0.400"),
         (1, 0.5, 0.4, "found defect: cut/7.png, score 0.500 > 0.400"),
         (1, 0.5, None, "defect: cut/7.png, score 0.500"),
     ],
