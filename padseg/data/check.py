@@ -5,10 +5,8 @@ decodes every image besides.
 """
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +19,7 @@ from padseg.data.images import Size, decode, image_shape, is_empty_mask, refuse
 from padseg.data.layouts import LAYOUTS, list_samples
 from padseg.data.samples import GOOD, Sample, list_images
 from padseg.errors import DataError
+from padseg.threads import ahead
 
 Kind = Literal[
     "not listed",
@@ -88,8 +87,7 @@ def check_files(
     defects = [sample for sample in samples if sample.defect != GOOD]
     unmasked = masks_optional and not any(sample.masks for sample in defects)
     look = partial(_check_sample, unmasked=unmasked, decoded=decoded)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        findings = [finding for found in pool.map(look, samples) for finding in found]
+    findings = [finding for found in ahead(look, samples) for finding in found]
     if unmasked and defects:
         folder = defects[0].path.parent.parent
         findings.append(
@@ -199,10 +197,9 @@ def _by_content(paths: Iterable[Path], content: Callable[[Path], bytes]) -> dict
         except (DataError, OSError, ValueError):
             return None
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for path, key in zip(paths, pool.map(digest, paths), strict=True):
-            if key is not None:
-                found[key].append(path)
+    for path, key in zip(paths, ahead(digest, paths), strict=True):
+        if key is not None:
+            found[key].append(path)
     return found
 
 
@@ -215,11 +212,11 @@ def _size(path: Path) -> int | None:
 
 
 def _middle(path: Path) -> bytes | None:
-    """Some bytes from the middle, where uncompressed images of one size differ."""
+    """A digest of some bytes from the middle, where uncompressed images of one size differ."""
     try:
         with path.open("rb") as file:
             file.seek(path.stat().st_size // 2)
-            return file.read(_MIDDLE)
+            return hashlib.blake2b(file.read(_MIDDLE), digest_size=16).digest()
     except (OSError, ValueError):
         return None
 

@@ -3,7 +3,6 @@
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +12,7 @@ from PIL import Image
 from rich.progress import track
 
 from padseg.errors import DataError
+from padseg.threads import ahead
 
 Size = tuple[int, int]  # (H, W)
 Result = TypeVar("Result")
@@ -175,9 +175,8 @@ class ImageCache:
                 return error
             return None
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            done = pool.map(store, range(len(paths)))
-            failed = [*track(done, description, total=len(paths), transient=True)]
+        done = ahead(store, range(len(paths)))
+        failed = [*track(done, description, total=len(paths), transient=True)]
         refuse([str(error) for error in failed if error is not None])
 
     def __len__(self) -> int:

@@ -1,12 +1,10 @@
 """Images in, score maps, scores, verdicts and regions out: what all ways of predicting share."""
 
-import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +21,9 @@ from padseg.inference.tiles import Blend, Box, tile_boxes
 from padseg.inference.weights import load_module
 from padseg.modules import AnomalyModule
 from padseg.precision import default_precision
+from padseg.threads import ahead
 
 Source = NDArray[np.uint8] | Image.Image | str | Path
-Input = TypeVar("Input")
-Output = TypeVar("Output")
 
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -149,18 +146,17 @@ class Predictor:
         """
         waiting: deque[_Job] = deque()
         batch: list[tuple[_Job, Box]] = []
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for job in ahead(pool, self._open, images, 2 * self.batch_size):
-                waiting.append(job)
-                for box in job.boxes:
-                    batch.append((job, box))
-                    if len(batch) == self.batch_size:
-                        self._score(batch)
-                        batch = []
-                        yield from self._finished(waiting)
-            if batch:
-                self._score(batch)
-            yield from self._finished(waiting)
+        for job in ahead(self._open, images, 2 * self.batch_size):
+            waiting.append(job)
+            for box in job.boxes:
+                batch.append((job, box))
+                if len(batch) == self.batch_size:
+                    self._score(batch)
+                    batch = []
+                    yield from self._finished(waiting)
+        if batch:
+            self._score(batch)
+        yield from self._finished(waiting)
 
     def _open(self, source: Source) -> "_Job":
         try:
@@ -299,26 +295,6 @@ def open_rgb(source: Source) -> Image.Image:
         return as_rgb(source)
     except (OSError, ValueError) as error:
         raise DataError(f"image {source!r} cannot be read ({error}).") from error
-
-
-def ahead(
-    pool: ThreadPoolExecutor,
-    function: Callable[[Input], Output],
-    items: Iterable[Input],
-    count: int,
-) -> Iterator[Output]:
-    """Map in threads, in order, with at most `count` results waiting."""
-    pending: deque[Future[Output]] = deque()
-    try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) == count:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        for future in pending:
-            future.cancel()
 
 
 def _device(device: str | torch.device | None) -> torch.device:

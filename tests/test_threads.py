@@ -1,0 +1,39 @@
+"""Mapping in threads."""
+
+import threading
+import time
+
+import pytest
+
+from padseg.threads import ahead
+
+
+def test_order_is_kept():
+    def slowest_first(number):
+        time.sleep(0.02 if number == 0 else 0)
+        return 2 * number
+
+    assert list(ahead(slowest_first, range(20), 4)) == [*range(0, 40, 2)]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_items_are_taken_as_results_are_used(count):
+    taken = []
+    results = ahead(lambda item: item, (taken.append(i) or i for i in range(100)), count)
+    for used in range(1, 10):
+        next(results)
+        assert len(taken) == used + count - 1
+    results.close()
+
+
+def test_an_error_reaches_the_caller_and_ends_the_threads():
+    before = threading.active_count()
+
+    def fail(number):
+        if number == 5:
+            raise ValueError("five")
+        return number
+
+    with pytest.raises(ValueError, match="five"):
+        list(ahead(fail, range(1000), 8))
+    assert threading.active_count() == before
