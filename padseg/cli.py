@@ -125,7 +125,8 @@ def _add_run(command: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from padseg.run import RunOptions, run
+    from padseg.run import run
+    from padseg.run_options import RunOptions
     from padseg.schedule import parse_shard
 
     run(
@@ -255,7 +256,7 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from padseg.run import demo
+    from padseg.demo import demo
 
     demo(options.out)
 

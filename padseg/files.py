@@ -11,7 +11,7 @@ from typing import Any
 
 import filelock
 
-from padseg.errors import PadsegError
+from padseg.errors import ConfigError, PadsegError
 
 _CANNOT_WRITE = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR),
@@ -80,3 +80,27 @@ def locked(folder: Path) -> Iterator[None]:
             f"{folder} cannot be written ({error.strerror}): make room or pass another --out; the same "
             "command goes on from what is there."
         ) from error
+
+
+def claim(folder: Path, options: Mapping[str, Any], remedy: str) -> None:
+    """Keep in `options.json` what the results in a folder depend on.
+
+    Args:
+        folder: The folder.
+        options: What they depend on, in plain values.
+        remedy: What to do if the folder holds others.
+
+    Raises:
+        ConfigError: It holds results that were made in another way.
+    """
+    path = folder / "options.json"
+    if not path.exists():
+        write_json(path, options)
+        return
+    there = read_json(path)
+    differing = sorted(key for key in {*there, *options} if there.get(key) != options.get(key))
+    if differing:
+        told = ", ".join(
+            f"{key} {there.get(key)!r:.60} (now {options.get(key)!r:.60})" for key in differing
+        )
+        raise ConfigError(f"{folder} holds results of {told}: {remedy}.")

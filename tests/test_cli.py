@@ -15,7 +15,7 @@ import yaml
 
 from padseg.cli import SYSTEM_NAMES, main
 from padseg.modules import read_checkpoint
-from padseg.run import config_path
+from padseg.run_options import config_path
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = [

@@ -15,7 +15,8 @@ from padseg.cli import main
 from padseg.errors import ConfigError
 from padseg.files import write_json
 from padseg.report import tables
-from padseg.run import RunOptions, run
+from padseg.run import run
+from padseg.run_options import RunOptions
 from padseg.schedule import devices, in_processes, parse_shard
 
 ROOT = Path(__file__).parents[1]

@@ -1,7 +1,8 @@
 """What Weights & Biases gets to see, beside the figures that Lightning logs."""
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import wandb
 from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
@@ -117,6 +119,28 @@ class WandbCallback(ImagesCallback):
                 rows = list(_rows(records, choose(records.table, self.table), thresholds))
                 logger.log_table("test/images", columns=_TABLE, data=rows, step=step)
                 _log_curves(logger, trainer)
+
+
+def log_to_wandb(trainer: Trainer, project: str, folder: Path, group: str, phase: str) -> None:
+    """Add a logger and what it needs; the phases of a run are a group."""
+    logger = WandbLogger(
+        project=project, name=f"{group} {phase}", group=group, job_type=phase, save_dir=folder
+    )
+    trainer.loggers = [*trainer.loggers, logger]
+    trainer.callbacks += [WandbCallback(), LearningRateMonitor()]  # type: ignore[attr-defined]
+
+
+@contextmanager
+def finished_wandb() -> Iterator[None]:
+    """End the W&B run that was started within: the next phase is another one."""
+    before = wandb.run
+    failed = 1
+    try:
+        yield
+        failed = 0
+    finally:
+        if wandb.run is not before:
+            wandb.finish(exit_code=failed)
 
 
 def _loggers(trainer: Trainer) -> list[WandbLogger]:

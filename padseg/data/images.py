@@ -1,6 +1,5 @@
 """Files to pixels: reading, resizing and keeping the decoded images."""
 
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path

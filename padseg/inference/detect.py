@@ -10,10 +10,10 @@ from rich.progress import track
 
 from padseg.callbacks.thresholds import tell_support
 from padseg.errors import DataError
-from padseg.files import locked
+from padseg.files import claim, locked
 from padseg.inference.inputs import common_folder, find_images, name_below
 from padseg.inference.predictor import Predictor
-from padseg.inference.results import Results, claim, describe, write_tables
+from padseg.inference.results import OTHER_FOLDER, Results, describe, write_tables
 from padseg.metrics.thresholds import Calibrator
 from padseg.modules.checkpoint import store_calibration
 
@@ -37,7 +37,8 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
     base = common_folder(images)
     warn_of_verdicts(predictor)
     with locked(out):
-        claim(out, describe(predictor.module, predictor.precision, predictor.tile, base))
+        asked = describe(predictor.module, predictor.precision, predictor.tile, base)
+        claim(out, asked, OTHER_FOLDER)
         with Results(out) as results:
             todo = [path for path in images if name_below(path, base) not in results.done]
             answers = predictor.stream(todo)

@@ -30,8 +30,7 @@ import numpy as np
 from PIL import Image
 
 from padseg.drawing import overlay
-from padseg.errors import ConfigError, DataError, PadsegError
-from padseg.files import read_json, write_json
+from padseg.errors import DataError, PadsegError
 from padseg.inference.predictor import Prediction
 from padseg.modules import AnomalyModule
 
@@ -39,6 +38,8 @@ _COLUMNS = ("path", "width", "height", "image_score", "anomalous", "regions", "e
 _WAITING = 8  # images a process keeps while their files are written
 # The brightest colour of an overlay, in pixel thresholds: one scale for all images of a folder.
 _BRIGHTEST = 4.0
+# What to do when a folder holds other results.
+OTHER_FOLDER = "pass another folder, or empty it"
 
 
 class Results:
@@ -206,24 +207,6 @@ def replacing(path: Path) -> Iterator[TextIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def claim(folder: Path, options: dict[str, Any]) -> None:
-    """Refuse a folder of results that were made in another way.
-
-    Raises:
-        ConfigError: It holds such results.
-    """
-    path = folder / "options.json"
-    if not path.exists():
-        write_json(path, options)
-        return
-    there = read_json(path)
-    differing = sorted(key for key in {*there, *options} if there.get(key) != options.get(key))
-    if differing:
-        raise ConfigError(
-            f"{folder} holds results of another {', '.join(differing)}: pass another folder, or empty it."
-        )
 
 
 def describe(module: AnomalyModule, precision: str, tile: int | None, base: Path) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from padseg.files import locked
+from padseg.files import claim, locked
 from padseg.inference.inputs import common_folder, name_below
 from padseg.inference.predictor import at_size, make_prediction, open_rgb
-from padseg.inference.results import Results, claim, describe, write_tables
+from padseg.inference.results import OTHER_FOLDER, Results, describe, write_tables
 from padseg.modules import AnomalyModule
 
 
@@ -37,7 +37,7 @@ class PredictionWriter(BasePredictionWriter):
         if trainer.is_global_zero:
             self._lock.enter_context(locked(self.out))
             options = describe(pl_module, str(trainer.precision), None, self._base)
-            claim(self.out, options)
+            claim(self.out, options, OTHER_FOLDER)
             for log in self.out.glob(".log-*.jsonl"):
                 log.unlink()
         trainer.strategy.barrier()

@@ -49,7 +49,7 @@ def test_images(root: Path, size: int) -> None:
     from padseg.callbacks import EvaluationCallback
     from padseg.data import AnomalyDataModule
     from padseg.modules import StudentDistillModule
-    from padseg.run import _peak_memory_mb
+    from padseg.peak_memory import peak_memory_mb
 
     torch.manual_seed(0)
     network = {"teacher": "test_resnet", "weights": "random", "width": 16, "image_size": size}
@@ -66,7 +66,7 @@ def test_images(root: Path, size: int) -> None:
     )
     start = time.perf_counter()
     trainer.test(module, datamodule=data, verbose=False)
-    sys.stdout.write(f"peak {_peak_memory_mb():.0f} {time.perf_counter() - start:.1f}\n")
+    sys.stdout.write(f"peak {peak_memory_mb():.0f} {time.perf_counter() - start:.1f}\n")
 
 
 def measure(count: int, size: int) -> tuple[float, float]:

@@ -37,8 +37,8 @@ from padseg.losses import distillation_loss, normalized_product, segmentation_lo
 from padseg.models import build_segmentation, build_student_teacher
 from padseg.models.backbone import IMAGENET_MEAN, IMAGENET_STD
 from padseg.models.blocks import resize_to
+from padseg.peak_memory import peak_memory_mb
 from padseg.precision import default_precision
-from padseg.run import _peak_memory_mb
 
 Step = Callable[[], object]
 PHASES = ("distillation", "segmentation")
@@ -313,7 +313,7 @@ def main() -> None:
         way, phase = options.peak
         step = STEPS[way](phase, random_batch(options), options.device)
         seconds(step, options.device, 2)
-        sys.stdout.write(f"{_peak_memory_mb()}\n")
+        sys.stdout.write(f"{peak_memory_mb()}\n")
         return
     # First, as Linux counts the peak of a process from that of the one it was started by.
     memory = {(way, phase): peak for way, phase, peak in peaks(options)}

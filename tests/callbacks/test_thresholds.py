@@ -13,7 +13,7 @@ from padseg.cli import main
 from padseg.data import AnomalyDataModule
 from padseg.inference import Predictor
 from padseg.modules import StudentDistillModule, read_checkpoint
-from padseg.run import config_path
+from padseg.run_options import config_path
 
 
 def fit_args(data_root, textures, folder, *more: str) -> list[str]:

@@ -1,0 +1,162 @@
+"""What `padseg run` is asked for, and the command lines of `fit` that do it."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from padseg.errors import ConfigError
+from padseg.models import SYSTEMS
+from padseg.modules import SegmentationModule, StudentDistillModule
+
+_MODULES = {"distill": StudentDistillModule, "segment": SegmentationModule}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What `padseg run` is asked for.
+
+    Attributes:
+        system: `stpm`, `rstpm`, `destseg` or `pfadseg`.
+        root: Folder of the data set.
+        categories: Categories in it.
+        out: Folder for the results.
+        textures: Folder of textures; one-phase systems ignore it.
+        seeds: Seeds.
+        steps: Optimiser steps of both phases; empty for the configured ones.
+        batch_size: Images a step; None for the configured number.
+        precision: Lightning's name of the precision; None for the fastest that is safe here.
+        weights: The teacher's weight file; None for timm's hub.
+        label: Name of the folder and the rows; None for the system's name.
+        layout: Of the data set's folder.
+        wandb: Project of Weights & Biases to log to as well; each phase is a run of its own.
+        overrides: Options as of `fit`, from `model.KEY`, `data.KEY` or `trainer.KEY` to the value.
+        progress: Whether a bar is shown.
+    """
+
+    system: str
+    root: Path
+    categories: tuple[str, ...]
+    out: Path
+    textures: Path | None = None
+    seeds: tuple[int, ...] = (0,)
+    steps: tuple[int, ...] = ()
+    batch_size: int | None = None
+    precision: str | None = None
+    weights: str | None = None
+    label: str | None = None
+    layout: str = "mvtec"
+    wandb: str | None = None
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        """Check what needs no file.
+
+        Raises:
+            ConfigError: An option cannot be used.
+        """
+        if self.overrides and self.label is None:
+            key = next(iter(self.overrides))
+            raise ConfigError(f"--{key} departs from {self.system}: name the variant with --label.")
+        names = [("--label", self.name), *(("--category", name) for name in self.categories)]
+        for option, name in names:
+            if name in ("", ".", "..") or {"/", "\\"} & set(name):
+                raise ConfigError(f"{option} {name!r} is not a plain name of a folder.")
+        if self.steps and (min(self.steps) < 1 or len(self.steps) not in (len(self.phases), 2)):
+            raise ConfigError(f"--steps takes {len(self.phases)} numbers from 1 up: {self.phases}.")
+        if min(self.seeds) < 0:
+            raise ConfigError(f"--seed {min(self.seeds)} is negative.")
+        if "data.layout" in self.overrides:
+            raise ConfigError("--data.layout is --layout here.")
+        for key in self.overrides:
+            known = [phase for phase in self.phases if _takes(phase, key)]
+            if not known:
+                raise ConfigError(f"--{key} is not an option of {self.system}'s modules.")
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The phases of the system."""
+        return ("distill", "segment") if SYSTEMS[self.system].segmentation else ("distill",)
+
+    @property
+    def name(self) -> str:
+        """Label of folder and rows."""
+        return self.system if self.label is None else self.label
+
+    def elsewhere(self) -> "RunOptions":
+        """The same for another process, which has another working folder and no terminal."""
+        textures = None if self.textures is None else self.textures.absolute()
+        weights = self.weights
+        if weights is not None and Path(weights).is_file():
+            weights = str(Path(weights).absolute())
+        return replace(
+            self,
+            root=self.root.absolute(),
+            out=self.out.absolute(),
+            textures=textures,
+            weights=weights,
+            progress=False,
+        )
+
+    def asked(self, category: str, seed: int) -> dict[str, Any]:
+        """What the results of one run depend on, in plain values; paths of inputs may move."""
+        asked = asdict(self)
+        inputs = ("root", "layout", "textures", "weights")
+        for key in (*inputs, "out", "categories", "seeds", "progress", "wandb"):
+            del asked[key]
+        return {**asked, "steps": list(self.steps), "category": category, "seed": seed}
+
+    def fit_args(self, category: str, seed: int, folder: Path, phase: str) -> list[str]:
+        """The command line of `fit` for one phase of one run, which writes to a folder."""
+        given: dict[str, Any] = {
+            "seed_everything": seed,
+            "data.root": self.root,
+            "data.category": category,
+            "data.layout": self.layout,
+            "trainer.logger": "CSVLogger",
+            "trainer.logger.save_dir": folder,
+            "trainer.logger.name": "logs",
+            "trainer.logger.version": phase,
+            "trainer.default_root_dir": folder / "logs" / phase,
+            "trainer.enable_progress_bar": self.progress,
+            "trainer.devices": 1,
+            "checkpoint.dirpath": folder,
+            "checkpoint.filename": f"{phase}-resume",
+            "checkpoint.save_last": "false",
+            "checkpoint.save_top_k": 1,
+        }
+        if SYSTEMS[self.system].synthetic:
+            given["data.textures"] = self.textures
+        if self.steps:
+            given["trainer.max_steps"] = self.steps[self.phases.index(phase)]
+        if self.batch_size is not None:
+            given["data.batch_size"] = self.batch_size
+        if self.precision is not None:
+            given["trainer.precision"] = self.precision
+        if phase == "distill" and self.weights is not None:
+            given["model.weights"] = self.weights
+        if phase == "segment":
+            given["model.distilled"] = folder / "distill.ckpt"
+        given |= {key: value for key, value in self.overrides.items() if _takes(phase, key)}
+        config = ["--config", str(config_path(self.system, phase))]
+        return config + [f"--{key}={value}" for key, value in given.items()]
+
+
+def _takes(phase: str, key: str) -> bool:
+    """Whether the phase's module has the option; data and trainer options go to both."""
+    room, _, option = key.partition(".")
+    return room != "model" or option in inspect.signature(_MODULES[phase]).parameters
+
+
+def config_path(system: str, phase: str) -> Path:
+    """The configuration of a phase, in the installed package or in the checkout."""
+    package = Path(__file__).parent
+    for folder in (package / "configs", package.parent / "configs"):
+        path = folder / system / f"{phase}.yaml"
+        if path.is_file():
+            return path
+    raise ConfigError(
+        f"there is no configuration of {system}'s phase {phase}: install padseg again."
+    )
