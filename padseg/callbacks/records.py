@@ -68,8 +68,9 @@ class ImagesCallback(Callback):
         """Remove what is needed no longer."""
         shutil.rmtree(folder, ignore_errors=True)
 
-    def _start(self, trainer: Trainer, stage: str) -> None:
-        if trainer.sanity_checking or not self.wanted(trainer, stage):
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make room."""
+        if trainer.sanity_checking or not self.wanted(trainer, _stage(trainer)):
             return
         folder = None
         if trainer.is_global_zero:
@@ -80,11 +81,22 @@ class ImagesCallback(Callback):
         # Compressing lets other threads run: it goes on while the next batch is scored.
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
-    def _add(self, trainer: Trainer, outputs: Any, batch: Any, stage: str) -> None:
+    on_test_start = on_validation_start
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write one batch."""
         if self._folder is None or self._pool is None:
             return
         self._wait()
-        dataset: Any = _dataset(trainer, stage)
+        dataset: Any = _dataset(trainer, _stage(trainer))
         indices, labels = batch["index"].tolist(), batch["label"].tolist()
         scores = outputs["image_score"].float().tolist()
         pictures = shrink(batch | {"score_map": outputs["score_map"]}, self.side)
@@ -102,12 +114,10 @@ class ImagesCallback(Callback):
             job = self._pool.submit(write_pictures, self._folder, index, *pictures[at])
             self._pending.append(job)
 
-    def _wait(self) -> None:
-        for job in self._pending:
-            job.result()
-        self._pending = []
+    on_test_batch_end = on_validation_batch_end
 
-    def _finish(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring the parts of all processes together and show them."""
         if self._folder is None or self._pool is None:
             return
         folder = self._folder
@@ -124,55 +134,12 @@ class ImagesCallback(Callback):
             threshold = calibrated(pl_module).image
             if threshold is not None:
                 table["anomalous"] = (table["image_score"] > threshold).astype("Int8")
-            self.show(trainer, pl_module, stage, Records(folder, table))
+            self.show(trainer, pl_module, _stage(trainer), Records(folder, table))
             self.tidy(folder)
         trainer.strategy.barrier()
         self._stop()
 
-    def _stop(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-        self._folder, self._rows, self._pool, self._pending = None, [], None, []
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make room."""
-        self._start(trainer, "val")
-
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make room."""
-        self._start(trainer, "test")
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Write one batch."""
-        self._add(trainer, outputs, batch, "val")
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Write one batch."""
-        self._add(trainer, outputs, batch, "test")
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show them."""
-        self._finish(trainer, pl_module, "val")
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show them."""
-        self._finish(trainer, pl_module, "test")
+    on_test_end = on_validation_end
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -182,6 +149,16 @@ class ImagesCallback(Callback):
         self._stop()
         if folder is not None:
             self.tidy(folder)
+
+    def _wait(self) -> None:
+        for job in self._pending:
+            job.result()
+        self._pending = []
+
+    def _stop(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self._folder, self._rows, self._pool, self._pending = None, [], None, []
 
 
 class RecordsCallback(ImagesCallback):
@@ -299,6 +276,10 @@ def thinned(curve: Curve) -> dict[str, list[float | None]]:
         name: [value if math.isfinite(value) else None for value in values[list(at)].tolist()]
         for name, values in curve.items()
     }
+
+
+def _stage(trainer: Trainer) -> str:
+    return "test" if trainer.testing else "val"
 
 
 def _dataset(trainer: Trainer, stage: str) -> Any:

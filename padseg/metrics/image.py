@@ -4,21 +4,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 from padseg.metrics import checks, functional
-from padseg.metrics.pixel import as_float32, as_tensors
+from padseg.metrics.base import RankingMetric, as_float32, as_tensors
 from padseg.metrics.tally import score_keys, tally_scores
 
-_REASONS = (
-    "has a score that is NaN, infinite or too large for float32",
-    "has a label other than 0 and 1",
-)
 _CURVES = ("precision_recall", "roc")  # the others are of regions
 
 
-class ImageMetrics(Metric):
+class ImageMetrics(RankingMetric):
     """Image AUROC, AP and F1max of image scores against labels.
 
     Exact, 5 bytes an image, and like `PixelMetrics` the same bit for bit for any batch size, order and
@@ -30,24 +25,17 @@ class ImageMetrics(Metric):
         **kwargs: For torchmetrics' `Metric`.
     """
 
-    is_differentiable = False
-    higher_is_better = True
+    reasons = (
+        "has a score that is NaN, infinite or too large for float32",
+        "has a label other than 0 and 1",
+    )
     full_state_update = False
 
-    images: Tensor
-    updates: Tensor
-    bad: Tensor
     keys: list[Tensor]
     labels: list[Tensor]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.images_seen = 0
-        """Images of all processes, as of the last `compute`."""
-        self._curves: dict[str, functional.Curve] | None = None
-        self.add_state("images", torch.tensor(0), "sum")
-        self.add_state("updates", torch.tensor(0), "sum")
-        self.add_state("bad", torch.full((len(_REASONS),), checks.NONE_BAD), "min")
         self.add_state("keys", [], "cat")
         self.add_state("labels", [], "cat")
 
@@ -70,14 +58,7 @@ class ImageMetrics(Metric):
             )
         checks.check_same_shape("label", label, "image_score", image_score)
         score, defective = as_float32(image_score), label != 0
-        if len(score):
-            wrong = (~score.isfinite(), label != defective)
-            bad = torch.stack([checks.first_bad(one, self.images) for one in wrong])
-            if bad.device.type == "cpu":
-                checks.raise_bad(bad, _REASONS)
-            self.bad = torch.minimum(self.bad, bad)
-        self.updates = self.updates + 1
-        self.images = self.images + len(score)
+        self._count_images(len(score), (~score.isfinite(), label != defective))
         self.keys.append(score_keys(score))
         self.labels.append(defective)
 
@@ -91,10 +72,7 @@ class ImageMetrics(Metric):
         Raises:
             MetricInputError: A ValueError, before the first update, or for bad values in an update.
         """
-        if not int(self.updates):
-            raise checks.MetricInputError("ImageMetrics.compute was called before update.")
-        checks.raise_bad(self.bad, _REASONS)
-        self.images_seen = int(self.images)
+        self.check_values()
         keys, labels = dim_zero_cat(self.keys).cpu(), dim_zero_cat(self.labels).cpu()
         ranking = functional.rank(tally_scores(keys, labels))
         curves = functional.make_curves(ranking)
@@ -105,23 +83,6 @@ class ImageMetrics(Metric):
             "image_f1max": functional.f1_max(ranking),
         }
         return as_tensors(values, "image", ranking, self.device)
-
-    def curves(self) -> dict[str, functional.Curve]:
-        """Return the curves of the last `compute`, computing first where needed.
-
-        In a distributed run all processes must call this, or all have called `compute` before.
-
-        Returns:
-            `precision_recall` and `roc` of `functional.make_curves`.
-        """
-        self.compute()
-        assert self._curves is not None
-        return self._curves
-
-    def reset(self) -> None:
-        """Forget everything."""
-        super().reset()
-        self._curves = None
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Meet the other processes as torchmetrics does, with lists that are never empty.

@@ -1,27 +1,19 @@
 """Metrics of score maps: AUROC, AP, F1max, PRO, IAP and IAP@k from one bounded state."""
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import rank_zero_warn
 from torchmetrics.utilities.data import dim_zero_cat
 
 from padseg.metrics import checks, functional
+from padseg.metrics.base import RankingMetric, as_float32, as_tensors
 from padseg.metrics.tally import Tally, merge_tallies, score_keys, tally_pixels
-
-_REASONS = (
-    "has a score that is NaN, infinite or too large for float32",
-    "has a mask with other values than 0 and 1 (divide by 255 or compare with a threshold)",
-    "has regions that are not positive exactly where its mask is 1",
-)
 
 _TALLY = ("tally_keys", "tally_total", "tally_defect_keys", "tally_defect", "tally_weight")
 
 
-class PixelMetrics(Metric):
+class PixelMetrics(RankingMetric):
     """Pixel AUROC, AP, F1max, PRO, IAP and IAP@k of score maps against masks.
 
     Streaming by default: the state is at most 2**20 distinct scores with integer counts, a buffer of
@@ -49,16 +41,16 @@ class PixelMetrics(Metric):
         MetricInputError: A ValueError, for an option outside its range.
     """
 
-    is_differentiable = False
-    higher_is_better = True
+    reasons = (
+        "has a score that is NaN, infinite or too large for float32",
+        "has a mask with other values than 0 and 1 (divide by 255 or compare with a threshold)",
+        "has regions that are not positive exactly where its mask is 1",
+    )
     full_state_update = True  # `forward` must count into the bounded state, not beside it
 
     max_keys: int = 2**20
     max_buffered: int = 2**22
 
-    images: Tensor
-    updates: Tensor
-    bad: Tensor
     shift: Tensor
     buffer_keys: list[Tensor]
     buffer_regions: list[Tensor]
@@ -90,12 +82,6 @@ class PixelMetrics(Metric):
         self.fpr_limit = fpr_limit
         self.recall = recall
         self.overlap = overlap
-        self.images_seen = 0
-        """Images of all processes, as of the last `compute`."""
-        self._curves: dict[str, functional.Curve] | None = None
-        self.add_state("images", torch.tensor(0), "sum")
-        self.add_state("updates", torch.tensor(0), "sum")
-        self.add_state("bad", torch.full((len(_REASONS),), checks.NONE_BAD), "min")
         self.add_state("shift", torch.tensor(0), "max")
         # Empty by the time processes meet; states, so that they are reset, moved and copied.
         self.add_state("buffer_keys", [], None)
@@ -119,19 +105,12 @@ class PixelMetrics(Metric):
                 in `compute` elsewhere.
         """
         score, defect, labels, wrong = self._check(score_map, mask, regions)
-        count = len(score)
-        if count:
-            bad = torch.stack([checks.first_bad(one, self.images) for one in wrong])
-            if bad.device.type == "cpu":
-                checks.raise_bad(bad, _REASONS)
-            self.bad = torch.minimum(self.bad, bad)
-        self.updates = self.updates + 1
-        self.images = self.images + count
+        self._count_images(len(score), wrong)
         if labels is None:
             labels = functional.label_regions(defect)
         per_image = score.shape[1] * score.shape[2]
         step = max(1, self.max_buffered // per_image)
-        for start in range(0, count, step):
+        for start in range(0, len(score), step):
             self._add(score[start : start + step], labels[start : start + step])
 
     def compute(self) -> dict[str, Tensor]:
@@ -156,30 +135,6 @@ class PixelMetrics(Metric):
             f"iap{100 * self.recall:g}": functional.iap_at(ranking, self.recall),
         }
         return as_tensors(values, "pixel", ranking, self.device)
-
-    def check_values(self) -> None:
-        """Raise MetricInputError before the first update, or for bad values in an update."""
-        if not int(self.updates):
-            raise checks.MetricInputError("PixelMetrics.compute was called before update.")
-        checks.raise_bad(self.bad, _REASONS)
-        self.images_seen = int(self.images)
-
-    def curves(self) -> dict[str, functional.Curve]:
-        """Return the curves of the last `compute`, computing first where needed.
-
-        In a distributed run all processes must call this, or all have called `compute` before.
-
-        Returns:
-            See `functional.make_curves`.
-        """
-        self.compute()
-        assert self._curves is not None
-        return self._curves
-
-    def reset(self) -> None:
-        """Forget everything."""
-        super().reset()
-        self._curves = None
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Count what is buffered, then meet the other processes as torchmetrics does."""
@@ -268,25 +223,3 @@ class PixelMetrics(Metric):
         if not self._is_synced:
             return tally
         return merge_tallies([tally], None if self.exact else self.max_keys)
-
-
-def as_float32(score: Tensor) -> Tensor:
-    """Detach and cast to float32, in which all scores are compared."""
-    return score.detach().to(torch.float32)
-
-
-def as_tensors(
-    values: dict[str, float], what: str, ranking: functional.Ranking, device: torch.device
-) -> dict[str, Tensor]:
-    """Turn metric values into float64 scalars; warn once if any is nan, and say why."""
-    undefined = [name for name, value in values.items() if math.isnan(value)]
-    if undefined:
-        lacking = "defect" if not ranking.positives else "normal"
-        rank_zero_warn(
-            f"{', '.join(undefined)} not defined and set to nan: there is no {lacking} {what}.",
-            UserWarning,
-        )
-    return {
-        name: torch.tensor(value, dtype=torch.float64, device=device)
-        for name, value in values.items()
-    }

@@ -1,0 +1,100 @@
+"""What the metrics of score maps and of image scores share."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import rank_zero_warn
+
+from padseg.metrics import checks, functional
+
+
+class RankingMetric(Metric):
+    """A metric that counts images, tells which of them are bad, and has curves behind its values.
+
+    Attributes:
+        reasons: What can be wrong with an image, as the end of a sentence that begins with it.
+        images_seen: Images of all processes, as of the last `compute`.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+
+    reasons: tuple[str, ...]
+
+    images: Tensor
+    updates: Tensor
+    bad: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.images_seen = 0
+        self._curves: dict[str, functional.Curve] | None = None
+        self.add_state("images", torch.tensor(0), "sum")
+        self.add_state("updates", torch.tensor(0), "sum")
+        self.add_state("bad", torch.full((len(self.reasons),), checks.NONE_BAD), "min")
+
+    def check_values(self) -> None:
+        """Raise MetricInputError before the first update, or for bad values in an update."""
+        if not int(self.updates):
+            raise checks.MetricInputError(
+                f"{type(self).__name__}.compute was called before update."
+            )
+        checks.raise_bad(self.bad, self.reasons)
+        self.images_seen = int(self.images)
+
+    def curves(self) -> dict[str, functional.Curve]:
+        """Return the curves of the last `compute`, computing first where needed.
+
+        In a distributed run all processes must call this, or all have called `compute` before.
+
+        Returns:
+            See `functional.make_curves`; of image scores `precision_recall` and `roc` only.
+        """
+        self.compute()
+        assert self._curves is not None
+        return self._curves
+
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        self._curves = None
+
+    def _count_images(self, count: int, wrong: Sequence[Tensor]) -> None:
+        """Count a batch; `wrong` has a bool (B, ...) for each reason.
+
+        Raises:
+            MetricInputError: On the CPU, if anything is wrong; elsewhere `check_values` tells.
+        """
+        if count:
+            bad = torch.stack([checks.first_bad(one, self.images) for one in wrong])
+            if bad.device.type == "cpu":
+                checks.raise_bad(bad, self.reasons)
+            self.bad = torch.minimum(self.bad, bad)
+        self.updates = self.updates + 1
+        self.images = self.images + count
+
+
+def as_float32(score: Tensor) -> Tensor:
+    """Detach and cast to float32, in which all scores are compared."""
+    return score.detach().to(torch.float32)
+
+
+def as_tensors(
+    values: dict[str, float], what: str, ranking: functional.Ranking, device: torch.device
+) -> dict[str, Tensor]:
+    """Turn metric values into float64 scalars; warn once if any is nan, and say why."""
+    undefined = [name for name, value in values.items() if math.isnan(value)]
+    if undefined:
+        lacking = "defect" if not ranking.positives else "normal"
+        rank_zero_warn(
+            f"{', '.join(undefined)} not defined and set to nan: there is no {lacking} {what}.",
+            UserWarning,
+        )
+    return {
+        name: torch.tensor(value, dtype=torch.float64, device=device)
+        for name, value in values.items()
+    }
