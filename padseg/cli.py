@@ -363,10 +363,17 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--half", action="store_true", help="store the weights as float16: half the size"
     )
+    command.add_argument(
+        "--int8",
+        nargs="+",
+        default=(),
+        metavar="NORMAL",
+        help="onnx, openvino: compute convolutions in 8-bit integers, with the ranges of some normal images",
+    )
     command.set_defaults(call=_export)
 
 
 def _export(options: argparse.Namespace) -> None:
     from padseg.inference.export import export
 
-    export(options.checkpoint, options.format, options.out, options.half)
+    export(options.checkpoint, options.format, options.out, options.half, options.int8)

@@ -5,6 +5,7 @@ import importlib
 import io
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,6 +17,8 @@ from padseg.errors import ConfigError, PadsegError
 from padseg.files import read_json, write_bytes
 from padseg.inference.card import model_card
 from padseg.inference.deploy import Deployed
+from padseg.inference.inputs import find_images
+from padseg.inference.quantize import to_int8
 from padseg.inference.weights import (
     WEIGHTS_FILE,
     load_module,
@@ -29,9 +32,16 @@ from padseg.modules.checkpoint import KEY
 FORMATS = ("onnx", "openvino", "torch", "safetensors")
 _AXES = ("batch", "height", "width")
 _NEEDS = {"onnx": ("onnx", "onnxscript"), "openvino": ("onnx", "onnxscript", "openvino")}
+_INT8 = ("onnx", "openvino")
 
 
-def export(checkpoint: str | Path, format: str, out: str | Path, half: bool = False) -> None:
+def export(
+    checkpoint: str | Path,
+    format: str,
+    out: str | Path,
+    half: bool = False,
+    int8: Sequence[str | Path] = (),
+) -> None:
     """Write a checkpoint in a format that needs no padseg, or for exchange.
 
     ONNX, OpenVINO and torch hold pre-processing, network and thresholds: in goes `image`, RGB
@@ -46,6 +56,8 @@ def export(checkpoint: str | Path, format: str, out: str | Path, half: bool = Fa
             folder with a configuration and a model card.
         out: The file to write.
         half: Keep the weights in float16, for half the size; the arithmetic stays float32.
+        int8: Normal images, or folders of them, to take the ranges of 8-bit convolutions from; see
+            `padseg.inference.quantize`. None: float32.
 
     Raises:
         PadsegError: An input is wrong, a package is missing, or `out` has another content already.
@@ -57,22 +69,28 @@ def export(checkpoint: str | Path, format: str, out: str | Path, half: bool = Fa
         raise ConfigError(
             "--half does not go with --format safetensors, which keeps the checkpoint."
         )
-    for package in _NEEDS.get(format, ()):
+    if int8 and (half or format not in _INT8):
+        raise ConfigError(f"--int8 goes with --format {' or '.join(_INT8)}, and without --half.")
+    for package in (*_NEEDS.get(format, ()), *(("onnxruntime",) if int8 else ())):
         _require(package, format)
+    images = find_images(int8) if int8 else []
     if out.suffix == ".bin" and format == "openvino":
         raise ConfigError(f"--out {out}: that name is for the weights, name the .xml file.")
     found = read_any(checkpoint)
     run = find_run(Path(checkpoint), found)
-    described = describe(found, run, "float16" if half else "float32")
+    described = describe(found, run, "float16" if half else "int8" if int8 else "float32")
     if format == "safetensors":
         write_new(_exchange(found, described, run, out))
         return
     network = Deployed(load_module(checkpoint), half).eval()
     text = json.dumps(described)
-    if format == "openvino":
-        write_new(_openvino(_onnx(network, text), text, out))
-    else:
-        write_new({out: _onnx(network, text) if format == "onnx" else _torch(network, text)})
+    if format == "torch":
+        write_new({out: _torch(network, text)})
+        return
+    model = to_onnx(network, text)
+    if images:
+        model = to_int8(model, images)
+    write_new({out: model} if format == "onnx" else _openvino(model, text, out))
 
 
 def describe(
@@ -160,7 +178,8 @@ def _torch(network: Deployed, described: str) -> bytes:
     return buffer.getvalue()
 
 
-def _onnx(network: Deployed, described: str) -> bytes:
+def to_onnx(network: Deployed, described: str) -> bytes:
+    """A network as the content of an ONNX file, with its description."""
     names = ["score_map", "image_score", *(["anomalous"] if network.threshold is not None else [])]
     exported = torch.onnx.export(_program(network), output_names=names, verbose=False)
     assert exported is not None

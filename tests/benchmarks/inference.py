@@ -16,7 +16,8 @@ anomalib gets an environment of its own:
     python tests/benchmarks/inference.py --peer-python /tmp/anomalib/bin/python
 
 All take uint8 images of 256x256 and normalise them; padseg's ONNX and OpenVINO networks are those of
-`padseg export`, resizing included. Weights are random: they do not change the speed. PatchCore, on a Wide
+`padseg export`, resizing included, with `--int8` for the engines of that name, which anomalib's do not have.
+Weights are random: they do not change the speed. PatchCore, on a Wide
 ResNet-50, searches a memory bank of 21402 patches, a tenth of those of MVTec AD's 209 bottles. Decoding
 and resizing a PNG of 900x900 is counted separately.
 """
@@ -27,6 +28,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import cache
@@ -115,14 +117,28 @@ def torch_engine(network: nn.Module, device: str, kind: str) -> Call:
 @cache
 def onnx_bytes(network: nn.Module) -> bytes:
     if not isinstance(network, Peer):
-        from padseg.inference.export import _onnx
+        from padseg.inference.export import to_onnx
 
-        return _onnx(network, "{}")
+        return to_onnx(network, "{}")
     example = torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8)
     axes = ({0: torch.export.Dim("batch")},)
     with torch.no_grad():
         exported = torch.onnx.export(network, (example,), dynamic_shapes=axes, verbose=False)
     return exported.model_proto.SerializeToString()
+
+
+def int8_bytes(network: nn.Module) -> bytes:
+    from PIL import Image
+
+    from padseg.inference.quantize import to_int8
+
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{index}.png" for index in range(4)]
+        for path in paths:
+            coarse = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+            coarse.resize((SIZE, SIZE)).save(path)
+        return to_int8(onnx_bytes(network), paths)
 
 
 def onnx_engine(content: bytes, threads: int) -> Call:
@@ -142,7 +158,7 @@ def openvino_engine(content: bytes, threads: int) -> Call:
     return core.compile_model(core.read_model(content), "CPU", settings)
 
 
-ENGINES = ("onnx", "openvino", "eager", "bfloat16", "compiled")
+ENGINES = ("onnx", "openvino", "onnx-int8", "openvino-int8", "eager", "bfloat16", "compiled")
 
 
 def run_one(name: str, options: argparse.Namespace) -> None:
@@ -151,10 +167,14 @@ def run_one(name: str, options: argparse.Namespace) -> None:
     torch.manual_seed(0)
     network = (padseg if name in SYSTEMS else anomalib)(name).eval()
     for engine in options.engine:
+        runtime, _, integers = engine.partition("-")
+        if integers and name in PEERS:
+            continue
         try:
-            if engine in ("onnx", "openvino"):
-                make = onnx_engine if engine == "onnx" else openvino_engine
-                call = make(onnx_bytes(network), options.threads)
+            if runtime in ("onnx", "openvino"):
+                make = onnx_engine if runtime == "onnx" else openvino_engine
+                content = (int8_bytes if integers else onnx_bytes)(network)
+                call = make(content, options.threads)
             else:
                 call = torch_engine(network, options.device, engine)
             found = [measure(call, batch, options) for batch in options.batch]
@@ -226,7 +246,7 @@ def _possible(device: str, engine: str) -> bool:
     if engine == "bfloat16" and device == "cpu":
         # Without these instructions a CPU emulates it, several times slower than float32.
         return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return device == "cpu" or engine not in ("onnx", "openvino")
+    return device == "cpu" or not engine.startswith(("onnx", "openvino"))
 
 
 def _run(name: str, options: argparse.Namespace) -> None:

@@ -207,6 +207,33 @@ def test_the_example_needs_neither_padseg_nor_torch(stpm, stpm_onnx, tmp_path):
     assert Image.open(tmp_path / "1_map.png").size == (70, 90)
 
 
+def test_int8_takes_its_ranges_from_images(stpm, stpm_onnx, tmp_path, capsys):
+    for index, image in enumerate(pixels(6, 90, 70)):
+        Image.fromarray(image).save(tmp_path / f"{index}.png")
+    out = tmp_path / "net.onnx"
+    for _ in range(2):  # the same bytes: nothing to refuse
+        args = ["export", str(stpm), "--format", "onnx", "--out", str(out), "--int8", str(tmp_path)]
+        assert main(args) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    model = onnx.load(out)
+    described = json.loads({p.key: p.value for p in model.metadata_props}["padseg"])
+    assert described["weights"] == "int8"
+    fed_by = {node.output[0]: node.op_type for node in model.graph.node}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    assert convolutions
+    for node in convolutions:
+        assert {fed_by[name] for name in node.input} == {"DequantizeLinear"}
+    assert out.stat().st_size < stpm_onnx.stat().st_size / 2
+    images = pixels(6, 90, 70)
+    expected = run_onnx(stpm_onnx, images)
+    for run in (run_onnx, run_openvino):
+        found = run(out, images)
+        moved = np.abs(found["score_map"] - expected["score_map"]).max()
+        assert 0 < moved < 0.1 * expected["score_map"].max()
+    moved = np.abs(run_onnx(out, images)["score_map"] - expected["score_map"]).max()
+    assert f"On 6 images the score maps of INT8 and float32 differ by {moved:.4f}" in told
+
+
 def test_safetensors_come_back_without_pickle(stpm, tmp_path, monkeypatch):
     for out in (tmp_path / "net.safetensors", tmp_path / "hub"):
         export(stpm, "safetensors", out)
@@ -282,6 +309,11 @@ def test_mistakes_are_told_before_the_work(stpm, tmp_path, capsys, monkeypatch):
     assert "none.ckpt does not exist" in capsys.readouterr().err
     assert main(["export", str(stpm), "--format", "safetensors", "--half", *out]) == 2
     assert "--half" in capsys.readouterr().err
+    for wrong in (("torch",), ("safetensors",), ("onnx", "--half")):
+        assert main(["export", str(stpm), "--format", *wrong, *out, "--int8", str(tmp_path)]) == 2
+        assert "--int8 goes with --format onnx or openvino" in capsys.readouterr().err
+    assert main(["export", str(stpm), "--format", "onnx", *out, "--int8", str(tmp_path)]) == 2
+    assert "holds no image" in capsys.readouterr().err
     assert main(["export", str(stpm), "--format", "onnx", *out, "--nothing"]) == 2
     assert "--nothing" in capsys.readouterr().err
     bin_file = str(tmp_path / "net.bin")
