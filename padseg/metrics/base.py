@@ -58,11 +58,6 @@ class RankingMetric(Metric):
         assert self._curves is not None
         return self._curves
 
-    def reset(self) -> None:
-        """Forget everything."""
-        super().reset()
-        self._curves = None
-
     def _count_images(self, count: int, wrong: Sequence[Tensor]) -> None:
         """Count a batch; `wrong` has a bool (B, ...) for each reason.
 
