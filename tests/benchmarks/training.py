@@ -32,7 +32,8 @@ from torch.utils.data import default_collate
 
 from padseg.data import AnomalyDataModule
 from padseg.data.datasets import paint_pairs
-from padseg.data.samples import list_samples, list_textures
+from padseg.data.layouts import list_samples
+from padseg.data.samples import list_textures
 from padseg.losses import distillation_loss, normalized_product, segmentation_loss
 from padseg.models import build_segmentation, build_student_teacher
 from padseg.models.backbone import IMAGENET_MEAN, IMAGENET_STD
