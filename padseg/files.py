@@ -97,10 +97,18 @@ def claim(folder: Path, options: Mapping[str, Any], remedy: str) -> None:
     if not path.exists():
         write_json(path, options)
         return
-    there = read_json(path)
-    differing = sorted(key for key in {*there, *options} if there.get(key) != options.get(key))
+    there, asked = _flat(read_json(path)), _flat(options)
+    differing = sorted(key for key in {*there, *asked} if there.get(key) != asked.get(key))
     if differing:
         told = ", ".join(
-            f"{key} {there.get(key)!r:.60} (now {options.get(key)!r:.60})" for key in differing
+            f"{key} {there.get(key)!r:.60} (now {asked.get(key)!r:.60})" for key in differing
         )
         raise ConfigError(f"{folder} holds results of {told}: {remedy}.")
+
+
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options within options under their own names, each."""
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        flat |= value if isinstance(value, dict) else {key: value}
+    return flat

@@ -48,9 +48,14 @@ def cosine_distance(teacher: Tensor, student: Tensor) -> Tensor:
     Returns:
         Distances (B, h, w), float32, in [0, 1]; 1 where one of the two features is zero.
     """
+    return _distance(teacher, student).clamp(0, 1)
+
+
+def _distance(teacher: Tensor, student: Tensor) -> Tensor:
+    """`cosine_distance`, up to 2 where features point apart, as those without ReLU can."""
     teacher, student = teacher.float(), student.float()
     lengths = (_length(teacher) * _length(student)).squeeze(1)
-    return (1 - (teacher * student).sum(dim=1) / lengths).clamp(0, 1)
+    return 1 - (teacher * student).sum(dim=1) / lengths
 
 
 def distillation_loss(
@@ -69,13 +74,13 @@ def distillation_loss(
         scale: factor of the result.
 
     Returns:
-        Scalar float32; per image in [0, scale * pairs * levels].
+        Scalar float32; per image in [0, scale * pairs * levels], twice that for features without ReLU.
 
     Raises:
         ConfigError: the reduction is unknown.
     """
     distances = [
-        cosine_distance(t, s).mean(dim=(1, 2))
+        _distance(t, s).mean(dim=(1, 2))  # not clamped, or opposed features would not learn
         for teacher, student in pairs
         for t, s in zip(teacher, student, strict=True)
     ]

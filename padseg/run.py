@@ -1,5 +1,6 @@
 """Both phases, test and tables over categories and seeds; what was cut off is resumed."""
 
+import gc
 import logging
 import math
 import time
@@ -113,6 +114,8 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
     folder = options.out / options.name / category / f"seed{seed}"
     with locked(folder), told_to_stop("the same command goes on from here"):
         asked = options.asked(category, seed)
+        if not any(folder.glob("*.ckpt")):  # whoever claimed it got no step done
+            (folder / "options.json").unlink(missing_ok=True)
         claim(folder, asked, "pass another --label or --out")
         metrics = folder / "metrics.json"
         if metrics.exists():
@@ -157,6 +160,8 @@ def _run_phase(
     done = folder / f"{phase}.json"
     if done.exists():
         return read_json(done)
+    # Trainers, modules and data refer to each other: the decoded images of the phase before would stay.
+    gc.collect()
     _keep_log(folder / "logs" / phase / "metrics.csv")
     cli = PadsegCLI(options.fit_args(category, seed, folder, phase), run=False)
     if cli.trainer.world_size > 1:

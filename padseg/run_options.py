@@ -57,9 +57,6 @@ class RunOptions:
         Raises:
             ConfigError: An option cannot be used.
         """
-        if self.overrides and self.label is None:
-            key = next(iter(self.overrides))
-            raise ConfigError(f"--{key} departs from {self.system}: name the variant with --label.")
         names = [("--label", self.name), *(("--category", name) for name in self.categories)]
         for option, name in names:
             if name in ("", ".", "..") or {"/", "\\"} & set(name):
@@ -68,8 +65,21 @@ class RunOptions:
             raise ConfigError(f"--steps takes {len(self.phases)} numbers from 1 up: {self.phases}.")
         if min(self.seeds) < 0:
             raise ConfigError(f"--seed {min(self.seeds)} is negative.")
+        least = 2 if len(self.phases) == 2 else 1
+        if self.batch_size is not None and self.batch_size < least:
+            raise ConfigError(f"--batch-size is {self.batch_size}; {self.system} takes {least} up.")
+        self._check_overrides()
+
+    def _check_overrides(self) -> None:
+        if self.overrides and self.label is None:
+            key = next(iter(self.overrides))
+            raise ConfigError(f"--{key} departs from {self.system}: name the variant with --label.")
         if "data.layout" in self.overrides:
             raise ConfigError("--data.layout is --layout here.")
+        if "evaluation.recall" in self.overrides:
+            raise ConfigError(
+                "--evaluation.recall: the results of a run hold iap90; use `fit` and `test`."
+            )
         for key in self.overrides:
             known = [phase for phase in self.phases if _takes(phase, key)]
             if not known:

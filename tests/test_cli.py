@@ -1,5 +1,6 @@
 """The command line, each command in a process of its own where start-up counts, else in this one."""
 
+import gc
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ import torch
 import yaml
 
 from padseg.cli import SYSTEM_NAMES, main
+from padseg.data.images import ImageCache
+from padseg.lightning_cli import PadsegCLI
 from padseg.modules import read_checkpoint
 from padseg.run_options import config_path
 
@@ -85,6 +88,8 @@ def test_textures_are_required(tmp_path, data_root, capsys):
         (["run", "destseg", "--label", "x", "--model.nothing", "1"], "not an option"),
         (["run", "destseg", "--nothing", "1"], "unknown option"),
         (["run", "destseg", "--seed", "-1"], "negative"),
+        (["run", "destseg", "--batch-size", "1"], "--batch-size"),
+        (["run", "destseg", "--label", "x", "--evaluation.recall", "0.5"], "--evaluation.recall"),
     ],
 )
 def test_run_options_are_checked(arguments, told, tmp_path, data_root, textures, capsys):
@@ -225,6 +230,36 @@ def test_one_broken_category_does_not_stop_the_others(data_root, textures, tmp_p
     assert list(pd.read_csv(tmp_path / "out/results.csv")["category"]) == ["widget"]
 
 
+def test_a_call_that_failed_at_once_leaves_the_folder_free(data_root, textures, tmp_path, capsys):
+    arguments = run_args(data_root, textures, tmp_path)
+    assert main([*arguments, "--data.val_fraction=2"]) != 0
+    assert (tmp_path / "small/widget/seed0/options.json").exists()
+    assert main(arguments) == 0
+    assert main([*arguments, "--model.lr=0.01"]) == 2
+    assert "model.lr None (now '0.01')" in capsys.readouterr().err
+
+
+def test_runs_leave_no_images_in_memory(data_root, tmp_path, monkeypatch):
+    arguments = run_args(data_root, "unused", tmp_path)
+    arguments[1] = "stpm"
+    arguments = [word for word in arguments if "segmentation_width" not in word]
+    left = []
+
+    class Counted(PadsegCLI):
+        def __init__(self, *args, **kwargs):
+            left.append(sum(isinstance(one, ImageCache) for one in gc.get_objects()))
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr("padseg.run.PadsegCLI", Counted)
+    gc.collect()
+    gc.disable()  # what is left then is left for good
+    try:
+        assert main([*arguments, "--seed", "0", "1", "2"]) == 0
+    finally:
+        gc.enable()
+    assert left[1:] == [left[0]] * 2
+
+
 def test_a_locked_run_is_left_alone(data_root, textures, tmp_path, capsys):
     folder = tmp_path / "small/widget/seed0"
     folder.mkdir(parents=True)
@@ -307,7 +342,7 @@ def test_the_wandb_overlay_leaves_the_systems_callbacks(data_root, capsys):
         main(["fit", *given])
     callbacks = yaml.safe_load(capsys.readouterr().out)["trainer"]["callbacks"]
     names = [callback["class_path"].rpartition(".")[-1] for callback in callbacks]
-    assert names == ["ModelCheckpoint", "WandbCallback", "LearningRateMonitor"]
+    assert names == ["BestCheckpoint", "WandbCallback", "LearningRateMonitor"]
 
 
 @pytest.mark.slow

@@ -46,6 +46,15 @@ def test_cosine_distance_is_half_the_squared_distance_of_unit_vectors():
     torch.testing.assert_close(cosine_distance(t, s), squared / 2)
 
 
+def test_opposed_features_still_learn():
+    t = torch.rand(2, 8, 4, 4)
+    s = (-t + 0.1 * torch.rand_like(t)).requires_grad_()
+    loss = distillation_loss([([t], [s])])
+    assert 2 < loss <= 4  # more than 1 an image
+    loss.backward()
+    assert (s.grad != 0).all()
+
+
 def test_cosine_distance_stays_in_range():
     t = features()[0]
     assert cosine_distance(t, t).min() >= 0

@@ -5,10 +5,11 @@ from padseg.callbacks.evaluation import EvaluationCallback
 from padseg.callbacks.pictures import PicturesCallback
 from padseg.callbacks.progress import StepBar
 from padseg.callbacks.records import RecordsCallback
-from padseg.callbacks.resume import ResumeCheckpoint
+from padseg.callbacks.resume import BestCheckpoint, ResumeCheckpoint
 from padseg.callbacks.thresholds import ThresholdCallback
 
 __all__ = [
+    "BestCheckpoint",
     "EvaluationCallback",
     "PicturesCallback",
     "RecordsCallback",

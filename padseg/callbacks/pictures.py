@@ -1,5 +1,6 @@
 """Pictures of the images that a system judges worst."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,7 +97,8 @@ def draw_worst(
                 top,
                 side=max(256, *records.image(index).shape[:2]),
             )
-            yield f"{kind}-{place:02d}-{row['defect']}-{Path(row['path']).stem}", picture
+            defect = re.sub(r"[\\/]", "_", row["defect"])  # a list may call it anything
+            yield f"{kind}-{place:02d}-{defect}-{Path(row['path']).stem}", picture
 
 
 def title(row: "pd.Series[Any]", threshold: float | None) -> str:

@@ -60,9 +60,11 @@ class ImagesCallback(Callback):
     ) -> None:
         """Do something with the records, on the first process, before they are removed."""
 
-    def folder(self) -> Path:
+    def folder(self, trainer: Trainer) -> Path:
         """Where the records go, on the first process; removed after `show` unless overridden."""
-        return Path(tempfile.mkdtemp(prefix="padseg-"))
+        root = Path(trainer.default_root_dir)  # which all machines see
+        root.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".padseg-", dir=root))
 
     def tidy(self, folder: Path) -> None:
         """Remove what is needed no longer."""
@@ -74,7 +76,7 @@ class ImagesCallback(Callback):
             return
         folder = None
         if trainer.is_global_zero:
-            folder = self.folder()
+            folder = self.folder(trainer)
             clear(folder)
         self._folder = trainer.strategy.broadcast(folder)
         self._rows = []
@@ -184,7 +186,7 @@ class RecordsCallback(ImagesCallback):
         """Tests only."""
         return stage == "test"
 
-    def folder(self) -> Path:
+    def folder(self, trainer: Trainer) -> Path:
         """As given."""
         return self.target
 

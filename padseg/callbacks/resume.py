@@ -1,7 +1,8 @@
-"""Saving what a killed training goes on from."""
+"""Stopping, and saving what a training goes on from."""
 
 import math
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -53,6 +54,8 @@ class ResumeCheckpoint(ModelCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save when it is time, but leave a step that will be validated to the end of that."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return  # amid a step
         # Saved before its validation, a step would never be validated by the resumed training.
         every = (trainer.val_check_batch if sum(trainer.num_val_batches) else None) or math.inf
         if (batch_idx + 1) % every:
@@ -68,8 +71,11 @@ class ResumeCheckpoint(ModelCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """On SIGTERM, save the step; it is raised between two steps, or in a validation."""
-        # A validation that was cut short cannot go on with half of its images.
-        if isinstance(exception, SIGTERMException) and trainer.training:
+        # A validation that was cut short cannot go on with half of its images, nor a step with half of
+        # its batches.
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        whole = done % trainer.accumulate_grad_batches == 0
+        if isinstance(exception, SIGTERMException) and trainer.training and whole:
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -82,3 +88,33 @@ class ResumeCheckpoint(ModelCheckpoint):
             candidates = self._monitor_candidates(trainer)
             self._save_topk_checkpoint(trainer, candidates)
             self._save_last_checkpoint(trainer, candidates)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's ModelCheckpoint, which does not forget the best step when a training is resumed.
+
+    Lightning does where the folder has another name than before, as that of a logger's next version has.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what was best, wherever it lies now."""
+        state = dict(state_dict)
+        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            state[key] = self._now(state.get(key) or "")
+        models = state.get("best_k_models", {})
+        state["best_k_models"] = {self._now(path): score for path, score in models.items()}
+        super().load_state_dict(state | {"dirpath": self.dirpath})
+
+    def _now(self, path: str) -> str:
+        moved = Path(self.dirpath or "") / Path(path).name
+        return str(moved) if path and not Path(path).exists() and moved.exists() else path
+
+
+def stop_on_sigterm(trainer: Trainer) -> None:
+    """Stop a prediction, as Lightning stops its other loops.
+
+    Raises:
+        SIGTERMException: The process was told to stop.
+    """
+    if trainer.received_sigterm:
+        raise SIGTERMException

@@ -7,6 +7,7 @@ from typing import Any
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from padseg.callbacks.resume import stop_on_sigterm
 from padseg.data import AnomalyDataModule
 from padseg.metrics.thresholds import Calibrator
 from padseg.modules import AnomalyModule, read_checkpoint
@@ -58,7 +59,9 @@ class ThresholdCallback(Callback):
         trainer.callbacks = [self]  # type: ignore[attr-defined]
         try:
             trainer.predict(module, datamodule=_HeldOut(datamodule), return_predictions=False)
-            module.calibration = self._calibrator.compute()
+            found = self._calibrator.compute()
+            if found is not None:
+                module.calibration = found | {"precision": str(trainer.precision)}
         finally:
             trainer.callbacks = callbacks  # type: ignore[attr-defined]
             trainer.datamodule = datamodule  # type: ignore[attr-defined]
@@ -105,8 +108,13 @@ class ThresholdCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Count one batch."""
-        if self._calibrator is not None:
-            self._calibrator.update(outputs, batch["mask"], batch["label"])
+        if self._calibrator is None:
+            return
+        stop_on_sigterm(trainer)
+        # A synthetic defect may be empty: its image is normal, and counted already.
+        new = batch["label"] | ~batch["painted"]
+        scores = {name: value[new] for name, value in outputs.items()}
+        self._calibrator.update(scores, batch["mask"][new], batch["label"][new])
 
 
 class _HeldOut(LightningDataModule):

@@ -109,7 +109,8 @@ class AnomalyDataModule(LightningDataModule):
         self.cache_limit_mb = cache_limit_mb
         self.layout = layout
         self.foreground = foreground
-        self._next_sample = 0
+        # Where the stream stood when training began or went on: the sample, and the step.
+        self._start = (0, 0)
         self._train: TrainDataset | None = None
         self._held_out: HeldOutDataset | None = None
         self._test: TestDataset | None = None
@@ -200,9 +201,9 @@ class AnomalyDataModule(LightningDataModule):
         assert self._train is not None
         trainer, stop = self.trainer, None
         if trainer is not None and trainer.max_steps > 0:
-            stop = trainer.max_steps * self._samples_per_step()
+            stop = self._sample_at(trainer.max_steps)
         world_size, rank = self._shard()
-        sampler = CountedSampler(self._next_sample, stop, self.batch_size, world_size, rank)
+        sampler = CountedSampler(self._start[0], stop, self.batch_size, world_size, rank)
         return self._loader(self._train, sampler)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[Any]:
@@ -255,10 +256,13 @@ class AnomalyDataModule(LightningDataModule):
         trainer = self.trainer
         return (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
 
-    def _samples_per_step(self) -> int:
+    def _sample_at(self, step: int) -> int:
+        """The sample that a step begins with, from where the stream went on."""
         trainer = self.trainer
         assert trainer is not None
-        return self.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        per_step = self.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        sample, start = self._start
+        return sample + (step - start) * per_step
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Paint the pairs of a training batch; bring the images of any other to [0, 1]."""
@@ -283,12 +287,12 @@ class AnomalyDataModule(LightningDataModule):
         """How many samples were used, so that a resumed run goes on with the next one."""
         trainer = self.trainer
         if trainer is None or trainer.global_step == 0:
-            return {"next_sample": self._next_sample}
-        return {"next_sample": trainer.global_step * self._samples_per_step()}
+            return {"next_sample": self._start[0], "step": self._start[1]}
+        return {"next_sample": self._sample_at(trainer.global_step), "step": trainer.global_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where the checkpoint was written."""
-        self._next_sample = int(state_dict["next_sample"])
+        self._start = int(state_dict["next_sample"]), int(state_dict["step"])
 
 
 def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], list[Path]]:

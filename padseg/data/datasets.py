@@ -175,10 +175,11 @@ class HeldOutDataset(Dataset[Item]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Item:
-        """As `TestDataset`."""
+        """See `eval_item`; `painted` says whether a defect was asked for, which may be empty."""
         image = self.images[index]
         mask = np.zeros(image.shape[:2], np.uint8)
-        if self.defects is not None and index % 2 == 1:
+        painted = self.defects is not None and index % 2 == 1
+        if self.defects is not None and painted:
             rng = sample_rng(0, _HELD_OUT, index)
             foreground = None if self.foreground is None else self.foreground[index]
             draws = self.defects.draw(rng, (image.shape[0], image.shape[1]), foreground)
@@ -188,7 +189,7 @@ class HeldOutDataset(Dataset[Item]):
             )
             corrupted = (pair["corrupted"][0] * 255).round().byte()
             image, mask = corrupted.permute(1, 2, 0).numpy(), pair["mask"][0, 0].byte().numpy()
-        return eval_item(image, mask, index, self.paths[index])
+        return eval_item(image, mask, index, self.paths[index]) | {"painted": painted}
 
 
 class TestDataset(Dataset[Item]):

@@ -5,6 +5,7 @@ import http.client
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -116,6 +117,8 @@ def download(name: str, root: Path, archive: Path | None = None, url: str | None
     try:
         root.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(root / f".{name}.lock", timeout=0):
+            with suppress(OSError):
+                folder.rmdir()  # an empty one holds nothing to keep
             if not folder.exists():
                 _make(source, name, folder, archive, url, console)
     except filelock.Timeout as error:

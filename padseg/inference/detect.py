@@ -70,6 +70,13 @@ def warn_of_verdicts(predictor: Predictor) -> None:
             calibration.get("tile"),
             predictor.tile,
         )
+    elif calibration.get("precision") not in (None, predictor.precision):
+        _log.warning(
+            "The thresholds were set in %s, these images are scored in %s: verdicts of scores near a "
+            "threshold may differ; pass --precision, or set the thresholds anew with padseg calibrate.",
+            calibration["precision"],
+            predictor.precision,
+        )
 
 
 def calibrate(
@@ -100,7 +107,9 @@ def calibrate(
     calibration = calibrator.compute()
     assert calibration is not None
     tell_support(calibration)
-    store_calibration(checkpoint, calibration | {"tile": predictor.tile})
+    store_calibration(
+        checkpoint, calibration | {"tile": predictor.tile, "precision": predictor.precision}
+    )
     Console().print(
         f"{checkpoint}: image threshold {calibration['image_threshold']:.4g}, pixel threshold "
         f"{calibration['pixel_threshold']:.4g}, from {calibration['normal_images']} normal images.",

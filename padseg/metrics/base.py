@@ -90,6 +90,6 @@ def as_tensors(
             UserWarning,
         )
     return {
-        name: torch.tensor(value, dtype=torch.float64, device=device)
+        name: torch.tensor(value, dtype=torch.float64, device=checks.counting_device(device))
         for name, value in values.items()
     }

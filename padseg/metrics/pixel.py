@@ -188,7 +188,7 @@ class PixelMetrics(RankingMetric):
         One even with nothing to count: a process with an empty list would send a tensor of another
         dtype than the others.
         """
-        home = torch.device("cpu") if self.exact else self.device
+        home = torch.device("cpu") if self.exact else checks.counting_device(self.device)
         bound = None if self.exact else self.max_keys
         empty = torch.empty(0, dtype=torch.int32, device=home)
         shift, found = int(self.shift), empty

@@ -110,8 +110,9 @@ class StudentDistillModule(AnomalyModule):
         self.check_loss(loss, batch_idx)
         self.log("train_loss", loss, prog_bar=True)
         if self.loss_reduction == "batch_sum":
-            # DDP averages the gradients over the devices; the sum over all their images is meant.
-            loss = loss * self.trainer.world_size
+            # DDP averages the gradients over the devices, and Lightning over the batches of a step; the
+            # sum over all images is meant.
+            loss = loss * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
         return loss
 
     def configure_optimizers(self) -> Any:

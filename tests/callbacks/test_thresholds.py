@@ -1,5 +1,7 @@
 """Thresholds at the end of a training."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from padseg.callbacks import ThresholdCallback
 from padseg.cli import main
@@ -57,6 +60,32 @@ def test_fit_calibrates_on_the_held_out_images(data_root, textures, tmp_path):
     assert by_step[3] is None
     assert by_step[4] is not None
     assert by_step[4] != stored
+
+
+def test_an_empty_defect_makes_no_second_normal_image(data_root, textures, tmp_path):
+    rare = ["--data.synthesis.probability=0.01"]
+    assert main(fit_args(data_root, textures, tmp_path, *rare)) == 0
+    stored = read_checkpoint(tmp_path / "last.ckpt")["padseg"]["calibration"]
+    assert (stored["normal_images"], stored["synthetic_defects"]) == (6, 0)
+    assert stored["precision"] == "32-true"
+
+
+def test_sigterm_stops_a_calibration(data_root, textures):
+    class Told(ThresholdCallback):
+        def on_predict_start(self, *args):
+            super().on_predict_start(*args)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    data = AnomalyDataModule(
+        str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
+    )
+    module = StudentDistillModule(
+        "destseg", "test_resnet", weights="random", width=16, image_size=64
+    )
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    with pytest.raises(SIGTERMException):
+        Told().calibrate(trainer, module, data)
+    assert module.calibration is None
 
 
 def test_without_held_out_images_there_is_a_message(data_root, textures, tmp_path, caplog):

@@ -1,5 +1,6 @@
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,11 +153,28 @@ def test_noise_backend_and_jitter(data_root, textures):
 
 def test_resume_goes_on_with_the_next_sample(data_root, textures):
     data = module(data_root, textures)
-    data.load_state_dict({"next_sample": 8})
+    data.load_state_dict({"next_sample": 8, "step": 2})
     data.setup("fit")
     batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
     assert torch.equal(batch["mask"], data.pairs(8, 4)["mask"])
-    assert data.state_dict() == {"next_sample": 8}
+    assert data.state_dict() == {"next_sample": 8, "step": 2}
+
+
+def test_another_batch_size_goes_on_with_the_next_sample_too(data_root, textures):
+    data = module(data_root, textures, batch_size=3)
+    data.load_state_dict({"next_sample": 8, "step": 2})
+    data.setup("fit")
+    data.trainer = SimpleNamespace(
+        max_steps=6,
+        global_step=4,
+        world_size=1,
+        global_rank=0,
+        accumulate_grad_batches=2,
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+    )
+    # Two steps of two batches of three after sample 8; four such steps to the end.
+    assert data.state_dict() == {"next_sample": 20, "step": 4}
+    assert list(data.train_dataloader().sampler) == list(range(8, 32))
 
 
 @pytest.fixture

@@ -13,7 +13,10 @@ session = onnxruntime.InferenceSession(network)
 described = json.loads(session.get_modelmeta().custom_metadata_map["padseg"])
 names = [output.name for output in session.get_outputs()]
 for path in map(Path, paths):
-    image = np.asarray(Image.open(path).convert("RGB"))
+    picture = Image.open(path)
+    if picture.mode.startswith("I;16"):  # of 16 bits the upper ones, as in training
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    image = np.asarray(picture.convert("RGB"))
     found = dict(zip(names, session.run(names, {"image": image[None]}), strict=True))
     verdict = ""
     if "anomalous" in found:  # the network holds the threshold

@@ -184,13 +184,18 @@ def test_the_example_needs_neither_padseg_nor_torch(stpm, stpm_onnx, tmp_path):
     images = pixels(2, 90, 70)
     for index, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / f"{index}.png")
+    # The same grey in 8 and in 16 bits.
+    grey = images[0].mean(axis=2).astype(np.uint8)
+    Image.fromarray(grey).save(tmp_path / "8.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
     code = (
         "import runpy, sys\n"
         "for name in ('padseg', 'torch', 'lightning', 'timm'): sys.modules[name] = None\n"
         "sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
     )
+    names = ["0.png", "1.png", "8.png", "16.png"]
     done = subprocess.run(
-        [sys.executable, "-c", code, str(EXAMPLE), str(stpm_onnx), "0.png", "1.png"],
+        [sys.executable, "-c", code, str(EXAMPLE), str(stpm_onnx), *names],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -200,7 +205,8 @@ def test_the_example_needs_neither_padseg_nor_torch(stpm, stpm_onnx, tmp_path):
     module = load_module(stpm)
     with torch.no_grad():
         scores = module(as_input(images))["image_score"].tolist()
-    told = [line.split() for line in done.stdout.splitlines()]
+    *told, eight, sixteen = [line.split() for line in done.stdout.splitlines()]
+    assert eight[2:] == sixteen[2:]
     assert [float(line[2]) for line in told] == pytest.approx(scores, abs=1e-3)
     threshold = module.calibration["image_threshold"]
     assert [line[3] == "anomalous" for line in told] == [score > threshold for score in scores]

@@ -1,0 +1,64 @@
+"""What a training goes on from."""
+
+from datetime import timedelta
+
+import pytest
+import torch
+from lightning import Trainer
+
+from padseg.callbacks import BestCheckpoint, ResumeCheckpoint
+from padseg.data import AnomalyDataModule
+from padseg.modules import StudentDistillModule
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_best_step_is_remembered_in_another_folder(tmp_path, moved):
+    first = BestCheckpoint(dirpath=tmp_path / "version_0", monitor="level")
+    path = tmp_path / "version_0/best.ckpt"
+    first.best_model_path = first.kth_best_model_path = str(path)
+    first.best_model_score = first.kth_value = torch.tensor(0.1)
+    first.best_k_models = {str(path): torch.tensor(0.1)}
+    second = BestCheckpoint(dirpath=tmp_path / "version_1", monitor="level")
+    now = tmp_path / ("version_1" if moved else "version_0") / "best.ckpt"
+    now.parent.mkdir()
+    now.touch()
+    second.load_state_dict(first.state_dict())
+    assert second.best_model_score == pytest.approx(0.1)
+    assert second.best_model_path == second.kth_best_model_path == str(now)
+    assert second.best_k_models == {str(now): torch.tensor(0.1)}
+
+
+class Watched(ResumeCheckpoint):
+    batches: list[int]
+
+    def _save_topk_checkpoint(self, trainer, candidates):
+        self.batches.append(trainer.fit_loop.epoch_loop.batch_progress.current.ready)
+
+
+def test_no_checkpoint_amid_an_accumulated_step(data_root, tmp_path):
+    torch.manual_seed(0)
+    module = StudentDistillModule(
+        "stpm", "test_resnet", weights="random", image_size=32, loss_reduction="batch_sum"
+    )
+    data = AnomalyDataModule(
+        str(data_root), "widget", image_size=32, batch_size=2, num_workers=0, synthesis=None
+    )
+    callback = Watched(tmp_path, train_time_interval=timedelta(0))
+    callback.batches = []
+    logged, backward = [], []
+    module.log = lambda name, value, **options: logged.append(float(value))
+    module.on_before_backward = lambda loss: backward.append(float(loss))
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=2,
+        max_epochs=-1,
+        accumulate_grad_batches=3,
+        logger=False,
+        enable_progress_bar=False,
+        callbacks=[callback],
+    )
+    trainer.fit(module, datamodule=data)
+    assert callback.batches
+    assert not [count for count in callback.batches if count % 3]
+    # Lightning divides by the batches of a step; the sum over its images is meant.
+    assert backward == pytest.approx(logged)
