@@ -1,5 +1,6 @@
 """The Lightning CLI behind `fit`, `validate`, `test` and `predict`, and behind `run`."""
 
+import argparse
 import os
 import warnings
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from padseg.callbacks import (
     ThresholdCallback,
 )
 from padseg.data import AnomalyDataModule
-from padseg.errors import CheckpointError
+from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.inference.writer import PredictionWriter
 from padseg.modules import AnomalyModule, read_checkpoint
 from padseg.modules.checkpoint import KEY
@@ -35,6 +36,7 @@ _EXPECTED_WARNINGS = (
     ".*does not have many workers",  # decoded images are cached
     "The dirpath has changed from",  # a checkpoint may be moved
     "It is recommended to use `self.log",  # the metrics have met across processes already
+    "The number of training batches",  # a short training logs its losses all the same
     ".*exists and is not empty",  # a resumed run goes on in its folder
 )
 for _message in _EXPECTED_WARNINGS:
@@ -77,6 +79,8 @@ class PadsegCLI(LightningCLI):
             auto_configure_optimizers=False,
             # Checkpoints hold plain hyper-parameters instead of the parsed configuration.
             load_from_checkpoint_support=False,
+            parser_kwargs={"exit_on_error": False}
+            | {name: {"exit_on_error": False} for name in self.subcommands() if run},
             args=args,
             run=run,
         )
@@ -92,6 +96,27 @@ class PadsegCLI(LightningCLI):
         parser.link_arguments(
             "model", "data.image_size", compute_fn=_image_size, apply_on="instantiate"
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and say what is wrong with an option in one sentence.
+
+        Raises:
+            ConfigError: An option is unknown or has a wrong value.
+        """
+        try:
+            super().parse_arguments(parser, args)
+        except argparse.ArgumentError as error:
+            raise ConfigError(f"{' '.join(str(error).split())} (see padseg fit --help)") from None
+
+    def instantiate_classes(self) -> None:
+        """Build trainer, model and data; errors of padseg come as they are, not as the parser wraps them."""
+        try:
+            super().instantiate_classes()
+        except Exception as error:  # noqa: BLE001 - the parser wraps them in types of its own
+            told: BaseException | None = error
+            while told is not None and not isinstance(told, PadsegError):
+                told = told.__cause__ or told.__context__
+            raise told or error from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Lightning's Trainer; its default bar gives way to one that counts steps."""

@@ -4,12 +4,15 @@ import gc
 import logging
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, Timer
+from rich.console import Console
 
 from padseg.callbacks import RecordsCallback
 from padseg.callbacks.dashboard import finished_wandb, log_to_wandb
@@ -112,17 +115,22 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
         PadsegError: An input is wrong, or the folder is in use or holds a run with other options.
     """
     folder = options.out / options.name / category / f"seed{seed}"
-    with locked(folder), told_to_stop("the same command goes on from here"):
+    console = Console()
+    with locked(folder), told_to_stop("the same command goes on from here"), _quiet():
         asked = options.asked(category, seed)
         if not any(folder.glob("*.ckpt")):  # whoever claimed it got no step done
             (folder / "options.json").unlink(missing_ok=True)
         claim(folder, asked, "pass another --label or --out")
         metrics = folder / "metrics.json"
         if metrics.exists():
+            console.print(f"{folder} is finished already.", highlight=False, soft_wrap=True)
             return read_json(metrics)
         phases: dict[str, dict[str, Any]] = {}
         resumed_from = 0
         for phase in options.phases:
+            console.print(
+                f"{category}, seed {seed}: {phase}, in {folder}", highlight=False, soft_wrap=True
+            )
             was_done = (folder / f"{phase}.json").exists()
             with finished_wandb():
                 phases[phase] = _run_phase(options, category, seed, folder, phase)
@@ -151,6 +159,21 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
         }
         write_json(metrics, result)
         return result
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what Lightning says of each of its trainers; warnings pass."""
+    loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
+    loggers.append(logging.getLogger("lightning.pytorch.utilities.rank_zero"))
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _run_phase(

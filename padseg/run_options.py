@@ -7,9 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from padseg.errors import ConfigError
+from padseg.fingerprint import hash_file, hash_listing, hash_textures
 from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, StudentDistillModule
 
+# Options of `fit` that `run` has options of its own for.
+_OWN = {
+    "data.root": "--root",
+    "data.category": "--category",
+    "data.textures": "--textures",
+    "data.layout": "--layout",
+    "data.batch_size": "--batch-size",
+    "data.seed": "--seed",
+    "data.image_size": "--model.image_size",
+    "model.weights": "--weights",
+    "model.distilled": "the first phase",
+    "trainer.max_steps": "--steps",
+    "trainer.precision": "--precision",
+}
 _MODULES = {"distill": StudentDistillModule, "segment": SegmentationModule}
 
 
@@ -62,20 +77,26 @@ class RunOptions:
             if name in ("", ".", "..") or {"/", "\\"} & set(name):
                 raise ConfigError(f"{option} {name!r} is not a plain name of a folder.")
         if self.steps and (min(self.steps) < 1 or len(self.steps) not in (len(self.phases), 2)):
-            raise ConfigError(f"--steps takes {len(self.phases)} numbers from 1 up: {self.phases}.")
+            raise ConfigError(
+                f"--steps takes {len(self.phases)} numbers from 1 up, for {' and '.join(self.phases)}."
+            )
         if min(self.seeds) < 0:
             raise ConfigError(f"--seed {min(self.seeds)} is negative.")
         least = 2 if len(self.phases) == 2 else 1
         if self.batch_size is not None and self.batch_size < least:
             raise ConfigError(f"--batch-size is {self.batch_size}; {self.system} takes {least} up.")
+        named = self.weights in (None, "pretrained", "random")
+        if not named and not Path(str(self.weights)).is_file():
+            raise ConfigError(f"--weights {self.weights} does not exist.")
         self._check_overrides()
 
     def _check_overrides(self) -> None:
         if self.overrides and self.label is None:
             key = next(iter(self.overrides))
             raise ConfigError(f"--{key} departs from {self.system}: name the variant with --label.")
-        if "data.layout" in self.overrides:
-            raise ConfigError("--data.layout is --layout here.")
+        for key, option in _OWN.items():
+            if key in self.overrides:
+                raise ConfigError(f"--{key} is {option} here.")
         if "evaluation.recall" in self.overrides:
             raise ConfigError(
                 "--evaluation.recall: the results of a run hold iap90; use `fit` and `test`."
@@ -111,12 +132,32 @@ class RunOptions:
         )
 
     def asked(self, category: str, seed: int) -> dict[str, Any]:
-        """What the results of one run depend on, in plain values; paths of inputs may move."""
+        """What the results of one run depend on, in plain values; inputs may move, but not change."""
         asked = asdict(self)
-        inputs = ("root", "layout", "textures", "weights")
-        for key in (*inputs, "out", "categories", "seeds", "progress", "wandb"):
+        for key in (
+            "root",
+            "layout",
+            "textures",
+            "out",
+            "categories",
+            "seeds",
+            "progress",
+            "wandb",
+        ):
             del asked[key]
-        return {**asked, "steps": list(self.steps), "category": category, "seed": seed}
+        textures = self.textures if SYSTEMS[self.system].synthetic else None
+        weights = self.weights
+        if weights is not None and Path(weights).is_file():
+            weights = hash_file(Path(weights))
+        return {
+            **asked,
+            "steps": list(self.steps),
+            "category": category,
+            "seed": seed,
+            "weights": weights,
+            "images": hash_listing(self.root, category, self.layout),
+            "texture images": None if textures is None else hash_textures(textures),
+        }
 
     def fit_args(self, category: str, seed: int, folder: Path, phase: str) -> list[str]:
         """The command line of `fit` for one phase of one run, which writes to a folder."""

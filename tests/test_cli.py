@@ -89,6 +89,9 @@ def test_textures_are_required(tmp_path, data_root, capsys):
         (["run", "destseg", "--nothing", "1"], "unknown option"),
         (["run", "destseg", "--seed", "-1"], "negative"),
         (["run", "destseg", "--batch-size", "1"], "--batch-size"),
+        (["run", "destseg", "--weights", "none.safetensors"], "none.safetensors does not exist"),
+        (["run", "destseg", "--label", "x", "--data.category", "y"], "is --category here"),
+        (["run", "destseg", "--label", "x", "--trainer.max_steps", "3"], "is --steps here"),
         (["run", "destseg", "--label", "x", "--evaluation.recall", "0.5"], "--evaluation.recall"),
     ],
 )
@@ -237,6 +240,36 @@ def test_a_call_that_failed_at_once_leaves_the_folder_free(data_root, textures, 
     assert main(arguments) == 0
     assert main([*arguments, "--model.lr=0.01"]) == 2
     assert "model.lr None (now '0.01')" in capsys.readouterr().err
+
+
+def test_other_data_is_refused_and_a_moved_one_is_not(
+    finished, data_root, textures, tmp_path, capsys
+):
+    arguments = run_args(data_root, textures, finished)
+    moved = tmp_path / "moved"
+    shutil.copytree(data_root, moved)
+    arguments[3] = str(moved)
+    assert main(arguments) == 0
+    assert "is finished already" in capsys.readouterr().out
+    shutil.copy(moved / "widget/train/good/000.png", moved / "widget/train/good/more.png")
+    assert main(arguments) == 2
+    assert "holds results of images '" in capsys.readouterr().err
+
+
+def test_options_are_told_in_one_sentence(data_root, textures, tmp_path, capsys):
+    arguments = run_args(data_root, textures, tmp_path)
+    weights = tmp_path / "text.safetensors"
+    weights.write_text("no weights")
+    for wrong, told in (
+        (["--data.btch_size=4"], "unrecognized arguments: --data.btch_size=4"),
+        (["--weights", str(weights)], "text.safetensors"),
+    ):
+        assert main([*arguments, *wrong]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert told in line
+    assert main(["fit", "--config", str(config_path("stpm", "distill")), "--nothing=1"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "--nothing=1" in line
 
 
 def test_runs_leave_no_images_in_memory(data_root, tmp_path, monkeypatch):

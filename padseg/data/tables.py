@@ -52,12 +52,16 @@ def list_table(
                 f"category {category!r} does not exist in {table}, which has {', '.join(known)}."
             )
     masks = rows["mask"] if "mask" in rows else [""] * len(rows)
-    samples = []
+    samples, named = [], set()
     for index, path, split, label, mask in zip(
         rows.index, rows["path"], rows["split"], rows["label"], masks, strict=True
     ):
         try:
-            samples.append(_sample(root, path, split, label, mask))
+            sample = _sample(root, path, split, label, mask)
+            if sample.path in named:
+                raise ValueError(f"path {path!r} is there already, in another row")
+            named.add(sample.path)
+            samples.append(sample)
         except ValueError as error:
             raise DataError(f"list {table}, row {index + 1}: {error}.") from error
     return samples

@@ -304,5 +304,5 @@ def _device(device: str | torch.device | None) -> torch.device:
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"--device {device} cannot be used here: give cpu or cuda:0.") from error
+        raise ConfigError(f"--device {device} cannot be used here ({error}): give cpu.") from error
     return found

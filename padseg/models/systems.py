@@ -236,8 +236,10 @@ def build_student_teacher(
         CheckpointError: a teacher's weights cannot be used.
     """
     parts = find_system(system)
-    if width < 1:
-        raise ConfigError(f"width is {width}; give 1 or more channels.")
+    if width < 16:
+        # PyTorch 2.15 on CPUs corrupts memory in the backward pass of strided convolutions with 8 or fewer
+        # channels in channels_last.
+        raise ConfigError(f"width is {width}; give 16 or more channels.")
     block = _block(parts, fusion, second_conv, kernels, dilations, recalibration)
     first = _pyramid(teacher or parts.teachers[0], weights, 3 if parts.student2 is None else 4)
     student = parts.student(first.channels[:3], width, block)

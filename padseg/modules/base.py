@@ -8,7 +8,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from padseg import __version__
-from padseg.errors import CheckpointError, PadsegError
+from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.models import StudentTeacher, build_student_teacher, image_score
 from padseg.modules.checkpoint import FORMAT, KEY, STORED
 
@@ -86,6 +86,19 @@ class AnomalyModule(LightningModule):
             image = image.float() / 255
         score_map = self.score_map(image.contiguous(memory_format=torch.channels_last))
         return {"score_map": score_map, "image_score": image_score(score_map, self.top_k)}
+
+    def setup(self, stage: str) -> None:
+        """Compare the size of the data with the module's.
+
+        Raises:
+            ConfigError: They differ.
+        """
+        given = getattr(getattr(self.trainer, "datamodule", None), "image_size", None)
+        if given is not None and list(given) != list(self.image_size):
+            raise ConfigError(
+                f"the data module's image_size is {list(given)}, the module's {self.image_size}: give "
+                "both the same."
+            )
 
     def on_train_start(self) -> None:
         """Forget thresholds that a resumed training brought along: its weights change now."""

@@ -251,6 +251,12 @@ def test_checkpoints_hold_plain_values_only(distilled):
     assert plain(checkpoint[KEY])
 
 
+def test_another_image_size_of_the_data_is_told(data, tmp_path):
+    module = StudentDistillModule("stpm", **{**SMALL, "image_size": 32})
+    with pytest.raises(ConfigError, match=r"\[64, 64\], the module's \[32, 32\]"):
+        trainer(tmp_path, 1).fit(module, datamodule=data)
+
+
 def test_divergence_is_told(data, tmp_path):
     module = StudentDistillModule("destseg", **SMALL, lr=1e30)
     with pytest.raises(PadsegError, match=r"training diverged.*--model\.lr"):
