@@ -61,8 +61,10 @@ function drawTable() {
   const table = make("table", {}, make("thead", {}, head));
   for (const category of [...new Set(data.summary.map((row) => row.category))]) {
     const rows = data.summary.filter((row) => row.category === category);
+    // Means over other categories do not compare.
+    const rivals = rows.filter((row) => category !== null || row.categories === categories.length);
     const best = Object.fromEntries(data.metrics.map(([key]) =>
-      [key, Math.max(...rows.map((row) => row.values[key][0] ?? -1))]));
+      [key, Math.max(...rivals.map((row) => row.values[key][0] ?? -1))]));
     const body = make("tbody", {}, make("tr", { class: "group" },
       make("th", { colspan: data.metrics.length + 3, scope: "rowgroup" },
         category === null ? "Mean over categories" : category)));
@@ -74,7 +76,7 @@ function drawTable() {
         make("td", { class: "seeds" }, row.seeds.length > 4
           ? `${row.seeds.length} seeds` : row.seeds.join(", ")),
         ...data.metrics.map(([key]) =>
-          figureCell(row.values[key], several && row.values[key][0] === best[key])),
+          figureCell(row.values[key], several && rivals.includes(row) && row.values[key][0] === best[key])),
         make("td", {}, row.minutes === null ? "–" : row.minutes.toFixed(1))));
       if (state.seeds && row.seeds.length > 1) {
         for (const one of row.each) {

@@ -96,7 +96,7 @@ def test_another_checkpoint_or_option_is_refused(checkpoint, images, tmp_path, c
     shutil.copy(checkpoint, other)
     assert main(["calibrate", str(other), str(folder), *FAST]) == 0
     assert detect(other, out, folder / "a") == 2
-    assert "holds results of calibration " in capsys.readouterr().err
+    assert "image_threshold 0.05 (now " in capsys.readouterr().err
 
 
 def test_broken_images_are_counted_and_the_rest_is_done(checkpoint, images, tmp_path, capsys):
