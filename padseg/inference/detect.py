@@ -65,10 +65,10 @@ def warn_of_verdicts(predictor: Predictor) -> None:
         )
     elif calibration.get("tile") != predictor.tile:
         _log.warning(
-            "The thresholds were set with --tile %s, these images are scored with --tile %s, so that "
-            "verdicts may be wrong: padseg calibrate takes --tile too.",
-            calibration.get("tile"),
-            predictor.tile,
+            "The thresholds were set %s, these images are scored %s, so that verdicts may be wrong: "
+            "padseg calibrate takes --tile too.",
+            _tiled(calibration.get("tile")),
+            _tiled(predictor.tile),
         )
     elif calibration.get("precision") not in (None, predictor.precision):
         _log.warning(
@@ -77,6 +77,10 @@ def warn_of_verdicts(predictor: Predictor) -> None:
             calibration["precision"],
             predictor.precision,
         )
+
+
+def _tiled(tile: int | None) -> str:
+    return "without tiles" if tile is None else f"with --tile {tile}"
 
 
 def calibrate(

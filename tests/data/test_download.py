@@ -130,6 +130,7 @@ def left(root: Path) -> set[str]:
 
 
 def test_a_data_set_is_fetched_whole(server, tmp_path, capsys):
+    (tmp_path / "dtd").mkdir()  # an empty folder is no data set
     assert main(["download", "dtd", "--root", str(tmp_path)]) == 0
     assert content(tmp_path / "dtd") == IMAGES
     assert left(tmp_path) == {"dtd"}

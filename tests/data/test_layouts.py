@@ -237,6 +237,7 @@ def test_list_from_excel(tmp_path):
         ("x.png,test,", "label is empty"),
         ("x.png,train,dent", "only normal images are trained on"),
         ("x.png", "split is ''"),
+        ("./0.png,test,dent", "is there already, in another row"),
     ],
 )
 def test_wrong_rows_are_named(tmp_path, row, told):
