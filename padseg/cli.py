@@ -205,6 +205,7 @@ def _preview(options: argparse.Namespace) -> None:
     given |= {"seed": options.seed, "layout": options.layout}
     named = {f"data.{key}": str(value) for key, value in given.items() if value is not None}
     write_preview(named | options.overrides, options.start, options.count, options.out)
+    print(options.out)  # noqa: T201
 
 
 def _add_check(command: argparse.ArgumentParser) -> None:
@@ -379,3 +380,4 @@ def _export(options: argparse.Namespace) -> None:
     from padseg.inference.export import export
 
     export(options.checkpoint, options.format, options.out, options.half, options.int8)
+    print(options.out)  # noqa: T201
