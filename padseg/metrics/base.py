@@ -90,6 +90,11 @@ def as_tensors(
             UserWarning,
         )
     return {
-        name: torch.tensor(value, dtype=torch.float64, device=checks.counting_device(device))
+        name: torch.tensor(value, dtype=torch.float64, device=counting_device(device))
         for name, value in values.items()
     }
+
+
+def counting_device(device: torch.device) -> torch.device:
+    """The device itself, or, where it has no float64 (Apple's), the CPU."""
+    return torch.device("cpu") if device.type == "mps" else device

@@ -90,8 +90,3 @@ def raise_bad(first: Tensor, reasons: Sequence[str]) -> None:
             raise MetricInputError(
                 f"Image {index}, counted from 0 since the last reset on its process, {reason}."
             )
-
-
-def counting_device(device: torch.device) -> torch.device:
-    """The device itself, or, where it has no float64 (Apple's), the CPU."""
-    return torch.device("cpu") if device.type == "mps" else device

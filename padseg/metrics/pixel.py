@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
 from padseg.metrics import checks, functional
-from padseg.metrics.base import RankingMetric, as_float32, as_tensors
+from padseg.metrics.base import RankingMetric, as_float32, as_tensors, counting_device
 from padseg.metrics.tally import Tally, merge_tallies, score_keys, tally_pixels
 
 _TALLY = ("tally_keys", "tally_total", "tally_defect_keys", "tally_defect", "tally_weight")
@@ -188,7 +188,7 @@ class PixelMetrics(RankingMetric):
         One even with nothing to count: a process with an empty list would send a tensor of another
         dtype than the others.
         """
-        home = torch.device("cpu") if self.exact else checks.counting_device(self.device)
+        home = torch.device("cpu") if self.exact else counting_device(self.device)
         bound = None if self.exact else self.max_keys
         empty = torch.empty(0, dtype=torch.int32, device=home)
         shift, found = int(self.shift), empty
