@@ -107,8 +107,9 @@ def claim(folder: Path, options: Mapping[str, Any], remedy: str) -> None:
 
 
 def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options within options under their own names, each."""
+    """Options within options, each by its own name after that of all."""
     flat: dict[str, Any] = {}
     for key, value in options.items():
-        flat |= value if isinstance(value, dict) else {key: value}
+        inner = value if isinstance(value, dict) else None
+        flat |= {key: value} if inner is None else {f"{key} {name}": inner[name] for name in inner}
     return flat

@@ -118,8 +118,9 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
     console = Console()
     with locked(folder), told_to_stop("the same command goes on from here"), _quiet():
         asked = options.asked(category, seed)
-        if not any(folder.glob("*.ckpt")):  # whoever claimed it got no step done
-            (folder / "options.json").unlink(missing_ok=True)
+        # A call that failed before its first checkpoint has left its claim and nothing else.
+        if {path.name for path in folder.iterdir() if path.is_file()} == {".lock", "options.json"}:
+            (folder / "options.json").unlink()
         claim(folder, asked, "pass another --label or --out")
         metrics = folder / "metrics.json"
         if metrics.exists():
@@ -136,7 +137,6 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
                 phases[phase] = _run_phase(options, category, seed, folder, phase)
             resumed_from += phases[phase]["steps" if was_done else "resumed_from_step"]
         final = phases[options.phases[-1]]
-        textures = options.textures if SYSTEMS[options.system].synthetic else None
         result = {
             "label": options.name,
             "system": options.system,
@@ -152,7 +152,9 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
             "fingerprint": {
                 "options": asked,
                 "versions": versions(),
-                "data_sha256": hash_data(options.root, category, options.layout, textures),
+                "data_sha256": hash_data(
+                    options.root, category, options.layout, options.used_textures
+                ),
                 "teacher_sha256": final["teacher_sha256"],
                 "resumed_from_step": resumed_from,
             },
@@ -164,8 +166,8 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence what Lightning says of each of its trainers; warnings pass."""
-    loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
-    loggers.append(logging.getLogger("lightning.pytorch.utilities.rank_zero"))
+    names = ("fabric", "pytorch", "pytorch.utilities.rank_zero")
+    loggers = [logging.getLogger(f"lightning.{name}") for name in names]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)

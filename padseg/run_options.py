@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,11 @@ class RunOptions:
         return ("distill", "segment") if SYSTEMS[self.system].segmentation else ("distill",)
 
     @property
+    def used_textures(self) -> Path | None:
+        """The folder of textures, if the system paints defects."""
+        return self.textures if SYSTEMS[self.system].synthetic else None
+
+    @property
     def name(self) -> str:
         """Label of folder and rows."""
         return self.system if self.label is None else self.label
@@ -133,27 +138,19 @@ class RunOptions:
 
     def asked(self, category: str, seed: int) -> dict[str, Any]:
         """What the results of one run depend on, in plain values; inputs may move, but not change."""
-        asked = asdict(self)
-        for key in (
-            "root",
-            "layout",
-            "textures",
-            "out",
-            "categories",
-            "seeds",
-            "progress",
-            "wandb",
-        ):
-            del asked[key]
-        textures = self.textures if SYSTEMS[self.system].synthetic else None
         weights = self.weights
         if weights is not None and Path(weights).is_file():
             weights = hash_file(Path(weights))
+        textures = self.used_textures
         return {
-            **asked,
-            "steps": list(self.steps),
+            "system": self.system,
+            "label": self.label,
             "category": category,
             "seed": seed,
+            "steps": list(self.steps),
+            "batch_size": self.batch_size,
+            "precision": self.precision,
+            "overrides": dict(self.overrides),
             "weights": weights,
             "images": hash_listing(self.root, category, self.layout),
             "texture images": None if textures is None else hash_textures(textures),
@@ -178,8 +175,8 @@ class RunOptions:
             "checkpoint.save_last": "false",
             "checkpoint.save_top_k": 1,
         }
-        if SYSTEMS[self.system].synthetic:
-            given["data.textures"] = self.textures
+        if self.used_textures is not None:
+            given["data.textures"] = self.used_textures
         if self.steps:
             given["trainer.max_steps"] = self.steps[self.phases.index(phase)]
         if self.batch_size is not None:

@@ -256,6 +256,19 @@ def test_other_data_is_refused_and_a_moved_one_is_not(
     assert "holds results of images '" in capsys.readouterr().err
 
 
+def test_a_finished_run_keeps_its_options_without_its_checkpoints(
+    finished, data_root, textures, tmp_path, capsys
+):
+    shutil.copytree(finished, tmp_path / "out")
+    for path in (tmp_path / "out").rglob("*.ckpt"):
+        path.unlink()
+    arguments = run_args(data_root, textures, tmp_path / "out")
+    assert main([*arguments, "--model.lr=0.3"]) == 2
+    assert "overrides model.lr None (now '0.3')" in capsys.readouterr().err
+    assert main(arguments) == 0
+    assert "is finished already" in capsys.readouterr().out
+
+
 def test_options_are_told_in_one_sentence(data_root, textures, tmp_path, capsys):
     arguments = run_args(data_root, textures, tmp_path)
     weights = tmp_path / "text.safetensors"
