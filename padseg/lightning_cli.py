@@ -112,11 +112,13 @@ class PadsegCLI(LightningCLI):
         """Build trainer, model and data; errors of padseg come as they are, not as the parser wraps them."""
         try:
             super().instantiate_classes()
-        except Exception as error:  # noqa: BLE001 - the parser wraps them in types of its own
+        except Exception as error:
             told: BaseException | None = error
             while told is not None and not isinstance(told, PadsegError):
                 told = told.__cause__ or told.__context__
-            raise told or error from None
+            if told is None:
+                raise
+            raise told from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Lightning's Trainer; its default bar gives way to one that counts steps."""

@@ -1,9 +1,8 @@
 """A network whose convolutions count in 8-bit integers, with their ranges taken from normal images."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +56,7 @@ def to_int8(model: bytes, images: Sequence[Path]) -> bytes:
     return content
 
 
-def _read(paths: Any) -> Iterator[dict[str, NDArray[np.uint8]]]:
+def _read(paths: Iterable[Path]) -> Iterator[dict[str, NDArray[np.uint8]]]:
     for path in paths:
         yield {"image": np.asarray(open_rgb(path))[None]}
 

@@ -22,8 +22,7 @@ class StudentDistillModule(AnomalyModule):
         weights: `pretrained` for timm's hub, a weight file (safetensors, or a state dict), or `random`.
         teacher2: Second teacher (RSTPM).
         weights2: Its weights.
-        width: Channels of the student's first stage. Take 16 or more on a CPU: PyTorch 2.15's strided 1x1
-            convolution of 8 channels corrupts memory when a batch does not divide among the threads.
+        width: Channels of the student's first stage, 16 or more.
         fusion: What joins a residual block's branches: `add`, or `aff` (attentional feature fusion).
         second_conv: A residual block's second convolution: `conv`, or `pcar` (parallel
             convolutional attention recalibration).
