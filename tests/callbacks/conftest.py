@@ -33,10 +33,13 @@ def make_data(data_root, textures):
 
 
 @pytest.fixture(scope="session")
-def make_trainer():
+def make_trainer(tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+
     def make(*callbacks, logger=False, **more) -> Trainer:
         return Trainer(
             accelerator="cpu",
+            default_root_dir=root,
             logger=logger,
             callbacks=list(callbacks),
             enable_progress_bar=False,

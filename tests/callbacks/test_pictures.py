@@ -1,6 +1,7 @@
 """The pictures of the worst images: which, under what names, where, and with what verdicts."""
 
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,20 +11,25 @@ from PIL import Image
 from sklearn.metrics import f1_score
 
 from padseg.callbacks import EvaluationCallback, PicturesCallback, RecordsCallback
-from padseg.callbacks.pictures import title
-from padseg.callbacks.records import shown_thresholds
+from padseg.callbacks.pictures import draw_worst, title
+from padseg.callbacks.records import Thresholds, shown_thresholds
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError
 from padseg.records import read_records
 
 
 @pytest.fixture(autouse=True)
-def temporary(tmp_path_factory, monkeypatch):
-    """Whatever goes to the temporary folder must be gone in the end."""
-    folder = tmp_path_factory.mktemp("temporary")
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+def temporary(make_trainer, monkeypatch):
+    """Records on the way lie where all machines see them, and are gone in the end."""
+    made = []
+    make = tempfile.mkdtemp
+    monkeypatch.setattr(
+        tempfile, "mkdtemp", lambda **options: made.append(make(**options)) or made[-1]
+    )
     yield
-    assert not [path for path in folder.iterdir() if path.is_dir()]
+    root = Path(make_trainer().default_root_dir)
+    assert {Path(folder).parent for folder in made} <= {root}
+    assert not list(root.glob(".padseg-*"))
 
 
 def test_the_worst_come_first(module, make_data, make_trainer, data_root, tmp_path):
@@ -119,6 +125,16 @@ def test_a_failure_leaves_nothing_behind(module, make_data, make_trainer, tmp_pa
     with pytest.raises(RuntimeError, match="broken"):
         make_trainer(Breaks(str(tmp_path))).test(module, datamodule=make_data(), verbose=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_any_label_makes_a_plain_name(module, make_data, make_trainer, data_root, tmp_path):
+    trainer = make_trainer(EvaluationCallback(), RecordsCallback(tmp_path, data_root))
+    trainer.test(module, datamodule=make_data(), verbose=False)
+    records = read_records(tmp_path)
+    records.table["defect"] = records.table["defect"].replace("spot", "../large\\spot")
+    names = [name for name, _ in draw_worst(records, 1, Thresholds())]
+    assert len(names) == 2
+    assert names[1].startswith("defect-01-.._large_spot-")
 
 
 @pytest.mark.parametrize(

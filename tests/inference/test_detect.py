@@ -156,6 +156,19 @@ def test_without_calibration_there_are_scores_only(checkpoint, images, tmp_path,
     assert len(list((tmp_path / "out/overlays").rglob("*.jpg"))) == 4
 
 
+def test_another_precision_than_that_of_the_thresholds_is_told(
+    checkpoint, images, tmp_path, caplog
+):
+    ours, found = tmp_path / "ours.ckpt", tmp_path / "found"
+    shutil.copy(checkpoint, ours)
+    assert main(["calibrate", str(ours), str(images[0]), *FAST]) == 0
+    assert detect(ours, found, images[0]) == 0
+    assert "The thresholds were set in" not in caplog.text
+    other = ("--precision", "bf16-mixed")
+    assert detect(ours, tmp_path / "other", images[0], options=other) == 0
+    assert "set in 32-true, these images are scored in bf16-mixed" in caplog.text
+
+
 def test_calibrate_changes_the_thresholds_and_nothing_else(checkpoint, data_root, tmp_path, caplog):
     ours = tmp_path / "ours.ckpt"
     shutil.copy(checkpoint, ours)

@@ -183,6 +183,18 @@ def test_hostile_names_run_nothing(tmp_path, browse):
     assert page.locator("#table").inner_text().count(names[0]) == 1
 
 
+def test_means_over_other_categories_do_not_compare(tmp_path, browse):
+    make_run(tmp_path, "whole", "bolt", figures={"pixel_ap": 0.6})
+    make_run(tmp_path, "whole", "nut", figures={"pixel_ap": 0.2})
+    make_run(tmp_path, "part", "bolt", figures={"pixel_ap": 0.9})
+    page = browse(tmp_path)
+    best = [cell.inner_text() for cell in page.locator("#table tbody").first.locator(".best").all()]
+    assert "40.0" in best
+    assert "90.0" not in best
+    bolt = page.locator("#table tbody", has_text="bolt").locator(".best").all()
+    assert "90.0" in [cell.inner_text() for cell in bolt]
+
+
 def test_runs_without_records_are_shown(tmp_path, browse):
     make_run(tmp_path, "old", "bolt")
     page = browse(tmp_path)
