@@ -251,9 +251,14 @@ def test_other_data_is_refused_and_a_moved_one_is_not(
     arguments[3] = str(moved)
     assert main(arguments) == 0
     assert "is finished already" in capsys.readouterr().out
-    shutil.copy(moved / "widget/train/good/000.png", moved / "widget/train/good/more.png")
-    assert main(arguments) == 2
-    assert "holds results of images '" in capsys.readouterr().err
+    image = moved / "widget/train/good/000.png"
+    for changed in (image, image.with_name("more.png")):
+        before = changed.read_bytes() if changed.exists() else None
+        changed.write_bytes(image.read_bytes() + b" ")
+        assert main(arguments) == 2
+        assert "holds results of images '" in capsys.readouterr().err
+        if before is not None:
+            changed.write_bytes(before)
 
 
 def test_a_finished_run_keeps_its_options_without_its_checkpoints(

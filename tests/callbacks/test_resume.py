@@ -1,6 +1,7 @@
 """What a training goes on from."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,13 +30,20 @@ def test_the_best_step_is_remembered_in_another_folder(tmp_path, moved):
 
 
 class Watched(ResumeCheckpoint):
+    """Its interval passes within the second step, of batches 3, 4 and 5."""
+
     batches: list[int]
+    now = 0.0
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == 4:
+            self.now = 100.0
 
     def _save_topk_checkpoint(self, trainer, candidates):
         self.batches.append(trainer.fit_loop.epoch_loop.batch_progress.current.ready)
 
 
-def test_no_checkpoint_amid_an_accumulated_step(data_root, tmp_path):
+def test_no_checkpoint_amid_an_accumulated_step(data_root, tmp_path, monkeypatch):
     torch.manual_seed(0)
     module = StudentDistillModule(
         "stpm", "test_resnet", weights="random", image_size=32, loss_reduction="batch_sum"
@@ -43,14 +51,16 @@ def test_no_checkpoint_amid_an_accumulated_step(data_root, tmp_path):
     data = AnomalyDataModule(
         str(data_root), "widget", image_size=32, batch_size=2, num_workers=0, synthesis=None
     )
-    callback = Watched(tmp_path, train_time_interval=timedelta(0))
+    callback = Watched(tmp_path, train_time_interval=timedelta(seconds=60), save_last=False)
     callback.batches = []
+    clock = SimpleNamespace(monotonic=lambda: callback.now)
+    monkeypatch.setattr("lightning.pytorch.callbacks.model_checkpoint.time", clock)
     logged, backward = [], []
     module.log = lambda name, value, **options: logged.append(float(value))
     module.on_before_backward = lambda loss: backward.append(float(loss))
     trainer = Trainer(
         accelerator="cpu",
-        max_steps=2,
+        max_steps=3,
         max_epochs=-1,
         accumulate_grad_batches=3,
         logger=False,
@@ -58,7 +68,6 @@ def test_no_checkpoint_amid_an_accumulated_step(data_root, tmp_path):
         callbacks=[callback],
     )
     trainer.fit(module, datamodule=data)
-    assert callback.batches
-    assert not [count for count in callback.batches if count % 3]
+    assert callback.batches == [6]
     # Lightning divides by the batches of a step; the sum over its images is meant.
     assert backward == pytest.approx(logged)
