@@ -38,7 +38,7 @@ class Normalize(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map images (B, 3, H, W) in [0, 1] to standardised ones of the same shape."""
-        return (image - self.mean) / self.std
+        return (image - self.mean).div_(self.std)
 
 
 class Teacher(nn.Module):

@@ -36,7 +36,7 @@ from padseg.data.layouts import list_samples
 from padseg.data.samples import list_textures
 from padseg.losses import distillation_loss, normalized_product, segmentation_loss
 from padseg.models import build_segmentation, build_student_teacher
-from padseg.models.backbone import IMAGENET_MEAN, IMAGENET_STD
+from padseg.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from padseg.models.blocks import resize_to
 from padseg.peak_memory import peak_memory_mb
 from padseg.precision import default_precision
@@ -130,8 +130,7 @@ class OurData:
     def __init__(self, data: AnomalyDataModule) -> None:
         data.setup("fit")
         self.data, self.next = data, 0
-        self.mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
-        self.std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
+        self.normalize = Normalize()
 
     def batch(self, count: int) -> dict[str, Tensor]:
         dataset, first = self.data._train, self.next
@@ -140,8 +139,8 @@ class OurData:
         drawn = default_collate([dataset[index] for index in range(first, first + count)])
         pairs = paint_pairs(drawn, self.data.synthesis)
         return {
-            "clean": (pairs["clean"] - self.mean) / self.std,
-            "corrupted": (pairs["corrupted"] - self.mean) / self.std,
+            "clean": self.normalize(pairs["clean"]),
+            "corrupted": self.normalize(pairs["corrupted"]),
             "mask": pairs["mask"],
         }
 
