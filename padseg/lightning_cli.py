@@ -195,5 +195,7 @@ def told_to_stop(how_to_resume: str) -> Iterator[None]:
 
 def main(args: list[str]) -> None:
     """Run a Lightning subcommand."""
-    with told_to_stop("--ckpt_path last goes on from the last checkpoint"):
+    trains = args[:1] == ["fit"]
+    next_time = "--ckpt_path last goes on from the last checkpoint" if trains else "start it again"
+    with told_to_stop(next_time):
         PadsegCLI(complete_args(args))

@@ -25,6 +25,7 @@ from padseg.run_options import config_path
 
 ROOT = Path(__file__).parents[1]
 INTERVAL = 2
+_KILL = getattr(signal, "SIGKILL", None)  # Windows has none
 needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="forks, and looks into /proc")
 
 
@@ -61,7 +62,7 @@ class Zygote:
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
-    def stop_at(self, arguments, name: str, count: int, number=signal.SIGKILL, wait=0.0) -> int:
+    def stop_at(self, arguments, name: str, count: int, number=_KILL, wait=0.0) -> int:
         """Send a signal when `name` was counted `count` times more; the exit status."""
         goal = self.count(name) + count
         pid = self.start(arguments)

@@ -70,6 +70,7 @@ def test_an_empty_defect_makes_no_second_normal_image(data_root, textures, tmp_p
     assert stored["precision"] == "32-true"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
 def test_sigterm_stops_a_calibration(data_root, textures):
     class Told(ThresholdCallback):
         def on_predict_start(self, *args):

@@ -1,8 +1,9 @@
 """`padseg detect`, `calibrate` and `predict`: what lies on disk afterwards."""
 
 import json
-import resource
+import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 from padseg.cli import main
 from padseg.inference import Predictor
+from padseg.inference.results import Results
 from padseg.modules import read_checkpoint
 
 FAST = ("--device", "cpu", "--precision", "32-true")
@@ -230,6 +232,22 @@ def test_predict_writes_what_detect_writes(checkpoint, data_root, tmp_path):
     assert_same_results(tmp_path / "predict", tmp_path / "detect")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
+def test_sigterm_stops_predictions(checkpoint, data_root, tmp_path, monkeypatch):
+    add = Results.add
+
+    def add_and_tell(self, *args):
+        add(self, *args)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Results, "add", add_and_tell)
+    with pytest.raises(SystemExit, match="stopped by SIGTERM; start it again"):
+        main(predict_args(checkpoint, data_root, tmp_path / "out"))
+    assert len(list((tmp_path / "out/maps").rglob("*.png"))) == 1
+    monkeypatch.undo()
+    assert main(predict_args(checkpoint, data_root, tmp_path / "out")) == 0
+
+
 @pytest.mark.slow
 def test_two_processes_predict_like_one(checkpoint, data_root, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -245,6 +263,8 @@ def test_two_processes_predict_like_one(checkpoint, data_root, tmp_path, monkeyp
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_images(checkpoint, tmp_path):
+    resource = pytest.importorskip("resource", reason="Windows does not tell")
+    unit = 1 if sys.platform == "darwin" else 1024
     rng = np.random.default_rng(0)
     (tmp_path / "images").mkdir()
     for index in range(240):
@@ -252,7 +272,7 @@ def test_memory_does_not_grow_with_the_images(checkpoint, tmp_path):
         Image.fromarray(pixels).save(tmp_path / f"images/{index}.png", compress_level=0)
 
     def peak() -> int:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 2**20
 
     few = [tmp_path / f"images/{index}.png" for index in range(40)]
     assert detect(checkpoint, tmp_path / "few", *few) == 0
