@@ -3,7 +3,6 @@
 Source: Zavrtanik et al., DRAEM, ICCV 2021, equation 1; Zhang et al., DeSTSeg, CVPR 2023.
 """
 
-import torch
 from torch import Tensor
 
 
