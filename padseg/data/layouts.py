@@ -158,7 +158,11 @@ def _category_folder(root: Path, category: str) -> Path:
         raise DataError(f"category {category!r} is not the name of a folder in {root}.")
     if not (root / category).is_dir():
         known = ", ".join(path.name for path in _folders(root)) or "none"
-        raise DataError(f"category {category!r} does not exist in {root}, which has {known}.")
+        too_deep = root.resolve().name == category
+        hint = (
+            f": if that is the category itself, pass {root.resolve().parent}." if too_deep else "."
+        )
+        raise DataError(f"category {category!r} does not exist in {root}, which has {known}{hint}")
     return root / category
 
 

@@ -8,7 +8,6 @@ import io
 import pickle
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -20,6 +19,8 @@ KEY = "padseg"
 FORMAT = 1
 # As the value of an option that names a weight file: the weights are in the checkpoint itself.
 STORED = "stored"
+
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # what torch has written since 1.6, and before
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -37,6 +38,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"checkpoint {path} does not exist.")
     if path.stat().st_size == 0:
         raise CheckpointError(f"checkpoint {path} is empty (0 bytes): train again.")
+    with path.open("rb") as file:
+        if not file.read(len(_ZIP)).startswith((_ZIP, _PICKLE)):
+            raise _foreign(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -44,20 +48,22 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"checkpoint {path} is refused: it holds something else than tensors and plain values, "
             "which could run code when it is loaded."
         ) from error
-    except (BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # torch's reader raises nearly anything on a damaged file
         raise CheckpointError(
             f"checkpoint {path} is damaged ({_first_line(error)}): restore it, or remove it and train again."
         ) from error
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
-        raise CheckpointError(
-            f"{path} is not a checkpoint of padseg: pass one that it has written."
-        )
+        raise _foreign(path)
     if (version := checkpoint[KEY]["format"]) != FORMAT:
         raise CheckpointError(
             f"checkpoint {path} has format {version}, this padseg reads {FORMAT}: use the padseg "
             f"({checkpoint[KEY]['version']}) that wrote it."
         )
     return checkpoint
+
+
+def _foreign(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path} is not a checkpoint of padseg: pass one that it has written.")
 
 
 def store_calibration(path: str | Path, calibration: dict[str, Any] | None) -> None:

@@ -1,3 +1,4 @@
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -188,6 +189,8 @@ def test_missing_root_category_and_images(broken, textures):
         module(broken / "nowhere", textures).setup("fit")
     with pytest.raises(DataError, match=r"category 'bolt' does not exist in .* which has widget"):
         AnomalyDataModule(str(broken), "bolt", str(textures)).setup("fit")
+    with pytest.raises(DataError, match=rf"the category itself, pass {re.escape(str(broken))}\.$"):
+        AnomalyDataModule(str(broken / "widget"), "widget", str(textures)).setup("fit")
     shutil.rmtree(broken / "widget/train")
     with pytest.raises(DataError, match="holds no normal training images"):
         module(broken, textures).setup("fit")

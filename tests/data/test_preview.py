@@ -68,7 +68,7 @@ def test_the_command_writes_a_picture(data_root, textures, tmp_path, capsys):
         (["--start", "-1"], "start counts from 0"),
         (["--category", "bolt"], "'bolt' does not exist"),
         (["--layout", "btad"], "train/ok"),
-        (["--out", "grid.doc"], "cannot be written"),
+        (["--out", "grid.doc"], "has no known suffix: name it grid.png"),
     ],
 )
 def test_mistakes_are_told(data_root, textures, tmp_path, capsys, monkeypatch, more, told):

@@ -225,6 +225,10 @@ def test_damaged_and_hostile_checkpoints_are_refused(distilled, tmp_path):
     path.write_bytes(b"")
     with pytest.raises(CheckpointError, match="is empty"):
         segmentation(path)
+    for other in (b"some text", b"\x89PNG\r\n\x1a\n and so on"):
+        path.write_bytes(other)
+        with pytest.raises(CheckpointError, match="not a checkpoint of padseg"):
+            segmentation(path)
     path.write_bytes(distilled.read_bytes()[:5000])
     with pytest.raises(CheckpointError, match="is damaged"):
         segmentation(path)
