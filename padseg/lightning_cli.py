@@ -27,6 +27,7 @@ from padseg.inference.writer import PredictionWriter
 from padseg.modules import AnomalyModule, read_checkpoint
 from padseg.modules.checkpoint import KEY
 from padseg.precision import default_precision
+from padseg.shipped import shipped
 
 _EXPECTED_WARNINGS = (
     "Found .* module.* in eval mode",  # what is frozen
@@ -172,7 +173,12 @@ def _image_size(model: AnomalyModule) -> tuple[int, int]:
 
 
 def complete_args(args: list[str]) -> list[str]:
-    """Let a checkpoint name its class: `test --ckpt_path PATH` needs no configuration."""
+    """Find the configurations that come with padseg, and let a checkpoint name its class.
+
+    So `--config configs/destseg/distill.yaml` works in any folder, unless that has such a file itself, and
+    `test --ckpt_path PATH` needs no configuration.
+    """
+    args = [_found(arg) for arg in args]
     options = [arg.split("=", maxsplit=1) for arg in args]
     names = [option[0] for option in options]
     if "--ckpt_path" not in names or "--config" in names or "-c" in names or "--model" in names:
@@ -182,6 +188,12 @@ def complete_args(args: list[str]) -> list[str]:
     if not Path(path).suffix:
         return args
     return [*args, "--model", f"padseg.modules.{read_checkpoint(path)[KEY]['class']}"]
+
+
+def _found(arg: str) -> str:
+    option, equals, name = arg.rpartition("=")
+    path = shipped(name) if option in ("", "--config") else None
+    return arg if path is None or Path(name).exists() else f"{option}{equals}{path}"
 
 
 @contextmanager

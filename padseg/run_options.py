@@ -10,6 +10,7 @@ from padseg.errors import ConfigError
 from padseg.fingerprint import hash_file, hash_listing, hash_textures
 from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, StudentDistillModule
+from padseg.shipped import config_path
 
 # Options of `fit` that `run` has options of its own for.
 _OWN = {
@@ -196,15 +197,3 @@ def _takes(phase: str, key: str) -> bool:
     """Whether the phase's module has the option; data and trainer options go to both."""
     room, _, option = key.partition(".")
     return room != "model" or option in inspect.signature(_MODULES[phase]).parameters
-
-
-def config_path(system: str, phase: str) -> Path:
-    """The configuration of a phase, in the installed package or in the checkout."""
-    package = Path(__file__).parent
-    for folder in (package / "configs", package.parent / "configs"):
-        path = folder / system / f"{phase}.yaml"
-        if path.is_file():
-            return path
-    raise ConfigError(
-        f"there is no configuration of {system}'s phase {phase}: install padseg again."
-    )

@@ -18,7 +18,7 @@ from padseg.cli import SYSTEM_NAMES, main
 from padseg.data.images import ImageCache
 from padseg.lightning_cli import PadsegCLI
 from padseg.modules import read_checkpoint
-from padseg.run_options import config_path
+from padseg.shipped import config_path
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = [
@@ -136,6 +136,22 @@ def test_a_checkpoint_needs_no_configuration(
     assert main(arguments) == 0
     if subcommand == "test":
         assert "pixel_auroc" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", [["--config", "{}"], ["--config={}"], ["-c", "{}"]])
+def test_configurations_are_found_from_any_folder(option, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "configs/pfadseg/distill.yaml"
+    arguments = ["fit", *(part.format(name) for part in option), "--print_config"]
+    with pytest.raises(SystemExit, match="0"):
+        main(arguments)
+    assert "system: pfadseg" in capsys.readouterr().out
+    (tmp_path / name).parent.mkdir(parents=True)
+    own = config_path("pfadseg", "distill").read_text().replace("pfadseg", "destseg")
+    (tmp_path / name).write_text(own)
+    with pytest.raises(SystemExit, match="0"):
+        main(arguments)
+    assert "system: destseg" in capsys.readouterr().out
 
 
 def test_another_class_of_checkpoint_is_refused(trained, data_root, textures, capsys):

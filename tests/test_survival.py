@@ -21,7 +21,7 @@ from padseg.cli import main
 from padseg.errors import CheckpointError
 from padseg.modules import read_checkpoint
 from padseg.modules.checkpoint import AtomicCheckpointIO
-from padseg.run_options import config_path
+from padseg.shipped import config_path
 
 ROOT = Path(__file__).parents[1]
 INTERVAL = 2

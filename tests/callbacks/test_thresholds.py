@@ -16,7 +16,7 @@ from padseg.cli import main
 from padseg.data import AnomalyDataModule
 from padseg.inference import Predictor
 from padseg.modules import StudentDistillModule, read_checkpoint
-from padseg.run_options import config_path
+from padseg.shipped import config_path
 
 
 def fit_args(data_root, textures, folder, *more: str) -> list[str]:

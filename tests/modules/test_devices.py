@@ -12,7 +12,7 @@ from lightning import Trainer
 from padseg.data import AnomalyDataModule
 from padseg.lightning_cli import PadsegCLI
 from padseg.modules import StudentDistillModule
-from padseg.run_options import config_path
+from padseg.shipped import config_path
 
 WORKER = Path(__file__).with_name("ddp_worker.py")
 

@@ -1,0 +1,29 @@
+"""The configurations that come with padseg, from a checkout and from an installed package alike."""
+
+from pathlib import Path
+
+from padseg.errors import ConfigError
+
+_PACKAGE = Path(__file__).parent
+
+
+def config_path(system: str, phase: str) -> Path:
+    """The configuration of a phase.
+
+    Raises:
+        ConfigError: It is missing from the installation.
+    """
+    path = shipped(f"configs/{system}/{phase}.yaml")
+    if path is None:
+        raise ConfigError(
+            f"there is no configuration of {system}'s phase {phase}: install padseg again."
+        )
+    return path
+
+
+def shipped(name: str) -> Path | None:
+    """Where `configs/<folder>/<name>.yaml` lies; None where padseg has no such file."""
+    if Path(name).parts[:1] != ("configs",):
+        return None
+    found = (folder / name for folder in (_PACKAGE, _PACKAGE.parent))
+    return next((path for path in found if path.is_file()), None)
