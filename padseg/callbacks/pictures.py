@@ -1,8 +1,8 @@
 """Pictures of the images that a system judges worst."""
 
 import re
-import shutil
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from PIL import Image
 from padseg.callbacks.records import ImagesCallback, Thresholds, shown_thresholds
 from padseg.drawing import panels
 from padseg.errors import ConfigError
+from padseg.files import write_bytes
 from padseg.records import Records, worst_first
 
 
@@ -64,13 +65,16 @@ class PicturesCallback(ImagesCallback):
                 )
         if self.target is None:
             return
-        new = self.target / f".{stage}"
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True)
+        folder = self.target / stage
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("*-[0-9][0-9]*-*.png"):
+            # Nothing else is touched: the folder may be anybody's.
+            if old.name.startswith(("normal-", "defect-")) and old.stem not in drawn:
+                old.unlink()
         for name, picture in drawn.items():
-            picture.save(new / f"{name}.png")
-        shutil.rmtree(self.target / stage, ignore_errors=True)
-        new.rename(self.target / stage)
+            content = BytesIO()
+            picture.save(content, "PNG")
+            write_bytes(folder / f"{name}.png", content.getvalue())
 
 
 def draw_worst(

@@ -34,6 +34,10 @@ def temporary(make_trainer, monkeypatch):
 
 def test_the_worst_come_first(module, make_data, make_trainer, data_root, tmp_path):
     pictures = PicturesCallback(str(tmp_path / "pictures"), count=2)
+    others = [tmp_path / "pictures/test" / name for name in ("good/000.png", "defect.png")]
+    for path in (*others, tmp_path / "pictures/test/defect-02-old-7.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     records = RecordsCallback(tmp_path / "records", data_root)
     trainer = make_trainer(EvaluationCallback(), pictures, records)
     trainer.test(module, datamodule=make_data(), verbose=False)
@@ -41,6 +45,9 @@ def test_the_worst_come_first(module, make_data, make_trainer, data_root, tmp_pa
     table["stem"] = [path.rpartition("/")[2].removesuffix(".png") for path in table["path"]]
     normal = table[table["label"] == 0].sort_values("image_score", ascending=False)["stem"]
     defect = table[table["label"] == 1].sort_values("image_score")["stem"]
+    for path in others:  # of somebody else
+        path.unlink()
+    (tmp_path / "pictures/test/good").rmdir()
     assert sorted(path.name for path in (tmp_path / "pictures/test").iterdir()) == [
         *(f"defect-0{place}-spot-{stem}.png" for place, stem in enumerate(defect[:2], 1)),
         *(f"normal-0{place}-good-{stem}.png" for place, stem in enumerate(normal[:2], 1)),
@@ -75,7 +82,7 @@ def test_thresholds_without_calibration_are_those_of_the_best_f1(
 
 def test_a_validation_replaces_the_one_before(module, make_data, make_trainer, tmp_path):
     (tmp_path / "val").mkdir(parents=True)
-    (tmp_path / "val/old.png").touch()
+    (tmp_path / "val/normal-04-good-000.png").touch()  # one more, of the one before
     trainer = make_trainer(EvaluationCallback(), PicturesCallback(str(tmp_path)))
     trainer.validate(module, datamodule=make_data(), verbose=False)
     names = sorted(path.name for path in (tmp_path / "val").iterdir())
