@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +22,13 @@ from padseg.callbacks import (
     StepBar,
     ThresholdCallback,
 )
+from padseg.callbacks.resume import stop_together
 from padseg.data import AnomalyDataModule
 from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.inference.writer import PredictionWriter
 from padseg.modules import AnomalyModule, read_checkpoint
-from padseg.modules.checkpoint import KEY
+from padseg.modules.base import plain
+from padseg.modules.checkpoint import KEY, STORED
 from padseg.precision import default_precision
 from padseg.shipped import shipped
 
@@ -59,6 +62,8 @@ class PadsegCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str] | None = None, run: bool = True) -> None:
+        options = (arg.partition("=")[0] for arg in (sys.argv[1:] if args is None else args))
+        self._typed = {name.rpartition(".")[2] for name in options if name.startswith("--model.")}
         super().__init__(
             AnomalyModule,
             AnomalyDataModule,
@@ -129,6 +134,7 @@ class PadsegCLI(LightningCLI):
         if type(bar) is RichProgressBar:
             callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
             callbacks[callbacks.index(bar)] = StepBar()
+        stop_together(trainer)
         return trainer
 
     def after_fit(self) -> None:
@@ -165,6 +171,13 @@ class PadsegCLI(LightningCLI):
                 f"is {name}: the hand-off between the phases is --model.distilled."
             )
         for key, value in checkpoint["hyper_parameters"].items():
+            asked = plain(configured.init_args.get(key))
+            if key == "image_size" and isinstance(asked, int):
+                asked = [asked, asked]
+            if key in self._typed and value != STORED and asked != plain(value):
+                raise ConfigError(
+                    f"--model.{key} is {asked}, but {path} was made with {value}: leave the option out."
+                )
             configured.init_args[key] = value
 
 
@@ -188,7 +201,8 @@ def complete_args(args: list[str]) -> list[str]:
     path = options[at][1] if len(options[at]) == 2 else (args[at + 1 :] or [""])[0]
     if not Path(path).suffix:
         return args
-    return [*args, "--model", f"padseg.modules.{read_checkpoint(path)[KEY]['class']}"]
+    # First, as options of the model are read by its class.
+    return [args[0], "--model", f"padseg.modules.{read_checkpoint(path)[KEY]['class']}", *args[1:]]
 
 
 def _found(arg: str) -> str:
@@ -198,17 +212,20 @@ def _found(arg: str) -> str:
 
 
 @contextmanager
-def told_to_stop(how_to_resume: str) -> Iterator[None]:
-    """End the process with a message and status 1 where Lightning would end with 0 after a SIGTERM."""
+def told_to_stop(how_to_resume: str | None = None) -> Iterator[None]:
+    """End the process with a message and status 1 where Lightning would end with 0 after a SIGTERM.
+
+    Args:
+        how_to_resume: What the message says; None for the checkpoint that a training has left, if it has.
+    """
     try:
         yield
     except SIGTERMException as stop:
-        raise SystemExit(f"padseg: stopped by SIGTERM; {how_to_resume}.") from stop
+        saved = f"--ckpt_path {stop.args[0]} goes on from there" if stop.args else "start it again"
+        raise SystemExit(f"padseg: stopped by SIGTERM; {how_to_resume or saved}.") from stop
 
 
 def main(args: list[str]) -> None:
     """Run a Lightning subcommand."""
-    trains = args[:1] == ["fit"]
-    next_time = "--ckpt_path last goes on from the last checkpoint" if trains else "start it again"
-    with told_to_stop(next_time):
+    with told_to_stop():
         PadsegCLI(complete_args(args))

@@ -75,8 +75,11 @@ class ResumeCheckpoint(ModelCheckpoint):
         # its batches.
         done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
         whole = done % trainer.accumulate_grad_batches == 0
-        if isinstance(exception, SIGTERMException) and trainer.training and whole:
-            self._save(trainer)
+        if isinstance(exception, SIGTERMException) and trainer.training:
+            if whole:
+                self._save(trainer)
+            if self.last_model_path:
+                exception.args = (self.last_model_path,)  # for the message
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last step, when the interval did not."""
@@ -118,3 +121,29 @@ def stop_on_sigterm(trainer: Trainer) -> None:
     """
     if trainer.received_sigterm:
         raise SIGTERMException
+
+
+def stop_together(trainer: Trainer) -> None:
+    """Let all processes of a training stop at the same step when one of them is told to.
+
+    In Lightning 2.6 the process that was told broadcasts from within the signal's handler, for which one
+    that waits in a step's reduction cannot answer: both wait for ever. Here the handler only takes a note,
+    and the processes ask each other between two steps, where Lightning has them meet anyway.
+    """
+    connector, loop = trainer._signal_connector, trainer.fit_loop.epoch_loop
+    told = False
+
+    def note(signum: Any, _: Any) -> None:
+        nonlocal told
+        launcher = trainer.strategy.launcher
+        if not told and launcher is not None:
+            launcher.kill(signum)
+        told = True
+        connector.received_sigterm = trainer.world_size == 1 or trainer.state.fn != "fit"
+
+    def meet() -> None:
+        if trainer.strategy.reduce_boolean_decision(told, all=False):
+            raise SIGTERMException
+
+    connector._sigterm_notifier_fn = note  # type: ignore[method-assign]
+    loop._broadcast_sigterm_tensor = meet  # type: ignore[method-assign]

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning import LightningDataModule
@@ -109,8 +109,8 @@ class AnomalyDataModule(LightningDataModule):
         self.cache_limit_mb = cache_limit_mb
         self.layout = layout
         self.foreground = foreground
-        # Where the stream stood when training began or went on: the sample, and the step.
-        self._start = (0, 0)
+        # Where the stream stood when training began or went on.
+        self._start = _Position()
         self._train: TrainDataset | None = None
         self._held_out: HeldOutDataset | None = None
         self._test: TestDataset | None = None
@@ -201,9 +201,11 @@ class AnomalyDataModule(LightningDataModule):
         assert self._train is not None
         trainer, stop = self.trainer, None
         if trainer is not None and trainer.max_steps > 0:
-            stop = self._sample_at(trainer.max_steps)
+            stop = self._position_at(trainer.max_steps).sample
         world_size, rank = self._shard()
-        sampler = CountedSampler(self._start[0], stop, self.batch_size, world_size, rank)
+        sampler = CountedSampler(
+            self._start.sample, stop, self.batch_size, world_size, rank, self._start.batch
+        )
         return self._loader(self._train, sampler)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[Any]:
@@ -256,13 +258,13 @@ class AnomalyDataModule(LightningDataModule):
         trainer = self.trainer
         return (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
 
-    def _sample_at(self, step: int) -> int:
-        """The sample that a step begins with, from where the stream went on."""
+    def _position_at(self, step: int) -> "_Position":
+        """Where a step begins, from where the stream went on."""
         trainer = self.trainer
         assert trainer is not None
-        per_step = self.batch_size * trainer.world_size * trainer.accumulate_grad_batches
-        sample, start = self._start
-        return sample + (step - start) * per_step
+        batches = (step - self._start.step) * trainer.accumulate_grad_batches
+        samples = batches * self.batch_size * trainer.world_size
+        return _Position(self._start.sample + samples, step, self._start.batch + batches)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Paint the pairs of a training batch; bring the images of any other to [0, 1]."""
@@ -286,13 +288,22 @@ class AnomalyDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """How many samples were used, so that a resumed run goes on with the next one."""
         trainer = self.trainer
-        if trainer is None or trainer.global_step == 0:
-            return {"next_sample": self._start[0], "step": self._start[1]}
-        return {"next_sample": self._sample_at(trainer.global_step), "step": trainer.global_step}
+        step = 0 if trainer is None else trainer.global_step
+        position = self._position_at(step) if step else self._start
+        return {"next_sample": position.sample, "step": position.step, "batches": position.batch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where the checkpoint was written."""
-        self._start = int(state_dict["next_sample"]), int(state_dict["step"])
+        sample, step = int(state_dict["next_sample"]), int(state_dict["step"])
+        self._start = _Position(sample, step, int(state_dict.get("batches", step)))
+
+
+class _Position(NamedTuple):
+    """A place in the stream: the next sample, and the steps and batches of a process before it."""
+
+    sample: int = 0
+    step: int = 0
+    batch: int = 0
 
 
 def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], list[Path]]:

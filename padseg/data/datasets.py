@@ -249,20 +249,28 @@ class CountedSampler(DistributedSampler[Any]):
     `DistributedSampler` it is left alone by the Trainer.
 
     Args:
-        start: The first sample, a multiple of the global batch: 0, or where a resumed run stopped.
+        start: The first sample: 0, or where a resumed run stopped.
         stop: Where the stage ends; None for never.
         batch_size: B, on each process.
         num_replicas: W.
         rank: r.
+        behind: Batches of this process before `start`, which may have been of another size.
     """
 
     def __init__(
-        self, start: int, stop: int | None, batch_size: int, num_replicas: int, rank: int
+        self,
+        start: int,
+        stop: int | None,
+        batch_size: int,
+        num_replicas: int,
+        rank: int,
+        behind: int = 0,
     ) -> None:
         super().__init__(range(0), num_replicas, rank)  # type: ignore[arg-type]
         self.start = start
         self.stop = stop
         self.batch_size = batch_size
+        self.behind = behind
 
     def __iter__(self) -> Iterator[int]:
         first = self.start + self.rank * self.batch_size
@@ -271,10 +279,10 @@ class CountedSampler(DistributedSampler[Any]):
             first += self.num_replicas * self.batch_size
 
     def __len__(self) -> int:
-        """Of the whole stage, of which a resumed run has part behind it, as Lightning counts."""
+        """Of the whole stage, of which a resumed run has part behind it, as Lightning counts batches."""
         if self.stop is None:
             raise TypeError("an endless stream has no length")
-        return self.stop // self.num_replicas
+        return self.behind * self.batch_size + (self.stop - self.start) // self.num_replicas
 
 
 class ShardSampler(DistributedSampler[Any]):

@@ -121,8 +121,8 @@ class AnomalyModule(LightningModule):
         often = loss.device.type == "cpu" or batch_idx % _CHECK_EVERY == 0
         if often and not torch.isfinite(loss):
             raise PadsegError(
-                f"training diverged: the loss at step {self.global_step} is {loss.item()}; lower "
-                "--model.lr (or lr_res, lr_head), or use --trainer.precision 32-true."
+                f"training diverged: the loss at step {self.global_step} is {loss.item()}; start again "
+                "with a lower --model.lr (or lr_res, lr_head), or with --trainer.precision 32-true."
             )
 
     def sgd(self, groups: list[dict[str, Any]], momentum: float, weight_decay: float) -> Any:
@@ -142,7 +142,10 @@ class AnomalyModule(LightningModule):
             "teacher_sha256": self.student_teacher.fingerprint(),
             "calibration": self.calibration,
         }
-        checkpoint["hyper_parameters"] = {
+        checkpoint["hyper_parameters"] = self._options()
+
+    def _options(self) -> dict[str, Any]:
+        return {
             **self.hparams,
             **self.stored_hparams(),
             "image_size": self.image_size,
@@ -157,7 +160,8 @@ class AnomalyModule(LightningModule):
         """Refuse what was made by something else.
 
         Raises:
-            CheckpointError: The checkpoint is another class's, system's or teacher's.
+            CheckpointError: The checkpoint is another class's, system's or teacher's, or a training
+                would go on with other options than it began with.
         """
         meta = checkpoint.get(KEY)
         if meta is None:
@@ -168,4 +172,17 @@ class AnomalyModule(LightningModule):
                     f"the checkpoint is of {what} {meta[what]}, the configured {what} is {ours}: use "
                     "the configuration it was trained with."
                 )
+        if self._trainer is not None and self._trainer.state.fn == "fit":
+            before, now = checkpoint["hyper_parameters"], self._options()
+            for name in before.keys() & now.keys():
+                if plain(before[name]) != plain(now[name]):
+                    raise CheckpointError(
+                        f"the checkpoint was trained with {name} {before[name]}, not {now[name]}: a training "
+                        "goes on as it began; start another one for other options."
+                    )
         self.calibration = meta.get("calibration")
+
+
+def plain(option: Any) -> Any:
+    """An option as a checkpoint gives it back: tuples are lists."""
+    return list(option) if isinstance(option, tuple) else option

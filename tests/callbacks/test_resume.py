@@ -1,6 +1,10 @@
 """What a training goes on from."""
 
+import os
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +13,10 @@ from lightning import Trainer
 
 from padseg.callbacks import BestCheckpoint, ResumeCheckpoint
 from padseg.data import AnomalyDataModule
-from padseg.modules import StudentDistillModule
+from padseg.data.datasets import TrainDataset
+from padseg.errors import CheckpointError
+from padseg.modules import StudentDistillModule, read_checkpoint
+from padseg.shipped import config_path
 
 
 @pytest.mark.parametrize("moved", [False, True])
@@ -71,3 +78,94 @@ def test_no_checkpoint_amid_an_accumulated_step(data_root, tmp_path, monkeypatch
     assert callback.batches == [6]
     # Lightning divides by the batches of a step; the sum over its images is meant.
     assert backward == pytest.approx(logged)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
+@pytest.mark.parametrize("told", [0, 1])
+def test_two_processes_stop_at_the_same_step_when_one_is_told(data_root, tmp_path, told):
+    worker = Path(__file__).with_name("stopped_worker.py")
+    command = [
+        *(sys.executable, str(worker), str(told), "fit"),
+        *("--config", str(config_path("stpm", "distill")), f"--data.root={data_root}"),
+        *("--data.category=widget", "--data.batch_size=2", "--data.num_workers=0"),
+        *("--model.weights=random", "--model.teacher=test_resnet", "--model.image_size=32"),
+        *("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"),
+        *("--trainer.max_steps=8", "--trainer.logger=false", f"--checkpoint.dirpath={tmp_path}"),
+        *("--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={tmp_path}"),
+    ]
+    path = os.pathsep.join([str(worker.parents[2]), *sys.path])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 1, done.stderr
+    last = tmp_path / "last.ckpt"
+    assert f"stopped by SIGTERM; --ckpt_path {last} goes on from there" in done.stderr
+    assert read_checkpoint(last)["global_step"] == 4
+
+
+def test_a_training_goes_on_with_the_options_it_began_with(data_root, tmp_path):
+    def fit(steps, **options):
+        module = StudentDistillModule(
+            "stpm", "test_resnet", weights="random", image_size=32, **options
+        )
+        data = AnomalyDataModule(
+            str(data_root), "widget", image_size=32, batch_size=2, num_workers=0, synthesis=None
+        )
+        trainer = Trainer(
+            accelerator="cpu",
+            max_steps=steps,
+            max_epochs=-1,
+            logger=False,
+            callbacks=[ResumeCheckpoint(str(tmp_path))],
+            enable_progress_bar=False,
+            limit_val_batches=0,
+        )
+        trainer.fit(
+            module, datamodule=data, ckpt_path=tmp_path / "last.ckpt" if steps > 1 else None
+        )
+
+    fit(1, lr=0.1)
+    with pytest.raises(
+        CheckpointError, match=r"trained with lr 0\.1, not 0\.2: a training goes on"
+    ):
+        fit(2, lr=0.2)
+    fit(2, lr=0.1)
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 2
+
+
+def test_no_sample_comes_twice_when_a_training_goes_on_with_larger_batches(
+    data_root, tmp_path, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(
+        TrainDataset,
+        "__getitem__",
+        lambda self, n: drawn.append(n) or {"image": torch.from_numpy(self.images[0])},
+    )
+    for steps, batch_size in ((3, 2), (6, 4)):
+        module = StudentDistillModule(
+            "stpm", "test_resnet", weights="random", image_size=32, lr=0.01
+        )
+        data = AnomalyDataModule(
+            str(data_root),
+            "widget",
+            image_size=32,
+            batch_size=batch_size,
+            num_workers=0,
+            synthesis=None,
+        )
+        trainer = Trainer(
+            accelerator="cpu",
+            max_steps=steps,
+            max_epochs=-1,
+            logger=False,
+            callbacks=[ResumeCheckpoint(str(tmp_path))],
+            enable_progress_bar=False,
+            limit_val_batches=0,
+        )
+        last = tmp_path / "last.ckpt"
+        trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None)
+    assert drawn == list(range(3 * 2 + 3 * 4))
+    assert read_checkpoint(tmp_path / "last.ckpt")["AnomalyDataModule"]["batches"] == 6

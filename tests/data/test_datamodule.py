@@ -72,6 +72,13 @@ def test_devices_share_the_batches_of_one(data_root):
     assert one == merged == list(range(12, 48))
 
 
+def test_a_stream_goes_on_with_batches_of_another_size(data_root):
+    """Five batches of 4 are behind; Lightning counts them with what is left."""
+    sampler = CountedSampler(20, 60, 8, 1, 0, behind=5)
+    assert list(sampler) == list(range(20, 60))
+    assert len(sampler) == 8 * (5 + 5)
+
+
 def test_held_out_images_are_not_trained_on(data_root, textures):
     data = module(data_root, textures, val_fraction=0.25, augmentation="none")
     data.setup("fit")
@@ -158,12 +165,12 @@ def test_resume_goes_on_with_the_next_sample(data_root, textures):
     data.setup("fit")
     batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
     assert torch.equal(batch["mask"], data.pairs(8, 4)["mask"])
-    assert data.state_dict() == {"next_sample": 8, "step": 2}
+    assert data.state_dict() == {"next_sample": 8, "step": 2, "batches": 2}
 
 
 def test_another_batch_size_goes_on_with_the_next_sample_too(data_root, textures):
     data = module(data_root, textures, batch_size=3)
-    data.load_state_dict({"next_sample": 8, "step": 2})
+    data.load_state_dict({"next_sample": 8, "step": 2, "batches": 4})
     data.setup("fit")
     data.trainer = SimpleNamespace(
         max_steps=6,
@@ -174,7 +181,7 @@ def test_another_batch_size_goes_on_with_the_next_sample_too(data_root, textures
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
     )
     # Two steps of two batches of three after sample 8; four such steps to the end.
-    assert data.state_dict() == {"next_sample": 20, "step": 4}
+    assert data.state_dict() == {"next_sample": 20, "step": 4, "batches": 8}
     assert list(data.train_dataloader().sampler) == list(range(8, 32))
 
 
