@@ -1,6 +1,7 @@
 """What Weights & Biases gets to see, beside the figures that Lightning logs."""
 
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -27,6 +28,7 @@ from padseg.callbacks.records import (
 )
 from padseg.data import AnomalyDataModule
 from padseg.drawing import overlay
+from padseg.files import read_json, write_json
 from padseg.models import SYSTEMS
 from padseg.models.backbone import hash_weights
 from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModule
@@ -122,9 +124,18 @@ class WandbCallback(ImagesCallback):
 
 
 def log_to_wandb(trainer: Trainer, project: str, folder: Path, group: str, phase: str) -> None:
-    """Add a logger and what it needs; the phases of a run are a group."""
+    """Add a logger and what it needs; the phases of a run are a group, each a W&B run, also when resumed."""
+    kept = folder / "logs" / phase / "wandb.json"
+    if not kept.exists():
+        write_json(kept, {"id": uuid.uuid4().hex[:8]})
     logger = WandbLogger(
-        project=project, name=f"{group} {phase}", group=group, job_type=phase, save_dir=folder
+        project=project,
+        name=f"{group} {phase}",
+        group=group,
+        job_type=phase,
+        save_dir=folder,
+        id=read_json(kept)["id"],
+        resume="allow",
     )
     trainer.loggers = [*trainer.loggers, logger]
     trainer.callbacks += [WandbCallback(), LearningRateMonitor()]  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from padseg.callbacks import EvaluationCallback, WandbCallback
 from padseg.cli import main
+from padseg.files import read_json
 from padseg.modules import SegmentationModule, read_checkpoint
 from padseg.records import read_records
 
@@ -274,6 +275,9 @@ def test_a_real_run_without_network(data_root, textures, tmp_path, monkeypatch):
     folder = out / "x/widget/seed0"
     runs = sorted((folder / "wandb").glob("offline-run-*"))
     assert len(runs) == 2  # a phase each
+    # What goes on in a phase that was cut off is the same W&B run.
+    ids = [read_json(folder / f"logs/{phase}/wandb.json")["id"] for phase in ("distill", "segment")]
+    assert [run.name.rpartition("-")[2] for run in runs] == ids
     for run in runs:
         assert list(run.glob("run-*.wandb"))
         media = run / "files/media"
