@@ -40,6 +40,7 @@ class System:
         top_k: the image score is the mean of this many largest pixels.
         loss_scale: factor of the distillation loss.
         loss_reduction: the distillation loss over the batch.
+        lr: learning rate of the distillation.
         fuse_at_input: multiply the levels' distance maps at the size of the input, not of the
             finest level.
         fusion: default of ResidualBlock.
@@ -57,6 +58,7 @@ class System:
     top_k: int = 1
     loss_scale: float = 1.0
     loss_reduction: LossReduction = "batch_sum"
+    lr: float = 0.4
     fuse_at_input: bool = False
     fusion: Fusion = "add"
     second_conv: SecondConv = "conv"
@@ -103,6 +105,7 @@ SYSTEMS: dict[str, System] = {
             segmentation=True,
             synthetic=True,
             top_k=100,
+            lr=0.5,
             fusion="aff",
             second_conv="pcar",
             context="rcm",

@@ -64,7 +64,7 @@ class StudentDistillModule(AnomalyModule):
         student_input: Literal["corrupted", "clean"] = "corrupted",
         loss_reduction: Literal["batch_sum", "mean"] | None = None,
         loss_scale: float | None = None,
-        lr: float = 0.4,
+        lr: float | None = None,
         momentum: float = 0.9,
         weight_decay: float = 1e-4,
     ) -> None:
@@ -87,6 +87,7 @@ class StudentDistillModule(AnomalyModule):
         self.student_input = student_input if recipe.synthetic else "clean"
         self.loss_reduction = loss_reduction or recipe.loss_reduction
         self.loss_scale = recipe.loss_scale if loss_scale is None else loss_scale
+        self.hparams["lr"] = recipe.lr if lr is None else lr
         self.ready()
 
     def score_map(self, image: Tensor) -> Tensor:
