@@ -113,8 +113,7 @@ def paper_tables(table: pd.DataFrame, counts: Mapping[str, int]) -> dict[str, pd
                 content[method] = cells
         for label in labels:
             rows = table[table["label"] == label]
-            ours = f"{label} (ours)" if methods else label
-            content[ours] = [_ours(rows, group, metrics) for _, group in groups]
+            content[f"{label} (ours)"] = [_ours(rows, group, metrics) for _, group in groups]
         tables[title] = pd.DataFrame(content, index=[name for name, _ in groups])
     return tables
 

@@ -112,18 +112,23 @@ def test_a_label_that_lacks_a_category_has_no_average():
 def test_other_data_has_no_published_figures_beside_it():
     demo = rows("demo", {("cap", 0): 0.9, ("fabric", 0): 0.9, ("wood", 0): 0.9})
     assert comparable(demo, {}) == []
-    assert list(paper_tables(demo, {})["Image AUROC"].columns) == ["demo"]
+    assert list(paper_tables(demo, {})["Image AUROC"].columns) == ["demo (ours)"]
     wood = rows("demo", {("wood", 0): 0.9})
     assert comparable(wood, {"wood": 42}) == []
     assert comparable(wood, {"wood": 79}) == comparable(wood, {}) == ["wood"]
+
+
+def test_a_label_that_is_called_like_a_method_is_not_taken_for_it():
+    tables = paper_tables(rows("DeSTSeg", {("cap", 0): 0.9}), {})
+    assert "CVPR" not in markdown(tables)
 
 
 def test_names_cannot_break_the_tables():
     hostile = "a|b_c & 50% \\x {y} <i>\n#"
     tables = paper_tables(rows(hostile, {("k_1", 0): 0.5}), {})
     header = markdown(tables).splitlines()[2]
-    assert header == r"| category | a\|b\_c & 50% \\x {y} \<i\> # |"
+    assert header == r"| category | a\|b\_c & 50% \\x {y} \<i\> # (ours) |"
     text = latex(tables)
-    assert r"category & a|b\_c \& 50\% \textbackslash{}x \{y\} <i> \# \\" in text
+    assert r"category & a|b\_c \& 50\% \textbackslash{}x \{y\} <i> \# (ours) \\" in text
     assert r"k\_1 & 50.0 \\" in text
     assert text.count(r"\begin{tabular}{lc}") == 3
