@@ -67,15 +67,21 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         PadsegError: Another process is in it, or something cannot be written.
     """
+    inside = False
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / ".lock", timeout=0):
+            inside = True
             yield
     except filelock.Timeout as error:
         raise PadsegError(f"{folder} is in use by another process: wait, or pass --out.") from error
     except OSError as error:
         if error.errno not in _CANNOT_WRITE:
             raise
+        named = [Path(name) for name in (error.filename, error.filename2) if name]
+        if inside and named and not any(path.is_relative_to(folder) for path in named):
+            # An input: what is written lies in the folder, and a full disk names no file.
+            raise PadsegError(f"{named[0]} cannot be opened ({error.strerror}).") from error
         raise PadsegError(
             f"{folder} cannot be written ({error.strerror}): make room or pass another --out; the same "
             "command goes on from what is there."

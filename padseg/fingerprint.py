@@ -8,7 +8,7 @@ from pathlib import Path
 
 from padseg import __version__
 from padseg.data.layouts import list_samples
-from padseg.data.samples import list_textures
+from padseg.data.samples import list_images, list_textures
 
 _PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "albumentations")
 
@@ -26,9 +26,9 @@ def hash_listing(root: Path, category: str, layout: str) -> str:
     return _hash(((root, path) for path in _files(root, category, layout)), _size)
 
 
-def hash_textures(textures: Path) -> str:
-    """SHA-256 over names and sizes of the textures."""
-    return _hash(((textures, path) for path in list_textures(textures)), _size)
+def hash_folder(folder: Path) -> str:
+    """SHA-256 over names and sizes of the images below a folder."""
+    return _hash(((folder, path) for path in list_images(folder, recursive=True)), _size)
 
 
 def hash_file(path: Path) -> str:

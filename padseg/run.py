@@ -115,7 +115,7 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
         PadsegError: An input is wrong, or the folder is in use or holds a run with other options.
     """
     folder = options.out / options.name / category / f"seed{seed}"
-    console = Console()
+    console = Console(markup=False)  # names may hold brackets
     with locked(folder), told_to_stop("the same command goes on from here"), _quiet():
         asked = options.asked(category, seed)
         # A call that failed before its first checkpoint has left its claim and nothing else.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from padseg.errors import ConfigError
-from padseg.fingerprint import hash_file, hash_listing, hash_textures
+from padseg.fingerprint import hash_file, hash_folder, hash_listing
 from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, StudentDistillModule
 from padseg.shipped import config_path
@@ -25,7 +25,17 @@ _OWN = {
     "model.distilled": "the first phase",
     "trainer.max_steps": "--steps",
     "trainer.precision": "--precision",
+    "trainer.logger": "always a CSV log, and --wandb",
+    "trainer.default_root_dir": "the folder of the run",
+    "trainer.enable_checkpointing": "always on",
+    "trainer.fast_dev_run": "--steps",
+    **dict.fromkeys(
+        (f"checkpoint.{name}" for name in ("dirpath", "filename", "save_last", "save_top_k")),
+        "what a run goes on from",
+    ),
 }
+# Other options that may name a file or a folder.
+_INPUTS = {"model.weights2", "data.foreground"}
 _MODULES = {"distill": StudentDistillModule, "segment": SegmentationModule}
 
 
@@ -128,8 +138,13 @@ class RunOptions:
         weights = self.weights
         if weights is not None and Path(weights).is_file():
             weights = str(Path(weights).absolute())
+        overrides = dict(self.overrides)
+        for key in _INPUTS & overrides.keys():
+            if Path(overrides[key]).exists():
+                overrides[key] = str(Path(overrides[key]).absolute())
         return replace(
             self,
+            overrides=overrides,
             root=self.root.absolute(),
             out=self.out.absolute(),
             textures=textures,
@@ -142,6 +157,11 @@ class RunOptions:
         weights = self.weights
         if weights is not None and Path(weights).is_file():
             weights = hash_file(Path(weights))
+        overrides = dict(self.overrides)
+        for key in _INPUTS & overrides.keys():
+            path = Path(overrides[key])
+            if path.exists():
+                overrides[key] = hash_folder(path) if path.is_dir() else hash_file(path)
         textures = self.used_textures
         return {
             "system": self.system,
@@ -151,10 +171,10 @@ class RunOptions:
             "steps": list(self.steps),
             "batch_size": self.batch_size,
             "precision": self.precision,
-            "overrides": dict(self.overrides),
+            "overrides": overrides,
             "weights": weights,
             "images": hash_listing(self.root, category, self.layout),
-            "texture images": None if textures is None else hash_textures(textures),
+            "texture images": None if textures is None else hash_folder(textures),
         }
 
     def fit_args(self, category: str, seed: int, folder: Path, phase: str) -> list[str]:

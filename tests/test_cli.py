@@ -1,5 +1,6 @@
 """The command line, each command in a process of its own where start-up counts, else in this one."""
 
+import errno
 import gc
 import json
 import os
@@ -18,6 +19,7 @@ from padseg.cli import SYSTEM_NAMES, main
 from padseg.data.images import ImageCache
 from padseg.lightning_cli import PadsegCLI
 from padseg.modules import read_checkpoint
+from padseg.run_options import RunOptions
 from padseg.shipped import config_path
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -93,6 +95,8 @@ def test_textures_are_required(tmp_path, data_root, capsys):
         (["run", "destseg", "--label", "x", "--data.category", "y"], "is --category here"),
         (["run", "destseg", "--label", "x", "--trainer.max_steps", "3"], "is --steps here"),
         (["run", "destseg", "--label", "x", "--evaluation.recall", "0.5"], "--evaluation.recall"),
+        (["run", "destseg", "--label", "x", "--checkpoint.dirpath", "y"], "goes on from here"),
+        (["run", "destseg", "--label", "x", "--trainer.logger", "false"], "always a CSV log"),
     ],
 )
 def test_run_options_are_checked(arguments, told, tmp_path, data_root, textures, capsys):
@@ -161,6 +165,19 @@ def test_another_class_of_checkpoint_is_refused(trained, data_root, textures, ca
         arguments += ["--ckpt_path", str(trained / "distill/last.ckpt")]
         assert main(arguments) == 2
         assert "the hand-off between the phases is --model.distilled" in capsys.readouterr().err
+
+
+def test_options_that_the_checkpoint_would_override_are_refused(
+    trained, data_root, textures, capsys
+):
+    checkpoint = str(trained / "distill/last.ckpt")
+    arguments = ["test", "--ckpt_path", checkpoint, *data_args(data_root, textures), *QUIET]
+    same = ["--model.image_size=64", "--model.weights=pretrained"]
+    assert main([*arguments, *same]) == 0, capsys.readouterr().err
+    assert main([*arguments, "--model.top_k", "7"]) == 2
+    assert "--model.top_k is 7" in capsys.readouterr().err
+    assert main([*arguments, "--model.init_args.lr=0.3"]) == 2
+    assert "leave the option out" in capsys.readouterr().err
 
 
 def test_missing_and_hostile_checkpoints(data_root, textures, tmp_path, capsys):
@@ -235,6 +252,44 @@ def test_a_cut_run_is_resumed(finished, data_root, textures, tmp_path):
         for path in (folder, finished / "small/widget/seed0")
     )
     assert all(torch.equal(ours[name], whole[name]) for name in whole)
+
+
+def test_what_cannot_be_read_or_written_is_named(
+    data_root, textures, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "afile").touch()
+    assert main(run_args(data_root, textures, tmp_path / "afile", "--seed", "0", "1")) == 2
+    assert f"{tmp_path / 'afile'} cannot be written" in capsys.readouterr().err
+
+    def forbidden(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("padseg.run_options.hash_file", forbidden)
+    weights = tmp_path / "weights.safetensors"
+    weights.touch()
+    assert main([*run_args(data_root, textures, tmp_path), "--weights", str(weights)]) == 2
+    assert f"{weights} cannot be opened (Permission denied)" in capsys.readouterr().err
+
+
+def test_files_behind_options_are_part_of_the_run(data_root, textures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "masks").mkdir()
+    overrides = {"data.foreground": "masks", "model.weights2": "weights2"}
+
+    def asked():
+        options = RunOptions(
+            "rstpm", data_root, ["widget"], tmp_path, label="x", overrides=overrides
+        )
+        there = options.elsewhere().overrides
+        assert there == {key: str(tmp_path / value) for key, value in overrides.items()}
+        return options.asked("widget", 0)["overrides"]
+
+    (tmp_path / "weights2").write_text("one")
+    first = asked()
+    (tmp_path / "weights2").write_text("two")
+    assert asked()["model.weights2"] != first["model.weights2"]
+    shutil.copy(next(textures.rglob("*.png")), tmp_path / "masks/000.png")
+    assert asked()["data.foreground"] != first["data.foreground"]
 
 
 def test_one_broken_category_does_not_stop_the_others(data_root, textures, tmp_path, capsys):

@@ -6,6 +6,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from padseg.errors import PadsegError
 from padseg.files import read_json, write_text
 
 METRICS = [
@@ -37,7 +38,12 @@ def write_results(out: Path) -> pd.DataFrame:
         table = pd.DataFrame([read_json(path) for path in found], columns=COLUMNS)
         table = table.astype(dict.fromkeys(METRICS, float))  # an undefined figure is null in JSON
         table = table.sort_values(["label", "category", "seed"], ignore_index=True)
-        write_text(out / "results.csv", table.to_csv(index=False))
+        try:
+            write_text(out / "results.csv", table.to_csv(index=False))
+        except OSError as error:
+            raise PadsegError(
+                f"{out} cannot be written ({error.strerror}): pass another --out."
+            ) from error
         # Other processes end their runs meanwhile: whoever writes last must have seen all of them.
         if found == sorted(out.glob("*/*/seed*/metrics.json")):
             return table
@@ -61,4 +67,4 @@ def print_results(rows: pd.DataFrame) -> None:
         table.add_section()
         means = (f"{100 * rows[name].mean():.1f}" for name in METRICS)
         table.add_row("mean", "", *means, f"{rows['train_minutes'].mean():.1f}")
-    Console().print(table)
+    Console(markup=False).print(table)  # names may hold brackets
