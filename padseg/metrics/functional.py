@@ -144,12 +144,12 @@ def pro(ranking: Ranking, fpr_limit: float = 0.3) -> float:
     fpr = _from_origin(ranking.fp) / ranking.negatives
     covered = _from_origin(ranking.covered)
     inside = int(np.searchsorted(fpr, fpr_limit, side="right"))
-    if inside < len(fpr) and fpr[inside - 1] < fpr_limit:
-        slope = (covered[inside] - covered[inside - 1]) / (fpr[inside] - fpr[inside - 1])
-        at_limit = covered[inside - 1] + slope * (fpr_limit - fpr[inside - 1])
-        fpr = np.append(fpr[:inside], fpr_limit)
-        covered = np.append(covered[:inside], at_limit)
-    return _area(fpr[: inside + 1], covered[: inside + 1]) / fpr_limit
+    x, y = fpr[:inside], covered[:inside]
+    if inside < len(fpr) and x[-1] < fpr_limit:
+        slope = (covered[inside] - y[-1]) / (fpr[inside] - x[-1])
+        y = np.append(y, y[-1] + slope * (fpr_limit - x[-1]))
+        x = np.append(x, fpr_limit)
+    return _area(x, y) / fpr_limit
 
 
 def iap(ranking: Ranking) -> float:

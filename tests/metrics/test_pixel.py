@@ -80,6 +80,33 @@ def test_pro_limit(literal, limit):
     assert found["pro"] == pytest.approx(literal.pro(scores, masks, limit), abs=1e-9)
 
 
+def test_pro_with_a_point_at_the_limit():
+    """Of ten normal pixels the third reaches a rate of 0.3; the fourth is tied with half of the region."""
+    scores = torch.tensor([[[0.9, 0.8, 0.7, 0.6, 0.55, 0.5, 0.4, 0.3, 0.2, 0.1, 0.95, 0.6]]])
+    masks = torch.zeros(1, 1, 12, dtype=torch.bool)
+    masks[..., 10:] = True
+    # The other half lies above all of them: an overlap of 0.5 from 0 to the limit.
+    assert measure(scores, masks)["pro"] == pytest.approx(0.5, abs=1e-12)
+    scores[..., 11] = 0.94
+    assert measure(scores, masks)["pro"] == pytest.approx(1, abs=1e-12)
+
+
+def test_pro_of_small_sets(literal):
+    """40 normal pixels with ties, where points of the curve often lie at the limit."""
+    generator = np.random.default_rng(0)
+    at_limit = 0
+    for _ in range(200):
+        scores = torch.from_numpy(generator.integers(0, 25, (2, 4, 6)).astype(np.float32) / 25)
+        masks = torch.zeros(2, 4, 6, dtype=torch.bool)
+        masks.view(-1)[generator.permutation(48)[:8]] = True
+        limit = float(generator.choice([0.1, 0.25, 0.3, 0.5]))
+        at_limit += any((scores[~masks] >= one).sum() == limit * 40 for one in scores.unique())
+        found = measure(scores, masks, fpr_limit=limit)["pro"]
+        assert found == pytest.approx(literal.pro(scores, masks, limit), abs=1e-9)
+        assert 0 <= found <= 1
+    assert at_limit > 50
+
+
 @pytest.mark.parametrize("overlap", [0.0, 0.3, 0.9])
 def test_overlap_of_an_instance(literal, overlap):
     scores, masks = literal.sample(seed=5)
