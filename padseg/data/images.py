@@ -16,6 +16,10 @@ from padseg.threads import ahead
 Size = tuple[int, int]  # (H, W)
 Result = TypeVar("Result")
 
+if Image.MAX_IMAGE_PIXELS == 2**30 // 4 // 3:  # Pillow's own, that is, nobody has chosen another
+    # Pillow refuses twice as many, 179 megapixels: scans and line cameras make more, on purpose.
+    Image.MAX_IMAGE_PIXELS = 2**30
+
 _KINDS = 32  # a mask with smaller values only numbers its kinds of defect
 
 
@@ -33,8 +37,21 @@ def read_image(path: Path, size: Size) -> NDArray[np.uint8]:
     Raises:
         DataError: The file is missing, empty, not a whole image or has pixels of 32 bits.
     """
-    image = open_image(path, as_rgb)
-    return np.array(image.resize((size[1], size[0]), Image.Resampling.BILINEAR), dtype=np.uint8)
+    return np.array(resize(open_image(path, as_rgb), size), dtype=np.uint8)
+
+
+def resize(image: Image.Image, size: Size) -> Image.Image:
+    """An image at (H, W) by Pillow's bilinear filter, the width first.
+
+    Args:
+        image: RGB or float.
+        size: (H, W) in pixels.
+    """
+    height, width = size
+    # Two calls, as Pillow rounds between its two passes and takes the height of tall images first from
+    # release 13 on: pixels would depend on the release and differ from those of an exported network.
+    rows = image.resize((width, image.height), Image.Resampling.BILINEAR)
+    return rows.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def read_masks(paths: Sequence[Path], size: Size) -> NDArray[np.uint8]:
@@ -57,8 +74,7 @@ def read_masks(paths: Sequence[Path], size: Size) -> NDArray[np.uint8]:
     mask = np.zeros(size, np.uint8)
     for path in paths:
         share = Image.fromarray(open_image(path, _as_share))
-        reduced = share.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-        mask |= (np.asarray(reduced) >= 0.5).astype(np.uint8)
+        mask |= (np.asarray(resize(share, size)) >= 0.5).astype(np.uint8)
     return mask
 
 
@@ -93,7 +109,7 @@ def open_image(path: Path, use: Callable[[Image.Image], Result]) -> Result:
     """Use an image while its file is open.
 
     Raises:
-        DataError: It cannot be read.
+        DataError: It cannot be read, or has more than 2^31 pixels.
     """
     try:
         with Image.open(path) as image:
@@ -133,6 +149,10 @@ def _unreadable(path: Path, error: Exception) -> DataError:
             return DataError(f"image {path} is empty (0 bytes): restore or remove it.")
     except (OSError, ValueError):
         return DataError(f"image {path} does not exist.")
+    if isinstance(error, Image.DecompressionBombError):
+        return DataError(
+            f"image {path} is refused ({str(error).rstrip('.')}): cut it into smaller ones."
+        )
     return DataError(f"image {path} cannot be read ({error}): restore or remove it.")
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from padseg.data.datasets import to_unit
-from padseg.data.images import Size, as_rgb, open_image
+from padseg.data.images import Size, as_rgb, open_image, resize
 from padseg.errors import ConfigError, DataError
 from padseg.inference.tiles import Blend, Box, tile_boxes
 from padseg.inference.weights import load_module
@@ -173,7 +173,7 @@ class Predictor:
         """The part of the image at the module's size, as training sees it."""
         height, width = self.module.image_size
         part = image if box == (0, 0, *image.size) else image.crop(box)
-        return np.array(part.resize((width, height), Image.Resampling.BILINEAR), dtype=np.uint8)
+        return np.array(resize(part, (height, width)), dtype=np.uint8)
 
     def _score(self, batch: list[tuple["_Job", Box]]) -> None:
         pixels = []

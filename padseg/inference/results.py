@@ -9,7 +9,8 @@
     options.json               what the files depend on
 
 <name> is the whole path of the image below the folder that all images share, so that no two images have
-one name. Pictures have the image's size. Without calibration there are no verdicts, masks and regions.
+one name. Pictures have the image's size, but for overlays of images with a side above 65,500 pixels, the
+most that JPEG holds: they are reduced to it. Without calibration there are no verdicts, masks and regions.
 The log, `.log-<process>.jsonl`, has a line an image once its files are written: what is in it is done.
 """
 
@@ -38,6 +39,7 @@ _COLUMNS = ("path", "width", "height", "image_score", "anomalous", "regions", "e
 _WAITING = 8  # images a process keeps while their files are written
 # The brightest colour of an overlay, in pixel thresholds: one scale for all images of a folder.
 _BRIGHTEST = 4.0
+_JPEG_SIDE = 65_500  # libjpeg writes no longer one
 # What to do when a folder holds other results.
 OTHER_FOLDER = "pass another folder, or empty it"
 
@@ -101,8 +103,8 @@ class Results:
             self._log.flush()
         except OSError as error:
             raise PadsegError(
-                f"{self.folder} cannot be written ({error.strerror}): make room; the same command goes "
-                "on from what is there."
+                f"{self.folder} cannot be written ({error.strerror or error}): make room; the same "
+                "command goes on from what is there."
             ) from error
 
 
@@ -113,8 +115,9 @@ def write_files(folder: Path, name: str, prediction: Prediction) -> None:
     grey = (score_map * np.float32(65535)).round().astype(np.uint16)
     # Level 1 takes a third of the time of the default, for files a third larger.
     _save(Image.fromarray(grey), folder / "maps" / f"{name}.png", compress_level=1)
-    mixed = overlay(prediction.image, score_map, threshold, top)
-    _save(Image.fromarray(mixed), folder / "overlays" / f"{name}.jpg", quality=90)
+    mixed = Image.fromarray(overlay(prediction.image, score_map, threshold, top))
+    mixed.thumbnail((_JPEG_SIDE, _JPEG_SIDE))  # only ever shrinks
+    _save(mixed, folder / "overlays" / f"{name}.jpg", quality=90)
     if (mask := prediction.mask) is not None:
         _save(Image.fromarray(mask), folder / "masks" / f"{name}.png")
 

@@ -1,10 +1,21 @@
 """Files of every kind of pixel, against Pillow and arithmetic."""
 
+import runpy
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from padseg.data.images import image_shape, is_empty_mask, read_image, read_masks
+from padseg.data import images
+from padseg.data.images import (
+    decode,
+    image_shape,
+    is_empty_mask,
+    open_image,
+    read_image,
+    read_masks,
+    resize,
+)
 from padseg.errors import DataError
 
 SIZE = (40, 56)
@@ -96,3 +107,50 @@ def test_non_square_sizes_are_kept(tmp_path, grey):
     Image.fromarray(grey).save(tmp_path / "a.png")
     assert read_image(tmp_path / "a.png", (20, 32)).shape == (20, 32, 3)
     assert read_masks([tmp_path / "a.png"], (20, 32)).shape == (20, 32)
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (300, 300), (40, 300), (20, 2000), (90, 100)])
+def test_square_and_wide_images_are_resized_as_in_one_call(shape):
+    rng = np.random.default_rng(0)
+    for pixels in (
+        rng.integers(0, 256, (*shape, 3), dtype=np.uint8),
+        rng.random(shape, dtype=np.float32),
+    ):
+        image = Image.fromarray(pixels)
+        expected = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR))
+        assert np.array_equal(np.asarray(resize(image, (64, 64))), expected)
+
+
+def test_tall_images_are_resized_width_first(tmp_path):
+    """Whatever order the release of Pillow takes; each pass alone has none."""
+    pixels = np.random.default_rng(0).integers(0, 256, (900, 40), dtype=np.uint8)
+    image = Image.fromarray(np.dstack([pixels] * 3))
+    rows = image.resize((64, 900), Image.Resampling.BILINEAR)
+    expected = np.asarray(rows.resize((64, 48), Image.Resampling.BILINEAR))
+    assert np.array_equal(np.asarray(resize(image, (48, 64))), expected)
+    image.save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png", (48, 64)), expected)
+    # The sums of the two orders round apart where the share is near one half.
+    Image.fromarray(pixels).save(tmp_path / "m.png")
+    share = Image.fromarray((pixels / pixels.max()).astype(np.float32))
+    expected = np.asarray(resize(share, (48, 64))) >= 0.5
+    assert np.array_equal(read_masks([tmp_path / "m.png"], (48, 64)), expected)
+
+
+def test_large_images_are_no_bombs(tmp_path, monkeypatch):
+    assert Image.MAX_IMAGE_PIXELS == 2**30
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "a.png")
+    assert decode(tmp_path / "a.png").shape == (10_000, 20_000, 3)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(DataError, match=r"a\.png is refused .*200000000 pixels.* cut it into"):
+        open_image(tmp_path / "a.png", lambda image: image.size)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "kept"), [(2**30 // 4 // 3, 2**30), (None, None), (2**40, 2**40), (1000, 1000)]
+)
+def test_a_limit_that_was_chosen_is_kept(monkeypatch, chosen, kept):
+    """The first is Pillow's own."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", chosen)
+    runpy.run_path(images.__file__)
+    assert kept == Image.MAX_IMAGE_PIXELS

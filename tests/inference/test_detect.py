@@ -120,6 +120,37 @@ def test_broken_images_are_counted_and_the_rest_is_done(checkpoint, images, tmp_
     assert table["error"].isna().all()
 
 
+def test_images_longer_than_a_jpeg_get_a_smaller_overlay(checkpoint, tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (32, 66_000), dtype=np.uint8)
+    (tmp_path / "images").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "images/wide.png")
+    Image.fromarray(pixels.T).save(tmp_path / "images/tall.png")
+    out = tmp_path / "out"
+    assert detect(checkpoint, out, tmp_path / "images") == 0
+    predictor = Predictor(checkpoint, device="cpu", precision="32-true")
+    for name, side in (("wide", 0), ("tall", 1)):
+        expected = predictor(tmp_path / f"images/{name}.png")
+        with Image.open(out / f"maps/{name}.png.png") as image:
+            np.testing.assert_allclose(np.asarray(image) / 65535, expected.score_map, atol=2e-5)
+        with Image.open(out / f"masks/{name}.png.png") as image:
+            assert (np.asarray(image) != expected.mask).mean() < 0.001
+        with Image.open(out / f"overlays/{name}.png.jpg") as image:
+            assert image.size[side] == 65_500
+            assert image.size[1 - side] == 32
+
+
+def test_what_stops_the_writing_is_told(checkpoint, images, tmp_path, monkeypatch, capsys):
+    """Encoders raise errors without a number of the system."""
+
+    def fail(*args, **kwargs):
+        raise OSError("encoder error -2")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    assert detect(checkpoint, tmp_path / "out", images[0]) == 2
+    assert "cannot be written (encoder error -2)" in capsys.readouterr().err
+
+
 def test_files_patterns_and_mistakes(checkpoint, images, tmp_path, capsys):
     folder, _ = images
     out = folder / "out"  # its pictures are no input

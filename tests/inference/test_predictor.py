@@ -45,14 +45,15 @@ def test_an_image_of_the_modules_size_gets_the_modules_answer(predictor, module,
     assert predictor([]) == []
 
 
-def test_other_sizes_are_resized_as_in_training_and_back(predictor, module, tmp_path):
-    pixels = picture(100, 150)
+@pytest.mark.parametrize("size", [(100, 150), (500, 70)])
+def test_other_sizes_are_resized_as_in_training_and_back(predictor, module, size, tmp_path):
+    pixels = picture(*size)
     Image.fromarray(pixels).save(tmp_path / "1.png")
     found = predictor(tmp_path / "1.png")
     expected = answer(module, read_image(tmp_path / "1.png", (64, 64)))
     assert found.image_score == float(expected["image_score"])
     enlarged = torch.nn.functional.interpolate(
-        expected["score_map"], (100, 150), mode="bilinear", align_corners=False
+        expected["score_map"], size, mode="bilinear", align_corners=False
     )
     np.testing.assert_allclose(found.score_map, enlarged[0, 0], atol=1e-6)
 
