@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from padseg.data.images import is_empty_mask
-from padseg.data.samples import GOOD, Sample, Split, list_images, suffixes
+from padseg.data.samples import GOOD, Sample, Split, list_entries, list_images, suffixes, unreadable
 from padseg.data.tables import find_table, list_table
 from padseg.errors import ConfigError, DataError
 
@@ -39,7 +39,8 @@ def list_samples(root: Path, category: str, layout: str = "mvtec") -> list[Sampl
     Files are listed, not opened (but for KolektorSDD's masks); `padseg.data.check` looks into them.
 
     Raises:
-        DataError: The root or the category is missing, or there are no normal training images.
+        DataError: The root or the category is missing, a folder cannot be read, or there are no normal
+            training images.
         ConfigError: There is no such layout.
     """
     if layout not in LAYOUTS:
@@ -48,7 +49,10 @@ def list_samples(root: Path, category: str, layout: str = "mvtec") -> list[Sampl
         raise DataError(
             f"data root {root} does not exist: --data.root names the data set's folder."
         )
-    samples = LAYOUTS[layout].list(root, category)
+    try:
+        samples = LAYOUTS[layout].list(root, category)
+    except PermissionError as error:  # of a look at a single file or folder
+        raise unreadable(error.filename, error) from error
     if not any(sample.split == "train" for sample in samples):
         raise DataError(
             f"{root / category} holds no normal training images ({suffixes()}) in "
@@ -168,8 +172,7 @@ def _category_folder(root: Path, category: str) -> Path:
 
 def _folders(folder: Path) -> list[Path]:
     """The folders in a folder, sorted by name, without hidden ones."""
-    found = (path for path in folder.glob("*") if not path.name.startswith(".") and path.is_dir())
-    return sorted(found, key=lambda path: path.name)
+    return sorted(list_entries(folder)[0], key=lambda path: path.name)
 
 
 def _normal(folder: Path, good: str) -> list[Sample]:

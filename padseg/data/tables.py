@@ -74,7 +74,10 @@ def _read(table: Path) -> pd.DataFrame:
             # Whole numbers beside an empty cell come as floats: a label 0 would read "0.0".
             cells = pd.read_parquet(table).convert_dtypes().astype("string")
         else:
-            cells = pd.read_csv(table, dtype=str, index_col=False, encoding="utf-8-sig")
+            # Words such as None and NA are names here, of a defect or a category.
+            cells = pd.read_csv(
+                table, dtype=str, index_col=False, encoding="utf-8-sig", keep_default_na=False
+            )
         # As objects, because Arrow looks at the encoding of a cell only when it is taken out.
         return cells.fillna("").astype(object).reset_index(drop=True)
     except ImportError as error:

@@ -1,5 +1,7 @@
 """Each layout on a tree written here file by file, as its paper's archive has them."""
 
+import errno
+import os
 import unicodedata
 from pathlib import Path
 from typing import get_args
@@ -183,6 +185,67 @@ def test_accents_are_one_name_in_both_spellings(tmp_path):
     assert len(sample.masks) == 1
 
 
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
+    touch(tmp_path, "far/0.png", "far/in/1.png", "far/.hidden/2.png", "w/train/here/3.png")
+    train = tmp_path / "w/train"
+    for name, target in (
+        ("far", tmp_path / "far"),
+        ("again", tmp_path / "far/in"),
+        ("here/up", train),
+        ("here/self", train / "here/self"),
+        ("here/below", train / "here/3.png/x"),
+        ("here/gone", tmp_path / "gone"),
+        ("4.png", tmp_path / "far/0.png"),
+    ):
+        (train / name).symlink_to(target)
+    (tmp_path / "far/back").symlink_to(tmp_path / "w")  # a circle over two folders
+    assert [name for name, *_ in listed(tmp_path, "w", "folder")] == [
+        *("w/train/4.png", "w/train/again/1.png"),
+        *("w/train/far/0.png", "w/train/far/in/1.png", "w/train/here/3.png"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("layout", "closed"),
+    [
+        ("mvtec", "w/train/good"),
+        ("mvtec", "w/test"),
+        ("mvtec", "w/ground_truth/cut"),
+        ("folder", "w/train"),
+        ("folder", "w/train/good"),
+        ("folder", "w/test/cut"),
+    ],
+)
+def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch, layout, closed):
+    touch(tmp_path, "w/train/good/0.png", "w/train/1.png", "w/test/cut/0.png")
+    touch(tmp_path, "w/ground_truth/cut/0_mask.png")
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path) == tmp_path / closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    assert len(list_samples(tmp_path, "w", layout)) > 1
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=rf"{closed} cannot be read \(Permission denied\): give"):
+        list_samples(tmp_path, "w", layout)
+
+
+def test_a_root_that_cannot_be_entered_is_named(tmp_path, monkeypatch):
+    touch(tmp_path, "w/train/good/0.png")
+    is_dir = Path.is_dir
+
+    def refuse(path):
+        if path == tmp_path / "w":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(DataError, match=r"w cannot be read \(Permission denied\)"):
+        list_samples(tmp_path, "w")
+
+
 TABLE = pd.DataFrame(
     {
         "path": ["a/0.png", "a\\1.png", "a/2.png", "b/0.png"],
@@ -223,6 +286,17 @@ def test_list_from_excel(tmp_path):
     text = "path,split,label\r\nÄ.png,train,ok\r\n"
     (tmp_path / "samples.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert listed(tmp_path, "any", "folder") == [("Ä.png", "train", "good", [])]
+
+
+def test_words_of_a_list_are_no_empty_cells(tmp_path):
+    words = ["None", "NA", "null", "n/a", "nan"]
+    rows = [f"{word}.png,test,{word},,null" for word in words]
+    text = "\n".join(["path,split,label,mask,category", "0.png,train,good,,null", *rows])
+    (tmp_path / "samples.csv").write_text(text)
+    assert listed(tmp_path, "null", "folder") == [
+        ("0.png", "train", "good", []),
+        *((f"{word}.png", "test", word, []) for word in words),
+    ]
 
 
 @pytest.mark.parametrize(
