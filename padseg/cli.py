@@ -170,6 +170,8 @@ def _overrides(command: str, rest: list[str]) -> dict[str, str]:
             if following is None:
                 raise ConfigError(f"option {word} needs a value.")
             value = following
+        if key in overrides:
+            raise ConfigError(f"option --{key} is given twice: put what belongs together into one.")
         overrides[key] = value
     return overrides
 

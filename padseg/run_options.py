@@ -31,7 +31,7 @@ _OWN = {
     "trainer.fast_dev_run": "--steps",
     **dict.fromkeys(
         (f"checkpoint.{name}" for name in ("dirpath", "filename", "save_last", "save_top_k")),
-        "what a run goes on from",
+        "the run's own",
     ),
 }
 # Other options that may name a file or a folder.

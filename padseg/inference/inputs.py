@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from padseg.data.samples import list_images
+from padseg.data.samples import list_images, unreadable
 from padseg.errors import DataError
 
 
@@ -39,8 +39,11 @@ def find_images(paths: Sequence[str | Path], leave_out: Path | None = None) -> l
 
 
 def _expand(given: str) -> list[Path]:
-    if Path(given).exists():
-        return [Path(given)]
+    try:
+        if Path(given).exists():
+            return [Path(given)]
+    except PermissionError as error:
+        raise unreadable(given, error) from error
     if not glob.has_magic(given):
         raise DataError(f"{given} does not exist: give image files, folders or patterns.")
     matching = sorted(glob.glob(given, recursive=True))  # noqa: PTH207 - `given` may be absolute

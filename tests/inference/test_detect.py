@@ -1,11 +1,13 @@
 """`padseg detect`, `calibrate` and `predict`: what lies on disk afterwards."""
 
+import errno
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import filelock
 import numpy as np
@@ -261,6 +263,15 @@ def test_predict_writes_what_detect_writes(checkpoint, data_root, tmp_path):
     for _ in range(2):  # again is afresh
         assert main(predict_args(checkpoint, data_root, tmp_path / "predict")) == 0
     assert_same_results(tmp_path / "predict", tmp_path / "detect")
+
+
+def test_a_forbidden_path_is_told(checkpoint, tmp_path, capsys, monkeypatch):
+    def forbidden(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", forbidden)
+    assert detect(checkpoint, tmp_path / "out", tmp_path / "in/a.png") == 2
+    assert f"{tmp_path / 'in/a.png'} cannot be read (Permission denied)" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
