@@ -105,8 +105,6 @@ SYSTEMS: dict[str, System] = {
             segmentation=True,
             synthetic=True,
             top_k=100,
-            # The paper leaves it open; summed, this rate makes some trainings fail (see the card).
-            loss_reduction="mean",
             lr=0.5,
             fusion="aff",
             second_conv="pcar",

@@ -206,7 +206,7 @@ def test_constants_of_the_papers():
         "stpm": (False, False, 1, 2.0, "mean", ()),
         "rstpm": (False, False, 1, 1.0, "batch_sum", ("resnet50.tv_in1k",)),
         "destseg": (True, True, 100, 1.0, "batch_sum", ()),
-        "pfadseg": (True, True, 100, 1.0, "mean", ()),
+        "pfadseg": (True, True, 100, 1.0, "batch_sum", ()),
     }
     assert all(s.teachers[0] == "resnet18.tv_in1k" for s in SYSTEMS.values())
 
