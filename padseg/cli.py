@@ -170,8 +170,8 @@ def _overrides(command: str, rest: list[str]) -> dict[str, str]:
             if following is None:
                 raise ConfigError(f"option {word} needs a value.")
             value = following
-        if key in overrides:
-            raise ConfigError(f"option --{key} is given twice: put what belongs together into one.")
+        if key in overrides and key.endswith("+"):
+            raise ConfigError(f"option --{key} is given twice: give all in one, as a list.")
         overrides[key] = value
     return overrides
 

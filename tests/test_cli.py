@@ -96,7 +96,7 @@ def test_textures_are_required(tmp_path, data_root, capsys):
         (["run", "destseg", "--label", "x", "--trainer.max_steps", "3"], "is --steps here"),
         (["run", "destseg", "--label", "x", "--evaluation.recall", "0.5"], "--evaluation.recall"),
         (["run", "destseg", "--label", "x", "--checkpoint.dirpath", "y"], "is the run's own"),
-        (["run", "destseg", "--model.lr", "1", "--model.lr=2"], "--model.lr is given twice"),
+        (["run", "destseg", *(2 * ["--trainer.callbacks+=x"])], "callbacks+ is given twice"),
         (["run", "destseg", "--label", "x", "--trainer.logger", "false"], "always a CSV log"),
     ],
 )
