@@ -1,7 +1,7 @@
 """What `padseg run` is asked for, and the command lines of `fit` that do it."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -138,13 +138,9 @@ class RunOptions:
         weights = self.weights
         if weights is not None and Path(weights).is_file():
             weights = str(Path(weights).absolute())
-        overrides = dict(self.overrides)
-        for key in _INPUTS & overrides.keys():
-            if Path(overrides[key]).exists():
-                overrides[key] = str(Path(overrides[key]).absolute())
         return replace(
             self,
-            overrides=overrides,
+            overrides=self._replace_inputs(lambda path: str(path.absolute())),
             root=self.root.absolute(),
             out=self.out.absolute(),
             textures=textures,
@@ -152,16 +148,18 @@ class RunOptions:
             progress=False,
         )
 
+    def _replace_inputs(self, by: Callable[[Path], str]) -> dict[str, str]:
+        """The overrides, with something else for the files and folders that some of them name."""
+        return {
+            key: by(Path(value)) if key in _INPUTS and Path(value).exists() else value
+            for key, value in self.overrides.items()
+        }
+
     def asked(self, category: str, seed: int) -> dict[str, Any]:
         """What the results of one run depend on, in plain values; inputs may move, but not change."""
         weights = self.weights
         if weights is not None and Path(weights).is_file():
             weights = hash_file(Path(weights))
-        overrides = dict(self.overrides)
-        for key in _INPUTS & overrides.keys():
-            path = Path(overrides[key])
-            if path.exists():
-                overrides[key] = hash_folder(path) if path.is_dir() else hash_file(path)
         textures = self.used_textures
         return {
             "system": self.system,
@@ -171,7 +169,9 @@ class RunOptions:
             "steps": list(self.steps),
             "batch_size": self.batch_size,
             "precision": self.precision,
-            "overrides": overrides,
+            "overrides": self._replace_inputs(
+                lambda path: hash_folder(path) if path.is_dir() else hash_file(path)
+            ),
             "weights": weights,
             "images": hash_listing(self.root, category, self.layout),
             "texture images": None if textures is None else hash_folder(textures),

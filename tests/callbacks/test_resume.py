@@ -105,34 +105,31 @@ def test_two_processes_stop_at_the_same_step_when_one_is_told(data_root, tmp_pat
     assert read_checkpoint(last)["global_step"] == 4
 
 
-def test_a_training_goes_on_with_the_options_it_began_with(data_root, tmp_path):
-    def fit(steps, **options):
-        module = StudentDistillModule(
-            "stpm", "test_resnet", weights="random", image_size=32, **options
-        )
-        data = AnomalyDataModule(
-            str(data_root), "widget", image_size=32, batch_size=2, num_workers=0, synthesis=None
-        )
-        trainer = Trainer(
-            accelerator="cpu",
-            max_steps=steps,
-            max_epochs=-1,
-            logger=False,
-            callbacks=[ResumeCheckpoint(str(tmp_path))],
-            enable_progress_bar=False,
-            limit_val_batches=0,
-        )
-        trainer.fit(
-            module, datamodule=data, ckpt_path=tmp_path / "last.ckpt" if steps > 1 else None
-        )
+def fit(data_root, folder, steps, batch_size=2, lr=0.1):
+    """Train to a step, from where the folder's checkpoint stands."""
+    module = StudentDistillModule("stpm", "test_resnet", weights="random", image_size=32, lr=lr)
+    options = {"image_size": 32, "num_workers": 0, "synthesis": None}
+    data = AnomalyDataModule(str(data_root), "widget", batch_size=batch_size, **options)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        max_epochs=-1,
+        logger=False,
+        callbacks=[ResumeCheckpoint(str(folder))],
+        enable_progress_bar=False,
+        limit_val_batches=0,
+    )
+    last = folder / "last.ckpt"
+    trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None)
+    return read_checkpoint(last)
 
-    fit(1, lr=0.1)
-    with pytest.raises(
-        CheckpointError, match=r"trained with lr 0\.1, not 0\.2: a training goes on"
-    ):
-        fit(2, lr=0.2)
-    fit(2, lr=0.1)
-    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 2
+
+def test_a_training_goes_on_with_the_options_it_began_with(data_root, tmp_path):
+    fit(data_root, tmp_path, 1)
+    told = r"trained with lr 0\.1, not 0\.2: a training goes on"
+    with pytest.raises(CheckpointError, match=told):
+        fit(data_root, tmp_path, 2, lr=0.2)
+    assert fit(data_root, tmp_path, 2)["global_step"] == 2
 
 
 def test_no_sample_comes_twice_when_a_training_goes_on_with_larger_batches(
@@ -144,28 +141,7 @@ def test_no_sample_comes_twice_when_a_training_goes_on_with_larger_batches(
         "__getitem__",
         lambda self, n: drawn.append(n) or {"image": torch.from_numpy(self.images[0])},
     )
-    for steps, batch_size in ((3, 2), (6, 4)):
-        module = StudentDistillModule(
-            "stpm", "test_resnet", weights="random", image_size=32, lr=0.01
-        )
-        data = AnomalyDataModule(
-            str(data_root),
-            "widget",
-            image_size=32,
-            batch_size=batch_size,
-            num_workers=0,
-            synthesis=None,
-        )
-        trainer = Trainer(
-            accelerator="cpu",
-            max_steps=steps,
-            max_epochs=-1,
-            logger=False,
-            callbacks=[ResumeCheckpoint(str(tmp_path))],
-            enable_progress_bar=False,
-            limit_val_batches=0,
-        )
-        last = tmp_path / "last.ckpt"
-        trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None)
+    fit(data_root, tmp_path, 3, batch_size=2)
+    checkpoint = fit(data_root, tmp_path, 6, batch_size=4)
     assert drawn == list(range(3 * 2 + 3 * 4))
-    assert read_checkpoint(tmp_path / "last.ckpt")["AnomalyDataModule"]["batches"] == 6
+    assert checkpoint["AnomalyDataModule"]["batches"] == 6
