@@ -34,7 +34,7 @@ def temporary(make_trainer, monkeypatch):
 
 def test_the_worst_come_first(module, make_data, make_trainer, data_root, tmp_path):
     pictures = PicturesCallback(str(tmp_path / "pictures"), count=2)
-    others = [tmp_path / "pictures/test" / name for name in ("good/000.png", "defect.png")]
+    others = [tmp_path / "pictures/test" / name for name in ("good/000.png", "cut-01-a.png")]
     for path in (*others, tmp_path / "pictures/test/defect-02-old-7.png"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
