@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from rich.progress import track
 
 from padseg.errors import DataError
@@ -27,8 +27,8 @@ def read_image(path: Path, size: Size) -> NDArray[np.uint8]:
     """An image as RGB, resized with Pillow's bilinear filter, which low-pass filters when shrinking.
 
     Args:
-        path: Any file Pillow can read; grey and palette images become RGB, 16-bit ones lose their lower
-            8 bits, transparency is left out.
+        path: Any file Pillow can read; it is turned upright as its EXIF header says, grey and palette
+            images become RGB, 16-bit ones lose their lower 8 bits, transparency is left out.
         size: (H, W) in pixels.
 
     Returns:
@@ -88,16 +88,16 @@ def is_empty_mask(path: Path) -> bool:
 
 
 def image_shape(path: Path) -> Size:
-    """(H, W) as the file's header says, without decoding the pixels.
+    """(H, W) of the upright image, as the file's header says, without decoding the pixels.
 
     Raises:
         DataError: The file is missing, empty or not an image.
     """
-    return open_image(path, lambda image: (image.height, image.width))
+    return _use(path, _upright_shape)
 
 
 def decode(path: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8, an image at its own size.
+    """(H, W, 3) uint8, an upright image at its own size.
 
     Raises:
         DataError: As `read_image`.
@@ -106,11 +106,33 @@ def decode(path: Path) -> NDArray[np.uint8]:
 
 
 def open_image(path: Path, use: Callable[[Image.Image], Result]) -> Result:
-    """Use an image while its file is open.
+    """Use an image, turned upright, while its file is open.
 
     Raises:
         DataError: It cannot be read, or has more than 2^31 pixels.
     """
+
+    def upright(image: Image.Image) -> Result:
+        if _orientation(image) != 1:
+            ImageOps.exif_transpose(image, in_place=True)
+        return use(image)
+
+    return _use(path, upright)
+
+
+def _upright_shape(image: Image.Image) -> Size:
+    turned = _orientation(image) >= 5  # a quarter turn, mirrored or not
+    return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8 as in EXIF, 1 for upright; of TIFF always 1, as Pillow turns those itself."""
+    if "exif" not in image.info:  # or a PNG would be decoded in search of one behind its pixels
+        return 1
+    return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+
+
+def _use(path: Path, use: Callable[[Image.Image], Result]) -> Result:
     try:
         with Image.open(path) as image:
             return use(image)

@@ -4,7 +4,7 @@ import runpy
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from padseg.data import images
 from padseg.data.images import (
@@ -47,6 +47,31 @@ def test_16_bit_images_keep_their_upper_bits(tmp_path, grey, suffix):
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(grey.astype(np.uint16) * 256 + 77).save(path)
     assert np.array_equal(read_image(path, SIZE), np.dstack([grey] * 3))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_upright(tmp_path, name, orientation):
+    """A camera held on its side writes a lying picture, and in EXIF how to turn it."""
+    upright = np.zeros((32, 48, 3), np.uint8)
+    upright[:16, :16] = 255  # the left upper corner
+    # EXIF 2.32, 4.6.5: which side of the picture the first row and the first column are.
+    stored = {
+        1: upright,  # top, left
+        2: upright[:, ::-1],  # top, right
+        3: upright[::-1, ::-1],  # bottom, right
+        4: upright[::-1],  # bottom, left
+        5: upright.transpose(1, 0, 2),  # left, top
+        6: np.rot90(upright, 1),  # right, top
+        7: np.rot90(upright, 2).transpose(1, 0, 2),  # right, bottom
+        8: np.rot90(upright, -1),  # left, bottom
+    }[orientation]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    lossless = {"lossless": True} if name.endswith("webp") else {}
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / name, exif=exif, **lossless)
+    assert image_shape(tmp_path / name) == (32, 48)
+    assert np.allclose(decode(tmp_path / name), upright, atol=8)  # JPEG is lossy
 
 
 def test_32_bit_images_are_refused(tmp_path, grey):
