@@ -13,7 +13,13 @@ from padseg.errors import DataError
 from padseg.files import claim, locked
 from padseg.inference.inputs import common_folder, find_images, name_below
 from padseg.inference.predictor import Predictor
-from padseg.inference.results import OTHER_FOLDER, Results, describe, write_tables
+from padseg.inference.results import (
+    OTHER_FOLDER,
+    Results,
+    describe,
+    file_version,
+    write_tables,
+)
 from padseg.metrics.thresholds import Calibrator
 from padseg.modules.checkpoint import store_calibration
 
@@ -22,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None:
     """Score images and write what was found to a folder; what is there already is not done again.
+
+    An image whose file has changed since is; images of earlier calls stay.
 
     Args:
         paths: Image files, folders and patterns.
@@ -39,7 +47,8 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
     with locked(out):
         asked = describe(predictor.module, predictor.precision, predictor.tile, base)
         claim(out, asked, OTHER_FOLDER)
-        with Results(out) as results:
+        versions = {name_below(path, base): file_version(path) for path in images}
+        with Results(out, versions=versions) as results:
             todo = [path for path in images if name_below(path, base) not in results.done]
             answers = predictor.stream(todo)
             shown = track(zip(todo, answers, strict=True), "Scoring", total=len(todo))

@@ -11,7 +11,8 @@
 <name> is the whole path of the image below the folder that all images share, so that no two images have
 one name. Pictures have the image's size, but for overlays of images with a side above 65,500 pixels, the
 most that JPEG holds: they are reduced to it. Without calibration there are no verdicts, masks and regions.
-The log, `.log-<process>.jsonl`, has a line an image once its files are written: what is in it is done.
+The log, `.log-<process>.jsonl`, has a line an image once its files are written: what is in it is done,
+unless the image has changed since. Images that are gone stay in the tables.
 """
 
 import csv
@@ -50,21 +51,27 @@ class Results:
     Args:
         folder: Where they go, `locked` and `claim`ed.
         process: Number of this process; each has a log.
+        versions: Of images by name, what tells whether their files have changed; see `file_version`.
 
     Attributes:
-        done: Names of the images that were done before; what had failed is tried again.
+        done: Names of the images that were done before; what had failed, or has changed since, is not.
     """
 
-    def __init__(self, folder: Path, process: int = 0) -> None:
+    def __init__(
+        self, folder: Path, process: int = 0, versions: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self.done: set[str] = set()
+        self._versions = {} if versions is None else versions
         path = folder / f".log-{process}.jsonl"
         if path.exists():
             with replacing(path) as log:
                 for record in _read_log(path):
-                    if "error" not in record:
+                    name = record["path"]
+                    same = self._versions.get(name) in (None, record.get("version"))
+                    if same and "error" not in record:
                         log.write(json.dumps(record) + "\n")
-                        self.done.add(record["path"])
+                        self.done.add(name)
         self._log = path.open("a", encoding="utf-8")
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
         self._pending: deque[tuple[dict[str, Any], Future[None] | None]] = deque()
@@ -90,7 +97,8 @@ class Results:
             self._pending.append(({"path": name, "error": str(answer)}, None))
         else:
             job = self._pool.submit(write_files, self.folder, name, answer)
-            self._pending.append((_record(name, answer), job))
+            record = _record(name, answer) | {"version": self._versions.get(name)}
+            self._pending.append((record, job))
         if len(self._pending) > _WAITING:
             self._settle()
 
@@ -106,6 +114,12 @@ class Results:
                 f"{self.folder} cannot be written ({error.strerror or error}): make room; the same "
                 "command goes on from what is there."
             ) from error
+
+
+def file_version(path: Path) -> str:
+    """Another one as soon as a file is written anew: its size and the time of the last change."""
+    status = path.stat()
+    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def write_files(folder: Path, name: str, prediction: Prediction) -> None:
@@ -172,6 +186,7 @@ def write_tables(folder: Path, processes: int = 1) -> tuple[int, int, list[str]]
         separator = "[\n"
         for turn in itertools.zip_longest(*logs):
             for record in filter(None, turn):
+                record.pop("version", None)
                 objects.write(separator + json.dumps(record))
                 separator = ",\n"
                 table.writerow(_row(record))

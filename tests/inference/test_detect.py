@@ -88,6 +88,24 @@ def test_done_images_are_skipped_and_a_cut_log_goes_on(checkpoint, images, tmp_p
     assert len(pd.read_csv(out / "predictions.csv")) == len(names)
 
 
+def test_an_image_that_has_changed_is_scored_again(checkpoint, images, tmp_path):
+    folder, names = images
+    out = tmp_path / "out"
+    assert detect(checkpoint, out, folder) == 0
+    before = pd.read_csv(out / "predictions.csv").set_index("path")
+    changed, gone, *_ = names
+    Image.new("RGB", (70, 40), "red").save(folder / changed)
+    (folder / gone).unlink()
+    assert detect(checkpoint, out, folder) == 0
+    after = pd.read_csv(out / "predictions.csv").set_index("path")
+    assert list(after.loc[changed, ["width", "height"]]) == [70, 40]
+    assert after.loc[changed, "image_score"] != before.loc[changed, "image_score"]
+    assert after.index.is_unique
+    pd.testing.assert_frame_equal(after.loc[names[1:]], before.loc[names[1:]])
+    records = json.loads((out / "predictions.json").read_text())
+    assert {record["path"]: record["width"] for record in records}[changed] == 70
+
+
 def test_another_checkpoint_or_option_is_refused(checkpoint, images, tmp_path, capsys):
     folder, _ = images
     out = tmp_path / "out"
