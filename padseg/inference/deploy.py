@@ -32,7 +32,9 @@ class Deployed(nn.Module):
         height, width = module.image_size
         calibration = module.calibration or {}
         self.size = (height, width)
-        self.threshold: float | None = calibration.get("image_threshold")
+        # A threshold for the highest score of an image's tiles says nothing of the whole image.
+        tiled = calibration.get("tile") is not None
+        self.threshold: float | None = None if tiled else calibration.get("image_threshold")
         with torch.no_grad():
             self.module = fold_batch_norms(copy.deepcopy(module).cpu().eval(), self.size)
         # As files hold them: torch.export warns of weights in another layout.
@@ -49,7 +51,8 @@ class Deployed(nn.Module):
 
         Returns:
             `score_map` (B, 1, height, width) float32 in [0, 1], at the size of the network;
-            `image_score` (B,) float32; where the module is calibrated, `anomalous` (B,) bool.
+            `image_score` (B,) float32; where the module is calibrated, without tiles, `anomalous` (B,)
+            bool.
         """
         pixels = resize(image.permute(0, 3, 1, 2).float(), self.size)
         scores: dict[str, Tensor] = self.module(pixels / 255)

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import io
 import json
+import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ from padseg.inference.weights import (
 )
 from padseg.models import SYSTEMS
 from padseg.modules.checkpoint import KEY
+
+_log = logging.getLogger(__name__)
 
 FORMATS = ("onnx", "openvino", "torch", "safetensors")
 _AXES = ("batch", "height", "width")
@@ -82,7 +85,9 @@ def export(
     if format == "safetensors":
         write_new(_exchange(found, described, run, out))
         return
-    network = Deployed(load_module(checkpoint), half).eval()
+    module = load_module(checkpoint)
+    _warn_of_verdicts(module.calibration or {})
+    network = Deployed(module, half).eval()
     text = json.dumps(described)
     if format == "torch":
         write_new({out: _torch(network, text)})
@@ -91,6 +96,22 @@ def export(
     if images:
         model = to_int8(model, images)
     write_new({out: model} if format == "onnx" else _openvino(model, text, out))
+
+
+def _warn_of_verdicts(calibration: dict[str, Any]) -> None:
+    """Say it where thresholds were set with scores of another kind than the exported network's."""
+    if calibration.get("tile") is not None:
+        _log.warning(
+            "The thresholds were set with --tile %s, the exported network takes whole images, so it gives "
+            "no verdicts: set them without --tile, with padseg calibrate.",
+            calibration["tile"],
+        )
+    elif calibration.get("precision") not in (None, "32-true"):
+        _log.warning(
+            "The thresholds were set in %s, the exported network computes in float32: verdicts of scores "
+            "near the threshold may differ; padseg calibrate --precision 32-true sets them anew.",
+            calibration["precision"],
+        )
 
 
 def describe(

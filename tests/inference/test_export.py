@@ -1,6 +1,7 @@
 """What is exported answers as the module does, and needs nothing of padseg."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -325,6 +326,26 @@ def test_the_model_card_tells_what_the_run_measured(stpm, tmp_path):
         assert part in card
     assert json.loads((tmp_path / "hub/config.json").read_text())["data_sha256"] == "abc"
     assert "Not known" in (tmp_path / "other/README.md").read_text()
+
+
+def test_thresholds_of_other_scores_are_told(stpm, data_root, tmp_path, caplog):
+    good = str(data_root / "widget/train/good")
+    for options, told in (
+        (("--precision", "bf16-mixed"), "set in bf16-mixed, the exported network computes"),
+        (
+            ("--tile", "40", "--precision", "32-true"),
+            "set with --tile 40, the exported network takes",
+        ),
+    ):
+        ours = tmp_path / f"{options[1]}.ckpt"
+        shutil.copy(stpm, ours)
+        assert main(["calibrate", str(ours), good, "--device", "cpu", *options]) == 0
+        threshold = Deployed(load_module(ours)).threshold
+        assert (threshold is None) == ("--tile" in options)
+        out = tmp_path / f"{options[1]}.pt2"
+        assert main(["export", str(ours), "--format", "torch", "--out", str(out)]) == 0
+        assert told in caplog.text
+        caplog.clear()
 
 
 def test_files_of_other_content_are_kept(stpm, tmp_path, capsys):
