@@ -10,11 +10,18 @@ Input = TypeVar("Input")
 Output = TypeVar("Output")
 
 
+def usable_cores() -> int:
+    """Cores that this process may run on, which a container or a scheduler can limit."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def ahead(
     function: Callable[[Input], Output], items: Iterable[Input], count: int | None = None
 ) -> Iterator[Output]:
     """Map in a thread a core, in order, with at most `count` results waiting (default: 4 a core)."""
-    threads = os.cpu_count() or 1
+    threads = usable_cores()
     pending: deque[Future[Output]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:

@@ -1,7 +1,9 @@
 """The data of one category as a LightningDataModule."""
 
 import hashlib
+import multiprocessing
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -29,8 +31,10 @@ from padseg.data.layouts import LayoutName, list_samples
 from padseg.data.samples import Sample, list_textures
 from padseg.errors import ConfigError, DataError
 from padseg.synthesis import SynthesisParams
+from padseg.threads import usable_cores
 
 _DEFAULT_SYNTHESIS = SynthesisParams()
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps what workers hand over
 
 
 class AnomalyDataModule(LightningDataModule):
@@ -60,8 +64,10 @@ class AnomalyDataModule(LightningDataModule):
             (`none` for a category that is not in MVTec AD).
         jitter_textures: Whether textures get DRAEM's colour and geometry operators; DeSTSeg: no.
         synthesis: How defects are drawn; null for systems that train on normal images only.
-        num_workers: Data worker processes; null for as many as pay off: none on a small machine.
-        cache_limit_mb: Decoded images above this many MiB lie in a memory-mapped temporary file.
+        num_workers: Data worker processes; null for as many as pay off, none on a small machine, and as
+            the shared memory has room for, which is small in a container.
+        cache_limit_mb: Decoded images above this many MiB lie in a memory-mapped temporary file; so do
+            all that worker processes which are not forked read, as each would get a copy.
         layout: Of the data set folder, see `padseg.data.layouts`.
         foreground: Keeps synthetic defects on the object: `otsu` finds it by a threshold; else a folder
             that mirrors `root` with a mask for each normal image, white on the object. Null lets them lie
@@ -105,7 +111,9 @@ class AnomalyDataModule(LightningDataModule):
         self.augmentation = augmentation
         self.jitter_textures = jitter_textures
         self.synthesis = synthesis
-        self.num_workers = _default_workers() if num_workers is None else num_workers
+        self.num_workers = (
+            _default_workers(self.image_size, batch_size) if num_workers is None else num_workers
+        )
         self.cache_limit_mb = cache_limit_mb
         self.layout = layout
         self.foreground = foreground
@@ -169,7 +177,8 @@ class AnomalyDataModule(LightningDataModule):
             )
 
     def _cache(self, paths: Sequence[Path], description: str) -> ImageCache:
-        return ImageCache(paths, self.image_size, self.cache_limit_mb, description)
+        limit = 0 if self.num_workers and not _forks() else self.cache_limit_mb
+        return ImageCache(paths, self.image_size, limit, description)
 
     def _foreground(self, images: ImageCache, paths: Sequence[Path]) -> Foreground | None:
         if self.foreground is None or self.synthesis is None:
@@ -309,8 +318,9 @@ class _Position(NamedTuple):
 def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], list[Path]]:
     """Split the normal images into those to train on and those held out.
 
-    A hash of the file's name decides, so that both phases, all seeds and all machines hold out the
-    same images.
+    A hash of the file's path below their common folder decides, so that both phases, all seeds and all
+    machines hold out the same images. Of files with equal names in several folders, such as the views of
+    several cameras, each is drawn for itself.
     """
     if fraction == 0:
         return list(paths), []
@@ -320,7 +330,12 @@ def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], 
             f"{paths[0].parent} holds {len(paths)} normal images, too few to hold {fraction:.0%} out: "
             "add images or pass --data.val_fraction 0."
         )
-    ranked = sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).digest())
+    base = Path(os.path.commonpath([path.parent for path in paths]))
+
+    def draw(path: Path) -> bytes:
+        return hashlib.sha256(path.relative_to(base).as_posix().encode()).digest()
+
+    ranked = sorted(paths, key=draw)
     held_out = set(ranked[:count])
     return [path for path in paths if path not in held_out], sorted(held_out)
 
@@ -332,6 +347,17 @@ def _as_size(image_size: int | Sequence[int]) -> Size:
     return size[0], size[1]
 
 
-def _default_workers() -> int:
+def _default_workers(size: Size, batch_size: int) -> int:
     # Decoded images are cached: up to two cores, a worker process costs more than it brings.
-    return min(8, max(0, (os.cpu_count() or 1) - 2))
+    workers = min(8, max(0, usable_cores() - 2))
+    if workers and _SHARED_MEMORY.is_dir():
+        # Two batches wait for each worker's turn and one is being used, with image and texture in each.
+        batch = 2 * 3 * size[0] * size[1] * batch_size
+        workers = min(workers, shutil.disk_usage(_SHARED_MEMORY).free // (3 * batch))
+    return workers
+
+
+def _forks() -> bool:
+    """Whether worker processes see the memory of this one."""
+    chosen = multiprocessing.get_start_method(allow_none=True)
+    return (chosen or multiprocessing.get_all_start_methods()[0]) == "fork"

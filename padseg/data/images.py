@@ -1,5 +1,8 @@
 """Files to pixels: reading, resizing and keeping the decoded images."""
 
+import errno
+import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -191,7 +194,7 @@ class ImageCache:
         description: What the progress bar says.
 
     Raises:
-        DataError: Files cannot be read; the message names them all.
+        DataError: Files cannot be read, the message names them all; or there is no room for them.
     """
 
     def __init__(
@@ -205,7 +208,8 @@ class ImageCache:
             # A folder, as Windows opens no temporary file twice; nor does it delete a mapped one.
             self._folder = tempfile.TemporaryDirectory(prefix="padseg-", ignore_cleanup_errors=True)
             self._file = Path(self._folder.name) / "images"
-            self._images: NDArray[np.uint8] = self._map("w+")
+            _reserve(self._file, int(np.prod(shape)))
+            self._images: NDArray[np.uint8] = self._map("r+")
         else:
             self._images = np.empty(shape, np.uint8)
 
@@ -242,6 +246,23 @@ class ImageCache:
         self.__dict__.update(state)
         if self._file is not None:
             self._images = self._map("r")
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Make a file whose bytes all have their place: a mapped one that finds none kills the process."""
+    try:
+        with path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+                if shutil.disk_usage(path).free < size:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise DataError(
+            f"{size / 2**20:.0f} MiB of decoded images do not fit into {path.parent} ({error.strerror}): "
+            "let TMPDIR name a folder with more room, or raise --data.cache_limit_mb."
+        ) from error
 
 
 def refuse(problems: Sequence[str]) -> None:

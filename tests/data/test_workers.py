@@ -1,6 +1,8 @@
 """What crosses to data workers, also where they are spawned, as on Windows and macOS."""
 
+import errno
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from padseg.data import AnomalyDataModule
 from padseg.data.datasets import CountedSampler, paint_pairs
+from padseg.errors import DataError
 
 OPTIONS = {"image_size": 64, "augmentation": "full", "jitter_textures": True, "foreground": "otsu"}
 
@@ -35,6 +38,49 @@ def test_datasets_survive_pickling(data):
         assert all(same(copy[index], dataset[index]) for index in range(3))
     if data.cache_limit_mb == 0:
         assert len(pickle.dumps(data._train.images)) < 1000, "the pixels are not sent along"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "methods", "workers", "mapped"),
+    [
+        (None, ["fork", "spawn"], 2, False),
+        (None, ["spawn"], 2, True),  # Windows and macOS
+        (None, ["forkserver", "spawn", "fork"], 2, True),  # Linux, from Python 3.14 on
+        ("spawn", ["fork", "spawn"], 2, True),
+        (None, ["spawn"], 0, False),
+    ],
+)
+def test_pixels_are_sent_to_no_worker(
+    chosen, methods, workers, mapped, data_root, textures, monkeypatch
+):
+    monkeypatch.setattr("multiprocessing.get_start_method", lambda allow_none: chosen)
+    monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: methods)
+    data = AnomalyDataModule(str(data_root), "widget", str(textures), 64, num_workers=workers)
+    data.setup("fit")
+    assert (len(pickle.dumps(data._train)) < 10_000) == mapped
+
+
+@pytest.mark.parametrize(
+    ("cores", "free_mb", "workers"),
+    [(2, 4096, 0), (6, 4096, 4), (64, 4096, 8), (64, 64, 1), (64, 9, 0)],
+)
+def test_workers_have_cores_and_shared_memory(cores, free_mb, workers, data_root, monkeypatch):
+    usage = SimpleNamespace(free=free_mb * 2**20)
+    monkeypatch.setattr("padseg.data.datamodule.usable_cores", lambda: cores)
+    monkeypatch.setattr("padseg.data.datamodule.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("padseg.data.datamodule._SHARED_MEMORY", data_root)
+    data = AnomalyDataModule(str(data_root), "widget", image_size=256, batch_size=32)
+    assert data.num_workers == workers
+
+
+def test_decoded_images_without_room_are_told(data_root, textures, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    data = AnomalyDataModule(str(data_root), "widget", str(textures), 64, cache_limit_mb=0)
+    with pytest.raises(DataError, match=r"MiB of decoded images do not fit .*No space.*TMPDIR"):
+        data.setup("fit")
 
 
 @pytest.mark.slow
