@@ -202,7 +202,8 @@ def perlin_noise(
     noise = torch.empty((count, height, width), dtype=torch.float32, device=device)
     # One flat table per part: the lattices of a chunk are reached by an offset in the index.
     tables = gradients.movedim(-1, 0).reshape(2, count, side * side).contiguous()
-    scale = cells / torch.tensor(size, dtype=torch.float32, device=device)
+    # By numbers: a tensor made here would be copied to a GPU, and the host would wait for it.
+    scale = torch.stack([cells[:, 0] / height, cells[:, 1] / width], dim=1)
     row = torch.arange(height, dtype=torch.float32, device=device).sub_((height - 1) / 2)
     column = torch.arange(width, dtype=torch.float32, device=device).sub_((width - 1) / 2)
 
