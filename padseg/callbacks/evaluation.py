@@ -77,6 +77,8 @@ class EvaluationCallback(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log `val_*`; segmentation figures only where there are synthetic defects."""
+        if trainer.sanity_checking:
+            return  # a few batches only, and what is logged of them is thrown away
         loader = trainer.val_dataloaders
         assert loader is not None
         figures = {
