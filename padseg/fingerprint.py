@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+
 from padseg import __version__
 from padseg.data.layouts import list_samples
 from padseg.data.samples import list_images, list_textures
@@ -52,6 +54,13 @@ def _hash(paths: Iterable[tuple[Path, Path]], content: Callable[[Path], bytes]) 
         digest.update(path.relative_to(folder).as_posix().encode())
         digest.update(content(path))
     return digest.hexdigest()
+
+
+def device_name(device: torch.device) -> str:
+    """Of a GPU what its maker calls it, of a processor its architecture."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return device.type if device.type != "cpu" else platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:

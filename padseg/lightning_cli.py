@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -29,7 +28,7 @@ from padseg.inference.writer import PredictionWriter
 from padseg.modules import AnomalyModule, read_checkpoint
 from padseg.modules.base import plain
 from padseg.modules.checkpoint import KEY, STORED
-from padseg.precision import default_precision
+from padseg.precision import accelerator, default_precision
 from padseg.shipped import shipped
 
 _EXPECTED_WARNINGS = (
@@ -71,7 +70,9 @@ class PadsegCLI(LightningCLI):
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},  # a resumed run writes it again
             trainer_defaults={
-                "precision": default_precision(),
+                "precision": None,  # see `before_instantiate_classes`
+                # Several sum their losses over as many batches, which is another recipe: to be asked for.
+                "devices": 1,
                 "max_epochs": -1,
                 "max_steps": 1000,
                 "check_val_every_n_epoch": None,
@@ -80,8 +81,8 @@ class PadsegCLI(LightningCLI):
                 # The data module shards by itself, without the duplicates of padding.
                 "use_distributed_sampler": False,
                 "plugins": [{"class_path": "padseg.modules.checkpoint.AtomicCheckpointIO"}],
-                # Each device's own BatchNorm would see a part of the batch only. CPUs cannot do it.
-                "sync_batchnorm": torch.cuda.is_available(),
+                # Each device's own BatchNorm would see a part of the batch only.
+                "sync_batchnorm": True,
             },
             auto_configure_optimizers=False,
             # Checkpoints hold plain hyper-parameters instead of the parsed configuration.
@@ -114,6 +115,17 @@ class PadsegCLI(LightningCLI):
             super().parse_arguments(parser, args)
         except argparse.ArgumentError as error:
             raise ConfigError(f"{' '.join(str(error).split())} (see padseg fit --help)") from None
+
+    def before_instantiate_classes(self) -> None:
+        """Settle what depends on the device."""
+        options = self.config[self.subcommand].trainer if self.subcommand else self.config.trainer
+        kind = {"auto": accelerator().type, "gpu": accelerator().type}.get(
+            options.accelerator, options.accelerator
+        )
+        if options.precision is None:
+            options.precision = default_precision(kind)
+        if kind == "cpu":  # which cannot do it
+            options.sync_batchnorm = False
 
     def instantiate_classes(self) -> None:
         """Build trainer, model and data; errors of padseg come as they are, not as the parser wraps them."""

@@ -5,16 +5,16 @@ import sys
 import torch
 
 
-def reset_peak_memory() -> None:
+def reset_peak_memory(device: torch.device) -> None:
     """Count a GPU's anew; that of the process can only grow."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
-def peak_memory_mb() -> float | None:
+def peak_memory_mb(device: torch.device) -> float | None:
     """Of the GPU, or of the process, in MiB; None where the system does not tell."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
     if sys.platform == "win32":
         return None
     import resource

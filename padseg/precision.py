@@ -1,14 +1,43 @@
-"""The precision that training, test and prediction use unless told otherwise."""
+"""The precisions of training, test and prediction."""
 
 import torch
 
+from padseg.errors import ConfigError
 
-def default_precision() -> str:
-    """`bf16-mixed` where the processor computes in bfloat16, else `32-true`."""
-    if torch.cuda.is_available():
-        return (
-            "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-        )
-    # Without these instructions a CPU emulates bfloat16, several times slower than float32.
-    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+# What autocast computes in, by Lightning's names. Others are refused: in the `-true` ones the weights
+# themselves lose digits, which neither the small steps of SGD nor the statistics of BatchNorm survive.
+PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+def default_precision(kind: str | None = None) -> str:
+    """`bf16-mixed` where the processor computes in bfloat16, else `32-true`.
+
+    Args:
+        kind: Type of the device, such as `cpu` or `cuda`; None for the accelerator's, if there is one.
+    """
+    if kind is None:
+        kind = accelerator().type
+    if kind == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif kind == "cpu":
+        # Without these instructions a CPU emulates bfloat16, several times slower than float32.
+        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    else:
+        fast = False
     return "bf16-mixed" if fast else "32-true"
+
+
+def check_precision(option: str, precision: str) -> None:
+    """Refuse a precision that padseg cannot compute in.
+
+    Raises:
+        ConfigError: It is another than the three.
+    """
+    if precision not in PRECISIONS:
+        known = ", ".join(PRECISIONS)
+        raise ConfigError(f"{option} is {precision}; give one of {known}.")
+
+
+def accelerator() -> torch.device:
+    """The accelerator's device, or the CPU's where there is none."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")

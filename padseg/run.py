@@ -20,7 +20,7 @@ from padseg.data.layouts import list_samples
 from padseg.data.samples import list_textures
 from padseg.errors import ConfigError, PadsegError
 from padseg.files import claim, locked, read_json, write_json
-from padseg.fingerprint import hash_data, versions
+from padseg.fingerprint import device_name, hash_data, versions
 from padseg.lightning_cli import PadsegCLI, told_to_stop
 from padseg.models import SYSTEMS
 from padseg.modules import read_checkpoint
@@ -156,6 +156,8 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
                     options.root, category, options.layout, options.used_textures
                 ),
                 "teacher_sha256": final["teacher_sha256"],
+                "precision": {name: phase.get("precision") for name, phase in phases.items()},
+                "device": {name: phase.get("device") for name, phase in phases.items()},
                 "resumed_from_step": resumed_from,
             },
         }
@@ -188,14 +190,19 @@ def _run_phase(
     # Trainers, modules and data refer to each other: the decoded images of the phase before would stay.
     gc.collect()
     _keep_log(folder / "logs" / phase / "metrics.csv")
-    cli = PadsegCLI(options.fit_args(category, seed, folder, phase), run=False)
+    args = options.fit_args(category, seed, folder, phase)
+    resume = folder / f"{phase}-resume.ckpt"
+    if options.precision is None and resume.exists():
+        # What another machine began goes on in the precision that is the default there.
+        args.append(f"--trainer.precision={read_checkpoint(resume)[KEY].get('precision')}")
+    cli = PadsegCLI(args, run=False)
     if cli.trainer.world_size > 1:
         raise ConfigError(
             "--trainer.devices: a run takes one device, and `padseg run` starts a run on each; use "
             "`padseg fit` for several devices on one run."
         )
     cli.datamodule.check_test()
-    reset_peak_memory()
+    reset_peak_memory(cli.trainer.strategy.root_device)
     trainer, timer = cli.trainer, Timer()
     trainer.callbacks.append(timer)  # type: ignore[attr-defined]
     if phase == options.phases[-1]:
@@ -213,10 +220,12 @@ def _run_phase(
     result = {
         "metrics": {name: _finite(figures[name]) for name in METRICS},
         "train_minutes": minutes,
-        "peak_memory_mb": peak_memory_mb(),
+        "peak_memory_mb": peak_memory_mb(trainer.strategy.root_device),
         "images_per_second": len(cli.datamodule.check_test()) / seconds,
         "calibration": calibration,
         "teacher_sha256": saved[KEY]["teacher_sha256"],
+        "precision": str(trainer.precision),
+        "device": device_name(trainer.strategy.root_device),
         "steps": int(saved["global_step"]),
         "resumed_from_step": resumed_from,
     }

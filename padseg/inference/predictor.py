@@ -20,12 +20,10 @@ from padseg.errors import ConfigError, DataError
 from padseg.inference.tiles import Blend, Box, tile_boxes
 from padseg.inference.weights import load_module
 from padseg.modules import AnomalyModule
-from padseg.precision import default_precision
+from padseg.precision import PRECISIONS, accelerator, check_precision, default_precision
 from padseg.threads import ahead
 
 Source = NDArray[np.uint8] | Image.Image | str | Path
-
-PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -100,12 +98,10 @@ class Predictor:
             raise ConfigError(f"--tile is {tile}; a tile has at least 32 pixels.")
         if batch_size < 1:
             raise ConfigError(f"--batch-size is {batch_size}; it must be at least 1.")
-        if precision is None:
-            precision = default_precision()
-        if precision not in PRECISIONS:
-            known = ", ".join(PRECISIONS)
-            raise ConfigError(f"--precision {precision!r} is unknown; give one of {known}.")
         self.device = _device(device)
+        if precision is None:
+            precision = default_precision(self.device.type)
+        check_precision("--precision", precision)
         self.precision = precision
         self.tile = tile
         self.batch_size = batch_size
@@ -299,7 +295,7 @@ def open_rgb(source: Source) -> Image.Image:
 
 def _device(device: str | torch.device | None) -> torch.device:
     if device is None:
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+        return accelerator()
     try:
         found = torch.device(device)
         torch.empty(0, device=found)

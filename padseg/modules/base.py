@@ -11,6 +11,7 @@ from padseg import __version__
 from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.models import StudentTeacher, build_student_teacher, image_score
 from padseg.modules.checkpoint import FORMAT, KEY, STORED
+from padseg.precision import check_precision
 
 _CHECK_EVERY = 50  # steps between looks at the loss on a GPU, which must wait for each
 
@@ -88,17 +89,22 @@ class AnomalyModule(LightningModule):
         return {"score_map": score_map, "image_score": image_score(score_map, self.top_k)}
 
     def setup(self, stage: str) -> None:
-        """Compare the size of the data with the module's.
+        """Check what the Trainer brings along: its precision, and the size of the data's images.
 
         Raises:
-            ConfigError: They differ.
+            ConfigError: The precision is unknown, or the size is not the module's.
         """
+        check_precision("--trainer.precision", str(self.trainer.precision))
         given = getattr(getattr(self.trainer, "datamodule", None), "image_size", None)
         if given is not None and list(given) != list(self.image_size):
             raise ConfigError(
                 f"the data module's image_size is {list(given)}, the module's {self.image_size}: give "
                 "both the same."
             )
+
+    def on_fit_start(self) -> None:
+        """Train what is to be trained, also a module that a `Predictor` or its user put into eval mode."""
+        self.train()
 
     def on_train_start(self) -> None:
         """Forget thresholds that a resumed training brought along: its weights change now."""
@@ -128,7 +134,9 @@ class AnomalyModule(LightningModule):
     def sgd(self, groups: list[dict[str, Any]], momentum: float, weight_decay: float) -> Any:
         """SGD as all four papers use it."""
         # One pass over the weights instead of one for each operation, with the same bits on a CPU.
-        fused = self.device.type in ("cpu", "cuda")
+        # Lightning clips no gradients of a fused optimiser in mixed precision.
+        clips = self._trainer is not None and self._trainer.gradient_clip_val is not None
+        fused = self.device.type in ("cpu", "cuda") and not clips
         return torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay, fused=fused)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -141,6 +149,7 @@ class AnomalyModule(LightningModule):
             "network": self.network,
             "teacher_sha256": self.student_teacher.fingerprint(),
             "calibration": self.calibration,
+            "precision": None if self._trainer is None else str(self._trainer.precision),
         }
         checkpoint["hyper_parameters"] = self._options()
 
@@ -180,6 +189,12 @@ class AnomalyModule(LightningModule):
                         f"the checkpoint was trained with {name} {before[name]}, not {now[name]}: a training "
                         "goes on as it began; start another one for other options."
                     )
+            precision = meta.get("precision")
+            if precision not in (None, self.trainer.precision):
+                raise CheckpointError(
+                    f"the checkpoint was trained in {precision}, not {self.trainer.precision}: pass "
+                    f"--trainer.precision {precision}."
+                )
         self.calibration = meta.get("calibration")
 
 

@@ -66,7 +66,8 @@ def test_images(root: Path, size: int) -> None:
     )
     start = time.perf_counter()
     trainer.test(module, datamodule=data, verbose=False)
-    sys.stdout.write(f"peak {peak_memory_mb():.0f} {time.perf_counter() - start:.1f}\n")
+    peak = peak_memory_mb(trainer.strategy.root_device)
+    sys.stdout.write(f"peak {peak:.0f} {time.perf_counter() - start:.1f}\n")
 
 
 def measure(count: int, size: int) -> tuple[float, float]:

@@ -203,7 +203,7 @@ def our_step(phase: str, batch: dict[str, Tensor], device: str) -> Step:
     distils = phase == "distillation"
     groups = [(model.student, 0.4)] if distils else [(network.res, 0.1), (network.head, 0.01)]
     optimizer = sgd(groups, fused=True)
-    low = default_precision() == "bf16-mixed"
+    low = default_precision(device) == "bf16-mixed"
     model.train(distils)
     model.requires_grad_(distils)
     model.teacher.requires_grad_(False)
@@ -313,7 +313,7 @@ def main() -> None:
         way, phase = options.peak
         step = STEPS[way](phase, random_batch(options), options.device)
         seconds(step, options.device, 2)
-        sys.stdout.write(f"{peak_memory_mb()}\n")
+        sys.stdout.write(f"{peak_memory_mb(torch.device(options.device))}\n")
         return
     # First, as Linux counts the peak of a process from that of the one it was started by.
     memory = {(way, phase): peak for way, phase, peak in peaks(options)}
@@ -334,7 +334,7 @@ def main() -> None:
     name = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
     title = (
         f"{options.batch_size} images of {options.image_size} pixels, {name}, "
-        f"{torch.get_num_threads()} threads, padseg in {default_precision()}"
+        f"{torch.get_num_threads()} threads, padseg in {default_precision(options.device)}"
     )
     Console(width=100).print(title, table)
 

@@ -8,6 +8,7 @@ from lightning import Trainer
 from padseg.callbacks import EvaluationCallback
 from padseg.data import AnomalyDataModule
 from padseg.errors import CheckpointError, ConfigError, PadsegError
+from padseg.inference import Predictor
 from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
 from padseg.modules.checkpoint import KEY
 
@@ -259,6 +260,71 @@ def test_another_image_size_of_the_data_is_told(data, tmp_path):
     module = StudentDistillModule("stpm", **{**SMALL, "image_size": 32})
     with pytest.raises(ConfigError, match=r"\[64, 64\], the module's \[32, 32\]"):
         trainer(tmp_path, 1).fit(module, datamodule=data)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_other_precisions_are_refused(precision, data, tmp_path):
+    module = StudentDistillModule("stpm", **SMALL)
+    with pytest.raises(ConfigError, match=rf"precision is {precision}; give one of 32-true, bf16"):
+        trainer(tmp_path, 1, precision=precision).fit(module, datamodule=data)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_can_be_clipped(precision, data, tmp_path):
+    module = StudentDistillModule("destseg", **SMALL, lr=1.0)
+    before = copy.deepcopy(module.state_dict())
+    options = {"precision": precision, "gradient_clip_val": 1e-6}
+    trainer(tmp_path, 1, **options).fit(module, datamodule=data)
+    student = [name for name, _ in module.student_teacher.student.named_parameters()]
+    moved = [
+        (module.state_dict()[name] - before[name] * (1 - 1e-4)).norm()
+        for name in (f"student_teacher.student.{name}" for name in student)
+    ]
+    assert 0 < torch.stack(moved).norm() < 1e-4
+
+
+def test_a_module_that_predicted_trains_again(data, tmp_path):
+    module = Predictor(StudentDistillModule("destseg", **SMALL, lr=0.05), device="cpu").module
+    assert not module.training
+    trainer(tmp_path, 2).fit(module, datamodule=data)
+    counts = [
+        int(value)
+        for name, value in module.student_teacher.student.state_dict().items()
+        if name.endswith("num_batches_tracked")
+    ]
+    assert set(counts) == {2}
+
+
+def test_a_sanity_check_needs_no_whole_validation(data, tmp_path):
+    module = StudentDistillModule("destseg", **SMALL, lr=0.05)
+    data.batch_size, data.val_fraction = 2, 0.5  # six images are held out
+    fitter = Trainer(
+        accelerator="cpu",
+        default_root_dir=tmp_path,
+        max_epochs=-1,
+        max_steps=2,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[EvaluationCallback()],
+        num_sanity_val_steps=2,
+        val_check_interval=2,
+        check_val_every_n_epoch=None,
+    )
+    fitter.fit(module, datamodule=data)
+    assert "val_pixel_ap" in fitter.callback_metrics
+
+
+def test_a_training_goes_on_in_its_precision(data, tmp_path):
+    def module() -> StudentDistillModule:
+        return StudentDistillModule("destseg", **SMALL, lr=0.05)
+
+    fitter = trainer(tmp_path, 1, precision="bf16-mixed")
+    fitter.fit(module(), datamodule=data)
+    fitter.save_checkpoint(tmp_path / "last.ckpt")
+    with pytest.raises(CheckpointError, match=r"bf16-mixed, not 32-true: .*precision bf16-mixed"):
+        trainer(tmp_path, 2).fit(module(), datamodule=data, ckpt_path=tmp_path / "last.ckpt")
 
 
 def test_divergence_is_told(data, tmp_path):
