@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from jsonargparse import Namespace
 from lightning import Trainer
 
 from padseg.data import AnomalyDataModule
 from padseg.lightning_cli import PadsegCLI
 from padseg.modules import StudentDistillModule
-from padseg.shipped import config_path
 
 WORKER = Path(__file__).with_name("ddp_worker.py")
 
@@ -62,17 +62,31 @@ def test_two_gpus_train_like_one(data_root, textures, tmp_path):
     assert_alike(one, train(tmp_path, data_root, textures, devices=2, sync=1))
 
 
-def test_batch_norm_is_synchronised_where_it_can_be(monkeypatch):
-    for available in (False, True):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
-        seen = []
-        monkeypatch.setattr(
-            "lightning.pytorch.cli.LightningCLI.__init__",
-            lambda self, *args, seen=seen, **options: seen.append(options["trainer_defaults"]),
-        )
-        PadsegCLI(["--config", str(config_path("destseg", "distill"))], run=False)
-        assert seen[0]["sync_batchnorm"] is available
+@pytest.mark.parametrize(
+    ("there", "chosen", "precision", "synchronised"),
+    [
+        ("cuda", "auto", "bf16-mixed", True),
+        ("cuda", "gpu", "bf16-mixed", True),
+        ("cuda", "cpu", "32-true", False),
+        ("cpu", "auto", "32-true", False),
+        ("mps", "auto", "32-true", True),
+    ],
+)
+def test_what_depends_on_the_device(there, chosen, precision, synchronised, monkeypatch):
+    """A processor without bfloat16, beside a GPU that has it."""
+    monkeypatch.setattr("padseg.lightning_cli.accelerator", lambda: torch.device(there))
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(f"torch.cpu.{name}", lambda: False)
+    cli = PadsegCLI.__new__(PadsegCLI)
+    cli.subcommand = None
+    trainer = Namespace(accelerator=chosen, precision=None, sync_batchnorm=True)
+    cli.config = Namespace(trainer=trainer)
+    cli.before_instantiate_classes()
+    assert (trainer.precision, trainer.sync_batchnorm) == (precision, synchronised)
+    trainer.precision = "16-mixed"
+    cli.before_instantiate_classes()
+    assert trainer.precision == "16-mixed"
 
 
 @pytest.mark.gpu
