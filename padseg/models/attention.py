@@ -154,6 +154,9 @@ class AFF(nn.Module):
     `local` works on every pixel, `globe` on the mean over all of them. The factor 2 is in the
     authors' code, not in the formula: w = 0.5 is then plain addition. 4,576 parameters at C = 64,
     265,984 at C = 512. Training takes two images or more, `globe` has one value per image.
+
+    It starts as plain addition, its last BNs at zero. Left at one, as in the authors' code, the first
+    weights are drawn at random; sixteen such blocks in a row learn from scratch with some seeds only.
     """
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
@@ -161,6 +164,8 @@ class AFF(nn.Module):
         hidden = max(1, channels // reduction)
         self.local = _bottleneck(channels, hidden)
         self.globe = _bottleneck(channels, hidden)
+        for branch in (self.local, self.globe):
+            nn.init.zeros_(branch[-1].weight)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Fuse the residual x and the shortcut y, both (B, C, h, w), to (B, C, h, w)."""

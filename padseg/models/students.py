@@ -97,8 +97,7 @@ class DenoisingStudent(nn.Module):
     24,665,024 parameters with plain blocks, 51,703,344 with both switches on. No skip connections:
     everything passes the bottleneck at 1/32 resolution.
 
-    Kaiming-normal start. Where the block adds its shortcut, the encoder's last BNs start at zero
-    as timm does it (each block an identity); a fused shortcut makes no identity and keeps 1.
+    Kaiming-normal start; the encoder's last BNs start at zero, as timm does it, each block an identity.
 
     Args:
         channels: the teacher's channels, fine to coarse; three levels.
@@ -123,7 +122,7 @@ class DenoisingStudent(nn.Module):
         )
         kaiming_init(self)
         for part in self.encoder.modules():
-            if isinstance(part, ResidualBlock) and part.fuse is None:
+            if isinstance(part, ResidualBlock):
                 nn.init.zeros_(part.bn2.weight)
 
     def forward(self, image: Tensor, sizes: Sizes) -> list[Tensor]:
