@@ -139,12 +139,14 @@ class PCAR(nn.Module):
 
 
 def _bottleneck(channels: int, hidden: int) -> nn.Sequential:
+    last = nn.BatchNorm2d(channels)
+    nn.init.zeros_(last.weight)
     return nn.Sequential(
         nn.Conv2d(channels, hidden, 1),
         nn.BatchNorm2d(hidden),
         nn.ReLU(inplace=True),
         nn.Conv2d(hidden, channels, 1),
-        nn.BatchNorm2d(channels),
+        last,
     )
 
 
@@ -164,8 +166,6 @@ class AFF(nn.Module):
         hidden = max(1, channels // reduction)
         self.local = _bottleneck(channels, hidden)
         self.globe = _bottleneck(channels, hidden)
-        for branch in (self.local, self.globe):
-            nn.init.zeros_(branch[-1].weight)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Fuse the residual x and the shortcut y, both (B, C, h, w), to (B, C, h, w)."""

@@ -129,12 +129,15 @@ def test_pcar_refuses_what_does_not_fit(kernels, dilations):
         PCAR(8, kernels, dilations)
 
 
-def test_aff_at_half_is_addition():
-    fuse = AFF(8).eval()
-    nn.init.zeros_(fuse.local[4].weight)
-    nn.init.zeros_(fuse.globe[4].weight)
+@pytest.mark.parametrize("training", [True, False])
+def test_aff_starts_as_addition_and_learns(training):
+    fuse = AFF(8).train(training)
     x, y = torch.randn(2, 8, 5, 4), torch.randn(2, 8, 5, 4)
-    torch.testing.assert_close(fuse(x, y), x + y)
+    out = fuse(x, y)
+    torch.testing.assert_close(out, x + y)
+    out.square().sum().backward()
+    for branch in (fuse.local, fuse.globe):
+        assert branch[-1].weight.grad.abs().min() > 0
 
 
 def test_aff_is_its_formula():

@@ -100,7 +100,9 @@ def test_start_of_the_last_batch_norm():
     assert last_norms(plain.encoder) == {0.0}
     assert last_norms(plain.decoder) == last_norms(plain.bottleneck) == {1.0}
     assert last_norms(PlainStudent((8, 16, 32), width=8)) == {1.0}
-    assert last_norms(DenoisingStudent((8, 16, 32), width=8, block=PA)) == {1.0}
+    attentive = DenoisingStudent((8, 16, 32), width=8, block=PA)
+    assert last_norms(attentive.encoder) == {0.0}
+    assert last_norms(attentive.decoder) == last_norms(attentive.bottleneck) == {1.0}
 
 
 def test_convolutions_start_kaiming_normal_with_zero_bias():
