@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
+from lightning.fabric.plugins.environments import TorchElasticEnvironment
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -140,8 +141,19 @@ class PadsegCLI(LightningCLI):
             raise told from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Lightning's Trainer; its default bar gives way to one that counts steps."""
+        """Lightning's Trainer; its default bar gives way to one that counts steps.
+
+        Raises:
+            ConfigError: torchrun has started several processes, of which none knows of the others.
+        """
         trainer = super().instantiate_trainer(**kwargs)
+        started = int(os.environ["WORLD_SIZE"]) if TorchElasticEnvironment.detect() else 1
+        if started > 1 and trainer.world_size == 1:
+            raise ConfigError(
+                f"torchrun has started {started} processes, each would train alone: pass --trainer.devices "
+                f"{os.environ.get('LOCAL_WORLD_SIZE', started)} --trainer.strategy ddp, and "
+                "--trainer.num_nodes for several machines."
+            )
         bar = trainer.progress_bar_callback
         if type(bar) is RichProgressBar:
             callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]

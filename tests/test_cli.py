@@ -125,6 +125,19 @@ def trained(data_root, textures, tmp_path_factory) -> Path:
     return folder
 
 
+def test_processes_that_would_train_alone_are_told(
+    data_root, textures, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    arguments = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
+    arguments += [*data_args(data_root, textures), f"--trainer.default_root_dir={tmp_path}"]
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert "torchrun has started 2 processes" in told
+    assert "--trainer.devices 2 --trainer.strategy ddp" in told
+
+
 def test_fit_writes_both_checkpoints(trained):
     assert (trained / "distill/last.ckpt").is_file()
     assert (trained / "segment/last.ckpt").is_file()
