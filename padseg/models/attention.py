@@ -158,7 +158,8 @@ class AFF(nn.Module):
     265,984 at C = 512. Training takes two images or more, `globe` has one value per image.
 
     It starts as plain addition, its last BNs at zero. Left at one, as in the authors' code, the first
-    weights are drawn at random; sixteen such blocks in a row learn from scratch with some seeds only.
+    weights are random, and through sixteen blocks the gradient that passes both branches explodes:
+    training oscillates, and the step it ends with decides what comes out.
     """
 
     def __init__(self, channels: int, reduction: int = 4) -> None:

@@ -1,11 +1,12 @@
 """Do the answers of a trained student differ between training and evaluation?
 
-    python tests/benchmarks/batch_norms.py distill.ckpt [...] --root mvtec_ad --category bottle
+    python tests/benchmarks/batch_norms.py distill.ckpt [...] --root mvtec_ad --category bottle --textures dtd/images
 
 prints, for each checkpoint, the mean cosine distance between teacher and student on eight normal test images,
 level by level: in evaluation, and with each batch's own statistics in the BatchNorms, as in training. Then
-the BatchNorms whose running variances are furthest from fresh ones over 64 training images, in batches of 8:
-the factor is the median over the channels.
+the BatchNorms whose running variances are furthest from fresh ones over 64 corrupted images of the training
+stream, in batches of 8: the factor is the median over the channels. Of AFF, how far its gates have opened: the
+mean size of the last BatchNorms' weights, zero at the start, in the first and in the last block of the encoder.
 """
 
 import argparse
@@ -16,11 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from padseg.data import AnomalyDataModule
 from padseg.data.datasets import to_unit
 from padseg.data.images import read_image
 from padseg.data.layouts import list_samples
 from padseg.inference.weights import load_module
 from padseg.losses import cosine_distance
+from padseg.models.attention import AFF
 from padseg.modules import AnomalyModule
 
 
@@ -56,7 +59,18 @@ def compare(module: AnomalyModule, train: Tensor, test: Tensor) -> list[str]:
         for name, norm in norms.items()
     }
     worst = sorted(off, key=lambda name: -off[name])[:3]
-    return [*told, *(f"{name}: factor {off[name]:.1f}" for name in worst)]
+    gates = [
+        _opened(part)
+        for part in module.student_teacher.student.encoder.modules()
+        if isinstance(part, AFF)
+    ]
+    opened = [f"gates {gates[0]:.3f}, {gates[-1]:.3f}"] if gates else []
+    return [*told, *(f"{name}: factor {off[name]:.1f}" for name in worst), *opened]
+
+
+def _opened(fusion: AFF) -> float:
+    weights = torch.stack([fusion.local[-1].weight, fusion.globe[-1].weight])
+    return float(weights.detach().abs().mean())
 
 
 def _three(values: list[float]) -> str:
@@ -69,16 +83,19 @@ def main() -> None:
     parser.add_argument("checkpoints", nargs="+", type=Path)
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--category", required=True)
+    parser.add_argument("--textures", required=True)
     options = parser.parse_args()
-    samples = [s for s in list_samples(options.root, options.category) if s.defect == "good"]
+    good = [
+        sample.path
+        for sample in list_samples(options.root, options.category)
+        if (sample.defect, sample.split) == ("good", "test")
+    ]
     for path in options.checkpoints:
         module = load_module(path)
         size = (module.image_size[0], module.image_size[1])
-        parts = [
-            np.stack([read_image(s.path, size) for s in samples if s.split == split][:count])
-            for split, count in (("train", 64), ("test", 8))
-        ]
-        train, test = (to_unit(torch.from_numpy(part)) for part in parts)
+        data = AnomalyDataModule(str(options.root), options.category, options.textures, size)
+        train = data.pairs(start=0, n=64)["corrupted"]
+        test = to_unit(torch.from_numpy(np.stack([read_image(path, size) for path in good[:8]])))
         sys.stdout.write("\n  ".join([str(path), *compare(module, train, test)]) + "\n")
 
 
