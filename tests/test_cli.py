@@ -4,6 +4,7 @@ import errno
 import gc
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from padseg.cli import SYSTEM_NAMES, main
 from padseg.data.images import ImageCache
 from padseg.lightning_cli import PadsegCLI
 from padseg.modules import read_checkpoint
+from padseg.precision import default_precision
 from padseg.run_options import RunOptions
 from padseg.shipped import config_path
 
@@ -266,6 +268,22 @@ def test_a_cut_run_is_resumed(finished, data_root, textures, tmp_path):
         for path in (folder, finished / "small/widget/seed0")
     )
     assert all(torch.equal(ours[name], whole[name]) for name in whole)
+
+
+def test_a_run_goes_on_in_the_precision_it_began_with(data_root, textures, tmp_path):
+    """As when a machine with bfloat16 began it and one without goes on."""
+    folder = tmp_path / "small/widget/seed0"
+    began = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL[:-1], *QUIET]
+    began += [*data_args(data_root, textures), f"--trainer.default_root_dir={tmp_path / 'logs'}"]
+    began += ["--trainer.max_steps=1", "--trainer.precision=bf16-mixed"]
+    began += [f"--checkpoint.dirpath={folder}", "--checkpoint.filename=distill-resume"]
+    began += ["--checkpoint.save_top_k=1", "--checkpoint.every_n_train_steps=1"]
+    assert main([*began, "--checkpoint.save_last=false"]) == 0
+    assert main([*run_args(data_root, textures, tmp_path), "--trainer.accelerator=cpu"]) == 0
+    found = json.loads((folder / "metrics.json").read_text())["fingerprint"]
+    assert found["resumed_from_step"] == 1
+    assert found["precision"] == {"distill": "bf16-mixed", "segment": default_precision("cpu")}
+    assert found["device"]["distill"] in (platform.processor(), platform.machine())
 
 
 def test_what_cannot_be_read_or_written_is_named(
