@@ -120,9 +120,9 @@ class PadsegCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settle what depends on the device."""
         options = self.config[self.subcommand].trainer if self.subcommand else self.config.trainer
-        kind = {"auto": accelerator().type, "gpu": accelerator().type}.get(
-            options.accelerator, options.accelerator
-        )
+        kind = options.accelerator
+        if kind in ("auto", "gpu"):
+            kind = accelerator().type
         if options.precision is None:
             options.precision = default_precision(kind)
         if kind == "cpu":  # which cannot do it

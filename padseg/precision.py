@@ -4,8 +4,8 @@ import torch
 
 from padseg.errors import ConfigError
 
-# What autocast computes in, by Lightning's names. Others are refused: in the `-true` ones the weights
-# themselves lose digits, which neither the small steps of SGD nor the statistics of BatchNorm survive.
+# What autocast computes in, by Lightning's names. Others, which convert the weights, are refused: in 16
+# bits, small steps of SGD and the statistics of BatchNorm are lost; 64 bits bring nothing.
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 

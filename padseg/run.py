@@ -192,9 +192,10 @@ def _run_phase(
     _keep_log(folder / "logs" / phase / "metrics.csv")
     args = options.fit_args(category, seed, folder, phase)
     resume = folder / f"{phase}-resume.ckpt"
-    if options.precision is None and resume.exists():
+    began = read_checkpoint(resume)[KEY].get("precision") if resume.exists() else None
+    if options.precision is None and began is not None:
         # What another machine began goes on in the precision that is the default there.
-        args.append(f"--trainer.precision={read_checkpoint(resume)[KEY].get('precision')}")
+        args.append(f"--trainer.precision={began}")
     cli = PadsegCLI(args, run=False)
     if cli.trainer.world_size > 1:
         raise ConfigError(
