@@ -216,6 +216,7 @@ def test_the_example_needs_neither_padseg_nor_torch(stpm, stpm_onnx, tmp_path):
     assert Image.open(tmp_path / "1_map.png").size == (70, 90)
 
 
+@pytest.mark.slow
 def test_int8_takes_its_ranges_from_images(stpm, stpm_onnx, tmp_path, capsys):
     for index, image in enumerate(pixels(6, 90, 70)):
         Image.fromarray(image).save(tmp_path / f"{index}.png")
@@ -246,13 +247,10 @@ def test_int8_takes_its_ranges_from_images(stpm, stpm_onnx, tmp_path, capsys):
     assert "Maps of defects can differ more" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("system", "kept"),
-    [
-        ("destseg", 1),
-        pytest.param("pfadseg", 1, marks=pytest.mark.slow),  # its gates are in 8 bits too
-        pytest.param("rstpm", 0, marks=pytest.mark.slow),
-    ],
+    [("destseg", 1), ("pfadseg", 1), ("rstpm", 0)],
 )
 def test_int8_leaves_out_what_makes_logits(system, kept, tmp_path):
     """Their range on normal images would cap the scores of defects."""
@@ -328,7 +326,8 @@ def test_the_model_card_tells_what_the_run_measured(stpm, tmp_path):
     assert "Not known" in (tmp_path / "other/README.md").read_text()
 
 
-def test_thresholds_of_other_scores_are_told(stpm, data_root, tmp_path, caplog):
+def test_thresholds_of_other_scores_are_told(stpm, data_root, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("padseg.inference.export._torch", lambda *_: b"a program")
     good = str(data_root / "widget/train/good")
     for options, told in (
         (("--precision", "bf16-mixed"), "set in bf16-mixed, the exported network computes"),
