@@ -114,13 +114,12 @@ def open_image(path: Path, use: Callable[[Image.Image], Result]) -> Result:
     Raises:
         DataError: It cannot be read, or has more than 2^31 pixels.
     """
+    return _use(path, lambda image: use(upright(image)))
 
-    def upright(image: Image.Image) -> Result:
-        if _orientation(image) != 1:
-            ImageOps.exif_transpose(image, in_place=True)
-        return use(image)
 
-    return _use(path, upright)
+def upright(image: Image.Image) -> Image.Image:
+    """An image turned as its EXIF header says; itself where nothing is to be turned."""
+    return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
 
 
 def _upright_shape(image: Image.Image) -> Size:

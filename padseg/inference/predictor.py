@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from padseg.data.datasets import to_unit
-from padseg.data.images import Size, as_rgb, open_image, resize
+from padseg.data.images import Size, as_rgb, open_image, resize, upright
 from padseg.errors import ConfigError, DataError
 from padseg.inference.tiles import Blend, Box, tile_boxes
 from padseg.inference.weights import load_module
@@ -270,7 +270,7 @@ def at_size(score_map: Tensor, size: Size) -> NDArray[np.float32]:
 
 
 def open_rgb(source: Source) -> Image.Image:
-    """An image as RGB: transparency is left out, 16-bit pixels lose their lower 8 bits.
+    """An image as RGB, upright: transparency is left out, 16-bit pixels lose their lower 8 bits.
 
     Raises:
         DataError: It cannot be read, or its pixels are neither 8 nor 16 bits.
@@ -288,7 +288,7 @@ def open_rgb(source: Source) -> Image.Image:
             raise DataError(f"an array of shape {source.shape} has no pixels.")
         source = Image.fromarray(source)
     try:
-        return as_rgb(source)
+        return as_rgb(upright(source))
     except (OSError, ValueError) as error:
         raise DataError(f"image {source!r} cannot be read ({error}).") from error
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import Callback, Trainer
-from PIL import Image
+from PIL import ExifTags, Image
 from scipy import ndimage
 
 from padseg.data import AnomalyDataModule
@@ -142,6 +142,16 @@ def test_kinds_of_images(predictor, tmp_path):
     assert np.array_equal(found["rgb"].score_map, found["rgba"].score_map)
     assert np.abs(found["cmyk"].image.astype(int) - pixels).max() <= 1
     assert found["palette"].image.shape == (64, 64, 3)
+
+
+def test_an_open_picture_is_turned_like_its_file(predictor, tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(picture(40, 70)).save(tmp_path / "lying.png", exif=exif)
+    with Image.open(tmp_path / "lying.png") as opened:
+        found = predictor(opened)
+    assert found.image.shape == (70, 40, 3)
+    assert np.array_equal(found.score_map, predictor(tmp_path / "lying.png").score_map)
 
 
 def test_broken_images_are_named(predictor, tmp_path):
