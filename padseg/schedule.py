@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from padseg.errors import ConfigError
+from padseg.threads import usable_cores
 
 Job = tuple[Any, ...]
 Attempt = Callable[..., bool]
@@ -83,7 +84,7 @@ def in_processes(attempt: Attempt, jobs: Sequence[Job], parallel: int) -> list[J
 def _start(attempt: Attempt, job: Job, gpu: str | None, parallel: int) -> BaseProcess:
     """Start a job in a fresh process, which finds its share of the machine in its environment."""
     if gpu is None:
-        share = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // parallel))} | os.environ
+        share = {"OMP_NUM_THREADS": str(max(1, usable_cores() // parallel))} | os.environ
     else:
         share = os.environ | {"CUDA_VISIBLE_DEVICES": gpu}
     before = dict(os.environ)

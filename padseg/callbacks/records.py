@@ -28,6 +28,7 @@ from padseg.records import (
     write_pictures,
     write_table,
 )
+from padseg.threads import usable_cores
 
 _CURVE_POINTS = 256
 
@@ -81,7 +82,7 @@ class ImagesCallback(Callback):
         self._folder = trainer.strategy.broadcast(folder)
         self._rows = []
         # Compressing lets other threads run: it goes on while the next batch is scored.
-        self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+        self._pool = ThreadPoolExecutor(min(8, usable_cores()))
 
     on_test_start = on_validation_start
 

@@ -1,9 +1,7 @@
 """The data of one category as a LightningDataModule."""
 
 import hashlib
-import multiprocessing
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -29,12 +27,11 @@ from padseg.data.foreground import OTSU, Foreground, find_foreground
 from padseg.data.images import ImageCache, Size
 from padseg.data.layouts import LayoutName, list_samples
 from padseg.data.samples import Sample, list_textures
+from padseg.data.workers import default_workers, forks
 from padseg.errors import ConfigError, DataError
 from padseg.synthesis import SynthesisParams
-from padseg.threads import usable_cores
 
 _DEFAULT_SYNTHESIS = SynthesisParams()
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps what workers hand over
 
 
 class AnomalyDataModule(LightningDataModule):
@@ -112,7 +109,7 @@ class AnomalyDataModule(LightningDataModule):
         self.jitter_textures = jitter_textures
         self.synthesis = synthesis
         self.num_workers = (
-            _default_workers(self.image_size, batch_size) if num_workers is None else num_workers
+            default_workers(self.image_size, batch_size) if num_workers is None else num_workers
         )
         self.cache_limit_mb = cache_limit_mb
         self.layout = layout
@@ -177,7 +174,7 @@ class AnomalyDataModule(LightningDataModule):
             )
 
     def _cache(self, paths: Sequence[Path], description: str) -> ImageCache:
-        limit = 0 if self.num_workers and not _forks() else self.cache_limit_mb
+        limit = 0 if self.num_workers and not forks() else self.cache_limit_mb
         return ImageCache(paths, self.image_size, limit, description)
 
     def _foreground(self, images: ImageCache, paths: Sequence[Path]) -> Foreground | None:
@@ -345,19 +342,3 @@ def _as_size(image_size: int | Sequence[int]) -> Size:
     if len(size) != 2 or min(size) < 32:
         raise ConfigError(f"image_size is {image_size}; it must be one or two numbers from 32 up.")
     return size[0], size[1]
-
-
-def _default_workers(size: Size, batch_size: int) -> int:
-    # Decoded images are cached: up to two cores, a worker process costs more than it brings.
-    workers = min(8, max(0, usable_cores() - 2))
-    if workers and _SHARED_MEMORY.is_dir():
-        # Two batches wait for each worker's turn and one is being used, with image and texture in each.
-        batch = 2 * 3 * size[0] * size[1] * batch_size
-        workers = min(workers, shutil.disk_usage(_SHARED_MEMORY).free // (3 * batch))
-    return workers
-
-
-def _forks() -> bool:
-    """Whether worker processes see the memory of this one."""
-    chosen = multiprocessing.get_start_method(allow_none=True)
-    return (chosen or multiprocessing.get_all_start_methods()[0]) == "fork"

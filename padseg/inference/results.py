@@ -35,6 +35,7 @@ from padseg.drawing import overlay
 from padseg.errors import DataError, PadsegError
 from padseg.inference.predictor import Prediction
 from padseg.modules import AnomalyModule
+from padseg.threads import usable_cores
 
 _COLUMNS = ("path", "width", "height", "image_score", "anomalous", "regions", "error")
 _WAITING = 8  # images a process keeps while their files are written
@@ -73,7 +74,7 @@ class Results:
                         log.write(json.dumps(record) + "\n")
                         self.done.add(name)
         self._log = path.open("a", encoding="utf-8")
-        self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+        self._pool = ThreadPoolExecutor(min(8, usable_cores()))
         self._pending: deque[tuple[dict[str, Any], Future[None] | None]] = deque()
 
     def __enter__(self) -> Self:

@@ -66,9 +66,9 @@ def test_pixels_are_sent_to_no_worker(
 )
 def test_workers_have_cores_and_shared_memory(cores, free_mb, workers, data_root, monkeypatch):
     usage = SimpleNamespace(free=free_mb * 2**20)
-    monkeypatch.setattr("padseg.data.datamodule.usable_cores", lambda: cores)
-    monkeypatch.setattr("padseg.data.datamodule.shutil.disk_usage", lambda _: usage)
-    monkeypatch.setattr("padseg.data.datamodule._SHARED_MEMORY", data_root)
+    monkeypatch.setattr("padseg.data.workers.usable_cores", lambda: cores)
+    monkeypatch.setattr("padseg.data.workers.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("padseg.data.workers._SHARED_MEMORY", data_root)
     data = AnomalyDataModule(str(data_root), "widget", image_size=256, batch_size=32)
     assert data.num_workers == workers
 
@@ -77,7 +77,7 @@ def test_decoded_images_without_room_are_told(data_root, textures, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("os.posix_fallocate", full)
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)  # Linux alone has it
     data = AnomalyDataModule(str(data_root), "widget", str(textures), 64, cache_limit_mb=0)
     with pytest.raises(DataError, match=r"MiB of decoded images do not fit .*No space.*TMPDIR"):
         data.setup("fit")

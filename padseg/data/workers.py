@@ -1,0 +1,32 @@
+"""Data worker processes: how many pay off, and what they see."""
+
+import multiprocessing
+import shutil
+from pathlib import Path
+
+from padseg.data.images import Size
+from padseg.threads import usable_cores
+
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps what workers hand over
+
+
+def default_workers(size: Size, batch_size: int) -> int:
+    """Worker processes that pay off, as far as there is shared memory for their batches.
+
+    Args:
+        size: (H, W) of an image in pixels.
+        batch_size: Images a batch, each with a texture.
+    """
+    # Decoded images are cached: up to two cores, a worker process costs more than it brings.
+    workers = min(8, max(0, usable_cores() - 2))
+    if workers and _SHARED_MEMORY.is_dir():
+        # Two batches wait for each worker's turn and one is being used.
+        batch = 2 * 3 * size[0] * size[1] * batch_size
+        workers = min(workers, shutil.disk_usage(_SHARED_MEMORY).free // (3 * batch))
+    return workers
+
+
+def forks() -> bool:
+    """Whether worker processes see the memory of this one."""
+    chosen = multiprocessing.get_start_method(allow_none=True)
+    return (chosen or multiprocessing.get_all_start_methods()[0]) == "fork"
