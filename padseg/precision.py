@@ -9,14 +9,12 @@ from padseg.errors import ConfigError
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-def default_precision(kind: str | None = None) -> str:
+def default_precision(kind: str) -> str:
     """`bf16-mixed` where the processor computes in bfloat16, else `32-true`.
 
     Args:
-        kind: Type of the device, such as `cpu` or `cuda`; None for the accelerator's, if there is one.
+        kind: Type of the device, such as `cpu` or `cuda`.
     """
-    if kind is None:
-        kind = accelerator().type
     if kind == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     elif kind == "cpu":

@@ -63,7 +63,7 @@ def steps(name: str, batch: dict[str, Tensor], device: str) -> dict[str, Step]:
 
 def _step(module: torch.nn.Module, device: str, loss: Callable[[], Tensor]) -> Step:
     optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=1e-3)
-    low = default_precision() == "bf16-mixed"
+    low = default_precision(device) == "bf16-mixed"
 
     def step() -> None:
         module.train()
