@@ -131,10 +131,6 @@ def stop_together(trainer: Trainer) -> None:
     and the processes ask each other between two steps, where Lightning has them meet anyway.
     """
     connector, loop = trainer._signal_connector, trainer.fit_loop.epoch_loop
-    if not (
-        hasattr(connector, "_sigterm_notifier_fn") and hasattr(loop, "_broadcast_sigterm_tensor")
-    ):
-        return  # a later release, which stops in a way of its own
     told = False
 
     def note(signum: Any, _: Any) -> None:

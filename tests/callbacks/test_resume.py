@@ -124,6 +124,12 @@ def fit(data_root, folder, steps, batch_size=2, lr=0.1):
     return read_checkpoint(last)
 
 
+def test_lightning_still_has_what_stopping_together_replaces():
+    trainer = Trainer(accelerator="cpu", barebones=True)
+    assert callable(trainer._signal_connector._sigterm_notifier_fn)
+    assert callable(trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor)
+
+
 def test_a_training_goes_on_with_the_options_it_began_with(data_root, tmp_path):
     fit(data_root, tmp_path, 1)
     told = r"trained with lr 0\.1, not 0\.2: a training goes on"
