@@ -32,7 +32,7 @@ class Augmentation:
 
     def __call__(self, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
         """Augment one image, (H, W, 3) uint8 in and out."""
-        self._pipeline.set_random_seed(seed)
+        _seed(self._pipeline, np.random.default_rng(seed))
         augmented: NDArray[np.uint8] = self._pipeline(image=image)["image"]
         return augmented
 
@@ -40,9 +40,16 @@ class Augmentation:
         self, image: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Augment one image as `__call__` does, and move its mask, (H, W) uint8, along; 0 comes in."""
-        self._pipeline.set_random_seed(seed)
+        _seed(self._pipeline, np.random.default_rng(seed))
         augmented = self._pipeline(image=image, mask=mask)
         return augmented["image"], augmented["mask"]
+
+
+def _seed(part: Any, seeds: np.random.Generator) -> None:
+    """Give every part draws of its own: albumentations gives all of them the same."""
+    part.set_random_seed(int(seeds.integers(2**32)))
+    for inner in getattr(part, "transforms", ()):
+        _seed(inner, seeds)
 
 
 def normal_augmentation(group: Group, size: tuple[int, int]) -> Augmentation | None:
@@ -70,15 +77,16 @@ def _quarter_turns(square: bool) -> Any:
 
 
 def texture_jitter() -> Augmentation:
-    """Three of ten colour and geometry operators, as DRAEM applies to its textures.
+    """Three of ten colour and geometry operators in random order, as DRAEM applies to its textures.
 
-    Zavrtanik et al., ICCV 2021, official code; DeSTSeg leaves the textures as they are.
+    Zavrtanik et al., ICCV 2021, official code, but for the gamma, which is one for all channels here;
+    DeSTSeg leaves the textures as they are.
     """
     operators = [
         A.RandomGamma((50, 200), p=1),
         A.RandomBrightnessContrast((-0.12, 0.12), (-0.2, 0.2), p=1),
         A.Sharpen(p=1),
-        A.HueSaturationValue(25, 50, 50, p=1),
+        A.HueSaturationValue(25, 50, 0, p=1),
         A.Solarize((32 / 255, 128 / 255), p=0.5),
         A.Posterize((3, 6), p=1),
         A.InvertImg(p=1),
@@ -86,7 +94,7 @@ def texture_jitter() -> Augmentation:
         A.Equalize(p=1),
         _rotate(45, fill=0),
     ]
-    return Augmentation(A.Compose([A.SomeOf(operators, n=3, replace=False, p=1)]))
+    return Augmentation(A.Compose([A.RandomOrder(operators, n=3, replace=False, p=1)]))
 
 
 def _rotate(limit: float, fill: int) -> Any:
