@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 from rich.progress import track
 
-from padseg.errors import DataError
+from padseg.errors import ConfigError, DataError
 from padseg.threads import ahead
 
 Size = tuple[int, int]  # (H, W)
@@ -24,6 +24,18 @@ if Image.MAX_IMAGE_PIXELS == 2**30 // 4 // 3:  # Pillow's own, that is, nobody h
     Image.MAX_IMAGE_PIXELS = 2**30
 
 _KINDS = 32  # a mask with smaller values only numbers its kinds of defect
+
+
+def as_size(image_size: int | Sequence[int]) -> Size:
+    """(H, W) from these two numbers, or from one for both.
+
+    Raises:
+        ConfigError: They are too many, too few or too small.
+    """
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(size) != 2 or min(size) < 32:
+        raise ConfigError(f"image_size is {image_size}; it must be one or two numbers from 32 up.")
+    return size[0], size[1]
 
 
 def read_image(path: Path, size: Size) -> NDArray[np.uint8]:
@@ -64,8 +76,8 @@ def read_masks(paths: Sequence[Path], size: Size) -> NDArray[np.uint8]:
 
     Args:
         paths: Grey images, 0 for normal and the largest value of their type for a defect, or numbers of
-            kinds of defect from 1 to 31 as VisA has them; or palette images, black for normal. They add
-            up; none for an image without defects.
+            kinds of defect from 1 to 31 as VisA has them; colour images, of which the brightest channel
+            counts; or palette images, black for normal. They add up; none for an image without defects.
         size: (H, W) in pixels.
 
     Returns:
@@ -159,7 +171,10 @@ def _as_share(mask: Image.Image) -> NDArray[np.float32]:
     """(H, W) in [0, 1], by the mask's own largest value: masks of 0/1, 0/255 and 0/65535 occur."""
     if mask.mode in ("P", "PA"):  # the colours of a palette say nothing but black or not
         return np.array(np.asarray(mask.convert("RGB")).max(axis=2) > 0, dtype=np.float32)
-    grey = np.array(mask if mask.mode[0] in "IF" else mask.convert("L"), dtype=np.float32)
+    if mask.mode in ("1", "L", "LA", "F") or mask.mode.startswith("I"):
+        grey = np.array(mask.convert("L") if mask.mode == "LA" else mask, dtype=np.float32)
+    else:  # the brightest channel: as grey, a blue defect beside a white one would be too dark
+        grey = np.asarray(mask.convert("RGB")).max(axis=2).astype(np.float32)
     peak = float(grey.max())
     if peak < _KINDS and mask.mode != "F":
         return (grey > 0).astype(np.float32)

@@ -169,7 +169,7 @@ class PixelMetrics(RankingMetric):
         regions = checks.as_maps("regions", regions)
         checks.check_same_shape("regions", regions, "score_map", score)
         labels = regions.to(torch.int32, copy=True)  # kept for later, when it may have changed
-        wrong[2] = (labels > 0) != defect
+        wrong[2] = ((labels > 0) != defect) | (labels < 0)
         return score, defect, labels, wrong
 
     def _add(self, score: Tensor, labels: Tensor) -> None:

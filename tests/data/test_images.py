@@ -103,6 +103,14 @@ def test_palette_masks_are_black_or_not(tmp_path, grey):
     assert np.array_equal(read_masks([tmp_path / "m.png"], SIZE), kinds > 0)
 
 
+def test_colours_of_masks_do_not_weigh(tmp_path):
+    colours = np.zeros((*SIZE, 3), np.uint8)
+    for row, colour in enumerate(((255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255))):
+        colours[4 * row : 4 * row + 2] = colour
+    Image.fromarray(colours).save(tmp_path / "m.png")
+    assert np.array_equal(read_masks([tmp_path / "m.png"], SIZE), colours.any(axis=2))
+
+
 def test_masks_with_soft_edges_are_cut_at_one_half(tmp_path, grey):
     Image.fromarray(grey).save(tmp_path / "m.png")
     share = grey / grey.max()

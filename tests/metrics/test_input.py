@@ -32,6 +32,7 @@ SCORE = torch.linspace(0, 1, 128).reshape(2, 1, 8, 8)
         (SCORE, MASK, MASK.float(), "regions must be integer labels"),
         (SCORE, MASK, 1 - MASK.int(), "Image 0.*regions"),
         (SCORE, MASK, -MASK.int(), "Image 0.*regions"),
+        (SCORE, MASK, 2 * MASK.int() - 1, "Image 0.*regions"),
         (SCORE, MASK.to("meta"), None, "on one device.*meta"),
         (SCORE, MASK, MASK.int().to("meta"), "on one device.*meta"),
         (SCORE.to("meta"), MASK, None, r"but the metric is on cpu: call metric.to\('meta'\)"),
