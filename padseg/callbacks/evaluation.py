@@ -27,8 +27,9 @@ class EvaluationCallback(Callback):
     def __init__(self, exact: bool = False, fpr_limit: float = 0.3, recall: float = 0.9) -> None:
         self.pixel = PixelMetrics(exact=exact, fpr_limit=fpr_limit, recall=recall)
         self.image = ImageMetrics()
-        self._normal_score = SumMetric()
-        self._normal_count = SumMetric()
+        # The module has looked for NaN; to look again would halt a GPU.
+        self._normal_score = SumMetric(nan_strategy="disable")
+        self._normal_count = SumMetric(nan_strategy="disable")
 
     def _metrics(self) -> tuple[Any, ...]:
         return self.pixel, self.image, self._normal_score, self._normal_count

@@ -24,7 +24,7 @@ from padseg.data.datasets import (
     to_unit,
 )
 from padseg.data.foreground import OTSU, Foreground, find_foreground
-from padseg.data.images import ImageCache, Size
+from padseg.data.images import ImageCache, as_size
 from padseg.data.layouts import LayoutName, list_samples
 from padseg.data.samples import Sample, list_textures
 from padseg.data.workers import default_workers, forks
@@ -63,8 +63,9 @@ class AnomalyDataModule(LightningDataModule):
         synthesis: How defects are drawn; null for systems that train on normal images only.
         num_workers: Data worker processes; null for as many as pay off, none on a small machine, and as
             the shared memory has room for, which is small in a container.
-        cache_limit_mb: Decoded images above this many MiB lie in a memory-mapped temporary file; so do
-            all that worker processes which are not forked read, as each would get a copy.
+        cache_limit_mb: Above this many MiB, decoded images lie in a memory-mapped temporary file; textures,
+            training and held-out images count by themselves. All do that worker processes read which
+            are not forked, as each would get a copy.
         layout: Of the data set folder, see `padseg.data.layouts`.
         foreground: Keeps synthetic defects on the object: `otsu` finds it by a threshold; else a folder
             that mirrors `root` with a mask for each normal image, white on the object. Null lets them lie
@@ -101,7 +102,7 @@ class AnomalyDataModule(LightningDataModule):
         self.root = Path(root)
         self.category = category
         self.textures = None if textures is None else Path(textures)
-        self.image_size = _as_size(image_size)
+        self.image_size = as_size(image_size)
         self.batch_size = batch_size
         self.seed = seed
         self.val_fraction = val_fraction
@@ -127,6 +128,8 @@ class AnomalyDataModule(LightningDataModule):
             DataError: Something is missing or broken, or would spoil results; the message names it.
         """
         samples = list_samples(self.root, self.category, self.layout)
+        if stage == "fit":
+            self._start = _Position()  # a resumed training sets it after this
         if stage in ("fit", "validate", None) and self._train is None:
             refuse_blocking(check_files([s for s in samples if s.split != "test"]))
             refuse_blocking(check_duplicates(samples))
@@ -335,10 +338,3 @@ def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], 
     ranked = sorted(paths, key=draw)
     held_out = set(ranked[:count])
     return [path for path in paths if path not in held_out], sorted(held_out)
-
-
-def _as_size(image_size: int | Sequence[int]) -> Size:
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(size) != 2 or min(size) < 32:
-        raise ConfigError(f"image_size is {image_size}; it must be one or two numbers from 32 up.")
-    return size[0], size[1]

@@ -165,7 +165,7 @@ class RCM(nn.Module):
             nn.GELU(),
             nn.Conv2d(mlp_ratio * channels, channels, 1),
         )
-        self.layer_scale = nn.Parameter(torch.full((channels,), layer_scale))
+        self.layer_scale = nn.Parameter(torch.full((channels,), float(layer_scale)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, C, h, w)."""

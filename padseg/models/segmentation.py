@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from padseg.errors import ConfigError
 from padseg.losses import normalized_product
+from padseg.models.attention import full_precision
 from padseg.models.backbone import FeaturePair
 from padseg.models.blocks import (
     ASPP,
@@ -20,6 +21,14 @@ from padseg.models.blocks import (
 )
 
 Context = Literal["aspp", "rcm"]
+
+
+class _FullPrecisionConv2d(nn.Conv2d):
+    """Convolution outside autocast: in bfloat16, scores that differ would become equal."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with full_precision(x):
+            return super().forward(x.float())
 
 
 class SegmentationNetwork(nn.Module):
@@ -59,7 +68,7 @@ class SegmentationNetwork(nn.Module):
         self.head = nn.Sequential(
             OrderedDict(
                 context=ASPP(width) if context == "aspp" else RCM(width, layer_scale),
-                out=nn.Sequential(conv_bn_relu(width, width), nn.Conv2d(width, 1, 1)),
+                out=nn.Sequential(conv_bn_relu(width, width), _FullPrecisionConv2d(width, 1, 1)),
             )
         )
 
@@ -79,4 +88,4 @@ class SegmentationNetwork(nn.Module):
             for t, s in zip(pair.teacher, pair.student, strict=True)
         ]
         logits: Tensor = self.head(self.res(torch.cat(products, dim=1)))
-        return logits.float()
+        return logits

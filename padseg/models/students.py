@@ -10,6 +10,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from padseg.errors import ConfigError
+from padseg.models.attention import require_batch
 from padseg.models.blocks import (
     AttentionMap,
     ResidualBlock,
@@ -127,6 +128,8 @@ class DenoisingStudent(nn.Module):
 
     def forward(self, image: Tensor, sizes: Sizes) -> list[Tensor]:
         """Map standardised images (B, 3, H, W) to features of the given (height, width)s."""
+        if max(image.shape[-2:]) <= 32:
+            require_batch(self, image)  # one pixel is left at the bottleneck
         x = self.bottleneck(self.encoder(image)[-1])
         features: list[Tensor] = []
         for stage, size in zip(self.decoder, reversed(sizes), strict=True):

@@ -8,6 +8,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from padseg import __version__
+from padseg.data.images import as_size
 from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.models import StudentTeacher, build_student_teacher, image_score
 from padseg.modules.checkpoint import FORMAT, KEY, STORED
@@ -22,11 +23,13 @@ class AnomalyModule(LightningModule):
     A subclass sets `student_teacher` and `network`, the options that rebuild it, and calls `ready`.
 
     Attributes:
+        complete: Whether the weights are there: given, or loaded since.
         calibration: Thresholds from normal images, in plain values: `image_threshold` and
             `pixel_threshold` in [0, 1], and how they came about; None before calibration.
     """
 
     student_teacher: StudentTeacher
+    complete: bool
     network: dict[str, Any]
     image_size: list[int]
     top_k: int
@@ -46,15 +49,20 @@ class AnomalyModule(LightningModule):
             weights: Its weight files; `stored` where a checkpoint will bring them.
             image_size: Height and width in pixels, or one number for both.
             top_k: Pixels averaged to the image score; None for the system's own.
+
+        Raises:
+            ConfigError: An option cannot be used.
         """
         sources: dict[str, Any] = {
             key: "random" if value == STORED else value for key, value in weights.items()
         }
         self.network = network
         self.student_teacher = build_student_teacher(**network, **sources)
-        size = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self.image_size = list(size)
+        self.complete = STORED not in weights.values()
+        self.image_size = list(as_size(image_size))
         self.top_k = self.student_teacher.system.top_k if top_k is None else top_k
+        if self.top_k < 1:
+            raise ConfigError(f"--model.top_k is {self.top_k}; it must be at least 1.")
 
     def ready(self) -> None:
         """Last call of a subclass's constructor."""
@@ -103,16 +111,45 @@ class AnomalyModule(LightningModule):
             )
 
     def on_fit_start(self) -> None:
-        """Train what is to be trained, also a module that a `Predictor` or its user put into eval mode."""
+        """Train what is to be trained, also a module that a `Predictor` or its user put into eval mode.
+
+        Raises:
+            ConfigError: The weights should have come from a checkpoint, and none was loaded.
+        """
+        self._check_complete()
         self.train()
 
     def on_train_start(self) -> None:
         """Forget thresholds that a resumed training brought along: its weights change now."""
         self.calibration = None
 
+    def on_validation_start(self) -> None:
+        """Evaluate no weights that mean nothing.
+
+        Raises:
+            ConfigError: As above.
+        """
+        self._check_complete()
+
+    on_test_start = on_validation_start
+    on_predict_start = on_validation_start
+
+    def _check_complete(self) -> None:
+        if not self.complete:
+            raise ConfigError(
+                "the weights should come from a checkpoint and none was loaded: pass --ckpt_path, or, to "
+                "train anew, --model.weights (and weights2) or --model.distilled."
+            )
+
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """Score a batch; callbacks do the rest."""
+        """Score a batch; callbacks do the rest.
+
+        Raises:
+            PadsegError: A score is not finite.
+        """
         scores: dict[str, Tensor] = self(batch["image"])
+        if not scores["image_score"].isfinite().all():
+            raise _diverged("the scores are not finite")
         return scores
 
     test_step = validation_step
@@ -126,13 +163,16 @@ class AnomalyModule(LightningModule):
         """
         often = loss.device.type == "cpu" or batch_idx % _CHECK_EVERY == 0
         if often and not torch.isfinite(loss):
-            raise PadsegError(
-                f"training diverged: the loss at step {self.global_step} is {loss.item()}; start again "
-                "with a lower --model.lr (or lr_res, lr_head), or with --trainer.precision 32-true."
-            )
+            raise _diverged(f"the loss at step {self.global_step} is {loss.item()}")
 
     def sgd(self, groups: list[dict[str, Any]], momentum: float, weight_decay: float) -> Any:
-        """SGD as all four papers use it."""
+        """SGD as all four papers use it.
+
+        Raises:
+            ConfigError: A learning rate is negative.
+        """
+        if (lowest := min(group["lr"] for group in groups)) < 0:
+            raise ConfigError(f"a learning rate is {lowest}; it must not be negative.")
         # One pass over the weights instead of one for each operation, with the same bits on a CPU.
         # Lightning clips no gradients of a fused optimiser in mixed precision.
         clips = self._trainer is not None and self._trainer.gradient_clip_val is not None
@@ -195,7 +235,15 @@ class AnomalyModule(LightningModule):
                     f"the checkpoint was trained in {precision}, not {self.trainer.precision}: pass "
                     f"--trainer.precision {precision}."
                 )
+        self.complete = True
         self.calibration = meta.get("calibration")
+
+
+def _diverged(how: str) -> PadsegError:
+    return PadsegError(
+        f"training diverged: {how}; start again with a lower --model.lr (or lr_res, lr_head), or in "
+        "32-true if that was another precision."
+    )
 
 
 def plain(option: Any) -> Any:

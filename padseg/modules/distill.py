@@ -82,6 +82,8 @@ class StudentDistillModule(AnomalyModule):
             "recalibration": recalibration,
             "upsample": upsample,
         }
+        if student_input not in ("corrupted", "clean"):
+            raise ConfigError(f"student_input is {student_input!r}; give 'corrupted' or 'clean'.")
         self.build(network, {"weights": weights, "weights2": weights2}, image_size, top_k)
         recipe = self.student_teacher.system
         self.student_input = student_input if recipe.synthetic else "clean"

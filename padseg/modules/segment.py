@@ -29,7 +29,7 @@ class SegmentationModule(AnomalyModule):
         second_conv: As in phase one; None: as in phase one.
         image_size: Height and width in pixels; None: as in phase one.
         top_k: Pixels averaged to the image score; None: the system's own.
-        gamma: Focusing parameter of the focal loss.
+        gamma: Focusing parameter of the focal loss: 0, or from 1 up, where its gradient is finite.
         focal_weight: Weight of the focal loss.
         l1_weight: Weight of the L1 loss.
         lr_res: Learning rate of the residual blocks.
@@ -72,6 +72,8 @@ class SegmentationModule(AnomalyModule):
         elif network is None:
             raise ConfigError("--model.distilled is not set: it names the checkpoint of phase one.")
         assert network is not None
+        if gamma != 0 and gamma < 1:
+            raise ConfigError(f"--model.gamma is {gamma}; it must be 0, or at least 1.")
         self.build(network, {"weights": STORED, "weights2": STORED}, image_size or 256, top_k)
         if distilled is not None:
             self._take_over(checkpoint, distilled)
@@ -106,6 +108,7 @@ class SegmentationModule(AnomalyModule):
             self.student_teacher.load_state_dict(state)
         except RuntimeError as error:
             raise CheckpointError(f"{path} does not fit its own options: {error}") from error
+        self.complete = True
         if self.student_teacher.fingerprint() != checkpoint[KEY]["teacher_sha256"]:
             raise CheckpointError(
                 f"the teacher in {path} is not the one that its student was trained with: distil again."

@@ -172,8 +172,8 @@ def test_noise_backend_and_jitter(data_root, textures):
 
 def test_resume_goes_on_with_the_next_sample(data_root, textures):
     data = module(data_root, textures)
-    data.load_state_dict({"next_sample": 8, "step": 2})
     data.setup("fit")
+    data.load_state_dict({"next_sample": 8, "step": 2})
     batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
     assert torch.equal(batch["mask"], data.pairs(8, 4)["mask"])
     assert data.state_dict() == {"next_sample": 8, "step": 2, "batches": 2}
@@ -181,8 +181,8 @@ def test_resume_goes_on_with_the_next_sample(data_root, textures):
 
 def test_another_batch_size_goes_on_with_the_next_sample_too(data_root, textures):
     data = module(data_root, textures, batch_size=3)
-    data.load_state_dict({"next_sample": 8, "step": 2, "batches": 4})
     data.setup("fit")
+    data.load_state_dict({"next_sample": 8, "step": 2, "batches": 4})
     data.trainer = SimpleNamespace(
         max_steps=6,
         global_step=4,

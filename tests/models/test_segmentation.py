@@ -57,6 +57,7 @@ def test_logits(options):
         logits = network(pair())
     assert logits.shape == (2, 1, 13, 9)
     assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float())  # not rounded, nor tied
     assert logits.min() < 0 or logits.max() > 1  # no sigmoid
     assert torch.isfinite(logits).all()
 

@@ -3,7 +3,7 @@ import pickle
 
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 
 from padseg.callbacks import EvaluationCallback
 from padseg.data import AnomalyDataModule
@@ -115,9 +115,10 @@ def test_scores_have_the_promised_form(distilled):
         torch.testing.assert_close(scores["image_score"], top)
 
 
-@pytest.mark.parametrize("system", ["stpm", "destseg", "pfadseg"])
+@pytest.mark.parametrize("system", ["stpm", "rstpm", "destseg", "pfadseg"])
 def test_every_system_trains_and_tests(system, data_root, textures, tmp_path):
-    module = StudentDistillModule(system, **SMALL, lr=0.01)
+    second = {"teacher2": "test_resnet", "weights2": "random"} if system == "rstpm" else {}
+    module = StudentDistillModule(system, **SMALL, **second, lr=0.01)
     data = AnomalyDataModule(
         str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
     )
@@ -295,6 +296,44 @@ def test_a_module_that_predicted_trains_again(data, tmp_path):
     assert set(counts) == {2}
 
 
+def test_data_of_a_resumed_training_serve_another_one(data, tmp_path):
+    class Seen(Callback):
+        def __init__(self):
+            self.clean = []
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            self.clean.append(batch["clean"])
+
+    def fit(steps, module, resume=None):
+        seen = Seen()
+        fitter = trainer(tmp_path, steps, callbacks=[seen])
+        fitter.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        fitter.save_checkpoint(tmp_path / "last.ckpt")
+        return torch.cat(seen.clean)
+
+    fit(2, StudentDistillModule("stpm", **SMALL))
+    resumed = fit(4, StudentDistillModule("stpm", **SMALL), tmp_path / "last.ckpt")
+    assert torch.equal(resumed, data.pairs(8, 8)["clean"])
+    # Fewer steps than the first training had: nothing of its place in the stream may be left.
+    fresh = fit(1, StudentDistillModule("stpm", **SMALL))
+    assert torch.equal(fresh, data.pairs(0, 4)["clean"])
+
+
+def test_weights_that_only_a_checkpoint_brings_must_come(data, distilled, tmp_path):
+    network = read_checkpoint(distilled)[KEY]["network"]
+    options = SMALL | {"weights": "stored"}
+    for module in (
+        StudentDistillModule("destseg", **options),
+        SegmentationModule(network=network, image_size=64),
+    ):
+        for start in ("fit", "test", "predict"):
+            with pytest.raises(ConfigError, match="none was loaded: pass --ckpt_path"):
+                getattr(trainer(tmp_path, 1), start)(module, datamodule=data)
+    module = StudentDistillModule("destseg", **options, lr=0.05)
+    trainer(tmp_path, 4).fit(module, datamodule=data, ckpt_path=distilled, weights_only=True)
+    assert module.student_teacher.fingerprint() == read_checkpoint(distilled)[KEY]["teacher_sha256"]
+
+
 def test_a_sanity_check_needs_no_whole_validation(data, tmp_path):
     module = StudentDistillModule("destseg", **SMALL, lr=0.05)
     data.batch_size, data.val_fraction = 2, 0.5  # six images are held out
@@ -331,6 +370,45 @@ def test_divergence_is_told(data, tmp_path):
     module = StudentDistillModule("destseg", **SMALL, lr=1e30)
     with pytest.raises(PadsegError, match=r"training diverged.*--model\.lr"):
         trainer(tmp_path, 6).fit(module, datamodule=data)
+
+
+def test_a_divergence_by_the_last_step_is_told(data, tmp_path):
+    module = StudentDistillModule("destseg", **SMALL, lr=1e30)
+    trainer(tmp_path, 1, limit_val_batches=0).fit(module, datamodule=data)
+    fitter = trainer(tmp_path, 1, callbacks=[EvaluationCallback()])
+    for start in (fitter.validate, fitter.test, fitter.predict):
+        with pytest.raises(PadsegError, match="training diverged: the scores are not finite"):
+            start(module, datamodule=data)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"top_k": 0}, "--model.top_k is 0"),
+        ({"student_input": "noisy"}, "student_input is 'noisy'"),
+        ({"image_size": 16}, "image_size is 16"),
+        ({"image_size": (64, 64, 64)}, "image_size is"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options, words):
+    with pytest.raises(ConfigError, match=words):
+        StudentDistillModule("destseg", **(SMALL | options))
+
+
+def test_rates_and_exponents_that_mean_nothing_are_refused(data, distilled, tmp_path):
+    with pytest.raises(ConfigError, match="a learning rate is -1"):
+        trainer(tmp_path, 1).fit(StudentDistillModule("stpm", **SMALL, lr=-1.0), datamodule=data)
+    with pytest.raises(ConfigError, match=r"--model\.gamma is 0\.5"):
+        segmentation(distilled, gamma=0.5)
+
+
+def test_one_small_image_is_no_batch(data_root, textures, tmp_path):
+    data = AnomalyDataModule(
+        str(data_root), "widget", str(textures), image_size=32, batch_size=1, num_workers=0
+    )
+    module = StudentDistillModule("destseg", **(SMALL | {"image_size": 32}))
+    with pytest.raises(ConfigError, match="batch_size is 1"):
+        trainer(tmp_path, 1).fit(module, datamodule=data)
 
 
 def test_pairs_are_required(data_root, tmp_path):
