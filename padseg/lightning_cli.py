@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from padseg.callbacks import (
@@ -50,6 +52,14 @@ for _message in _EXPECTED_WARNINGS:
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
 
+class _SaveConfig(SaveConfigCallback):
+    """Lightning's, where a training has a folder of its own: others would share one config.yaml."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and isinstance(trainer.logger, CSVLogger | TensorBoardLogger):
+            super().setup(trainer, pl_module, stage)
+
+
 class PadsegCLI(LightningCLI):
     """Lightning's CLI with padseg's modules, data and callbacks.
 
@@ -69,6 +79,7 @@ class PadsegCLI(LightningCLI):
             AnomalyDataModule,
             subclass_mode_model=True,
             seed_everything_default=0,
+            save_config_callback=_SaveConfig,
             save_config_kwargs={"overwrite": True},  # a resumed run writes it again
             trainer_defaults={
                 "precision": None,  # see `before_instantiate_classes`
@@ -144,9 +155,13 @@ class PadsegCLI(LightningCLI):
         """Lightning's Trainer; its default bar gives way to one that counts steps.
 
         Raises:
-            ConfigError: torchrun has started several processes, of which none knows of the others.
+            ConfigError: An option cannot be used here, or torchrun has started several processes, of which
+                none knows of the others.
         """
-        trainer = super().instantiate_trainer(**kwargs)
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ValueError) as error:
+            raise ConfigError(f"--trainer: {' '.join(str(error).split())}") from None
         started = int(os.environ["WORLD_SIZE"]) if TorchElasticEnvironment.detect() else 1
         if started > 1 and trainer.world_size == 1:
             raise ConfigError(
@@ -215,6 +230,9 @@ def complete_args(args: list[str]) -> list[str]:
 
     So `--config configs/destseg/distill.yaml` works in any folder, unless that has such a file itself, and
     `test --ckpt_path PATH` needs no configuration.
+
+    Raises:
+        ConfigError: A training would go on without the configuration it began with.
     """
     args = [_found(arg) for arg in args]
     options = [arg.split("=", maxsplit=1) for arg in args]
@@ -223,6 +241,11 @@ def complete_args(args: list[str]) -> list[str]:
         return args
     at = names.index("--ckpt_path")
     path = options[at][1] if len(options[at]) == 2 else (args[at + 1 :] or [""])[0]
+    if args[0] == "fit":
+        raise ConfigError(
+            "--config is not set: a checkpoint holds the model and no recipe; fit goes on with the command "
+            "it began with and --ckpt_path beside it."
+        )
     if not Path(path).suffix:
         return args
     # First, as options of the model are read by its class.
@@ -237,7 +260,7 @@ def _found(arg: str) -> str:
 
 @contextmanager
 def told_to_stop(how_to_resume: str | None = None) -> Iterator[None]:
-    """End the process with a message and status 1 where Lightning would end with 0 after a SIGTERM.
+    """End the process with a message and status 1, after a SIGTERM too, where Lightning would end with 0.
 
     Args:
         how_to_resume: What the message says; None for the checkpoint that a training has left, if it has.
@@ -245,8 +268,17 @@ def told_to_stop(how_to_resume: str | None = None) -> Iterator[None]:
     try:
         yield
     except SIGTERMException as stop:
-        saved = f"--ckpt_path {stop.args[0]} goes on from there" if stop.args else "start it again"
+        saved = (
+            f"the same command with --ckpt_path {stop.args[0]} goes on from there"
+            if stop.args
+            else "start it again"
+        )
         raise SystemExit(f"padseg: stopped by SIGTERM; {how_to_resume or saved}.") from stop
+    except SystemExit as end:
+        if not isinstance(end.__context__, KeyboardInterrupt):  # which Lightning turns into this
+            raise
+        saved = "the same command with --ckpt_path last goes on from the last save"
+        raise SystemExit(f"padseg: interrupted; {how_to_resume or saved}.") from end
 
 
 def main(args: list[str]) -> None:

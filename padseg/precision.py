@@ -19,10 +19,17 @@ def default_precision(kind: str) -> str:
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     elif kind == "cpu":
         # Without these instructions a CPU emulates bfloat16, several times slower than float32.
-        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        fast = _cpu_has_bfloat16()
     else:
         fast = False
     return "bf16-mixed" if fast else "32-true"
+
+
+def _cpu_has_bfloat16() -> bool:
+    if hasattr(torch.cpu, "get_capabilities"):  # of recent releases of PyTorch
+        found = torch.cpu.get_capabilities()
+        return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 def check_precision(option: str, precision: str) -> None:

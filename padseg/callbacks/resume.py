@@ -9,6 +9,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from padseg.errors import ConfigError
+
 
 class ResumeCheckpoint(ModelCheckpoint):
     """Lightning's ModelCheckpoint, whose file always is a step from which training goes on exactly.
@@ -49,6 +51,20 @@ class ResumeCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=True,
             **options,
         )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave what another training has saved.
+
+        Raises:
+            ConfigError: A new training would replace it.
+        """
+        super().on_train_start(trainer, pl_module)
+        last = Path(self.dirpath or "", self.CHECKPOINT_NAME_LAST + self.FILE_EXTENSION)
+        if self.save_last and trainer.global_step == 0 and last.exists():
+            raise ConfigError(
+                f"{last} is another training's: pass --ckpt_path last to go on with that, or another "
+                "--checkpoint.dirpath."
+            )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -110,7 +126,8 @@ class BestCheckpoint(ModelCheckpoint):
 
     def _now(self, path: str) -> str:
         moved = Path(self.dirpath or "") / Path(path).name
-        return str(moved) if path and not Path(path).exists() and moved.exists() else path
+        # Rather than the one before: a copied folder must leave the original alone.
+        return str(moved) if path and moved.exists() else path
 
 
 def stop_on_sigterm(trainer: Trainer) -> None:

@@ -19,8 +19,8 @@ from padseg.modules import StudentDistillModule, read_checkpoint
 from padseg.shipped import config_path
 
 
-@pytest.mark.parametrize("moved", [False, True])
-def test_the_best_step_is_remembered_in_another_folder(tmp_path, moved):
+@pytest.mark.parametrize(("moved", "copied"), [(False, False), (True, False), (True, True)])
+def test_the_best_step_is_remembered_in_another_folder(tmp_path, moved, copied):
     first = BestCheckpoint(dirpath=tmp_path / "version_0", monitor="level")
     path = tmp_path / "version_0/best.ckpt"
     first.best_model_path = first.kth_best_model_path = str(path)
@@ -28,8 +28,9 @@ def test_the_best_step_is_remembered_in_another_folder(tmp_path, moved):
     first.best_k_models = {str(path): torch.tensor(0.1)}
     second = BestCheckpoint(dirpath=tmp_path / "version_1", monitor="level")
     now = tmp_path / ("version_1" if moved else "version_0") / "best.ckpt"
-    now.parent.mkdir()
-    now.touch()
+    for there in (now, path) if copied else (now,):
+        there.parent.mkdir()
+        there.touch()
     second.load_state_dict(first.state_dict())
     assert second.best_model_score == pytest.approx(0.1)
     assert second.best_model_path == second.kth_best_model_path == str(now)
@@ -101,7 +102,7 @@ def test_two_processes_stop_at_the_same_step_when_one_is_told(data_root, tmp_pat
     )
     assert done.returncode == 1, done.stderr
     last = tmp_path / "last.ckpt"
-    assert f"stopped by SIGTERM; --ckpt_path {last} goes on from there" in done.stderr
+    assert f"stopped by SIGTERM; the same command with --ckpt_path {last} goes on" in done.stderr
     assert read_checkpoint(last)["global_step"] == 4
 
 
