@@ -163,7 +163,8 @@ def _overrides(command: str, rest: list[str]) -> dict[str, str]:
     words = iter(rest)
     for word in words:
         key, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or key.split(".")[0] not in rooms:
+        room, dot, _ = key.partition(".")
+        if not word.startswith("--") or not dot or room not in rooms:
             raise ConfigError(f"unknown option {word!r}: see padseg {command} --help.")
         if not equals:
             following = next(words, None)

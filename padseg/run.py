@@ -60,6 +60,7 @@ def run(
             raise ConfigError(f"{options.system} paints defects: --textures names their folder.")
         list_textures(options.textures)
     runs = [(category, seed) for category in options.categories for seed in options.seeds]
+    runs = list(dict.fromkeys(runs))  # a name given twice
     runs = runs[shard[0] - 1 :: shard[1]]
     if parallel is None:
         parallel = max(1, len(devices()))

@@ -34,6 +34,16 @@ _OWN = {
         "the run's own",
     ),
 }
+# What no result depends on: it may change from call to call.
+_FREE = {
+    "data.num_workers",
+    "data.cache_limit_mb",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+    "trainer.log_every_n_steps",
+    "checkpoint.every_n_train_steps",
+    "checkpoint.train_time_interval",
+}
 # Other options that may name a file or a folder.
 _INPUTS = {"model.weights2", "data.foreground"}
 _MODULES = {"distill": StudentDistillModule, "segment": SegmentationModule}
@@ -102,8 +112,9 @@ class RunOptions:
         self._check_overrides()
 
     def _check_overrides(self) -> None:
-        if self.overrides and self.label is None:
-            key = next(iter(self.overrides))
+        departures = [key for key in self.overrides if key not in _FREE]
+        if departures and self.label is None:
+            key = departures[0]
             raise ConfigError(f"--{key} departs from {self.system}: name the variant with --label.")
         for key, option in _OWN.items():
             if key in self.overrides:
@@ -161,6 +172,9 @@ class RunOptions:
         if weights is not None and Path(weights).is_file():
             weights = hash_file(Path(weights))
         textures = self.used_textures
+        overrides = self._replace_inputs(
+            lambda path: hash_folder(path) if path.is_dir() else hash_file(path)
+        )
         return {
             "system": self.system,
             "label": self.label,
@@ -169,9 +183,10 @@ class RunOptions:
             "steps": list(self.steps),
             "batch_size": self.batch_size,
             "precision": self.precision,
-            "overrides": self._replace_inputs(
-                lambda path: hash_folder(path) if path.is_dir() else hash_file(path)
-            ),
+            "overrides": {key: value for key, value in overrides.items() if key not in _FREE},
+            "configuration": {
+                phase: hash_file(config_path(self.system, phase)) for phase in self.phases
+            },
             "weights": weights,
             "images": hash_listing(self.root, category, self.layout),
             "texture images": None if textures is None else hash_folder(textures),

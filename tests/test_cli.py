@@ -91,6 +91,7 @@ def test_textures_are_required(tmp_path, data_root, capsys):
         (["run", "destseg", "--model.lr", "0.1"], "--label"),
         (["run", "destseg", "--label", "x", "--model.nothing", "1"], "not an option"),
         (["run", "destseg", "--nothing", "1"], "unknown option"),
+        (["run", "destseg", "--label", "x", "--data", "data.yaml"], "unknown option '--data'"),
         (["run", "destseg", "--seed", "-1"], "negative"),
         (["run", "destseg", "--batch-size", "1"], "--batch-size"),
         (["run", "destseg", "--weights", "none.safetensors"], "none.safetensors does not exist"),
@@ -154,8 +155,39 @@ def test_a_checkpoint_needs_no_configuration(
     arguments = [subcommand, "--ckpt_path", str(trained / phase / "last.ckpt")]
     arguments += [*data_args(data_root, textures), *QUIET, "--trainer.logger=false"]
     assert main(arguments) == 0
+    assert not list(tmp_path.glob("*.yaml"))
     if subcommand == "test":
         assert "pixel_auroc" in capsys.readouterr().out
+
+
+def test_a_training_replaces_none_that_is_there(trained, data_root, textures, tmp_path, capsys):
+    shutil.copytree(trained / "distill", tmp_path / "distill")
+    before = (tmp_path / "distill/last.ckpt").read_bytes()
+    own = tmp_path / "config.yaml"
+    own.write_text("mine")
+    arguments = [*data_args(data_root, textures), *QUIET, "--trainer.logger=false"]
+    arguments += [f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=3"]
+    arguments += [f"--checkpoint.dirpath={tmp_path}/distill"]
+    fit = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL]
+    assert main([*fit, *arguments]) == 2
+    told = capsys.readouterr().err
+    assert "last.ckpt is another training's: pass --ckpt_path last" in told
+    assert (tmp_path / "distill/last.ckpt").read_bytes() == before
+    # Nor does it go on with another recipe than it began with.
+    assert main(["fit", *arguments, "--ckpt_path", str(tmp_path / "distill/last.ckpt")]) == 2
+    assert "--config is not set" in capsys.readouterr().err
+    assert main([*fit, *arguments, "--ckpt_path=last"]) == 0
+    assert read_checkpoint(tmp_path / "distill/last.ckpt")["global_step"] == 3
+    assert own.read_text() == "mine"
+
+
+@pytest.mark.parametrize("option", ["accelerator=nothing", "devices=0", "strategy=nothing"])
+def test_wrong_trainer_options_are_told(option, data_root, textures, capsys):
+    arguments = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL]
+    arguments += [*data_args(data_root, textures), "--trainer.accelerator=cpu"]
+    assert main([*arguments, f"--trainer.{option}"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "--trainer: " in line
 
 
 @pytest.mark.parametrize("option", [["--config", "{}"], ["--config={}"], ["-c", "{}"]])
@@ -240,10 +272,44 @@ def test_run_leaves_what_the_contract_names(finished):
     assert table[["image_auroc", "pixel_ap", "pro", "iap90"]].notna().all(axis=None)
 
 
-def test_a_finished_run_is_skipped(finished, data_root, textures):
+def test_a_finished_run_is_skipped(finished, data_root, textures, capsys):
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*.ckpt")}
-    assert main(run_args(data_root, textures, finished, "--seed", "0", "1")) == 0
+    # Twice the same is once, and another number of workers gives the same results.
+    arguments = run_args(data_root, textures, finished, "--seed", "0", "1", "0")
+    assert main([*arguments, "--data.num_workers=1"]) == 0
+    assert capsys.readouterr().out.count("is finished already") == 2
     assert before == {p: p.stat().st_mtime_ns for p in finished.rglob("*.ckpt")}
+
+
+def test_another_configuration_is_refused(
+    finished, data_root, textures, tmp_path, capsys, monkeypatch
+):
+    def changed(system, phase):
+        (tmp_path / phase).write_text(config_path(system, phase).read_text() + "\n")
+        return tmp_path / phase
+
+    monkeypatch.setattr("padseg.run_options.config_path", changed)
+    assert main(run_args(data_root, textures, finished)) == 2
+    assert "holds results of configuration distill" in capsys.readouterr().err
+
+
+def test_a_broken_result_is_named(finished, data_root, textures, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "out")
+    broken = tmp_path / "out/other/widget/seed0/metrics.json"
+    for content in ("", '{"loss": 1}'):
+        broken.parent.mkdir(parents=True, exist_ok=True)
+        broken.write_text(content)
+        assert main(run_args(data_root, textures, tmp_path / "out")) == 2
+        assert f"{broken} is broken" in capsys.readouterr().err
+
+
+def test_an_interruption_is_told(data_root, textures, tmp_path, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("padseg.modules.StudentDistillModule.training_step", interrupted)
+    with pytest.raises(SystemExit, match="interrupted; the same command goes on"):
+        main(run_args(data_root, textures, tmp_path))
 
 
 def test_other_options_are_refused(finished, data_root, textures, capsys):

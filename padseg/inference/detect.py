@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 from padseg.callbacks.thresholds import tell_support
-from padseg.errors import DataError
+from padseg.errors import CheckpointError, DataError
 from padseg.files import claim, locked
 from padseg.inference.inputs import common_folder, find_images, name_below
 from padseg.inference.predictor import Predictor
@@ -29,7 +29,8 @@ _log = logging.getLogger(__name__)
 def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None:
     """Score images and write what was found to a folder; what is there already is not done again.
 
-    An image whose file has changed since is; images of earlier calls stay.
+    An image whose file has changed since is; images of earlier calls stay, but for those
+    that could not be read.
 
     Args:
         paths: Image files, folders and patterns.
@@ -105,8 +106,13 @@ def calibrate(
 
     Raises:
         DataError: An image is missing or cannot be read; the checkpoint is as it was.
-        CheckpointError: The checkpoint cannot be written.
+        CheckpointError: The checkpoint is an exported one, or cannot be written.
     """
+    if checkpoint.is_dir() or checkpoint.suffix == ".safetensors":
+        raise CheckpointError(
+            f"{checkpoint} is an export, which keeps its thresholds: calibrate the checkpoint, and export "
+            "that again."
+        )
     images = find_images(paths)
     for answer in track(predictor.stream(images), "Scoring", total=len(images)):
         if isinstance(answer, DataError):

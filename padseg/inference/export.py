@@ -149,10 +149,13 @@ def find_run(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any] | None:
     beside = path.parent / "metrics.json"
     if not beside.is_file():
         return None
-    run = read_json(beside)
     meta = checkpoint[KEY]
-    same = run["fingerprint"]["teacher_sha256"] == meta["teacher_sha256"]
-    return run if same and run["system"] == meta["system"] else None
+    try:
+        run = read_json(beside)
+        same = run["fingerprint"]["teacher_sha256"] == meta["teacher_sha256"]
+        return run if same and run["system"] == meta["system"] else None
+    except (ValueError, KeyError, TypeError):  # any other's file of this name
+        return None
 
 
 def write_new(files: dict[Path, bytes]) -> None:

@@ -12,7 +12,8 @@
 one name. Pictures have the image's size, but for overlays of images with a side above 65,500 pixels, the
 most that JPEG holds: they are reduced to it. Without calibration there are no verdicts, masks and regions.
 The log, `.log-<process>.jsonl`, has a line an image once its files are written: what is in it is done,
-unless the image has changed since. Images that are gone stay in the tables.
+unless the image has changed since. Images that are gone stay in the tables, but
+for those that could not be read.
 """
 
 import csv

@@ -8,9 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from padseg.errors import DataError, PadsegError
-from padseg.files import read_json
-from padseg.report.tables import COLUMNS
+from padseg.errors import PadsegError
+from padseg.report.tables import COLUMNS, read_metrics
 
 _IMAGE_COLUMNS = ["index", "path", "defect", "label", "image_score"]
 
@@ -81,17 +80,8 @@ def results(runs: list[Run]) -> pd.DataFrame:
 
 def _read_run(path: Path) -> Run:
     missing: list[str] = []
-    try:
-        metrics = read_json(path)
-        row: dict[str, Any] = {name: metrics.get(name) for name in COLUMNS}
-        for name in COLUMNS[:3]:
-            row[name] = str(metrics[name])
-        row["seed"] = int(metrics["seed"])
-        for name in COLUMNS[4:]:
-            value = row[name]
-            row[name] = math.nan if value is None else float(value)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise DataError(f"{path} is broken: delete it and call padseg run again.") from error
+    metrics = read_metrics(path)
+    row = {name: metrics[name] for name in COLUMNS}
     threshold = None
     try:
         calibrated = float(metrics["calibration"]["image_threshold"])

@@ -1,12 +1,14 @@
 """Results of finished runs as tables."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from padseg.errors import PadsegError
+from padseg.errors import DataError, PadsegError
 from padseg.files import read_json, write_text
 
 METRICS = [
@@ -31,12 +33,34 @@ _HEADERS = [
 ]
 
 
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Read a run's `metrics.json`; in the columns of `results.csv`, what is undefined is nan.
+
+    Raises:
+        DataError: It is broken, or somebody else's.
+    """
+    try:
+        metrics = read_json(path)
+        metrics |= {name: str(metrics[name]) for name in COLUMNS[:3]}
+        metrics["seed"] = int(metrics["seed"])
+        for name in COLUMNS[4:]:
+            value = metrics.get(name)
+            metrics[name] = math.nan if value is None else float(value)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise DataError(f"{path} is broken: delete it and call padseg run again.") from error
+    return metrics
+
+
 def write_results(out: Path) -> pd.DataFrame:
-    """Gather every finished run below `out` into `results.csv`, a row a run."""
+    """Gather every finished run below `out` into `results.csv`, a row a run.
+
+    Raises:
+        DataError: A `metrics.json` is broken.
+        PadsegError: The folder cannot be written.
+    """
     while True:
         found = sorted(out.glob("*/*/seed*/metrics.json"))
-        table = pd.DataFrame([read_json(path) for path in found], columns=COLUMNS)
-        table = table.astype(dict.fromkeys(METRICS, float))  # an undefined figure is null in JSON
+        table = pd.DataFrame([read_metrics(path) for path in found], columns=COLUMNS)
         table = table.sort_values(["label", "category", "seed"], ignore_index=True)
         try:
             write_text(out / "results.csv", table.to_csv(index=False))

@@ -254,6 +254,10 @@ def test_calibrate_refuses_broken_images_and_rates(checkpoint, data_root, tmp_pa
     assert main(["calibrate", str(ours), str(good), "--false-alarm-rate", "5", *FAST]) == 2
     assert "false_alarm_rate is 5" in capsys.readouterr().err
     assert ours.read_bytes() == checkpoint.read_bytes()
+    weights = tmp_path / "net.safetensors"
+    assert main(["export", str(ours), "--format", "safetensors", "--out", str(weights)]) == 0
+    assert main(["calibrate", str(weights), str(data_root / "widget/train/good"), *FAST]) == 2
+    assert "net.safetensors is an export" in capsys.readouterr().err
 
 
 def predict_args(checkpoint, data_root, out) -> list[str]:

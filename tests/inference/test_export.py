@@ -20,9 +20,9 @@ from padseg.data.images import resize as resize_image
 from padseg.errors import CheckpointError, PadsegError
 from padseg.inference import load_module
 from padseg.inference.deploy import Deployed, fold_batch_norms, resize
-from padseg.inference.export import FORMATS, export, write_new
+from padseg.inference.export import FORMATS, export, find_run, write_new
 from padseg.models import ResidualBlock
-from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModule
+from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModule, read_checkpoint
 
 EXAMPLE = Path(__file__).with_name("example_onnx.py")
 SIZE = 64
@@ -317,6 +317,9 @@ def test_the_model_card_tells_what_the_run_measured(stpm, tmp_path):
         run["fingerprint"]["teacher_sha256"] = "another"
         beside.write_text(json.dumps(run))
         export(stpm, "safetensors", tmp_path / "other")
+        for content in ("", "[]", '{"loss": 1}'):  # somebody else's file of this name
+            beside.write_text(content)
+            assert find_run(stpm, read_checkpoint(stpm)) is None
     finally:
         beside.unlink()
     card = (tmp_path / "hub/README.md").read_text()
