@@ -101,7 +101,7 @@ def test_only_devices_that_may_be_used_are_given_out(monkeypatch):
 
 
 def test_a_run_that_ends_while_the_table_is_written_is_in_it(tmp_path, monkeypatch):
-    row = {"label": "a", "category": "b", "seed": 0}
+    row = {"label": "a", "system": "stpm", "category": "b", "seed": 0}
     write_json(tmp_path / "a/b/seed0/metrics.json", row)
     write_text = tables.write_text
 

@@ -1,9 +1,10 @@
-"""One of several processes: python gloo_worker.py RANK WORLD FOLDER. Not a test by itself.
+"""Several processes: python gloo_worker.py WORLD FOLDER. Not a test by itself.
 
-Computes the metrics of FOLDER/sample.pt in groups of the first 1, 2, ... WORLD processes and saves the
-values as FOLDER/<rank>.pt.
+They compute the metrics of FOLDER/sample.pt in groups of the first 1, 2, ... WORLD processes; each saves
+its values as FOLDER/<rank>.pt.
 """
 
+import multiprocessing
 import sys
 import warnings
 from pathlib import Path
@@ -36,6 +37,7 @@ def measure(scores, masks, mine, group, **options):
 
 
 def main(rank, world, folder):
+    warnings.filterwarnings("ignore", message="The ``compute`` method")
     torch.set_num_threads(1)
     store = (folder / "store").as_uri()
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
@@ -62,5 +64,13 @@ def main(rank, world, folder):
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", message="The ``compute`` method")
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    world, folder = int(sys.argv[1]), Path(sys.argv[2])
+    # Forked, they need not import everything again.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    ranks = [context.Process(target=main, args=(rank, world, folder)) for rank in range(world)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(timeout=200)
+        process.kill()
+    sys.exit(any(process.exitcode != 0 for process in ranks))
