@@ -86,7 +86,7 @@ def texture_jitter() -> Augmentation:
         A.RandomGamma((50, 200), p=1),
         A.RandomBrightnessContrast((-0.12, 0.12), (-0.2, 0.2), p=1),
         A.Sharpen(p=1),
-        A.HueSaturationValue(25, 50, 0, p=1),
+        A.HueSaturationValue(35, 50, 0, p=1),  # hue: 50 of 255 there is 35 of 180
         A.Solarize((32 / 255, 128 / 255), p=0.5),
         A.Posterize((3, 6), p=1),
         A.InvertImg(p=1),
