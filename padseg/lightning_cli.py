@@ -53,10 +53,10 @@ os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
 
 class _SaveConfig(SaveConfigCallback):
-    """Lightning's, where a training has a folder of its own: others would share one config.yaml."""
+    """Lightning's, where the logger gives each run a folder: others would share one config.yaml."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and isinstance(trainer.logger, CSVLogger | TensorBoardLogger):
+        if isinstance(trainer.logger, CSVLogger | TensorBoardLogger):
             super().setup(trainer, pl_module, stage)
 
 
