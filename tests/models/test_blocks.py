@@ -160,7 +160,7 @@ def test_block_with_attention_is_its_formula():
 
 def test_rcm_at_zero_scale_is_the_identity():
     x = torch.randn(2, 16, 9, 7)
-    assert torch.equal(RCM(16, layer_scale=0.0)(x), x)
+    assert torch.equal(RCM(16, layer_scale=0)(x), x)
     assert not torch.allclose(RCM(16)(x), x)
     assert RCM(16, layer_scale=1e-6).layer_scale.tolist() == pytest.approx([1e-6] * 16)
 
