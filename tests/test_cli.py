@@ -197,7 +197,9 @@ def test_configurations_are_found_from_any_folder(option, capsys, tmp_path, monk
     arguments = ["fit", *(part.format(name) for part in option), "--print_config"]
     with pytest.raises(SystemExit, match="0"):
         main(arguments)
-    assert "system: pfadseg" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "system: pfadseg" in printed
+    assert "\n  devices: 1\n" in printed  # more are to be asked for
     (tmp_path / name).parent.mkdir(parents=True)
     own = config_path("pfadseg", "distill").read_text().replace("pfadseg", "destseg")
     (tmp_path / name).write_text(own)
