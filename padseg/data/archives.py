@@ -5,7 +5,6 @@ import stat
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from padseg.errors import DataError
@@ -53,17 +52,22 @@ def _unpack_zip(archive: Path, folder: Path) -> None:
 
 
 def _unpack_tar(archive: Path, folder: Path) -> None:
+    # Not `extractall`: its filters came with Python 3.11.4, let links within the archive pass, and take
+    # the slash off a path.
     with tarfile.open(archive) as content:
-        content.extractall(folder, _plain_members(archive, content), filter="data")
-
-
-def _plain_members(archive: Path, content: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    for member in content:
-        # The filter would let links within the archive pass, and take the slash off a path.
-        if not (member.isreg() or member.isdir()):
-            raise _hostile(archive, member.name, "is a link or a device")
-        _confine(archive, member.name)
-        yield member
+        for member in content:
+            if not (member.isreg() or member.isdir()):
+                raise _hostile(archive, member.name, "is a link or a device")
+            _confine(archive, member.name)
+            target = folder / member.name
+            if member.isdir():
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source = content.extractfile(member)
+            assert source is not None  # of a regular file
+            with source, target.open("wb") as file:
+                shutil.copyfileobj(source, file)
 
 
 def _confine(archive: Path, name: str) -> None:
