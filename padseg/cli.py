@@ -82,7 +82,8 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.description = (
         "Trains both phases of a system on each category with each seed, tests, and tabulates. A "
         "second call resumes what was cut off and skips what is finished. Beside the options below, "
-        "it takes --model.KEY, --data.KEY and --trainer.KEY as `fit` does; they want a --label."
+        "it takes --model.KEY, --data.KEY and --trainer.KEY as `fit` does; what changes results wants a "
+        "--label."
     )
     command.add_argument("system", choices=SYSTEM_NAMES)
     command.add_argument("--root", type=Path, required=True, help="folder of the data set")
