@@ -43,8 +43,8 @@ class AnomalyDataModule(LightningDataModule):
     (B, 3, H, W) float32 in [0, 1], `mask` (B, 1, H, W) uint8, `regions` (B, 1, H, W) int32, `label`
     (B,) bool, `index` (B,) int64 and `path`, a list.
 
-    Validation sees held-out normal images and synthetic defects only; the test set is read by `test`
-    and `predict` alone.
+    Validation sees held-out normal images and synthetic defects only; the test set is scored by `test`
+    and `predict` alone. `fit` compares sizes and bytes of its files, to refuse images on both sides.
 
     Args:
         root: Folder of the data set.
@@ -57,8 +57,8 @@ class AnomalyDataModule(LightningDataModule):
         val_fraction: Share of the normal training images that is held out for validation; 0 trains on
             all, as the papers do, and does not validate. A data set with validation images of its own
             holds out those instead.
-        augmentation: Of normal images: a group of DeSTSeg's lists, or `auto` for the category's own
-            (`none` for a category that is not in MVTec AD).
+        augmentation: Of normal images: a group of DeSTSeg's lists, or `auto` for the category's own in the
+            layout `mvtec` (`none` for other layouts and for a category that is not in MVTec AD).
         jitter_textures: Whether textures get DRAEM's colour and geometry operators; DeSTSeg: no.
         synthesis: How defects are drawn; null for systems that train on normal images only.
         num_workers: Data worker processes; null for as many as pay off, none on a small machine, and as
@@ -155,7 +155,8 @@ class AnomalyDataModule(LightningDataModule):
         elif not held_out:
             train, held_out = split_held_out(train, self.val_fraction)
         group: Group = (
-            CATEGORY_GROUPS.get(self.category, "none")
+            # By name: of another data set, a `screw` may be a part whose place tells what is wrong.
+            CATEGORY_GROUPS.get(self.category if self.layout == "mvtec" else "", "none")
             if self.augmentation == "auto"
             else self.augmentation
         )
@@ -196,7 +197,10 @@ class AnomalyDataModule(LightningDataModule):
             samples = list_samples(self.root, self.category, self.layout)
         test = [sample for sample in samples if sample.split == "test"]
         if not test:
-            raise DataError(f"{self.root / self.category} holds no test images.")
+            raise DataError(
+                f"{self.root / self.category} holds no test images: add some, or train with `padseg "
+                "fit`, which needs none."
+            )
         refuse_blocking(
             [
                 *check_files(test, masks_optional=self.layout == "folder"),
@@ -293,6 +297,10 @@ class AnomalyDataModule(LightningDataModule):
         batch = default_collate([self._train[index] for index in range(start, start + n)])
         with torch.no_grad():
             return paint_pairs(batch, self.synthesis)
+
+    def begin_at(self, sample: int) -> None:
+        """Let the next training begin with a later sample of the stream than the first."""
+        self._start = _Position(sample)
 
     def state_dict(self) -> dict[str, Any]:
         """How many samples were used, so that a resumed run goes on with the next one."""

@@ -46,9 +46,7 @@ def list_samples(root: Path, category: str, layout: str = "mvtec") -> list[Sampl
     if layout not in LAYOUTS:
         raise ConfigError(f"layout {layout!r} is unknown: choose from {', '.join(LAYOUTS)}.")
     if not root.is_dir():
-        raise DataError(
-            f"data root {root} does not exist: --data.root names the data set's folder."
-        )
+        raise DataError(f"data root {root} does not exist: name the data set's folder.")
     try:
         samples = LAYOUTS[layout].list(root, category)
     except PermissionError as error:  # of a look at a single file or folder

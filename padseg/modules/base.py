@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor
+from lightning.pytorch.plugins import TorchSyncBatchNorm
+from torch import Tensor, nn
 
 from padseg import __version__
 from padseg.data.images import as_size
@@ -24,6 +25,7 @@ class AnomalyModule(LightningModule):
 
     Attributes:
         complete: Whether the weights are there: given, or loaded since.
+        first_sample: Of the data module's stream, that a training begins with.
         calibration: Thresholds from normal images, in plain values: `image_threshold` and
             `pixel_threshold` in [0, 1], and how they came about; None before calibration.
     """
@@ -33,6 +35,7 @@ class AnomalyModule(LightningModule):
     network: dict[str, Any]
     image_size: list[int]
     top_k: int
+    first_sample: int = 0
     calibration: dict[str, Any] | None = None
 
     def build(
@@ -97,13 +100,18 @@ class AnomalyModule(LightningModule):
         return {"score_map": score_map, "image_score": image_score(score_map, self.top_k)}
 
     def setup(self, stage: str) -> None:
-        """Check what the Trainer brings along: its precision, and the size of the data's images.
+        """Check what the Trainer brings along, and tell its data module where to begin.
 
         Raises:
-            ConfigError: The precision is unknown, or the size is not the module's.
+            ConfigError: The precision is unknown, or the size of the data's images is not the module's.
         """
         check_precision("--trainer.precision", str(self.trainer.precision))
-        given = getattr(getattr(self.trainer, "datamodule", None), "image_size", None)
+        if getattr(self.trainer.strategy, "_layer_sync", None) is not None:
+            self.trainer.strategy._layer_sync = TrainedSyncBatchNorm()  # type: ignore[attr-defined]
+        data = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and hasattr(data, "begin_at"):
+            data.begin_at(self.first_sample)
+        given = getattr(data, "image_size", None)
         if given is not None and list(given) != list(self.image_size):
             raise ConfigError(
                 f"the data module's image_size is {list(given)}, the module's {self.image_size}: give "
@@ -174,9 +182,12 @@ class AnomalyModule(LightningModule):
         if (lowest := min(group["lr"] for group in groups)) < 0:
             raise ConfigError(f"a learning rate is {lowest}; it must not be negative.")
         # One pass over the weights instead of one for each operation, with the same bits on a CPU.
-        # Lightning clips no gradients of a fused optimiser in mixed precision.
-        clips = self._trainer is not None and self._trainer.gradient_clip_val is not None
-        fused = self.device.type in ("cpu", "cuda") and not clips
+        fused = self.device.type in ("cpu", "cuda")
+        if self._trainer is not None:
+            # Lightning clips no gradients of a fused optimiser in mixed precision; and a first step that
+            # overflows in float16 would leave it with momentum from uninitialised memory (PyTorch 2.15).
+            clips = self._trainer.gradient_clip_val is not None
+            fused = fused and not clips and self._trainer.precision != "16-mixed"
         return torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay, fused=fused)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -237,6 +248,22 @@ class AnomalyModule(LightningModule):
                 )
         self.complete = True
         self.calibration = meta.get("calibration")
+
+
+class TrainedSyncBatchNorm(TorchSyncBatchNorm):
+    """Lightning's synchronisation over devices, for the norms that are trained.
+
+    Those of a frozen teacher count nothing. PyTorch would replace them too, and with timm's, which hold an
+    activation as well, that would be gone: the student would learn from another network.
+    """
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Replace the norms in place."""
+        for module in list(model.modules()):
+            for name, child in module.named_children():
+                if type(child) is nn.BatchNorm2d and child.weight.requires_grad:
+                    module.add_module(name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
+        return model
 
 
 def _diverged(how: str) -> PadsegError:

@@ -77,6 +77,8 @@ class SegmentationModule(AnomalyModule):
         self.build(network, {"weights": STORED, "weights2": STORED}, image_size or 256, top_k)
         if distilled is not None:
             self._take_over(checkpoint, distilled)
+            # As published, one stream goes through both phases: no pair is seen twice.
+            self.first_sample = checkpoint.get("AnomalyDataModule", {}).get("next_sample", 0)
         self.student_teacher.requires_grad_(False)
         self.segmentation = build_segmentation(
             self.system,

@@ -82,6 +82,36 @@ def test_phase_two_freezes_teacher_and_student(data, distilled, tmp_path):
     assert sum(changed) > len(changed) / 2
 
 
+class Seen(Callback):
+    """The clean images of every training step."""
+
+    def __init__(self):
+        self.batches = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.batches.append(batch["clean"].clone())
+
+
+def test_phase_two_goes_on_in_the_stream(data, distilled, tmp_path):
+    """Three steps of four images are behind it, as in one training of both phases."""
+    stream = data.pairs(12, 16)["clean"].split(4)
+    whole, resumed = Seen(), Seen()
+    fitter = trainer(tmp_path, 4, callbacks=[whole])
+    fitter.fit(segmentation(distilled), datamodule=data)
+    fitter = trainer(tmp_path, 2)
+    fitter.fit(segmentation(distilled), datamodule=data)
+    fitter.save_checkpoint(tmp_path / "half.ckpt")
+    fitter = trainer(tmp_path, 4, callbacks=[resumed])
+    fitter.fit(segmentation(distilled), datamodule=data, ckpt_path=tmp_path / "half.ckpt")
+    assert len(whole.batches) == 4
+    assert all(torch.equal(*pair) for pair in zip(whole.batches, stream, strict=True))
+    assert all(torch.equal(*pair) for pair in zip(resumed.batches, stream[2:], strict=True))
+    first = Seen()
+    module = StudentDistillModule("destseg", **SMALL, lr=0.05)
+    trainer(tmp_path, 1, callbacks=[first]).fit(module, datamodule=data)
+    assert torch.equal(first.batches[0], data.pairs(0, 4)["clean"])
+
+
 def test_segment_checkpoint_is_complete(data, distilled, tmp_path, monkeypatch):
     module = segmentation(distilled)
     fitter = trainer(tmp_path, 2)
@@ -417,3 +447,31 @@ def test_pairs_are_required(data_root, tmp_path):
     )
     with pytest.raises(ConfigError, match=r"--data\.synthesis"):
         trainer(tmp_path, 1).fit(StudentDistillModule("destseg", **SMALL), datamodule=data)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
+def test_float16_gets_no_fused_optimiser(precision, tmp_path):
+    module = StudentDistillModule("destseg", **SMALL)
+    module._trainer = trainer(tmp_path, 1, precision="32-true")
+    module._trainer._accelerator_connector.precision_plugin.precision = precision
+    assert module.configure_optimizers().defaults["fused"] == (precision == "32-true")
+
+
+def test_synchronised_norms_leave_the_teacher_alone(tmp_path):
+    """timm's norms hold an activation, which PyTorch's conversion takes out."""
+    image = torch.rand(2, 3, 64, 64)
+    module = StudentDistillModule("stpm", **SMALL | {"teacher": "test_efficientnet"})
+    expected = module.student_teacher.teacher(image)
+    fitter = trainer(tmp_path, 1, strategy="ddp", devices=1, sync_batchnorm=True)
+    module._trainer = fitter
+    module.setup("fit")
+    fitter.strategy._layer_sync.apply(module)
+    converted = {
+        name.split(".")[1]
+        for name, part in module.named_modules()
+        if isinstance(part, torch.nn.SyncBatchNorm)
+    }
+    assert converted == {"student"}
+    kinds = {type(part) for part in module.student_teacher.student.modules()}
+    assert torch.nn.BatchNorm2d not in kinds
+    assert all(map(torch.equal, module.student_teacher.teacher(image), expected))
