@@ -5,8 +5,6 @@ from typing import Any
 from padseg.models import SYSTEMS
 from padseg.report.tables import METRICS
 
-_TITLES = {"stpm": "STPM", "rstpm": "RSTPM", "destseg": "DeSTSeg", "pfadseg": "PFADSeg"}
-
 _TEMPLATE = """---
 library_name: padseg
 pipeline_tag: image-segmentation
@@ -57,11 +55,11 @@ def model_card(described: dict[str, Any], run: dict[str, Any] | None) -> str:
         described: As `padseg.inference.export.describe` gives it.
         run: What `padseg run` has measured; None: the card says that nothing is known.
     """
-    system = described["system"]
+    system = SYSTEMS[described["system"]]
     return _TEMPLATE.format(
-        system=system,
-        title=_TITLES[system] + (f" for {described['category']}" if described["category"] else ""),
-        paper=SYSTEMS[system].paper,
+        system=system.name,
+        title=system.title + (f" for {described['category']}" if described["category"] else ""),
+        paper=system.paper,
         results=_figures(described, run),
         training=_training(described, run),
         thresholds=_thresholds(described["calibration"]),

@@ -54,10 +54,13 @@ class SPR(nn.Module):
     @staticmethod
     def describe(x: Tensor) -> Tensor:
         """Pool (B, C, h, w) to the pyramid (B, 5C), float32: the mean, then the four quarters."""
-        quarters = F.adaptive_avg_pool2d(x, 2).float()
-        # Even sizes: the mean of the quarters is the mean, and spares one pass over the map.
-        even = x.shape[-2] % 2 == 0 and x.shape[-1] % 2 == 0
-        whole = (quarters if even else x.float()).mean(dim=(2, 3))
+        height, width = x.shape[-2:]
+        if height % 2 or width % 2:
+            quarters = F.adaptive_avg_pool2d(x, 2).float()
+            whole = x.mean(dim=(2, 3), dtype=torch.float32)
+        else:  # the same, but on GPUs the gradient of this one can be had deterministic
+            quarters = F.avg_pool2d(x, (height // 2, width // 2)).float()
+            whole = quarters.mean(dim=(2, 3))  # is the mean, and spares one pass over the map
         return torch.cat([whole, quarters.flatten(1)], dim=1)
 
     def forward(self, pyramid: Tensor) -> Tensor:
@@ -172,7 +175,9 @@ class AFF(nn.Module):
         """Fuse the residual x and the shortcut y, both (B, C, h, w), to (B, C, h, w)."""
         require_batch(self, x)
         total = x + y
-        pooled = total.mean(dim=(2, 3), keepdim=True).to(next(self.globe.parameters()).dtype)
+        # Rounded before its BN, what the images of a batch differ in would be lost.
+        dtype = next(self.globe.parameters()).dtype
+        pooled = total.mean(dim=(2, 3), keepdim=True, dtype=dtype)
         with full_precision(pooled):
             globe: Tensor = self.globe(pooled)
         local: Tensor = self.local(total)

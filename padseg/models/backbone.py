@@ -15,6 +15,7 @@ from padseg.errors import CheckpointError, ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+WEIGHTS_OPTION = "--model.weights (with `padseg run`: --weights)"
 
 
 class FeaturePair(NamedTuple):
@@ -50,12 +51,11 @@ class Teacher(nn.Module):
         name: timm model with its weight tag.
         weights: "pretrained" (timm's hub), "random" (from torch's global seed), or the path of a
             .safetensors file or of a state dict saved by torch. Surplus weights are ignored.
-        levels: feature levels in timm's count; 0 is the stem of a ResNet.
+        reductions: input pixels per feature pixel of the wanted levels, in one direction.
         option: where a message tells the user to give a weight file.
 
     Attributes:
         channels: channels of each level.
-        reductions: input pixels per feature pixel of each level, in one direction.
 
     Raises:
         ConfigError: timm has no such model, or not as a pyramid with these levels.
@@ -66,20 +66,19 @@ class Teacher(nn.Module):
         self,
         name: str = "resnet18.tv_in1k",
         weights: str = "pretrained",
-        levels: Sequence[int] = (1, 2, 3),
-        option: str = "--model.weights",
+        reductions: Sequence[int] = (4, 8, 16),
+        option: str = WEIGHTS_OPTION,
     ) -> None:
         super().__init__()
-        _check_model(name, levels)
+        levels = _find_levels(name, reductions)
         if weights == "pretrained":
             self.net = _from_hub(name, levels, option)
         else:
-            self.net = timm.create_model(name, features_only=True, out_indices=tuple(levels))
+            self.net = timm.create_model(name, features_only=True, out_indices=levels)
             if weights != "random":
                 _load(self.net, read_weights(weights), name, weights)
         info: Any = self.net.feature_info
         self.channels: tuple[int, ...] = tuple(info.channels())
-        self.reductions: tuple[int, ...] = tuple(info.reduction())
         self.requires_grad_(False)
         self.eval()
 
@@ -145,27 +144,40 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def _check_model(name: str, levels: Sequence[int]) -> None:
-    """Build the backbone without memory, to tell a wrong name from a missing weight file."""
+def _find_levels(name: str, reductions: Sequence[int]) -> tuple[int, ...]:
+    """Where timm has these resolutions: it counts a ResNet's stem as a level, a ConvNeXt has none.
+
+    Raises:
+        ConfigError: the backbone does not exist, is no pyramid or has other resolutions.
+    """
     try:
-        with torch.device("meta"):
-            timm.create_model(name, features_only=True, out_indices=tuple(levels))
+        with torch.device(
+            "meta"
+        ):  # without memory, to tell a wrong name from a missing weight file
+            info: Any = timm.create_model(name, features_only=True).feature_info
     except Exception as error:  # timm has no error class of its own
         raise ConfigError(
-            f"backbone {name!r} cannot be built with feature levels {tuple(levels)} ({error}); "
-            "choose a convolutional model of timm.list_models(), such as 'resnet18.tv_in1k'."
+            f"backbone {name!r} cannot be built as a feature pyramid ({error}); choose a convolutional "
+            "model of timm.list_models(), such as 'resnet18.tv_in1k'."
         ) from error
+    found = dict(zip(info.reduction(), info.out_indices, strict=True))
+    if not set(reductions) <= set(found):
+        has, wanted = (", ".join(f"1/{number}" for number in of) for of in (found, reductions))
+        raise ConfigError(
+            f"backbone {name!r} has its levels at {has} of the resolution; choose one with {wanted}."
+        )
+    return tuple(found[reduction] for reduction in reductions)
 
 
-def _from_hub(name: str, levels: Sequence[int], option: str) -> nn.Module:
+def _from_hub(name: str, levels: tuple[int, ...], option: str) -> nn.Module:
     try:
         net: nn.Module = timm.create_model(
-            name, features_only=True, out_indices=tuple(levels), pretrained=True
+            name, features_only=True, out_indices=levels, pretrained=True
         )
     except Exception as error:  # network, cache, disk or a tag without weights
         raise CheckpointError(
             f"the pretrained weights of {name} cannot be fetched from the timm hub "
-            f"({type(error).__name__}); give a local file with {option} PATH."
+            f"({type(error).__name__}); give a local file with {option}."
         ) from error
     return net
 

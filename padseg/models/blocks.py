@@ -136,8 +136,10 @@ class RCA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, C, h, w)."""
-        # Pooling keeps the memory format, a mean over the dimension does not.
-        bands = F.adaptive_avg_pool2d(x, (None, 1)) + F.adaptive_avg_pool2d(x, (1, None))
+        # Pooling keeps the memory format, a mean over the dimension does not; and of adaptive pooling no
+        # GPU has a deterministic gradient.
+        height, width = x.shape[-2:]
+        bands = F.avg_pool2d(x, (1, width)) + F.avg_pool2d(x, (height, 1))
         gate = self.column(F.relu(self.bn(self.row(bands)), inplace=True))
         local: Tensor = self.local(x)
         return local * torch.sigmoid(gate)
@@ -191,7 +193,9 @@ class ASPP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to non-negative (B, C, h, w)."""
         require_batch(self, x)
-        mean = x.mean(dim=(2, 3), keepdim=True).to(next(self.pooled.parameters()).dtype)
+        # Rounded before its BN, what the images of a batch differ in would be lost.
+        dtype = next(self.pooled.parameters()).dtype
+        mean = x.mean(dim=(2, 3), keepdim=True, dtype=dtype)
         with full_precision(mean):
             pooled: Tensor = self.pooled(mean)
         maps: list[Tensor] = [conv(x) for conv in self.dilated]

@@ -31,6 +31,7 @@ class System:
 
     Attributes:
         name: key in SYSTEMS.
+        title: as its paper writes it.
         paper: citation.
         teachers: timm tag of each teacher.
         student: builds the student from (channels, width, block).
@@ -49,6 +50,7 @@ class System:
     """
 
     name: str
+    title: str
     paper: str
     teachers: tuple[str, ...]
     student: Callable[[Sequence[int], int, Callable[..., ResidualBlock]], nn.Module]
@@ -70,6 +72,7 @@ SYSTEMS: dict[str, System] = {
     for system in (
         System(
             name="stpm",
+            title="STPM",
             paper="Wang et al., Student-Teacher Feature Pyramid Matching for Anomaly Detection, "
             "BMVC 2021, arXiv 2103.04257",
             teachers=("resnet18.tv_in1k",),
@@ -79,6 +82,7 @@ SYSTEMS: dict[str, System] = {
         ),
         System(
             name="rstpm",
+            title="RSTPM",
             paper="Yamada & Hotta, Reconstruction Student with Attention for Student-Teacher "
             "Pyramid Matching, 2021, arXiv 2111.15376",
             teachers=("resnet18.tv_in1k", "resnet50.tv_in1k"),
@@ -88,6 +92,7 @@ SYSTEMS: dict[str, System] = {
         ),
         System(
             name="destseg",
+            title="DeSTSeg",
             paper="Zhang et al., DeSTSeg: Segmentation Guided Denoising Student-Teacher for "
             "Anomaly Detection, CVPR 2023, arXiv 2211.11317",
             teachers=("resnet18.tv_in1k",),
@@ -98,8 +103,9 @@ SYSTEMS: dict[str, System] = {
         ),
         System(
             name="pfadseg",
-            paper="Teacher Encoder-Student Decoder Denoising Guided Segmentation Network for "
-            "Anomaly Detection (PFADSeg), 2025",
+            title="PFADSeg",
+            paper="Song et al., Teacher Encoder-Student Decoder Denoising Guided Segmentation Network for "
+            "Anomaly Detection (PFADSeg), 2025, arXiv 2501.12104",
             teachers=("resnet18.tv_in1k",),
             student=DenoisingStudent,
             segmentation=True,
@@ -112,6 +118,9 @@ SYSTEMS: dict[str, System] = {
         ),
     )
 }
+
+
+_BRANCHES = ((3, 3, 3), (1, 2, 3), "channel")  # of PCAR, as it comes
 
 
 def find_system(name: str) -> System:
@@ -152,7 +161,7 @@ class StudentTeacher(nn.Module):
 
         Args:
             clean: RGB images (B, 3, H, W) in [0, 1].
-            corrupted: the same with synthetic defects; None: the clean ones.
+            corrupted: the same with synthetic defects, for the first student; None: the clean ones.
 
         Returns:
             One pair for each teacher, three levels each, fine to coarse.
@@ -163,9 +172,8 @@ class StudentTeacher(nn.Module):
         sizes = [(x.shape[-2], x.shape[-1]) for x in features[:3]]
         pairs = [FeaturePair(features[:3], self.student(image, sizes))]
         if self.teacher2 is not None and self.student2 is not None:
-            source = features[3] if corrupted is None else self.teacher(image)[3]
             guides = self.teacher2(clean)
-            pairs.append(FeaturePair(guides, self.student2(source, guides)))
+            pairs.append(FeaturePair(guides, self.student2(features[3], guides)))
         return pairs
 
     def score_map(self, pairs: Sequence[FeaturePair], size: tuple[int, int]) -> Tensor:
@@ -243,12 +251,22 @@ def build_student_teacher(
         # PyTorch 2.15 on CPUs corrupts memory in the backward pass of strided convolutions with 8 or fewer
         # channels in channels_last.
         raise ConfigError(f"width is {width}; give 16 or more channels.")
+    branches = (tuple(kernels), tuple(dilations), recalibration)
+    if (second_conv or parts.second_conv) != "pcar" and branches != _BRANCHES:
+        raise ConfigError(
+            f"{system} is without PCAR, which kernels, dilations and recalibration are of; give "
+            "second_conv pcar as well, or leave them out."
+        )
+    if parts.student2 is None and (teacher2 is not None or upsample != "deconv"):
+        raise ConfigError(f"{system} has one teacher; leave teacher2 and upsample out.")
     block = _block(parts, fusion, second_conv, kernels, dilations, recalibration)
-    first = _pyramid(teacher or parts.teachers[0], weights, 3 if parts.student2 is None else 4)
-    student = parts.student(first.channels[:3], width, block)
     if parts.student2 is None:
+        first = Teacher(teacher or parts.teachers[0], weights)
+        student = parts.student(first.channels, width, block)
         return StudentTeacher(parts, first, student)
-    second = _pyramid(teacher2 or parts.teachers[1], weights2, 3, "--model.weights2")
+    first = Teacher(teacher or parts.teachers[0], weights, (4, 8, 16, 32))
+    student = parts.student(first.channels[:3], width, block)
+    second = Teacher(teacher2 or parts.teachers[1], weights2, option="--model.weights2")
     student2 = parts.student2(first.channels[3], second.channels, upsample)
     return StudentTeacher(parts, first, student, second, student2)
 
@@ -279,11 +297,14 @@ def build_segmentation(
             f"system {system!r} has no segmentation network; give one of "
             f"{', '.join(s.name for s in SYSTEMS.values() if s.segmentation)}."
         )
+    context = context or parts.context
+    if context != "rcm" and layer_scale != 1:
+        raise ConfigError("layer_scale is of the RCM; give context rcm as well, or leave it out.")
     return SegmentationNetwork(
         channels,
         width,
         _block(parts, fusion, second_conv, kernels, dilations, recalibration),
-        context or parts.context,
+        context,
         layer_scale,
     )
 
@@ -318,15 +339,3 @@ def image_score(score_map: Tensor, top_k: int) -> Tensor:
     """
     pixels = score_map.flatten(1).float()
     return pixels.topk(min(top_k, pixels.shape[1]), dim=1).values.mean(dim=1)
-
-
-def _pyramid(name: str, weights: str, levels: int, option: str = "--model.weights") -> Teacher:
-    """Build a teacher and check that its levels halve the resolution from 1/4 on."""
-    teacher = Teacher(name, weights, range(1, levels + 1), option)
-    wanted = (4, 8, 16, 32)[:levels]
-    if teacher.reductions != wanted:
-        raise ConfigError(
-            f"backbone {name!r} has its levels at 1/{', 1/'.join(map(str, teacher.reductions))} of "
-            f"the resolution; choose one with 1/{', 1/'.join(map(str, wanted))}."
-        )
-    return teacher

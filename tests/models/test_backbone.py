@@ -37,7 +37,6 @@ def test_normalize():
 def test_teacher_is_frozen_and_stays_in_eval():
     teacher = Teacher(NAME, "random")
     assert teacher.channels == (32, 48, 192)
-    assert teacher.reductions == (4, 8, 16)
     before = teacher.fingerprint()
     parent = torch.nn.ModuleDict({"teacher": teacher}).train()
     assert parent.training
@@ -88,7 +87,7 @@ def test_local_weights_of_a_backbone_with_flattened_names(tmp_path):
     path = tmp_path / "weights.safetensors"
     weights = state("test_convnext")
     save_file(weights, path)
-    loaded = Teacher("test_convnext", str(path), levels=(0, 1, 2)).net.state_dict()
+    loaded = Teacher("test_convnext", str(path)).net.state_dict()
     assert torch.equal(loaded["stem_0.weight"], weights["stem.0.weight"])
 
 
@@ -164,18 +163,30 @@ def test_hub_out_of_reach(monkeypatch):
         return create(*args, **kwargs)
 
     monkeypatch.setattr(timm, "create_model", offline)
-    message = r"resnet18\.tv_in1k .*--model\.weights PATH"
+    message = r"resnet18\.tv_in1k .*--model\.weights \(with `padseg run`: --weights\)"
     with pytest.raises(CheckpointError, match=message):
         Teacher("resnet18.tv_in1k")
 
 
 @pytest.mark.parametrize(
-    ("name", "levels"),
-    [("resnet18x", (1, 2, 3)), ("resnet18.nobody_in1k", (1, 2, 3)), (NAME, (1, 2, 9))],
+    ("name", "told"),
+    [
+        ("resnet18x", "cannot be built"),
+        ("resnet18.nobody_in1k", "cannot be built"),
+        ("test_vit", "has its levels at 1/16 of the resolution; choose one with 1/4, 1/8, 1/16"),
+    ],
 )
-def test_unknown_backbone(name, levels):
-    with pytest.raises(ConfigError, match=name):
-        Teacher(name, "random", levels)
+def test_unknown_backbone(name, told):
+    with pytest.raises(ConfigError, match=f"{name}' {told}"):
+        Teacher(name, "random")
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext", "vgg11"])
+def test_levels_are_found_by_their_resolution(name):
+    """timm counts the levels of a ResNet, a ConvNeXt and a VGG from different ones."""
+    with torch.device("meta"):
+        features = Teacher(name, "random")(torch.empty(1, 3, 64, 64))
+    assert [feature.shape[-1] for feature in features] == [16, 8, 4]
 
 
 def test_real_weights(assets):
