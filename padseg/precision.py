@@ -19,13 +19,14 @@ def default_precision(kind: str) -> str:
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     elif kind == "cpu":
         # Without these instructions a CPU emulates bfloat16, several times slower than float32.
-        fast = _cpu_has_bfloat16()
+        fast = cpu_has_bfloat16()
     else:
         fast = False
     return "bf16-mixed" if fast else "32-true"
 
 
-def _cpu_has_bfloat16() -> bool:
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor computes in bfloat16, rather than emulates it."""
     if hasattr(torch.cpu, "get_capabilities"):  # of recent releases of PyTorch
         found = torch.cpu.get_capabilities()
         return bool(found.get("amx_bf16") or found.get("avx512_bf16"))

@@ -112,10 +112,6 @@ class RunOptions:
         self._check_overrides()
 
     def _check_overrides(self) -> None:
-        departures = [key for key in self.overrides if key not in _FREE]
-        if departures and self.label is None:
-            key = departures[0]
-            raise ConfigError(f"--{key} departs from {self.system}: name the variant with --label.")
         for key, option in _OWN.items():
             if key in self.overrides:
                 raise ConfigError(f"--{key} is {option} here.")
@@ -127,6 +123,10 @@ class RunOptions:
             known = [phase for phase in self.phases if _takes(phase, key)]
             if not known:
                 raise ConfigError(f"--{key} is not an option of {self.system}'s modules.")
+        departures = [key for key in self.overrides if key not in _FREE]
+        if departures and self.label is None:
+            key = departures[0]
+            raise ConfigError(f"--{key} departs from {self.system}: name the variant with --label.")
 
     @property
     def phases(self) -> tuple[str, ...]:

@@ -130,6 +130,23 @@ def test_processes_share_the_machine(tmp_path, monkeypatch):
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
+def test_processes_without_gpus_share_the_cores(tmp_path, monkeypatch):
+    monkeypatch.setattr("padseg.schedule.devices", list)
+    monkeypatch.setattr("padseg.schedule.usable_cores", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    folder = str(Path(__file__).parent)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{folder}")
+    from jobs import note
+
+    assert in_processes(note, [(tmp_path, 0)], parallel=2) == []
+    assert (tmp_path / "0").read_text() == " 3"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert in_processes(note, [(tmp_path, 0)], parallel=2) == []
+    assert (tmp_path / "0").read_text() == " 1"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", [["--parallel", "2"], ["--ray", "local"]])
 def test_one_broken_category_does_not_stop_the_others(

@@ -226,10 +226,10 @@ def main() -> None:
     parser.add_argument("--peer-python", default=sys.executable, help="one that has anomalib")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.engine = [engine for engine in options.engine if _possible(options.device, engine)]
     if options.one:
         run_one(options.one, options)
         return
+    options.engine = [engine for engine in options.engine if _possible(options.device, engine)]
     print(  # noqa: T201
         f"Decoding and resizing a PNG: {decoding(options.repeat):.1f} ms. "
         f"Load at the start: {os.getloadavg()[0]:.1f}.\n"
@@ -245,7 +245,9 @@ def main() -> None:
 def _possible(device: str, engine: str) -> bool:
     if engine == "bfloat16" and device == "cpu":
         # Without these instructions a CPU emulates it, several times slower than float32.
-        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        from padseg.precision import cpu_has_bfloat16
+
+        return cpu_has_bfloat16()
     return device == "cpu" or not engine.startswith(("onnx", "openvino"))
 
 

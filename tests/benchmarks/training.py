@@ -315,7 +315,6 @@ def main() -> None:
         seconds(step, options.device, 2)
         sys.stdout.write(f"{peak_memory_mb(torch.device(options.device))}\n")
         return
-    # First, as Linux counts the peak of a process from that of the one it was started by.
     memory = {(way, phase): peak for way, phase, peak in peaks(options)}
     table = Table("", *WAYS, "ratio", box=None)
     with tempfile.TemporaryDirectory() as folder:

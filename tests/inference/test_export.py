@@ -1,6 +1,7 @@
 """What is exported answers as the module does, and needs nothing of padseg."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import onnxruntime
 import openvino
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import nn
 
 from padseg.cli import EXPORT_FORMATS, main
@@ -24,7 +25,7 @@ from padseg.inference.export import FORMATS, export, find_run, write_new
 from padseg.models import ResidualBlock
 from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModule, read_checkpoint
 
-EXAMPLE = Path(__file__).with_name("example_onnx.py")
+README = Path(__file__).parents[2] / "README.md"
 SIZE = 64
 TINY = {"teacher": "test_resnet", "weights": "random", "width": 16, "image_size": SIZE}
 
@@ -191,14 +192,21 @@ def test_the_example_needs_neither_padseg_nor_torch(stpm, stpm_onnx, tmp_path):
     grey = images[0].mean(axis=2).astype(np.uint8)
     Image.fromarray(grey).save(tmp_path / "8.png")
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    # The first image, lying on its side as its header says.
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.fromarray(np.rot90(images[0])).save(tmp_path / "turned.png", exif=turned)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = [block for block in blocks if "import onnxruntime" in block]
+    (tmp_path / "example.py").write_text(example, encoding="utf-8")
     code = (
         "import runpy, sys\n"
         "for name in ('padseg', 'torch', 'lightning', 'timm'): sys.modules[name] = None\n"
         "sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    names = ["0.png", "1.png", "8.png", "16.png"]
+    names = ["0.png", "1.png", "8.png", "16.png", "turned.png"]
     done = subprocess.run(
-        [sys.executable, "-c", code, str(EXAMPLE), str(stpm_onnx), *names],
+        [sys.executable, "-c", code, "example.py", str(stpm_onnx), *names],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -208,8 +216,9 @@ def test_the_example_needs_neither_padseg_nor_torch(stpm, stpm_onnx, tmp_path):
     module = load_module(stpm)
     with torch.no_grad():
         scores = module(as_input(images))["image_score"].tolist()
-    *told, eight, sixteen = [line.split() for line in done.stdout.splitlines()]
+    *told, eight, sixteen, upright = [line.split() for line in done.stdout.splitlines()]
     assert eight[2:] == sixteen[2:]
+    assert upright[2:] == told[0][2:]
     assert [float(line[2]) for line in told] == pytest.approx(scores, abs=1e-3)
     threshold = module.calibration["image_threshold"]
     assert [line[3] == "anomalous" for line in told] == [score > threshold for score in scores]

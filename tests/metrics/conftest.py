@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _one_thread():
     """Small tensors gain nothing from threads, and lose much on a busy machine."""
     before = torch.get_num_threads()

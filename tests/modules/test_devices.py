@@ -76,8 +76,7 @@ def test_what_depends_on_the_device(there, chosen, precision, synchronised, monk
     """A processor without bfloat16, beside a GPU that has it."""
     monkeypatch.setattr("padseg.lightning_cli.accelerator", lambda: torch.device(there))
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
-    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
-        monkeypatch.setattr(f"torch.cpu.{name}", lambda: False)
+    monkeypatch.setattr("padseg.precision.cpu_has_bfloat16", lambda: False)
     cli = PadsegCLI.__new__(PadsegCLI)
     cli.subcommand = None
     trainer = Namespace(accelerator=chosen, precision=None, sync_batchnorm=True)
