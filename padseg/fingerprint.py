@@ -16,21 +16,22 @@ _PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "album
 
 
 def hash_data(root: Path, category: str, layout: str, textures: Path | None = None) -> str:
-    """SHA-256 over names and contents of a category's files and of the textures, in hexadecimal."""
-    paths = [(root, path) for path in _files(root, category, layout)]
+    """SHA-256 over a category's files and the textures: names, contents, and what they are for."""
+    files = _files(root, category, layout)
     if textures is not None:
-        paths += [(textures, path) for path in list_textures(textures)]
-    return _hash(paths, lambda path: bytes.fromhex(hash_file(path)))
+        files += [(textures, path, "texture") for path in list_textures(textures)]
+    return _hash(files, lambda path: bytes.fromhex(hash_file(path)))
 
 
 def hash_listing(root: Path, category: str, layout: str) -> str:
-    """SHA-256 over names and sizes of a category's files: quick, to tell data sets apart."""
-    return _hash(((root, path) for path in _files(root, category, layout)), _size)
+    """SHA-256 as `hash_data`, but over sizes instead of contents: quick, to tell data sets apart."""
+    return _hash(_files(root, category, layout), _size)
 
 
 def hash_folder(folder: Path) -> str:
     """SHA-256 over names and sizes of the images below a folder."""
-    return _hash(((folder, path) for path in list_images(folder, recursive=True)), _size)
+    files = [(folder, path, "image") for path in list_images(folder, recursive=True)]
+    return _hash(files, _size)
 
 
 def hash_file(path: Path) -> str:
@@ -39,19 +40,29 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _files(root: Path, category: str, layout: str) -> list[Path]:
-    samples = list_samples(root, category, layout)
-    return [path for sample in samples for path in (sample.path, *sample.masks)]
+_File = tuple[Path, Path, str]  # a folder, a file below it, and what that is for
+
+
+def _files(root: Path, category: str, layout: str) -> list[_File]:
+    return [
+        (
+            root,
+            path,
+            f"{sample.split} {sample.defect}",
+        )  # a list may move an image with no file touched
+        for sample in list_samples(root, category, layout)
+        for path in (sample.path, *sample.masks)
+    ]
 
 
 def _size(path: Path) -> bytes:
     return path.stat().st_size.to_bytes(8, "little")
 
 
-def _hash(paths: Iterable[tuple[Path, Path]], content: Callable[[Path], bytes]) -> str:
+def _hash(files: Iterable[_File], content: Callable[[Path], bytes]) -> str:
     digest = hashlib.sha256()
-    for folder, path in paths:
-        digest.update(path.relative_to(folder).as_posix().encode())
+    for folder, path, role in files:
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{role}\0".encode())
         digest.update(content(path))
     return digest.hexdigest()
 

@@ -145,22 +145,26 @@ class PadsegCLI(LightningCLI):
             super().instantiate_classes()
         except Exception as error:
             told: BaseException | None = error
-            while told is not None and not isinstance(told, PadsegError):
+            while told is not None and not isinstance(
+                told, PadsegError | MisconfigurationException
+            ):
                 told = told.__cause__ or told.__context__
             if told is None:
                 raise
+            if isinstance(told, MisconfigurationException):  # of Lightning's ModelCheckpoint
+                raise ConfigError(f"--checkpoint: {' '.join(str(told).split())}") from None
             raise told from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Lightning's Trainer; its default bar gives way to one that counts steps.
 
         Raises:
-            ConfigError: An option cannot be used here, or torchrun has started several processes, of which
-                none knows of the others.
+            ConfigError: An option cannot be used here, or torchrun or srun has started several processes,
+                of which none knows of the others.
         """
         try:
             trainer = super().instantiate_trainer(**kwargs)
-        except (MisconfigurationException, ValueError) as error:
+        except (MisconfigurationException, ValueError, RuntimeError) as error:
             raise ConfigError(f"--trainer: {' '.join(str(error).split())}") from None
         started = int(os.environ["WORLD_SIZE"]) if TorchElasticEnvironment.detect() else 1
         if started > 1 and trainer.world_size == 1:
@@ -169,12 +173,27 @@ class PadsegCLI(LightningCLI):
                 f"{os.environ.get('LOCAL_WORLD_SIZE', started)} --trainer.strategy ddp, and "
                 "--trainer.num_nodes for several machines."
             )
+        # Of `run`, several may be meant: a shard each.
+        tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) if self.subcommand else 1
+        if tasks > 1 and trainer.world_size == 1:
+            raise ConfigError(
+                f"srun has started {tasks} processes, each would train alone: pass --trainer.devices N for "
+                "the N of them on each machine, --trainer.num_nodes for several machines, and "
+                "--trainer.strategy ddp; or start one."
+            )
         bar = trainer.progress_bar_callback
         if type(bar) is RichProgressBar:
             callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
             callbacks[callbacks.index(bar)] = StepBar()
         stop_together(trainer)
         return trainer
+
+    def before_test(self) -> None:
+        """Score trained weights only: those that the modules are built with are none."""
+        self.model.complete = False
+
+    before_validate = before_test
+    before_predict = before_test
 
     def after_fit(self) -> None:
         """Calibrate what was trained."""
@@ -213,7 +232,9 @@ class PadsegCLI(LightningCLI):
             asked = plain(configured.init_args.get(key))
             if key == "image_size" and isinstance(asked, int):
                 asked = [asked, asked]
-            if key in self._typed and value != STORED and asked != plain(value):
+            # What named the weights that training began with means nothing any more: they are in there.
+            inside = key == "distilled" or value == STORED
+            if key in self._typed and not inside and asked != plain(value):
                 raise ConfigError(
                     f"--model.{key} is {asked}, but {path} was made with {value}: leave the option out."
                 )
@@ -268,17 +289,20 @@ def told_to_stop(how_to_resume: str | None = None) -> Iterator[None]:
     try:
         yield
     except SIGTERMException as stop:
-        saved = (
-            f"the same command with --ckpt_path {stop.args[0]} goes on from there"
-            if stop.args
-            else "start it again"
-        )
-        raise SystemExit(f"padseg: stopped by SIGTERM; {how_to_resume or saved}.") from stop
+        told = f"padseg: stopped by SIGTERM; {how_to_resume or _how_to_resume(stop)}."
+        raise SystemExit(told) from stop
     except SystemExit as end:
         if not isinstance(end.__context__, KeyboardInterrupt):  # which Lightning turns into this
             raise
-        saved = "the same command with --ckpt_path last goes on from the last save"
-        raise SystemExit(f"padseg: interrupted; {how_to_resume or saved}.") from end
+        told = f"padseg: interrupted; {how_to_resume or _how_to_resume(end.__context__)}."
+        raise SystemExit(told) from end
+
+
+def _how_to_resume(stop: BaseException) -> str:
+    """By what `ResumeCheckpoint` has left with the exception."""
+    if not stop.args:
+        return "start it again"
+    return f"the same command with --ckpt_path {stop.args[0]} goes on from there"
 
 
 def main(args: list[str]) -> None:

@@ -192,11 +192,11 @@ def _run_phase(
     gc.collect()
     _keep_log(folder / "logs" / phase / "metrics.csv")
     args = options.fit_args(category, seed, folder, phase)
-    resume = folder / f"{phase}-resume.ckpt"
-    began = read_checkpoint(resume)[KEY].get("precision") if resume.exists() else None
-    if options.precision is None and began is not None:
+    before = [folder / f"{phase}{name}.ckpt" for name in ("", "-resume")]
+    began = [read_checkpoint(path)[KEY].get("precision") for path in before if path.exists()]
+    if options.precision is None and began and began[0] is not None:
         # What another machine began goes on in the precision that is the default there.
-        args.append(f"--trainer.precision={began}")
+        args.append(f"--trainer.precision={began[0]}")
     cli = PadsegCLI(args, run=False)
     if cli.trainer.world_size > 1:
         raise ConfigError(

@@ -188,6 +188,7 @@ class RunOptions:
                 phase: hash_file(config_path(self.system, phase)) for phase in self.phases
             },
             "weights": weights,
+            "layout": self.layout,
             "images": hash_listing(self.root, category, self.layout),
             "texture images": None if textures is None else hash_folder(textures),
         }

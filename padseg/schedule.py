@@ -87,6 +87,7 @@ def _start(attempt: Attempt, job: Job, gpu: str | None, parallel: int) -> BasePr
         share = {"OMP_NUM_THREADS": str(max(1, usable_cores() // parallel))} | os.environ
     else:
         share = os.environ | {"CUDA_VISIBLE_DEVICES": gpu}
+    share = {"PADSEG_PARALLEL": str(parallel)} | share
     before = dict(os.environ)
     process = get_context("spawn").Process(target=_work, args=(attempt, job))
     try:

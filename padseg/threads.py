@@ -11,7 +11,7 @@ Output = TypeVar("Output")
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on, which a container or a scheduler can limit."""
+    """Cores that this process may run on, which a scheduler can limit."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -18,8 +18,10 @@ import yaml
 
 from padseg.cli import SYSTEM_NAMES, main
 from padseg.data.images import ImageCache
+from padseg.errors import PadsegError
+from padseg.inference import Predictor
 from padseg.lightning_cli import PadsegCLI
-from padseg.modules import read_checkpoint
+from padseg.modules import StudentDistillModule, read_checkpoint
 from padseg.precision import default_precision
 from padseg.run_options import RunOptions
 from padseg.shipped import config_path
@@ -139,6 +141,34 @@ def test_processes_that_would_train_alone_are_told(
     told = capsys.readouterr().err
     assert "torchrun has started 2 processes" in told
     assert "--trainer.devices 2 --trainer.strategy ddp" in told
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    assert main(arguments) == 2
+    assert "srun has started 4 processes, each would train alone" in capsys.readouterr().err
+    # Of `run`, each may have its shard.
+    monkeypatch.setattr("padseg.run._train", lambda *_: (_ for _ in ()).throw(PadsegError("here")))
+    assert main(run_args(data_root, textures, tmp_path / "out")) == 2
+    assert "here" in capsys.readouterr().err
+
+
+def test_lightnings_refusal_of_a_checkpoint_option_is_told(data_root, textures, capsys):
+    arguments = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
+    arguments += [*data_args(data_root, textures), "--checkpoint.save_top_k=3"]
+    assert main(arguments) == 2
+    assert "--checkpoint: " in capsys.readouterr().err
+
+
+def test_only_what_was_trained_is_scored(data_root, textures, tmp_path, capsys):
+    for command, more in (
+        ("test", []),
+        ("validate", []),
+        ("predict", [f"--predictions.out={tmp_path / 'out'}"]),
+        ("test", ["--ckpt_path", "last", f"--checkpoint.dirpath={tmp_path / 'none'}"]),
+    ):
+        arguments = [command, "--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
+        arguments += [*data_args(data_root, textures), "--trainer.logger=false", *more]
+        assert main([*arguments, f"--trainer.default_root_dir={tmp_path}"]) == 2, command
+        assert "pass the --ckpt_path of one" in capsys.readouterr().err
 
 
 def test_fit_writes_both_checkpoints(trained):
@@ -295,6 +325,21 @@ def test_another_configuration_is_refused(
     assert "holds results of configuration distill" in capsys.readouterr().err
 
 
+def test_a_list_that_moves_an_image_is_other_data(data_root, textures, tmp_path, capsys):
+    """No file has changed, but what is trained on."""
+    root = tmp_path / "data"
+    shutil.copytree(data_root / "widget", root / "widget")
+    paths = sorted((root / "widget").glob("*/good/*.png"))
+    rows = [f"{p.relative_to(root).as_posix()},{p.parts[-3]},good" for p in paths]
+    (root / "samples.csv").write_text("\n".join(["path,split,label", *rows]))
+    options = {"root": root, "categories": ("widget",), "out": tmp_path, "layout": "folder"}
+    before = RunOptions("stpm", **options).asked("widget", 0)
+    moved = [row.replace("train,good", "test,good") for row in rows[-1:]]
+    (root / "samples.csv").write_text("\n".join(["path,split,label", *rows[:-1], *moved]))
+    after = RunOptions("stpm", **options).asked("widget", 0)
+    assert [key for key in before if before[key] != after[key]] == ["images"]
+
+
 def test_a_broken_result_is_named(finished, data_root, textures, tmp_path, capsys):
     shutil.copytree(finished, tmp_path / "out")
     broken = tmp_path / "out/other/widget/seed0/metrics.json"
@@ -312,6 +357,55 @@ def test_an_interruption_is_told(data_root, textures, tmp_path, monkeypatch):
     monkeypatch.setattr("padseg.modules.StudentDistillModule.training_step", interrupted)
     with pytest.raises(SystemExit, match="interrupted; the same command goes on"):
         main(run_args(data_root, textures, tmp_path))
+    fit = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
+    fit += [*data_args(data_root, textures), f"--trainer.default_root_dir={tmp_path / 'fit'}"]
+    with pytest.raises(SystemExit, match="interrupted; start it again"):
+        main(fit)
+    monkeypatch.undo()
+    step = StudentDistillModule.training_step
+
+    def second_interrupted(self, batch, batch_idx):
+        if batch_idx:
+            raise KeyboardInterrupt
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr("padseg.modules.StudentDistillModule.training_step", second_interrupted)
+    with pytest.raises(SystemExit, match=r"with --ckpt_path (\S+last\.ckpt) goes on") as end:
+        main([*fit, "--checkpoint.every_n_train_steps=1"])
+    monkeypatch.undo()
+    (saved,) = (word for word in str(end.value).split() if word.endswith("last.ckpt"))
+    more = ["--trainer.max_steps=2", "--ckpt_path", saved]
+    assert main([*fit, *more]) == 0
+
+
+def test_phase_two_goes_on_with_the_command_it_began_with(trained, data_root, textures, tmp_path):
+    """The checkpoint holds the student that --model.distilled named."""
+    shutil.copytree(trained / "segment", tmp_path / "segment")
+    arguments = ["fit", "--config", str(config_path("destseg", "segment")), *QUIET]
+    arguments += [*data_args(data_root, textures), f"--trainer.default_root_dir={tmp_path}"]
+    arguments += [f"--model.distilled={trained}/distill/last.ckpt", "--model.segmentation_width=16"]
+    arguments += [f"--checkpoint.dirpath={tmp_path}/segment", "--trainer.max_steps=3"]
+    assert main([*arguments, "--ckpt_path", str(tmp_path / "segment/last.ckpt")]) == 0
+    assert read_checkpoint(tmp_path / "segment/last.ckpt")["global_step"] == 3
+
+
+def test_fit_of_stpm_leaves_the_best_step_calibrated(data_root, tmp_path):
+    """Beside the last one, with thresholds of its own; `test` takes it."""
+    arguments = ["fit", "--config", str(config_path("stpm", "distill")), *SMALL[:-1], *QUIET]
+    arguments += [f"--data.root={data_root}", "--data.category=widget", "--data.batch_size=4"]
+    # Without a rate only the BatchNorm statistics move, and the last step is not the best.
+    arguments += ["--data.num_workers=0", "--model.lr=0", "--trainer.max_steps=8"]
+    arguments += ["--trainer.val_check_interval=1", f"--trainer.default_root_dir={tmp_path}"]
+    assert main([*arguments, f"--checkpoint.dirpath={tmp_path}/out", "--trainer.logger=false"]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"best.ckpt", "last.ckpt"}
+    best, last = (read_checkpoint(tmp_path / f"out/{name}.ckpt") for name in ("best", "last"))
+    assert best["global_step"] < last["global_step"] == 8
+    thresholds = [saved["padseg"]["calibration"]["image_threshold"] for saved in (best, last)]
+    assert thresholds[0] != thresholds[1]
+    score = Predictor(tmp_path / "out/best.ckpt", device="cpu", precision="32-true")
+    paths = sorted((data_root / "widget/train/good").iterdir())
+    highest = max(found.image_score for found in score(paths) if found.image_score <= thresholds[0])
+    assert highest == pytest.approx(thresholds[0], rel=1e-4)
 
 
 def test_other_options_are_refused(finished, data_root, textures, capsys):
@@ -338,7 +432,7 @@ def test_a_cut_run_is_resumed(finished, data_root, textures, tmp_path):
     assert all(torch.equal(ours[name], whole[name]) for name in whole)
 
 
-def test_a_run_goes_on_in_the_precision_it_began_with(data_root, textures, tmp_path):
+def test_a_run_goes_on_in_the_precision_it_began_with(data_root, textures, tmp_path, monkeypatch):
     """As when a machine with bfloat16 began it and one without goes on."""
     folder = tmp_path / "small/widget/seed0"
     began = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL[:-1], *QUIET]
@@ -352,6 +446,13 @@ def test_a_run_goes_on_in_the_precision_it_began_with(data_root, textures, tmp_p
     assert found["resumed_from_step"] == 1
     assert found["precision"] == {"distill": "bf16-mixed", "segment": default_precision("cpu")}
     assert found["device"]["distill"] in (platform.processor(), platform.machine())
+    # Cut off in its test, it is scored in the precision that it was trained in.
+    for name in ("metrics.json", "segment.json"):
+        (folder / name).unlink()
+    monkeypatch.setattr("padseg.lightning_cli.default_precision", lambda _: "bf16-mixed")
+    assert main([*run_args(data_root, textures, tmp_path), "--trainer.accelerator=cpu"]) == 0
+    again = json.loads((folder / "metrics.json").read_text())["fingerprint"]
+    assert again["precision"] == found["precision"]
 
 
 def test_what_cannot_be_read_or_written_is_named(

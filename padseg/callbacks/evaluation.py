@@ -16,7 +16,8 @@ class EvaluationCallback(Callback):
 
     Test figures carry the names of `PixelMetrics` and `ImageMetrics`, validation figures `val_` before
     them; `val_score_map` is the mean over the score maps of held-out normal images, by which STPM
-    chooses its best step. No score maps are kept, and several devices give the figures of one.
+    chooses its best step. No score maps are kept, and several devices give the figures of one (but for
+    the last bits of that mean).
 
     Args:
         exact: Keep all maps and sort once, instead of the bounded state.

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from lightning import Callback, LightningModule, Trainer
 
@@ -222,9 +223,9 @@ class Thresholds(NamedTuple):
 
 
 def calibrated(pl_module: LightningModule) -> Thresholds:
-    """The thresholds that the module was calibrated with."""
+    """The thresholds that the module was calibrated with; none if those are of tiles."""
     calibration = getattr(pl_module, "calibration", None)
-    if calibration is None:
+    if calibration is None or calibration.get("tile") is not None:
         return Thresholds()
     return Thresholds(calibration["image_threshold"], calibration["pixel_threshold"])
 
@@ -246,9 +247,9 @@ def _best_f1(curve: Curve | None) -> float | None:
         return None
     precision, recall = curve["precision"], curve["recall"]
     best = int((2 * precision * recall / (precision + recall).clamp(min=1e-12)).argmax())
-    # Scores from this threshold on are found: halfway to the next lower one nothing else is above.
-    found, below = curve["threshold"][[best, min(best + 1, len(precision) - 1)]].tolist()
-    return float((found + below) / 2) if below < found else math.nextafter(found, -math.inf)
+    # Of the curve, scores from a threshold on are found; here, those above it.
+    score = np.float32(curve["threshold"][best].item())
+    return float(np.nextafter(score, np.float32(-math.inf)))
 
 
 def all_curves(trainer: Trainer, stage: str) -> dict[str, Curve]:

@@ -87,15 +87,16 @@ class ResumeCheckpoint(ModelCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """On SIGTERM, save the step; it is raised between two steps, or in a validation."""
+        super().on_exception(trainer, pl_module, exception)
         # A validation that was cut short cannot go on with half of its images, nor a step with half of
         # its batches.
         done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
         whole = done % trainer.accumulate_grad_batches == 0
-        if isinstance(exception, SIGTERMException) and trainer.training:
-            if whole:
-                self._save(trainer)
-            if self.last_model_path:
-                exception.args = (self.last_model_path,)  # for the message
+        if isinstance(exception, SIGTERMException) and trainer.training and whole:
+            self._save(trainer)
+        stopped = isinstance(exception, SIGTERMException | KeyboardInterrupt)
+        if stopped and trainer.state.fn == "fit" and self.last_model_path:
+            exception.args = (self.last_model_path,)  # for the message
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last step, when the interval did not."""
@@ -110,10 +111,22 @@ class ResumeCheckpoint(ModelCheckpoint):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, which does not forget the best step when a training is resumed.
+    """Lightning's ModelCheckpoint, beside the file that training goes on from, unless a folder is named.
 
-    Lightning does where the folder has another name than before, as that of a logger's next version has.
+    It does not forget the best step when a training is resumed, as Lightning does where the folder has
+    another name than before: that of a logger's next version has.
     """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take the folder of `ResumeCheckpoint`, which leaves another training's alone."""
+        if self.dirpath is None:
+            folders = [
+                callback.dirpath
+                for callback in trainer.checkpoint_callbacks
+                if isinstance(callback, ResumeCheckpoint)
+            ]
+            self.dirpath = next(iter(folders), None)
+        super().setup(trainer, pl_module, stage)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what was best, wherever it lies now."""

@@ -33,11 +33,13 @@ Kind = Literal[
     "no masks",
     "no test images",
     "one-sided test",
+    "dark",
 ]
 BLOCKING: frozenset[Kind] = frozenset(
     {"not listed", "unreadable", "missing mask", "mask size", "empty mask", "train and test"}
 )
 _MIDDLE = 4096
+_DARK = 32  # of 255
 
 
 @dataclass(frozen=True)
@@ -98,16 +100,27 @@ def check_files(
 
 def _check_sample(sample: Sample, *, unmasked: bool, decoded: bool) -> list[Finding]:
     path = sample.path
+    findings = []
     try:
-        shape = decode(path).shape[:2] if decoded else image_shape(path)
+        if decoded:
+            pixels = decode(path)
+            shape = pixels.shape[:2]
+            if (brightest := int(pixels.max())) < _DARK:
+                told = (
+                    f"{path} is nearly black, its brightest value is {brightest} of 255: if it has 16 bits "
+                    "of which a camera fills 10 or 12, stretch them (and those of all other images)."
+                )
+                findings.append(Finding("dark", path, told))
+        else:
+            shape = image_shape(path)
     except DataError as error:
         return [Finding("unreadable", path, str(error))]
     if sample.defect != GOOD and not sample.masks and not unmasked:
         told = (
             f"{path} shows a defect but has no mask: add {path.stem}_mask.png where its like are."
         )
-        return [Finding("missing mask", path, told)]
-    return _check_masks(sample, (shape[0], shape[1]))
+        return [*findings, Finding("missing mask", path, told)]
+    return findings + _check_masks(sample, (shape[0], shape[1]))
 
 
 def _check_masks(sample: Sample, shape: Size) -> list[Finding]:

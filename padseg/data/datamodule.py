@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -109,9 +110,7 @@ class AnomalyDataModule(LightningDataModule):
         self.augmentation = augmentation
         self.jitter_textures = jitter_textures
         self.synthesis = synthesis
-        self.num_workers = (
-            default_workers(self.image_size, batch_size) if num_workers is None else num_workers
-        )
+        self.num_workers = num_workers
         self.cache_limit_mb = cache_limit_mb
         self.layout = layout
         self.foreground = foreground
@@ -178,7 +177,7 @@ class AnomalyDataModule(LightningDataModule):
             )
 
     def _cache(self, paths: Sequence[Path], description: str) -> ImageCache:
-        limit = 0 if self.num_workers and not forks() else self.cache_limit_mb
+        limit = 0 if self._workers() and not forks() else self.cache_limit_mb
         return ImageCache(paths, self.image_size, limit, description)
 
     def _foreground(self, images: ImageCache, paths: Sequence[Path]) -> Foreground | None:
@@ -210,11 +209,20 @@ class AnomalyDataModule(LightningDataModule):
         return test
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """The counted stream, from where a resumed run stopped to the last step of the Trainer."""
+        """The counted stream, from where a resumed run stopped to the last step of the Trainer.
+
+        Raises:
+            ConfigError: The Trainer has no last step.
+        """
         assert self._train is not None
         trainer, stop = self.trainer, None
         if trainer is not None and trainer.max_steps > 0:
             stop = self._position_at(trainer.max_steps).sample
+        elif trainer is not None and trainer.max_epochs != -1:
+            raise ConfigError(
+                "the stream of samples has no epochs, so that the training would never end: give "
+                "Trainer(max_steps=N) instead of max_epochs."
+            )
         world_size, rank = self._shard()
         sampler = CountedSampler(
             self._start.sample, stop, self.batch_size, world_size, rank, self._start.batch
@@ -261,10 +269,21 @@ class AnomalyDataModule(LightningDataModule):
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
-            num_workers=self.num_workers,
+            num_workers=self._workers(),
             pin_memory=on_gpu,
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=self._workers() > 0,
         )
+
+    def _workers(self) -> int:
+        """Of each process."""
+        if self.num_workers is not None:
+            return self.num_workers
+        processes = 1 if self.trainer is None else self.trainer.num_devices
+        return default_workers(self.image_size, self.batch_size, processes)
+
+    def _task(self) -> str | None:
+        """What the Trainer does: fit, validate, test or predict."""
+        return None if self.trainer is None else self.trainer.state.fn
 
     def _shard(self) -> tuple[int, int]:
         """(processes, this process's rank)."""
@@ -307,10 +326,41 @@ class AnomalyDataModule(LightningDataModule):
         trainer = self.trainer
         step = 0 if trainer is None else trainer.global_step
         position = self._position_at(step) if step else self._start
-        return {"next_sample": position.sample, "step": position.step, "batches": position.batch}
+        return {
+            "next_sample": position.sample,
+            "step": position.step,
+            "batches": position.batch,
+            "options": self._options(),
+        }
+
+    def _options(self) -> dict[str, Any]:
+        """What the samples depend on, in plain values; folders may move."""
+        return {
+            "category": self.category,
+            "layout": self.layout,
+            "seed": self.seed,
+            "val_fraction": self.val_fraction,
+            "augmentation": self.augmentation,
+            "jitter_textures": self.jitter_textures,
+            "foreground": self.foreground if self.foreground in (None, OTSU) else "masks",
+            "synthesis": None if self.synthesis is None else _plain(asdict(self.synthesis)),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the checkpoint was written."""
+        """Go on where the checkpoint was written.
+
+        Raises:
+            ConfigError: It was with other samples, or, in a validation, all images were trained on.
+        """
+        before, now, task = state_dict.get("options", {}), self._options(), self._task()
+        for name in before if task == "fit" else ():
+            if before[name] != now[name]:
+                raise ConfigError(
+                    f"the checkpoint was trained with --data.{name} {before[name]}, not {now[name]}: a "
+                    "training goes on as it began; start another one for other options."
+                )
+        if task == "validate" and before.get("val_fraction", now["val_fraction"]) == 0:
+            raise ConfigError("the checkpoint was trained on all normal images: none is held out.")
         sample, step = int(state_dict["next_sample"]), int(state_dict["step"])
         self._start = _Position(sample, step, int(state_dict.get("batches", step)))
 
@@ -321,6 +371,11 @@ class _Position(NamedTuple):
     sample: int = 0
     step: int = 0
     batch: int = 0
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """As a checkpoint gives them back: tuples are lists."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
 
 
 def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], list[Path]]:

@@ -77,7 +77,8 @@ def read_masks(paths: Sequence[Path], size: Size) -> NDArray[np.uint8]:
     Args:
         paths: Grey images, 0 for normal and the largest value of their type for a defect, or numbers of
             kinds of defect from 1 to 31 as VisA has them; colour images, of which the brightest channel
-            counts; or palette images, black for normal. They add up; none for an image without defects.
+            counts; or palette images, black for normal. Transparent pixels are normal. They add up; none for
+            an image without defects.
         size: (H, W) in pixels.
 
     Returns:
@@ -175,6 +176,8 @@ def _as_share(mask: Image.Image) -> NDArray[np.float32]:
         grey = np.array(mask.convert("L") if mask.mode == "LA" else mask, dtype=np.float32)
     else:  # the brightest channel: as grey, a blue defect beside a white one would be too dark
         grey = np.asarray(mask.convert("RGB")).max(axis=2).astype(np.float32)
+    if mask.mode in ("LA", "RGBA"):  # where an editor has left it transparent, nothing is marked
+        grey *= np.asarray(mask.getchannel("A"), dtype=np.float32) / 255
     peak = float(grey.max())
     if peak < _KINDS and mask.mode != "F":
         return (grey > 0).astype(np.float32)
@@ -268,10 +271,10 @@ def _reserve(path: Path, size: int) -> None:
         with path.open("wb") as file:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
+            elif shutil.disk_usage(path.parent).free < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             else:
                 file.truncate(size)
-                if shutil.disk_usage(path).free < size:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise DataError(
             f"{size / 2**20:.0f} MiB of decoded images do not fit into {path.parent} ({error.strerror}): "

@@ -1,6 +1,7 @@
 """Data worker processes: how many pay off, and what they see."""
 
 import multiprocessing
+import os
 import shutil
 from pathlib import Path
 
@@ -10,19 +11,23 @@ from padseg.threads import usable_cores
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps what workers hand over
 
 
-def default_workers(size: Size, batch_size: int) -> int:
+def default_workers(size: Size, batch_size: int, processes: int = 1) -> int:
     """Worker processes that pay off, as far as there is shared memory for their batches.
 
     Args:
         size: (H, W) of an image in pixels.
         batch_size: Images a batch, each with a texture.
+        processes: That train together on this machine, each with as many workers. Runs side by side
+            (`PADSEG_PARALLEL` in the environment) share as well.
     """
+    share = processes * int(os.environ.get("PADSEG_PARALLEL", "1"))
     # Decoded images are cached: up to two cores, a worker process costs more than it brings.
-    workers = min(8, max(0, usable_cores() - 2))
+    workers = min(8, max(0, usable_cores() // share - 2))
     if workers and _SHARED_MEMORY.is_dir():
-        # Two batches wait for each worker's turn and one is being used.
-        batch = 2 * 3 * size[0] * size[1] * batch_size
-        workers = min(workers, shutil.disk_usage(_SHARED_MEMORY).free // (3 * batch))
+        # Two batches wait for each worker's turn and one is being used; in a validation, those of the
+        # training still wait. Bytes a pixel: image, texture and mask, and then image, mask and regions.
+        batch = (3 + 3 + 4 + 3 + 1 + 4) * size[0] * size[1] * batch_size
+        workers = min(workers, shutil.disk_usage(_SHARED_MEMORY).free // (3 * batch * share))
     return workers
 
 

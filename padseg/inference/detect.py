@@ -1,6 +1,5 @@
 """`padseg detect` and `padseg calibrate`: a checkpoint and images, without a data set around them."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from padseg.callbacks.thresholds import tell_support
 from padseg.errors import CheckpointError, DataError
 from padseg.files import claim, locked
 from padseg.inference.inputs import common_folder, find_images, name_below
-from padseg.inference.predictor import Predictor
+from padseg.inference.predictor import Predictor, warn_of_verdicts
 from padseg.inference.results import (
     OTHER_FOLDER,
     Results,
@@ -22,8 +21,6 @@ from padseg.inference.results import (
 )
 from padseg.metrics.thresholds import Calibrator
 from padseg.modules.checkpoint import store_calibration
-
-_log = logging.getLogger(__name__)
 
 
 def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None:
@@ -44,7 +41,7 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
     """
     images = find_images(paths, leave_out=out)
     base = common_folder(images)
-    warn_of_verdicts(predictor)
+    warn_of_verdicts(predictor.calibration, predictor.precision, predictor.tile)
     with locked(out):
         asked = describe(predictor.module, predictor.precision, predictor.tile, base)
         claim(out, asked, OTHER_FOLDER)
@@ -63,34 +60,6 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
             f"{len(broken)} of {len(broken) + scored} images cannot be read, the first is "
             f"{base / broken[0]}: see the column error of {out / 'predictions.csv'}; the others are done."
         )
-
-
-def warn_of_verdicts(predictor: Predictor) -> None:
-    """Say it where there are no thresholds, or where they are of another kind of tiles."""
-    calibration = predictor.calibration
-    if calibration is None:
-        _log.warning(
-            "The checkpoint has no thresholds, so there are scores and no verdicts: set them with "
-            "padseg calibrate CKPT FOLDER, on normal images."
-        )
-    elif calibration.get("tile") != predictor.tile:
-        _log.warning(
-            "The thresholds were set %s, these images are scored %s, so that verdicts may be wrong: "
-            "padseg calibrate takes --tile too.",
-            _tiled(calibration.get("tile")),
-            _tiled(predictor.tile),
-        )
-    elif calibration.get("precision") not in (None, predictor.precision):
-        _log.warning(
-            "The thresholds were set in %s, these images are scored in %s: verdicts of scores near a "
-            "threshold may differ; pass --precision, or set the thresholds anew with padseg calibrate.",
-            calibration["precision"],
-            predictor.precision,
-        )
-
-
-def _tiled(tile: int | None) -> str:
-    return "without tiles" if tile is None else f"with --tile {tile}"
 
 
 def calibrate(

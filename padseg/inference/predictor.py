@@ -1,5 +1,6 @@
 """Images in, score maps, scores, verdicts and regions out: what all ways of predicting share."""
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,13 +17,14 @@ from torch.nn import functional
 
 from padseg.data.datasets import to_unit
 from padseg.data.images import Size, as_rgb, open_image, resize, upright
-from padseg.errors import ConfigError, DataError
+from padseg.errors import ConfigError, DataError, PadsegError
 from padseg.inference.tiles import Blend, Box, tile_boxes
 from padseg.inference.weights import load_module
 from padseg.modules import AnomalyModule
 from padseg.precision import PRECISIONS, accelerator, check_precision, default_precision
 from padseg.threads import ahead
 
+_log = logging.getLogger(__name__)
 Source = NDArray[np.uint8] | Image.Image | str | Path
 
 
@@ -188,13 +190,22 @@ class Predictor:
             job.left -= 1
 
     def score(self, image: Tensor) -> dict[str, Tensor]:
-        """The module's answer to (B, 3, H, W) on its device, in this predictor's precision."""
+        """The module's answer to (B, 3, H, W) on its device, in this predictor's precision.
+
+        Raises:
+            PadsegError: A score is not finite.
+        """
         dtype = PRECISIONS[self.precision]
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None),
         ):
             scores: dict[str, Tensor] = self.module(image)
+        if not scores["image_score"].isfinite().all():
+            raise PadsegError(
+                f"the scores in {self.precision} are not finite: use --precision 32-true; if that does not "
+                "help, the training has diverged."
+            )
         return scores
 
     def _finished(self, waiting: deque["_Job"]) -> Iterator[Prediction | DataError]:
@@ -208,6 +219,35 @@ class Predictor:
             yield make_prediction(
                 job.image, job.blend.result(), job.image_score, self.module.calibration
             )
+
+
+def warn_of_verdicts(
+    calibration: dict[str, Any] | None, precision: str, tile: int | None = None
+) -> None:
+    """Say it where there are no thresholds, or where they are of scores of another kind."""
+    if calibration is None:
+        _log.warning(
+            "The checkpoint has no thresholds, so there are scores and no verdicts: set them with "
+            "padseg calibrate CKPT FOLDER, on normal images."
+        )
+    elif calibration.get("tile") != tile:
+        _log.warning(
+            "The thresholds were set %s, these images are scored %s, so that verdicts may be wrong: "
+            "padseg calibrate takes --tile too.",
+            _tiled(calibration.get("tile")),
+            _tiled(tile),
+        )
+    elif calibration.get("precision") not in (None, precision):
+        _log.warning(
+            "The thresholds were set in %s, these images are scored in %s: verdicts of scores near a "
+            "threshold may differ; pass --precision, or set the thresholds anew with padseg calibrate.",
+            calibration["precision"],
+            precision,
+        )
+
+
+def _tiled(tile: int | None) -> str:
+    return "without tiles" if tile is None else f"with --tile {tile}"
 
 
 @dataclass

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from padseg.callbacks.resume import stop_on_sigterm
 from padseg.files import claim, locked
 from padseg.inference.inputs import common_folder, name_below
-from padseg.inference.predictor import at_size, make_prediction, open_rgb
+from padseg.inference.predictor import at_size, make_prediction, open_rgb, warn_of_verdicts
 from padseg.inference.results import OTHER_FOLDER, Results, describe, write_tables
 from padseg.modules import AnomalyModule
 
@@ -36,6 +36,7 @@ class PredictionWriter(BasePredictionWriter):
         paths = [Path(os.path.abspath(sample.path)) for sample in dataset.samples]  # noqa: PTH100
         self._base = common_folder(paths)
         if trainer.is_global_zero:
+            warn_of_verdicts(pl_module.calibration, str(trainer.precision))
             self._lock.enter_context(locked(self.out))
             options = describe(pl_module, str(trainer.precision), None, self._base)
             claim(self.out, options, OTHER_FOLDER)

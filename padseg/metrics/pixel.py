@@ -140,10 +140,13 @@ class PixelMetrics(RankingMetric):
         """Count what is buffered, then meet the other processes as torchmetrics does."""
         if not self._is_synced:
             self._flush()
-            if self.exact:  # what was on the CPU must be where the processes can exchange it
-                for name in (*_TALLY, "instance_keys"):
-                    setattr(self, name, [part.to(self.device) for part in getattr(self, name)])
         super().sync(*args, **kwargs)
+
+    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
+        if self.exact:  # what was on the CPU must be where the processes can exchange it
+            for name in (*_TALLY, "instance_keys"):
+                setattr(self, name, [part.to(self.device) for part in getattr(self, name)])
+        super()._sync_dist(*args, **kwargs)
 
     def _check(
         self, score_map: Tensor, mask: Tensor, regions: Tensor | None

@@ -37,6 +37,7 @@ class AnomalyModule(LightningModule):
     top_k: int
     first_sample: int = 0
     calibration: dict[str, Any] | None = None
+    _last_loss: Tensor | None = None
 
     def build(
         self,
@@ -109,7 +110,7 @@ class AnomalyModule(LightningModule):
         if getattr(self.trainer.strategy, "_layer_sync", None) is not None:
             self.trainer.strategy._layer_sync = TrainedSyncBatchNorm()  # type: ignore[attr-defined]
         data = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and hasattr(data, "begin_at"):
+        if stage == "fit" and data is not None and hasattr(data, "begin_at"):
             data.begin_at(self.first_sample)
         given = getattr(data, "image_size", None)
         if given is not None and list(given) != list(self.image_size):
@@ -131,6 +132,15 @@ class AnomalyModule(LightningModule):
         """Forget thresholds that a resumed training brought along: its weights change now."""
         self.calibration = None
 
+    def on_train_end(self) -> None:
+        """Look at the last loss, also where a GPU was not waited for.
+
+        Raises:
+            PadsegError: It is not finite.
+        """
+        if self._last_loss is not None and not torch.isfinite(self._last_loss):
+            raise _diverged(f"the last loss is {self._last_loss.item()}")
+
     def on_validation_start(self) -> None:
         """Evaluate no weights that mean nothing.
 
@@ -145,8 +155,8 @@ class AnomalyModule(LightningModule):
     def _check_complete(self) -> None:
         if not self.complete:
             raise ConfigError(
-                "the weights should come from a checkpoint and none was loaded: pass --ckpt_path, or, to "
-                "train anew, --model.weights (and weights2) or --model.distilled."
+                "the weights should come from a checkpoint and none was loaded: pass the --ckpt_path of one, "
+                "or, to train anew, --model.weights (and weights2) or --model.distilled."
             )
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
@@ -169,6 +179,7 @@ class AnomalyModule(LightningModule):
         Raises:
             PadsegError: The loss is not finite.
         """
+        self._last_loss = loss.detach()
         often = loss.device.type == "cpu" or batch_idx % _CHECK_EVERY == 0
         if often and not torch.isfinite(loss):
             raise _diverged(f"the loss at step {self.global_step} is {loss.item()}")
@@ -262,7 +273,7 @@ class TrainedSyncBatchNorm(TorchSyncBatchNorm):
         for module in list(model.modules()):
             for name, child in module.named_children():
                 if type(child) is nn.BatchNorm2d and child.weight.requires_grad:
-                    module.add_module(name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
+                    module.add_module(name, super().apply(child))
         return model
 
 

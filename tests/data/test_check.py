@@ -150,3 +150,13 @@ def test_a_category_that_cannot_be_listed_hides_no_other(root, capsys):
     assert "2 of 2 categories cannot be used (none, w)" in told.err
     assert "category 'none' does not exist" in told.out
     assert "in train/ok, where layout 'btad' has them" in told.out
+
+
+def test_pixels_that_fill_few_of_their_bits_are_told(root):
+    twelve = np.linspace(0, 4095, 40 * 48).reshape(40, 48).astype(np.uint16)
+    Image.fromarray(twelve).save(root / "w/train/good/0.png")
+    Image.fromarray(twelve * 16).save(root / "w/train/good/1.png")
+    (finding,) = check_category(root, "w")
+    assert (finding.kind, finding.path.name) == ("dark", "0.png")
+    assert "its brightest value is 15 of 255" in finding.told
+    assert not finding.blocking

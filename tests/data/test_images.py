@@ -187,3 +187,13 @@ def test_a_limit_that_was_chosen_is_kept(monkeypatch, chosen, kept):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", chosen)
     runpy.run_path(images.__file__)
     assert kept == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_what_a_mask_leaves_transparent_is_normal(tmp_path, mode):
+    alpha = np.zeros((40, 40), np.uint8)
+    alpha[5:15, 10:30] = 255
+    mask = Image.new(mode, (40, 40), "white")
+    mask.putalpha(Image.fromarray(alpha))
+    mask.save(tmp_path / "m.png")
+    assert np.array_equal(read_masks([tmp_path / "m.png"], (40, 40)), alpha // 255)

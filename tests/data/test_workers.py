@@ -61,16 +61,31 @@ def test_pixels_are_sent_to_no_worker(
 
 
 @pytest.mark.parametrize(
-    ("cores", "free_mb", "workers"),
-    [(2, 4096, 0), (6, 4096, 4), (64, 4096, 8), (64, 64, 1), (64, 9, 0)],
+    ("cores", "free_mb", "processes", "workers"),
+    [
+        (2, 4096, 1, 0),
+        (6, 4096, 1, 4),
+        (64, 4096, 1, 8),
+        (64, 1024, 1, 8),
+        (64, 250, 1, 2),
+        (64, 250, 2, 1),
+        (64, 64, 1, 0),  # a container's: what waits of training and validation does not fit
+        (16, 4096, 4, 2),
+    ],
 )
-def test_workers_have_cores_and_shared_memory(cores, free_mb, workers, data_root, monkeypatch):
+def test_workers_have_cores_and_shared_memory(
+    cores, free_mb, processes, workers, data_root, monkeypatch
+):
     usage = SimpleNamespace(free=free_mb * 2**20)
     monkeypatch.setattr("padseg.data.workers.usable_cores", lambda: cores)
     monkeypatch.setattr("padseg.data.workers.shutil.disk_usage", lambda _: usage)
     monkeypatch.setattr("padseg.data.workers._SHARED_MEMORY", data_root)
     data = AnomalyDataModule(str(data_root), "widget", image_size=256, batch_size=32)
-    assert data.num_workers == workers
+    data.trainer = SimpleNamespace(num_devices=processes)
+    assert data._workers() == workers
+    monkeypatch.setenv("PADSEG_PARALLEL", str(processes))  # runs side by side
+    data.trainer = None
+    assert data._workers() == workers
 
 
 def test_decoded_images_without_room_are_told(data_root, textures, monkeypatch):

@@ -16,8 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
+from padseg.callbacks.records import calibrated
 from padseg.cli import main
-from padseg.inference import Predictor
+from padseg.inference import Predictor, load_module
 from padseg.inference.results import Results
 from padseg.modules import read_checkpoint
 from padseg.peak_memory import peak_memory_mb, reset_peak_memory
@@ -288,6 +289,24 @@ def test_predict_writes_what_detect_writes(checkpoint, data_root, tmp_path):
     for _ in range(2):  # again is afresh
         assert main(predict_args(checkpoint, data_root, tmp_path / "predict")) == 0
     assert_same_results(tmp_path / "predict", tmp_path / "detect")
+
+
+def test_predict_tells_thresholds_of_tiles(checkpoint, images, data_root, tmp_path, caplog):
+    ours = tmp_path / "ours.ckpt"
+    shutil.copy(checkpoint, ours)
+    assert main(["calibrate", str(ours), str(images[0]), "--tile", "32", *FAST]) == 0
+    assert main(predict_args(ours, data_root, tmp_path / "out")) == 0
+    assert "set with --tile 32, these images are scored without tiles" in caplog.text
+    assert calibrated(load_module(ours)) == (None, None)
+
+
+def test_scores_that_are_no_numbers_are_no_verdicts(checkpoint, images, tmp_path, capsys):
+    stored = torch.load(checkpoint, weights_only=True)
+    name = next(name for name in stored["state_dict"] if ".student." in name)
+    stored["state_dict"][name].fill_(torch.nan)
+    torch.save(stored, tmp_path / "nan.ckpt")
+    assert detect(tmp_path / "nan.ckpt", tmp_path / "out", images[0]) == 2
+    assert "scores in 32-true are not finite" in capsys.readouterr().err
 
 
 def test_a_forbidden_path_is_told(checkpoint, tmp_path, capsys, monkeypatch):

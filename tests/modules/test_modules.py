@@ -11,6 +11,7 @@ from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.inference import Predictor
 from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
 from padseg.modules.checkpoint import KEY
+from padseg.synthesis import SynthesisParams
 
 SMALL = {"teacher": "test_resnet", "weights": "random", "width": 16, "image_size": 64}
 
@@ -357,7 +358,7 @@ def test_weights_that_only_a_checkpoint_brings_must_come(data, distilled, tmp_pa
         SegmentationModule(network=network, image_size=64),
     ):
         for start in ("fit", "test", "predict"):
-            with pytest.raises(ConfigError, match="none was loaded: pass --ckpt_path"):
+            with pytest.raises(ConfigError, match="none was loaded: pass the --ckpt_path"):
                 getattr(trainer(tmp_path, 1), start)(module, datamodule=data)
     module = StudentDistillModule("destseg", **options, lr=0.05)
     trainer(tmp_path, 4).fit(module, datamodule=data, ckpt_path=distilled, weights_only=True)
@@ -475,3 +476,46 @@ def test_synchronised_norms_leave_the_teacher_alone(tmp_path):
     kinds = {type(part) for part in module.student_teacher.student.modules()}
     assert torch.nn.BatchNorm2d not in kinds
     assert all(map(torch.equal, module.student_teacher.teacher(image), expected))
+
+
+def test_a_training_needs_a_last_step(data, tmp_path):
+    fitter = Trainer(accelerator="cpu", max_epochs=2, logger=False, default_root_dir=tmp_path)
+    with pytest.raises(ConfigError, match=r"would never end: give Trainer\(max_steps=N\)"):
+        fitter.fit(StudentDistillModule("destseg", **SMALL), datamodule=data)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"seed": 1}, r"trained with --data.seed 0, not 1"),
+        ({"val_fraction": 0}, r"trained with --data.val_fraction 0.1, not 0"),
+        ({"synthesis": SynthesisParams(threshold=0.4)}, r"--data.synthesis .*0.5.* not .*0.4"),
+    ],
+)
+def test_a_training_goes_on_with_its_data(changed, told, data, data_root, textures, tmp_path):
+    fitter = trainer(tmp_path, 1)
+    fitter.fit(StudentDistillModule("destseg", **SMALL, lr=0.05), datamodule=data)
+    fitter.save_checkpoint(tmp_path / "one.ckpt")
+    options = {"image_size": 64, "batch_size": 4, "num_workers": 0}
+    for more in ({}, changed):
+        other = AnomalyDataModule(str(data_root), "widget", str(textures), **options | more)
+        module = StudentDistillModule("destseg", **SMALL, lr=0.05)
+        again = trainer(tmp_path, 2)
+        if more:
+            with pytest.raises(ConfigError, match=told):
+                again.fit(module, datamodule=other, ckpt_path=tmp_path / "one.ckpt")
+            again.test(module, datamodule=other, ckpt_path=tmp_path / "one.ckpt", verbose=False)
+        else:
+            again.fit(module, datamodule=other, ckpt_path=tmp_path / "one.ckpt")
+
+
+def test_what_was_trained_on_is_not_held_out(data_root, tmp_path):
+    options = {"image_size": 64, "batch_size": 4, "num_workers": 0, "synthesis": None}
+    everything = AnomalyDataModule(str(data_root), "widget", val_fraction=0, **options)
+    module = StudentDistillModule("stpm", **SMALL, lr=0.05)
+    fitter = trainer(tmp_path, 1)
+    fitter.fit(module, datamodule=everything)
+    fitter.save_checkpoint(tmp_path / "all.ckpt")
+    some = AnomalyDataModule(str(data_root), "widget", **options)
+    with pytest.raises(ConfigError, match="trained on all normal images: none is held out"):
+        fitter.validate(module, datamodule=some, ckpt_path=tmp_path / "all.ckpt", verbose=False)
