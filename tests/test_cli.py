@@ -15,12 +15,14 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from lightning import Trainer
 
 from padseg.cli import SYSTEM_NAMES, main
 from padseg.data.images import ImageCache
 from padseg.errors import PadsegError
 from padseg.inference import Predictor
 from padseg.lightning_cli import PadsegCLI
+from padseg.models import SYSTEMS
 from padseg.modules import StudentDistillModule, read_checkpoint
 from padseg.precision import default_precision
 from padseg.run_options import RunOptions
@@ -76,6 +78,13 @@ def test_mistakes_end_with_one_sentence_and_status_2(tmp_path):
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_every_system_has_its_command_and_configuration():
+    assert set(SYSTEM_NAMES) == set(SYSTEMS)
+    for name, system in SYSTEMS.items():
+        phases = {path.stem for path in (CONFIGS / name).glob("*.yaml")}
+        assert phases == ({"distill", "segment"} if system.segmentation else {"distill"})
 
 
 def test_textures_are_required(tmp_path, data_root, capsys):
@@ -656,6 +665,45 @@ def test_configurations_hold_only_differences_and_can_be_parsed(path, data_root,
     assert end.value.code == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed["model"]["class_path"].startswith("padseg.modules.")
+
+
+@pytest.mark.parametrize(
+    ("path", "batch", "steps", "val_fraction", "rates"),
+    [
+        ("stpm/distill", 32, 600, 0.2, [0.4]),
+        ("rstpm/distill", 32, 700, 0, [0.4]),
+        ("destseg/distill", 32, 1000, 0.1, [0.4]),
+        ("destseg/segment", 32, 4000, 0.1, [0.1, 0.01]),
+        ("pfadseg/distill", 16, 3000, 0.1, [0.5]),
+        ("pfadseg/segment", 16, 4000, 0.1, [0.1, 0.01]),
+    ],
+)
+def test_recipes_of_the_papers(
+    path, batch, steps, val_fraction, rates, data_root, textures, tmp_path
+):
+    """Wang et al. and the authors' code (STPM), Zhang et al. and Song et al., section 4.1 each."""
+    small = ["teacher=test_resnet", "width=16", "image_size=32", "weights=random"]
+    system, phase = path.split("/")
+    more = [f"--model.{option}" for option in small]
+    if system == "rstpm":
+        more += ["--model.teacher2=test_resnet", "--model.weights2=random"]
+    if phase == "segment":
+        module = StudentDistillModule(
+            system, "test_resnet", weights="random", width=16, image_size=32
+        )
+        trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
+        trainer.strategy.connect(module)
+        trainer.save_checkpoint(tmp_path / "distill.ckpt")
+        more = [f"--model.distilled={tmp_path}/distill.ckpt"]
+    config = ["--config", str(config_path(system, phase)), *QUIET]
+    data = [f"--data.root={data_root}", "--data.category=widget", f"--data.textures={textures}"]
+    cli = PadsegCLI([*config, *data, *more], run=False)
+    assert (cli.datamodule.batch_size, cli.trainer.max_steps) == (batch, steps)
+    assert cli.datamodule.val_fraction == val_fraction
+    groups = cli.model.configure_optimizers().param_groups
+    assert [group["lr"] for group in groups] == rates
+    assert {(group["momentum"], group["weight_decay"]) for group in groups} == {(0.9, 1e-4)}
+    assert not any(group["nesterov"] for group in groups)
 
 
 def test_the_wandb_overlay_leaves_the_systems_callbacks(data_root, capsys):

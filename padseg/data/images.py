@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -221,18 +222,20 @@ class ImageCache:
         self._shape = shape
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._file: Path | None = None
+        self._images: list[NDArray[np.uint8]]  # one; a list that can be emptied
         if np.prod(shape) > limit_mb * 2**20:
-            # A folder, as Windows opens no temporary file twice; nor does it delete a mapped one.
+            # A folder, as Windows opens no temporary file twice.
             self._folder = tempfile.TemporaryDirectory(prefix="padseg-", ignore_cleanup_errors=True)
             self._file = Path(self._folder.name) / "images"
             _reserve(self._file, int(np.prod(shape)))
-            self._images: NDArray[np.uint8] = self._map("r+")
+            self._images = [self._map("r+")]
+            weakref.finalize(self, _remove, self._images, self._folder)
         else:
-            self._images = np.empty(shape, np.uint8)
+            self._images = [np.empty(shape, np.uint8)]
 
         def store(index: int) -> DataError | None:
             try:
-                self._images[index] = read_image(paths[index], size)
+                self._images[0][index] = read_image(paths[index], size)
             except DataError as error:
                 return error
             return None
@@ -242,11 +245,11 @@ class ImageCache:
         refuse([str(error) for error in failed if error is not None])
 
     def __len__(self) -> int:
-        return len(self._images)
+        return self._shape[0]
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8; a copy, so that no augmentation can write into the cache."""
-        return np.array(self._images[index])
+        return np.array(self._images[0][index])
 
     def _map(self, mode: Any) -> NDArray[np.uint8]:
         assert self._file is not None
@@ -262,7 +265,13 @@ class ImageCache:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self._file is not None:
-            self._images = self._map("r")
+            self._images = [self._map("r")]
+
+
+def _remove(images: list[NDArray[np.uint8]], folder: tempfile.TemporaryDirectory[str]) -> None:
+    """Let the file go first: Windows does not delete a mapped one."""
+    images.clear()
+    folder.cleanup()
 
 
 def _reserve(path: Path, size: int) -> None:

@@ -1,6 +1,7 @@
 """The four systems as tables of parts, and the network that joins teacher and student.
 
-A fifth system is one new student (or head) and one entry in SYSTEMS.
+A fifth system is one new student (or head), one entry in SYSTEMS, its configuration, and its name in
+`padseg.cli.SYSTEM_NAMES`.
 """
 
 import hashlib

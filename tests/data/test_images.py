@@ -1,6 +1,7 @@
 """Files of every kind of pixel, against Pillow and arithmetic."""
 
 import runpy
+import weakref
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import ExifTags, Image
 
 from padseg.data import images
 from padseg.data.images import (
+    ImageCache,
     decode,
     image_shape,
     is_empty_mask,
@@ -170,6 +172,7 @@ def test_tall_images_are_resized_width_first(tmp_path):
     assert np.array_equal(read_masks([tmp_path / "m.png"], (48, 64)), expected)
 
 
+@pytest.mark.slow  # decodes 200 megapixels
 def test_large_images_are_no_bombs(tmp_path, monkeypatch):
     assert Image.MAX_IMAGE_PIXELS == 2**30
     Image.new("1", (20_000, 10_000)).save(tmp_path / "a.png")
@@ -197,3 +200,17 @@ def test_what_a_mask_leaves_transparent_is_normal(tmp_path, mode):
     mask.putalpha(Image.fromarray(alpha))
     mask.save(tmp_path / "m.png")
     assert np.array_equal(read_masks([tmp_path / "m.png"], (40, 40)), alpha // 255)
+
+
+def test_the_file_of_decoded_images_is_let_go_before_it_is_deleted(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")
+    cache = ImageCache([tmp_path / "a.png"], (32, 32), 0, "Decoding")
+    (folder,) = (tmp_path / "temporary").iterdir()
+    mapped = weakref.ref(cache._images[0])
+    cleanup, gone = cache._folder.cleanup, []
+    cache._folder.cleanup = lambda: (gone.append(mapped() is None), cleanup())
+    del cache
+    assert gone == [True]
+    assert not folder.exists()
