@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import RichProgressBar
@@ -151,8 +152,9 @@ class PadsegCLI(LightningCLI):
                 told = told.__cause__ or told.__context__
             if told is None:
                 raise
-            if isinstance(told, MisconfigurationException):  # of Lightning's ModelCheckpoint
-                raise ConfigError(f"--checkpoint: {' '.join(str(told).split())}") from None
+            if isinstance(told, MisconfigurationException):  # of one of Lightning's callbacks
+                text = " ".join(str(told).split())
+                raise ConfigError(f"--checkpoint or --trainer.callbacks: {text}") from None
             raise told from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -173,9 +175,10 @@ class PadsegCLI(LightningCLI):
                 f"{os.environ.get('LOCAL_WORLD_SIZE', started)} --trainer.strategy ddp, and "
                 "--trainer.num_nodes for several machines."
             )
-        # Of `run`, several may be meant: a shard each.
-        tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) if self.subcommand else 1
-        if tasks > 1 and trainer.world_size == 1:
+        # Several of `run` or of a sweep's agent may be meant: each has work of its own.
+        alone = self.subcommand == "fit" and "WANDB_SWEEP_ID" not in os.environ
+        tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) if SLURMEnvironment.detect() else 1
+        if alone and tasks > 1 and trainer.world_size == 1:
             raise ConfigError(
                 f"srun has started {tasks} processes, each would train alone: pass --trainer.devices N for "
                 "the N of them on each machine, --trainer.num_nodes for several machines, and "

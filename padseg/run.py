@@ -31,6 +31,7 @@ from padseg.run_options import RunOptions
 from padseg.schedule import Job, devices, in_processes, on_ray
 
 _log = logging.getLogger(__name__)
+_NOTHING = {".lock", "options.json", "best.ckpt"}
 
 
 def run(
@@ -119,9 +120,10 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
     console = Console(markup=False)  # names may hold brackets
     with locked(folder), told_to_stop("the same command goes on from here"), _quiet():
         asked = options.asked(category, seed)
-        # A call that failed before its first checkpoint has left its claim and nothing else.
-        if {path.name for path in folder.iterdir() if path.is_file()} == {".lock", "options.json"}:
-            (folder / "options.json").unlink()
+        # A call that failed before its first checkpoint has left nothing that training can go on from.
+        if {path.name for path in folder.iterdir() if path.is_file()} <= _NOTHING:
+            for name in ("options.json", "best.ckpt"):
+                (folder / name).unlink(missing_ok=True)
         claim(folder, asked, "pass another --label or --out")
         metrics = folder / "metrics.json"
         if metrics.exists():

@@ -63,7 +63,7 @@ def in_processes(attempt: Attempt, jobs: Sequence[Job], parallel: int) -> list[J
         try:
             while waiting or running:
                 while waiting and free:
-                    process = _start(attempt, waiting[0], free[0], parallel)
+                    process = _start(attempt, waiting[0], free[0], min(parallel, len(jobs)))
                     running[process.sentinel] = (process, waiting.pop(0), free.pop(0))
                 for sentinel in connection.wait(list(running)):
                     process, job, gpu = running.pop(sentinel)

@@ -151,6 +151,8 @@ def test_processes_that_would_train_alone_are_told(
     assert "torchrun has started 2 processes" in told
     assert "--trainer.devices 2 --trainer.strategy ddp" in told
     monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    for name in ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"):
+        monkeypatch.setenv(name, "4")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
     assert main(arguments) == 2
     assert "srun has started 4 processes, each would train alone" in capsys.readouterr().err
@@ -164,7 +166,7 @@ def test_lightnings_refusal_of_a_checkpoint_option_is_told(data_root, textures, 
     arguments = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
     arguments += [*data_args(data_root, textures), "--checkpoint.save_top_k=3"]
     assert main(arguments) == 2
-    assert "--checkpoint: " in capsys.readouterr().err
+    assert "--checkpoint or --trainer.callbacks: " in capsys.readouterr().err
 
 
 def test_only_what_was_trained_is_scored(data_root, textures, tmp_path, capsys):
@@ -405,6 +407,7 @@ def test_fit_of_stpm_leaves_the_best_step_calibrated(data_root, tmp_path):
     # Without a rate only the BatchNorm statistics move, and the last step is not the best.
     arguments += ["--data.num_workers=0", "--model.lr=0", "--trainer.max_steps=8"]
     arguments += ["--trainer.val_check_interval=1", f"--trainer.default_root_dir={tmp_path}"]
+    arguments += ["--trainer.precision=32-true"]
     assert main([*arguments, f"--checkpoint.dirpath={tmp_path}/out", "--trainer.logger=false"]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"best.ckpt", "last.ckpt"}
     best, last = (read_checkpoint(tmp_path / f"out/{name}.ckpt") for name in ("best", "last"))
@@ -413,8 +416,8 @@ def test_fit_of_stpm_leaves_the_best_step_calibrated(data_root, tmp_path):
     assert thresholds[0] != thresholds[1]
     score = Predictor(tmp_path / "out/best.ckpt", device="cpu", precision="32-true")
     paths = sorted((data_root / "widget/train/good").iterdir())
-    highest = max(found.image_score for found in score(paths) if found.image_score <= thresholds[0])
-    assert highest == pytest.approx(thresholds[0], rel=1e-4)
+    nearest = min(abs(found.image_score / thresholds[0] - 1) for found in score(paths))
+    assert nearest < 1e-4  # it is the score of one of them
 
 
 def test_other_options_are_refused(finished, data_root, textures, capsys):

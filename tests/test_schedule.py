@@ -140,11 +140,12 @@ def test_processes_without_gpus_share_the_cores(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{folder}")
     from jobs import note
 
-    assert in_processes(note, [(tmp_path, 0)], parallel=2) == []
-    assert (tmp_path / "0").read_text() == " 3"
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert in_processes(note, [(tmp_path, 0)], parallel=2) == []
-    assert (tmp_path / "0").read_text() == " 1"
+    jobs = [(tmp_path, 0), (tmp_path, 3)]
+    for parallel, given, threads in ((2, None, " 3"), (8, None, " 3"), (2, "1", " 1")):
+        if given:
+            monkeypatch.setenv("OMP_NUM_THREADS", given)
+        assert in_processes(note, jobs, parallel) == []
+        assert {(tmp_path / name).read_text() for name in "03"} == {threads}
 
 
 @pytest.mark.slow

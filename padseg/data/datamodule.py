@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
@@ -118,6 +119,9 @@ class AnomalyDataModule(LightningDataModule):
         self._start = _Position()
         self._train: TrainDataset | None = None
         self._held_out: HeldOutDataset | None = None
+        self._own_validation = (
+            False  # the data set has validation images, which are never trained on
+        )
         self._test: TestDataset | None = None
 
     def setup(self, stage: str | None = None) -> None:
@@ -149,6 +153,7 @@ class AnomalyDataModule(LightningDataModule):
             defects = DefectSource(cache, self.synthesis, jitter)
         train = [sample.path for sample in samples if sample.split == "train"]
         held_out = [sample.path for sample in samples if sample.split == "validation"]
+        self._own_validation = bool(held_out)
         if self.val_fraction == 0:
             held_out = []
         elif not held_out:
@@ -177,7 +182,7 @@ class AnomalyDataModule(LightningDataModule):
             )
 
     def _cache(self, paths: Sequence[Path], description: str) -> ImageCache:
-        limit = 0 if self._workers() and not forks() else self.cache_limit_mb
+        limit = 0 if self.num_workers != 0 and not forks() else self.cache_limit_mb
         return ImageCache(paths, self.image_size, limit, description)
 
     def _foreground(self, images: ImageCache, paths: Sequence[Path]) -> Foreground | None:
@@ -212,7 +217,7 @@ class AnomalyDataModule(LightningDataModule):
         """The counted stream, from where a resumed run stopped to the last step of the Trainer.
 
         Raises:
-            ConfigError: The Trainer has no last step.
+            ConfigError: The Trainer counts epochs.
         """
         assert self._train is not None
         trainer, stop = self.trainer, None
@@ -220,8 +225,7 @@ class AnomalyDataModule(LightningDataModule):
             stop = self._position_at(trainer.max_steps).sample
         elif trainer is not None and trainer.max_epochs != -1:
             raise ConfigError(
-                "the stream of samples has no epochs, so that the training would never end: give "
-                "Trainer(max_steps=N) instead of max_epochs."
+                "the stream of samples has no epochs: give Trainer(max_steps=N) instead of max_epochs."
             )
         world_size, rank = self._shard()
         sampler = CountedSampler(
@@ -265,13 +269,14 @@ class AnomalyDataModule(LightningDataModule):
         self, dataset: Dataset[dict[str, Any]], sampler: CountedSampler | ShardSampler
     ) -> DataLoader[dict[str, Any]]:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        workers = self._workers()
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
-            num_workers=self._workers(),
+            num_workers=workers,
             pin_memory=on_gpu,
-            persistent_workers=self._workers() > 0,
+            persistent_workers=workers > 0,
         )
 
     def _workers(self) -> int:
@@ -335,7 +340,7 @@ class AnomalyDataModule(LightningDataModule):
 
     def _options(self) -> dict[str, Any]:
         """What the samples depend on, in plain values; folders may move."""
-        return {
+        options = {
             "category": self.category,
             "layout": self.layout,
             "seed": self.seed,
@@ -343,14 +348,15 @@ class AnomalyDataModule(LightningDataModule):
             "augmentation": self.augmentation,
             "jitter_textures": self.jitter_textures,
             "foreground": self.foreground if self.foreground in (None, OTSU) else "masks",
-            "synthesis": None if self.synthesis is None else _plain(asdict(self.synthesis)),
+            "synthesis": None if self.synthesis is None else asdict(self.synthesis),
         }
+        return {name: _plain(option) for name, option in options.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where the checkpoint was written.
 
         Raises:
-            ConfigError: It was with other samples, or, in a validation, all images were trained on.
+            ConfigError: It was with other samples, or, in a validation, with some that are held out now.
         """
         before, now, task = state_dict.get("options", {}), self._options(), self._task()
         for name in before if task == "fit" else ():
@@ -359,8 +365,12 @@ class AnomalyDataModule(LightningDataModule):
                     f"the checkpoint was trained with --data.{name} {before[name]}, not {now[name]}: a "
                     "training goes on as it began; start another one for other options."
                 )
-        if task == "validate" and before.get("val_fraction", now["val_fraction"]) == 0:
-            raise ConfigError("the checkpoint was trained on all normal images: none is held out.")
+        drawn = task == "validate" and not self._own_validation
+        if drawn and before.get("val_fraction", 1) < now["val_fraction"]:
+            raise ConfigError(
+                f"the checkpoint was trained with --data.val_fraction {before['val_fraction']}, not "
+                f"{now['val_fraction']}: images that it was trained on are not held out."
+            )
         sample, step = int(state_dict["next_sample"]), int(state_dict["step"])
         self._start = _Position(sample, step, int(state_dict.get("batches", step)))
 
@@ -373,9 +383,13 @@ class _Position(NamedTuple):
     batch: int = 0
 
 
-def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    """As a checkpoint gives them back: tuples are lists."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
+def _plain(option: Any) -> Any:
+    """As a checkpoint gives it back: tuples are lists, NumPy's numbers are Python's."""
+    if isinstance(option, dict):
+        return {name: _plain(value) for name, value in option.items()}
+    if isinstance(option, tuple | list):
+        return [_plain(value) for value in option]
+    return option.item() if isinstance(option, np.generic) else option
 
 
 def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], list[Path]]:

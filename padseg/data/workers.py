@@ -17,8 +17,8 @@ def default_workers(size: Size, batch_size: int, processes: int = 1) -> int:
     Args:
         size: (H, W) of an image in pixels.
         batch_size: Images a batch, each with a texture.
-        processes: That train together on this machine, each with as many workers. Runs side by side
-            (`PADSEG_PARALLEL` in the environment) share as well.
+        processes: That train together on this machine, each with as many workers. The
+            runs of `--parallel` (`PADSEG_PARALLEL` in the environment) share as well.
     """
     share = processes * int(os.environ.get("PADSEG_PARALLEL", "1"))
     # Decoded images are cached: up to two cores, a worker process costs more than it brings.

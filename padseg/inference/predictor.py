@@ -202,9 +202,9 @@ class Predictor:
         ):
             scores: dict[str, Tensor] = self.module(image)
         if not scores["image_score"].isfinite().all():
+            low = "" if dtype is None else ", unless --precision 32-true helps"
             raise PadsegError(
-                f"the scores in {self.precision} are not finite: use --precision 32-true; if that does not "
-                "help, the training has diverged."
+                f"the scores in {self.precision} are not finite: the training has diverged{low}."
             )
         return scores
 
@@ -232,15 +232,15 @@ def warn_of_verdicts(
         )
     elif calibration.get("tile") != tile:
         _log.warning(
-            "The thresholds were set %s, these images are scored %s, so that verdicts may be wrong: "
-            "padseg calibrate takes --tile too.",
+            "The thresholds were set %s, these images are scored %s, so that verdicts may be wrong: set the "
+            "thresholds with padseg calibrate as images are scored.",
             _tiled(calibration.get("tile")),
             _tiled(tile),
         )
     elif calibration.get("precision") not in (None, precision):
         _log.warning(
             "The thresholds were set in %s, these images are scored in %s: verdicts of scores near a "
-            "threshold may differ; pass --precision, or set the thresholds anew with padseg calibrate.",
+            "threshold may differ: score in the former, or set the thresholds anew with padseg calibrate.",
             calibration["precision"],
             precision,
         )

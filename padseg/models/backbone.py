@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 import safetensors.torch
 import timm
 import torch
+from timm.layers.format import Format
 from torch import Tensor, nn
 
 from padseg.errors import CheckpointError, ConfigError
@@ -154,12 +155,17 @@ def _find_levels(name: str, reductions: Sequence[int]) -> tuple[int, ...]:
         with torch.device(
             "meta"
         ):  # without memory, to tell a wrong name from a missing weight file
-            info: Any = timm.create_model(name, features_only=True).feature_info
+            net = timm.create_model(name, features_only=True)
     except Exception as error:  # timm has no error class of its own
         raise ConfigError(
             f"backbone {name!r} cannot be built as a feature pyramid ({error}); choose a convolutional "
             "model of timm.list_models(), such as 'resnet18.tv_in1k'."
         ) from error
+    if getattr(net, "output_fmt", Format.NCHW) != Format.NCHW:
+        raise ConfigError(
+            f"backbone {name!r} puts the channels of its features last; choose a convolutional one."
+        )
+    info: Any = net.feature_info
     found = dict(zip(info.reduction(), info.out_indices, strict=True))
     if not set(reductions) <= set(found):
         has, wanted = (", ".join(f"1/{number}" for number in of) for of in (found, reductions))

@@ -121,9 +121,6 @@ SYSTEMS: dict[str, System] = {
 }
 
 
-_BRANCHES = ((3, 3, 3), (1, 2, 3), "channel")  # of PCAR, as it comes
-
-
 def find_system(name: str) -> System:
     """Look a system up.
 
@@ -252,14 +249,6 @@ def build_student_teacher(
         # PyTorch 2.15 on CPUs corrupts memory in the backward pass of strided convolutions with 8 or fewer
         # channels in channels_last.
         raise ConfigError(f"width is {width}; give 16 or more channels.")
-    branches = (tuple(kernels), tuple(dilations), recalibration)
-    if (second_conv or parts.second_conv) != "pcar" and branches != _BRANCHES:
-        raise ConfigError(
-            f"{system} is without PCAR, which kernels, dilations and recalibration are of; give "
-            "second_conv pcar as well, or leave them out."
-        )
-    if parts.student2 is None and (teacher2 is not None or upsample != "deconv"):
-        raise ConfigError(f"{system} has one teacher; leave teacher2 and upsample out.")
     block = _block(parts, fusion, second_conv, kernels, dilations, recalibration)
     if parts.student2 is None:
         first = Teacher(teacher or parts.teachers[0], weights)
@@ -298,14 +287,11 @@ def build_segmentation(
             f"system {system!r} has no segmentation network; give one of "
             f"{', '.join(s.name for s in SYSTEMS.values() if s.segmentation)}."
         )
-    context = context or parts.context
-    if context != "rcm" and layer_scale != 1:
-        raise ConfigError("layer_scale is of the RCM; give context rcm as well, or leave it out.")
     return SegmentationNetwork(
         channels,
         width,
         _block(parts, fusion, second_conv, kernels, dilations, recalibration),
-        context,
+        context or parts.context,
         layer_scale,
     )
 

@@ -272,7 +272,8 @@ class TrainedSyncBatchNorm(TorchSyncBatchNorm):
         """Replace the norms in place."""
         for module in list(model.modules()):
             for name, child in module.named_children():
-                if type(child) is nn.BatchNorm2d and child.weight.requires_grad:
+                norm = isinstance(child, nn.modules.batchnorm._BatchNorm)
+                if norm and child.weight.requires_grad:
                     module.add_module(name, super().apply(child))
         return model
 

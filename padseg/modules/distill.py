@@ -1,12 +1,14 @@
 """Phase one: the student learns to answer like the teacher."""
 
+import inspect
 from typing import Any, Literal
 
 from torch import Tensor
 
 from padseg.errors import ConfigError
 from padseg.losses import distillation_loss
-from padseg.modules.base import AnomalyModule
+from padseg.models import find_system
+from padseg.modules.base import AnomalyModule, plain
 from padseg.modules.checkpoint import STORED
 
 
@@ -84,6 +86,10 @@ class StudentDistillModule(AnomalyModule):
         }
         if student_input not in ("corrupted", "clean"):
             raise ConfigError(f"student_input is {student_input!r}; give 'corrupted' or 'clean'.")
+        if weights != STORED:
+            self._refuse_unread(network)
+        if weights != STORED:  # what a checkpoint holds was given long ago
+            self._refuse_unread(network)
         self.build(network, {"weights": weights, "weights2": weights2}, image_size, top_k)
         recipe = self.student_teacher.system
         self.student_input = student_input if recipe.synthetic else "clean"
@@ -91,6 +97,20 @@ class StudentDistillModule(AnomalyModule):
         self.loss_scale = recipe.loss_scale if loss_scale is None else loss_scale
         self.hparams["lr"] = recipe.lr if lr is None else lr
         self.ready()
+
+    def _refuse_unread(self, network: dict[str, Any]) -> None:
+        parts, own = find_system(network["system"]), inspect.signature(type(self)).parameters
+        unread: list[str] = []
+        if (network["second_conv"] or parts.second_conv) != "pcar":
+            unread += ["kernels", "dilations", "recalibration"]
+        if parts.student2 is None:
+            unread += ["teacher2", "upsample"]
+        for name in unread:
+            if network[name] != plain(own[name].default):
+                raise ConfigError(
+                    f"--model.{name} is of a part that {parts.title} with these options does not have: "
+                    "leave it out."
+                )
 
     def score_map(self, image: Tensor) -> Tensor:
         """The fused distance maps of the system."""

@@ -69,6 +69,10 @@ class SegmentationModule(AnomalyModule):
             checkpoint = read_distilled(distilled, system)
             network = checkpoint[KEY]["network"]
             image_size = image_size or checkpoint["hyper_parameters"]["image_size"]
+            if layer_scale != 1 and (context or SYSTEMS[network["system"]].context) != "rcm":
+                raise ConfigError(
+                    "--model.layer_scale is of the RCM: give --model.context rcm as well."
+                )
         elif network is None:
             raise ConfigError("--model.distilled is not set: it names the checkpoint of phase one.")
         assert network is not None

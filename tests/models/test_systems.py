@@ -225,20 +225,11 @@ def test_constants_of_the_papers():
         ("stpm", {"fusion": "sum"}, "fusion is 'sum'"),
         ("rstpm", {"upsample": "nearest"}, "upsample"),
         ("stpm", {"teacher": "test_vit"}, "'test_vit' has its levels at 1/16"),
-        ("destseg", {"kernels": (1, 3, 5)}, "destseg is without PCAR"),
-        ("pfadseg", {"second_conv": "conv", "recalibration": "pixel"}, "pfadseg is without PCAR"),
-        ("destseg", {"teacher2": "test_resnet"}, "destseg has one teacher"),
-        ("stpm", {"upsample": "bilinear"}, "stpm has one teacher"),
     ],
 )
 def test_options_that_do_not_exist(system, options, message):
     with pytest.raises(ConfigError, match=message):
         build(system, **options)
-
-
-def test_layer_scale_is_of_the_rcm():
-    with pytest.raises(ConfigError, match="layer_scale is of the RCM"):
-        build_segmentation("destseg", (64, 128, 256), layer_scale=0.1)
 
 
 def test_one_phase_systems_have_no_segmentation():

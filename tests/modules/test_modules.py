@@ -1,6 +1,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from lightning import Callback, Trainer
@@ -473,14 +474,20 @@ def test_synchronised_norms_leave_the_teacher_alone(tmp_path):
         if isinstance(part, torch.nn.SyncBatchNorm)
     }
     assert converted == {"student"}
+    # As after a training, and before the next.
+    fitter.strategy._layer_sync.revert(module)
+    fitter.strategy._layer_sync.apply(module)
     kinds = {type(part) for part in module.student_teacher.student.modules()}
-    assert torch.nn.BatchNorm2d not in kinds
+    assert torch.nn.SyncBatchNorm in kinds
+    assert not [
+        kind for kind in kinds if "BatchNorm" in kind.__name__ and "Sync" not in kind.__name__
+    ]
     assert all(map(torch.equal, module.student_teacher.teacher(image), expected))
 
 
 def test_a_training_needs_a_last_step(data, tmp_path):
     fitter = Trainer(accelerator="cpu", max_epochs=2, logger=False, default_root_dir=tmp_path)
-    with pytest.raises(ConfigError, match=r"would never end: give Trainer\(max_steps=N\)"):
+    with pytest.raises(ConfigError, match=r"no epochs: give Trainer\(max_steps=N\)"):
         fitter.fit(StudentDistillModule("destseg", **SMALL), datamodule=data)
 
 
@@ -517,5 +524,45 @@ def test_what_was_trained_on_is_not_held_out(data_root, tmp_path):
     fitter.fit(module, datamodule=everything)
     fitter.save_checkpoint(tmp_path / "all.ckpt")
     some = AnomalyDataModule(str(data_root), "widget", **options)
-    with pytest.raises(ConfigError, match="trained on all normal images: none is held out"):
+    with pytest.raises(ConfigError, match=r"--data\.val_fraction 0, not 0\.1: images that it"):
         fitter.validate(module, datamodule=some, ckpt_path=tmp_path / "all.ckpt", verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("system", "options", "told"),
+    [
+        ("destseg", {"kernels": (1, 3, 5)}, "kernels is of a part that DeSTSeg"),
+        ("pfadseg", {"second_conv": "conv", "recalibration": "pixel"}, "recalibration .* PFADSeg"),
+        ("destseg", {"teacher2": "test_resnet"}, "teacher2 is of a part that DeSTSeg"),
+        ("stpm", {"upsample": "bilinear"}, "upsample is of a part that STPM"),
+    ],
+)
+def test_options_that_no_part_reads_are_refused(system, options, told):
+    with pytest.raises(ConfigError, match=f"--model.{told}"):
+        StudentDistillModule(system, **SMALL | options)
+    # Of a checkpoint that was made with them, they change nothing.
+    StudentDistillModule(system, **SMALL | options | {"weights": "stored"})
+
+
+def test_layer_scale_is_of_the_rcm(distilled):
+    with pytest.raises(ConfigError, match="layer_scale is of the RCM"):
+        segmentation(distilled, layer_scale=0.1)
+    assert segmentation(distilled, layer_scale=0.1, context="rcm").hparams["layer_scale"] == 0.1
+
+
+def test_numbers_of_numpy_make_readable_checkpoints(data_root, textures, tmp_path):
+    data = AnomalyDataModule(
+        str(data_root),
+        str(np.array(["widget"])[0]),
+        str(textures),
+        image_size=64,
+        batch_size=4,
+        num_workers=0,
+        seed=np.int64(1),
+        val_fraction=np.float64(0.1),
+        synthesis=SynthesisParams(threshold=np.float64(0.4)),
+    )
+    fitter = trainer(tmp_path, 1)
+    fitter.fit(StudentDistillModule("destseg", **SMALL, lr=0.05), datamodule=data)
+    fitter.save_checkpoint(tmp_path / "one.ckpt")
+    assert read_checkpoint(tmp_path / "one.ckpt")["AnomalyDataModule"]["options"]["seed"] == 1
