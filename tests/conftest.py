@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 
@@ -43,6 +44,12 @@ def make_textures(root: Path, count: int = 5) -> Path:
     for index in range(count):
         save(root / f"kind/{index}.png", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Networks and images this small gain nothing from threads, and lose much on a busy machine."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

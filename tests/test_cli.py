@@ -15,15 +15,15 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from lightning import Trainer
 
 from padseg.cli import SYSTEM_NAMES, main
+from padseg.data import AnomalyDataModule
 from padseg.data.images import ImageCache
 from padseg.errors import PadsegError
 from padseg.inference import Predictor
 from padseg.lightning_cli import PadsegCLI
 from padseg.models import SYSTEMS
-from padseg.modules import StudentDistillModule, read_checkpoint
+from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
 from padseg.precision import default_precision
 from padseg.run_options import RunOptions
 from padseg.shipped import config_path
@@ -171,8 +171,6 @@ def test_lightnings_refusal_of_a_checkpoint_option_is_told(data_root, textures, 
 
 def test_only_what_was_trained_is_scored(data_root, textures, tmp_path, capsys):
     for command, more in (
-        ("test", []),
-        ("validate", []),
         ("predict", [f"--predictions.out={tmp_path / 'out'}"]),
         ("test", ["--ckpt_path", "last", f"--checkpoint.dirpath={tmp_path / 'none'}"]),
     ):
@@ -574,6 +572,7 @@ def test_options_are_told_in_one_sentence(data_root, textures, tmp_path, capsys)
     assert "--nothing=1" in line
 
 
+@pytest.mark.slow
 def test_runs_leave_no_images_in_memory(data_root, tmp_path, monkeypatch):
     arguments = run_args(data_root, "unused", tmp_path)
     arguments[1] = "stpm"
@@ -681,29 +680,22 @@ def test_configurations_hold_only_differences_and_can_be_parsed(path, data_root,
         ("pfadseg/segment", 16, 4000, 0.1, [0.1, 0.01]),
     ],
 )
-def test_recipes_of_the_papers(
-    path, batch, steps, val_fraction, rates, data_root, textures, tmp_path
-):
+def test_recipes_of_the_papers(path, batch, steps, val_fraction, rates, tmp_path):
     """Wang et al. and the authors' code (STPM), Zhang et al. and Song et al., section 4.1 each."""
-    small = ["teacher=test_resnet", "width=16", "image_size=32", "weights=random"]
+    config = yaml.safe_load((CONFIGS / f"{path}.yaml").read_text())
+    data = AnomalyDataModule("", "", **config.get("data", {}))
+    assert (data.batch_size, data.val_fraction) == (batch, val_fraction)
+    assert config["trainer"]["max_steps"] == steps
     system, phase = path.split("/")
-    more = [f"--model.{option}" for option in small]
-    if system == "rstpm":
-        more += ["--model.teacher2=test_resnet", "--model.weights2=random"]
+    second = {"teacher2": "test_resnet", "weights2": "random"} if system == "rstpm" else {}
+    assert config["model"]["init_args"] == {"system": system}  # the rest are the classes' defaults
+    module = StudentDistillModule(
+        system, "test_resnet", weights="random", **second, width=16, image_size=32
+    )
     if phase == "segment":
-        module = StudentDistillModule(
-            system, "test_resnet", weights="random", width=16, image_size=32
-        )
-        trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
-        trainer.strategy.connect(module)
-        trainer.save_checkpoint(tmp_path / "distill.ckpt")
-        more = [f"--model.distilled={tmp_path}/distill.ckpt"]
-    config = ["--config", str(config_path(system, phase)), *QUIET]
-    data = [f"--data.root={data_root}", "--data.category=widget", f"--data.textures={textures}"]
-    cli = PadsegCLI([*config, *data, *more], run=False)
-    assert (cli.datamodule.batch_size, cli.trainer.max_steps) == (batch, steps)
-    assert cli.datamodule.val_fraction == val_fraction
-    groups = cli.model.configure_optimizers().param_groups
+        network = module.network
+        module = SegmentationModule(system=system, network=network, segmentation_width=16)
+    groups = module.configure_optimizers().param_groups
     assert [group["lr"] for group in groups] == rates
     assert {(group["momentum"], group["weight_decay"]) for group in groups} == {(0.9, 1e-4)}
     assert not any(group["nesterov"] for group in groups)

@@ -8,15 +8,6 @@ import torch
 from scipy import ndimage
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Small tensors gain nothing from threads, and lose much on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def make_sample(images=6, height=24, width=20, seed=0, levels=None):
     """Return float32 scores and bool masks (images, height, width); some images without defect.
 
