@@ -73,7 +73,9 @@ class PadsegCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str] | None = None, run: bool = True) -> None:
-        options = (arg.partition("=")[0] for arg in (sys.argv[1:] if args is None else args))
+        given = sys.argv[1:] if args is None else args
+        self._asked = given[:1]
+        options = (arg.partition("=")[0] for arg in given)
         self._typed = {name.rpartition(".")[2] for name in options if name.startswith("--model.")}
         super().__init__(
             AnomalyModule,
@@ -105,6 +107,11 @@ class PadsegCLI(LightningCLI):
             args=args,
             run=run,
         )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The one that is asked for: the parsers of the others would take most of the time to start."""
+        every = LightningCLI.subcommands()
+        return {name: skipped for name, skipped in every.items() if name in self._asked} or every
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Callbacks with defaults of their own, and links."""

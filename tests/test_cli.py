@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import platform
+import runpy
 import shutil
 import subprocess
 import sys
@@ -70,13 +71,14 @@ def test_version_and_help_load_no_torch():
     assert "run" in done.stdout
 
 
-def test_mistakes_end_with_one_sentence_and_status_2(tmp_path):
+def test_mistakes_end_with_one_sentence_and_status_2(tmp_path, capsys, monkeypatch):
     arguments = ["run", "destseg", "--category", "widget", "--out", str(tmp_path / "out")]
-    done = command(*arguments, "--root", str(tmp_path / "none"))
-    assert done.returncode == 2
-    assert "none does not exist" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    monkeypatch.setattr("sys.argv", ["padseg", *arguments, "--root", str(tmp_path / "none")])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("padseg", run_name="__main__")
+    assert end.value.code == 2
+    (told,) = capsys.readouterr().err.strip().splitlines()
+    assert "none does not exist" in told
     assert not (tmp_path / "out").exists()
 
 
