@@ -44,12 +44,9 @@ _File = tuple[Path, Path, str]  # a folder, a file below it, and what that is fo
 
 
 def _files(root: Path, category: str, layout: str) -> list[_File]:
+    # With split and defect: a list may move an image with no file touched.
     return [
-        (
-            root,
-            path,
-            f"{sample.split} {sample.defect}",
-        )  # a list may move an image with no file touched
+        (root, path, f"{sample.split} {sample.defect}")
         for sample in list_samples(root, category, layout)
         for path in (sample.path, *sample.masks)
     ]

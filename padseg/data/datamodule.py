@@ -119,9 +119,8 @@ class AnomalyDataModule(LightningDataModule):
         self._start = _Position()
         self._train: TrainDataset | None = None
         self._held_out: HeldOutDataset | None = None
-        self._own_validation = (
-            False  # the data set has validation images, which are never trained on
-        )
+        # Whether the data set has validation images, which are never trained on.
+        self._own_validation = False
         self._test: TestDataset | None = None
 
     def setup(self, stage: str | None = None) -> None:
