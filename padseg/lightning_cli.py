@@ -30,8 +30,8 @@ from padseg.data import AnomalyDataModule
 from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.inference.writer import PredictionWriter
 from padseg.modules import AnomalyModule, read_checkpoint
-from padseg.modules.base import plain
 from padseg.modules.checkpoint import KEY, STORED
+from padseg.options import plain
 from padseg.precision import accelerator, default_precision
 from padseg.shipped import shipped
 

@@ -7,7 +7,7 @@ import padseg
 
 ROOT = Path(padseg.__file__).parent
 # What each room may import of padseg; what is not named may import all of it.
-PLAIN = {"errors", "threads", "files", "precision"}
+PLAIN = {"errors", "options", "threads", "files", "precision"}
 ROOMS = {
     "synthesis": PLAIN,
     "metrics": PLAIN,

@@ -1,13 +1,10 @@
 """The data of one category as a LightningDataModule."""
 
-import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
@@ -28,9 +25,10 @@ from padseg.data.datasets import (
 from padseg.data.foreground import OTSU, Foreground, find_foreground
 from padseg.data.images import ImageCache, as_size
 from padseg.data.layouts import LayoutName, list_samples
-from padseg.data.samples import Sample, list_textures
+from padseg.data.samples import Sample, list_textures, split_held_out
 from padseg.data.workers import default_workers, forks
 from padseg.errors import ConfigError, DataError
+from padseg.options import plain, refuse_others
 from padseg.synthesis import SynthesisParams
 
 _DEFAULT_SYNTHESIS = SynthesisParams()
@@ -334,12 +332,12 @@ class AnomalyDataModule(LightningDataModule):
             "next_sample": position.sample,
             "step": position.step,
             "batches": position.batch,
-            "options": self._options(),
+            "options": plain(self._options()),
         }
 
     def _options(self) -> dict[str, Any]:
-        """What the samples depend on, in plain values; folders may move."""
-        options = {
+        """What the samples depend on; folders may move."""
+        return {
             "category": self.category,
             "layout": self.layout,
             "seed": self.seed,
@@ -349,21 +347,17 @@ class AnomalyDataModule(LightningDataModule):
             "foreground": self.foreground if self.foreground in (None, OTSU) else "masks",
             "synthesis": None if self.synthesis is None else asdict(self.synthesis),
         }
-        return {name: _plain(option) for name, option in options.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where the checkpoint was written.
 
         Raises:
-            ConfigError: It was with other samples, or, in a validation, with some that are held out now.
+            CheckpointError: It was with other samples.
+            ConfigError: In a validation, it was with some that are held out now.
         """
         before, now, task = state_dict.get("options", {}), self._options(), self._task()
-        for name in before if task == "fit" else ():
-            if before[name] != now[name]:
-                raise ConfigError(
-                    f"the checkpoint was trained with --data.{name} {before[name]}, not {now[name]}: a "
-                    "training goes on as it began; start another one for other options."
-                )
+        if task == "fit":
+            refuse_others("data", before, now)
         drawn = task == "validate" and not self._own_validation
         if drawn and before.get("val_fraction", 1) < now["val_fraction"]:
             raise ConfigError(
@@ -380,37 +374,3 @@ class _Position(NamedTuple):
     sample: int = 0
     step: int = 0
     batch: int = 0
-
-
-def _plain(option: Any) -> Any:
-    """As a checkpoint gives it back: tuples are lists, NumPy's numbers are Python's."""
-    if isinstance(option, dict):
-        return {name: _plain(value) for name, value in option.items()}
-    if isinstance(option, tuple | list):
-        return [_plain(value) for value in option]
-    return option.item() if isinstance(option, np.generic) else option
-
-
-def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], list[Path]]:
-    """Split the normal images into those to train on and those held out.
-
-    A hash of the file's path below their common folder decides, so that both phases, all seeds and all
-    machines hold out the same images. Of files with equal names in several folders, such as the views of
-    several cameras, each is drawn for itself.
-    """
-    if fraction == 0:
-        return list(paths), []
-    count = max(1, round(fraction * len(paths)))
-    if count >= len(paths):
-        raise DataError(
-            f"{paths[0].parent} holds {len(paths)} normal images, too few to hold {fraction:.0%} out: "
-            "add images or pass --data.val_fraction 0."
-        )
-    base = Path(os.path.commonpath([path.parent for path in paths]))
-
-    def draw(path: Path) -> bytes:
-        return hashlib.sha256(path.relative_to(base).as_posix().encode()).digest()
-
-    ranked = sorted(paths, key=draw)
-    held_out = set(ranked[:count])
-    return [path for path in paths if path not in held_out], sorted(held_out)

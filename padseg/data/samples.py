@@ -1,8 +1,9 @@
 """One record an image, and the image files of a folder; `layouts` makes the one from the other."""
 
 import errno
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -111,3 +112,28 @@ def list_textures(folder: Path) -> list[Path]:
 def suffixes() -> str:
     """The suffixes of image files, for messages."""
     return ", ".join(sorted(IMAGE_SUFFIXES))
+
+
+def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], list[Path]]:
+    """Split the normal images into those to train on and those held out.
+
+    A hash of the file's path below their common folder decides, so that both phases, all seeds and all
+    machines hold out the same images. Of files with equal names in several folders, such as the views of
+    several cameras, each is drawn for itself.
+    """
+    if fraction == 0:
+        return list(paths), []
+    count = max(1, round(fraction * len(paths)))
+    if count >= len(paths):
+        raise DataError(
+            f"{paths[0].parent} holds {len(paths)} normal images, too few to hold {fraction:.0%} out: "
+            "add images or pass --data.val_fraction 0."
+        )
+    base = Path(os.path.commonpath([path.parent for path in paths]))
+
+    def draw(path: Path) -> bytes:
+        return hashlib.sha256(path.relative_to(base).as_posix().encode()).digest()
+
+    ranked = sorted(paths, key=draw)
+    held_out = set(ranked[:count])
+    return [path for path in paths if path not in held_out], sorted(held_out)

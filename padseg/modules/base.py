@@ -9,10 +9,12 @@ from lightning.pytorch.plugins import TorchSyncBatchNorm
 from torch import Tensor, nn
 
 from padseg import __version__
+from padseg.data import AnomalyDataModule
 from padseg.data.images import as_size
 from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.models import StudentTeacher, build_student_teacher, image_score
 from padseg.modules.checkpoint import FORMAT, KEY, STORED
+from padseg.options import refuse_others
 from padseg.precision import check_precision
 
 _CHECK_EVERY = 50  # steps between looks at the loss on a GPU, which must wait for each
@@ -110,7 +112,7 @@ class AnomalyModule(LightningModule):
         if getattr(self.trainer.strategy, "_layer_sync", None) is not None:
             self.trainer.strategy._layer_sync = TrainedSyncBatchNorm()  # type: ignore[attr-defined]
         data = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and data is not None and hasattr(data, "begin_at"):
+        if stage == "fit" and isinstance(data, AnomalyDataModule):
             data.begin_at(self.first_sample)
         given = getattr(data, "image_size", None)
         if given is not None and list(given) != list(self.image_size):
@@ -244,13 +246,7 @@ class AnomalyModule(LightningModule):
                     "the configuration it was trained with."
                 )
         if self._trainer is not None and self._trainer.state.fn == "fit":
-            before, now = checkpoint["hyper_parameters"], self._options()
-            for name in before.keys() & now.keys():
-                if plain(before[name]) != plain(now[name]):
-                    raise CheckpointError(
-                        f"the checkpoint was trained with {name} {before[name]}, not {now[name]}: a training "
-                        "goes on as it began; start another one for other options."
-                    )
+            refuse_others("model", checkpoint["hyper_parameters"], self._options())
             precision = meta.get("precision")
             if precision not in (None, self.trainer.precision):
                 raise CheckpointError(
@@ -283,8 +279,3 @@ def _diverged(how: str) -> PadsegError:
         f"training diverged: {how}; start again with a lower --model.lr (or lr_res, lr_head), or in "
         "32-true if that was another precision."
     )
-
-
-def plain(option: Any) -> Any:
-    """An option as a checkpoint gives it back: tuples are lists."""
-    return list(option) if isinstance(option, tuple) else option

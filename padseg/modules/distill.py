@@ -8,8 +8,9 @@ from torch import Tensor
 from padseg.errors import ConfigError
 from padseg.losses import distillation_loss
 from padseg.models import find_system
-from padseg.modules.base import AnomalyModule, plain
+from padseg.modules.base import AnomalyModule
 from padseg.modules.checkpoint import STORED
+from padseg.options import plain
 
 
 class StudentDistillModule(AnomalyModule):

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from padseg.data import AnomalyDataModule
 from padseg.errors import CheckpointError, ConfigError
 from padseg.losses import segmentation_loss
 from padseg.models import RCM, SYSTEMS, build_segmentation
@@ -82,7 +83,8 @@ class SegmentationModule(AnomalyModule):
         if distilled is not None:
             self._take_over(checkpoint, distilled)
             # As published, one stream goes through both phases: no pair is seen twice.
-            self.first_sample = checkpoint.get("AnomalyDataModule", {}).get("next_sample", 0)
+            stream = checkpoint.get(AnomalyDataModule.__qualname__, {})
+            self.first_sample = stream.get("next_sample", 0)
         self.student_teacher.requires_grad_(False)
         self.segmentation = build_segmentation(
             self.system,

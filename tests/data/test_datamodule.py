@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from padseg.data import AnomalyDataModule
-from padseg.data.datamodule import split_held_out
 from padseg.data.datasets import CountedSampler
+from padseg.data.samples import split_held_out
 from padseg.errors import ConfigError, DataError
 from padseg.synthesis import SynthesisParams
 

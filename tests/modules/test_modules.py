@@ -504,7 +504,7 @@ def test_a_training_goes_on_with_its_data(data, data_root, textures, tmp_path):
         ({"synthesis": SynthesisParams(threshold=0.4)}, r"--data.synthesis .*0.5.* not .*0.4"),
     ):
         other = AnomalyDataModule(str(data_root), "widget", str(textures), **options | changed)
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(CheckpointError, match=told):
             again.fit(module, datamodule=other, **saved)
     again.test(module, datamodule=other, verbose=False, **saved)
     same = AnomalyDataModule(str(data_root), "widget", str(textures), **options)
