@@ -192,6 +192,16 @@ def test_the_student_is_handed_over_as_an_artifact(distilled, make_data, make_tr
     assert found.config["phase"] == "segment"
 
 
+def test_pairs_of_phase_two_are_those_it_trains_on(distilled, make_data, make_trainer):
+    _, path = distilled
+    logger = fit_segmentation(path, make_data, make_trainer, RecordingLogger())
+    begin = read_checkpoint(path)["AnomalyDataModule"]["next_sample"]
+    sent = np.stack(logger.images["pairs/clean"]["images"])
+    expected = make_data().pairs(begin, len(sent))["clean"].permute(0, 2, 3, 1).numpy() * 255
+    assert begin > 0
+    np.testing.assert_allclose(sent, expected, atol=0.51)
+
+
 def test_a_student_that_no_run_has_logged(distilled, make_data, make_trainer):
     logger, path = distilled
     found = fit_segmentation(path, make_data, make_trainer, RecordingLogger(missing=True))
