@@ -152,9 +152,8 @@ def _find_levels(name: str, reductions: Sequence[int]) -> tuple[int, ...]:
         ConfigError: the backbone does not exist, is no pyramid or has other resolutions.
     """
     try:
-        with torch.device(
-            "meta"
-        ):  # without memory, to tell a wrong name from a missing weight file
+        # Without memory, to tell a wrong name from a missing weight file.
+        with torch.device("meta"):
             net = timm.create_model(name, features_only=True)
     except Exception as error:  # timm has no error class of its own
         raise ConfigError(
