@@ -2,7 +2,7 @@
 
     images.csv                 index, path, defect, label, image_score, anomalous; every image
     maps/<index>.png           score map, 16-bit grey, round(score * 65535)
-    thumbs/<index>.jpg         the image
+    thumbs/<index>.jpg         the image, at its own aspect ratio, as maps and masks are
     masks/<index>.png          mask of a defect image, 1 bit, at the map's size
 
 The index has five digits. The table is written last: without it, a folder holds no records.
@@ -89,32 +89,41 @@ def clear(folder: Path) -> None:
         (folder / name).mkdir()
 
 
-def shrink(batch: dict[str, Tensor], side: int) -> list[tuple[NDArray[np.generic], ...]]:
-    """Bring a batch to the host, at most `side` pixels on the longer side of an image.
+def shrink(
+    batch: dict[str, Tensor], shapes: Sequence[tuple[int, int]], side: int
+) -> list[tuple[NDArray[np.generic], ...]]:
+    """Bring a batch to the host, with each image's own aspect ratio.
 
     A mask keeps every defect: none is too small to be seen.
 
     Args:
         batch: `image` (B, 3, H, W) in [0, 1], `score_map` and `mask` (B, 1, H, W); any device.
-        side: In pixels.
+        shapes: (height, width) of each image before it was resized to (H, W).
+        side: Most pixels on the longer side of a picture, which is never longer than H and W are.
 
     Returns:
         For each image: (h, w, 3) uint8, score map (h, w) uint16 in units of 1/65535, mask (h, w) bool.
     """
-    image, score_map, mask = batch["image"].float(), batch["score_map"], batch["mask"].float()
-    height, width = image.shape[-2:]
-    if max(height, width) > side:
-        factor = side / max(height, width)
-        size = (max(1, round(height * factor)), max(1, round(width * factor)))
-        image, score_map = (
-            functional.interpolate(values, size, mode="bilinear", antialias=True)
-            for values in (image, score_map)
+    images, score_maps, masks = batch["image"].float(), batch["score_map"], batch["mask"].float()
+    side = min(side, max(images.shape[-2:]))
+    pictures: list[tuple[NDArray[np.generic], ...]] = []
+    for at, shape in enumerate(shapes):
+        image, score_map, mask = (values[at : at + 1] for values in (images, score_maps, masks))
+        size = [max(1, round(length * side / max(shape))) for length in shape]
+        if size != list(image.shape[-2:]):
+            image, score_map = (
+                functional.interpolate(values, size, mode="bilinear", antialias=True)
+                for values in (image, score_map)
+            )
+            mask = functional.adaptive_max_pool2d(mask, size)
+        pictures.append(
+            (
+                (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy(),
+                (score_map[0, 0].clamp(0, 1) * _TOP).round().int().cpu().numpy().astype(np.uint16),
+                (mask[0, 0] > 0).cpu().numpy(),
+            )
         )
-        mask = functional.adaptive_max_pool2d(mask, size)
-    images = (image.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    maps = (score_map[:, 0].clamp(0, 1) * _TOP).round().int().cpu().numpy().astype(np.uint16)
-    masks = (mask[:, 0] > 0).cpu().numpy()
-    return list(zip(images, maps, masks, strict=True))
+    return pictures
 
 
 def write_pictures(

@@ -14,6 +14,7 @@ import pandas as pd
 from lightning import Callback, LightningModule, Trainer
 
 from padseg.callbacks.evaluation import EvaluationCallback
+from padseg.data.images import image_shape
 from padseg.data.samples import GOOD
 from padseg.files import write_json
 from padseg.metrics.functional import Curve
@@ -103,7 +104,8 @@ class ImagesCallback(Callback):
         dataset: Any = _dataset(trainer, _stage(trainer))
         indices, labels = batch["index"].tolist(), batch["label"].tolist()
         scores = outputs["image_score"].float().tolist()
-        pictures = shrink(batch | {"score_map": outputs["score_map"]}, self.side)
+        shapes = [image_shape(Path(path)) for path in batch["path"]]
+        pictures = shrink(batch | {"score_map": outputs["score_map"]}, shapes, self.side)
         for at, index in enumerate(indices):
             self._rows.append(
                 {

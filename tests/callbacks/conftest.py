@@ -1,5 +1,7 @@
 """A tiny module and its data, shared by the tests of the callbacks."""
 
+from pathlib import Path
+
 import pytest
 from lightning import Trainer
 
@@ -18,9 +20,9 @@ def module():
 def make_data(data_root, textures):
     """A fresh data module, which belongs to one Trainer at a time."""
 
-    def make() -> AnomalyDataModule:
+    def make(root: Path = data_root) -> AnomalyDataModule:
         return AnomalyDataModule(
-            str(data_root),
+            str(root),
             "widget",
             str(textures),
             image_size=64,

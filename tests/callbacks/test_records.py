@@ -1,6 +1,7 @@
 """What `padseg run` leaves behind for the report, against the files and the model themselves."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,21 @@ def test_the_records_are_what_the_model_answered(
             assert not records.mask(index).any()
     with Image.open(tmp_path / "maps/00000.png") as image:
         assert image.mode.startswith("I;16")
+
+
+def test_pictures_are_as_wide_as_the_files(module, make_data, make_trainer, data_root, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(data_root, root)
+    for path in [*root.rglob("test/*/000.png"), *root.rglob("000_mask.png")]:
+        with Image.open(path) as image:
+            image.resize((120, 40)).save(path)
+    out = tmp_path / "out"
+    evaluated(make_trainer, module, make_data(root), RecordsCallback(out, root))
+    records = read_records(out)
+    for row in records.table.itertuples():
+        size = (21, 64) if row.path.endswith("000.png") else (64, 64)
+        assert records.image(row.index).shape == (*size, 3)
+        assert records.score_map(row.index).shape == records.mask(row.index).shape == size
 
 
 def test_the_curves_are_the_metrics(module, make_data, make_trainer, data_root, tmp_path):
@@ -155,12 +171,29 @@ def test_large_images_shrink_and_small_defects_stay():
     mask = torch.zeros(1, 1, 100, 300)
     mask[0, 0, 50, 150] = 1
     batch = {"image": torch.ones(1, 3, 100, 300), "mask": mask, "score_map": mask / 2}
-    ((image, score_map, small),) = shrink(batch, 60)
+    ((image, score_map, small),) = shrink(batch, [(100, 300)], 60)
     assert image.shape == (20, 60, 3)
     assert (image == 255).all()
     assert score_map.shape == (20, 60)
     assert small.sum() == 1
     assert small[10, 30]
+
+
+def test_pictures_have_the_aspect_ratio_of_their_images():
+    half = torch.cat([torch.ones(1, 1, 40, 20), torch.zeros(1, 1, 40, 20)], dim=3).repeat(
+        2, 1, 1, 1
+    )
+    batch = {"image": half.repeat(1, 3, 1, 1), "mask": half, "score_map": half}
+    wide, square = shrink(batch, [(300, 1200), (77, 77)], 64)
+    for image, score_map, mask in (wide, square):
+        assert image.shape == (*score_map.shape, 3) == (*mask.shape, 3)
+        width = mask.shape[1]
+        assert mask[:, : width // 2].all()
+        assert not mask[:, width // 2 :].any()
+        assert (score_map[:, : width // 2 - 1] == 65535).all()
+        assert (image[:, width // 2 + 1 :] == 0).all()
+    assert wide[2].shape == (10, 40)
+    assert square[2].shape == (40, 40)
 
 
 def test_pictures_survive_writing(tmp_path):
