@@ -104,7 +104,10 @@ def shrink(
     Returns:
         For each image: (h, w, 3) uint8, score map (h, w) uint16 in units of 1/65535, mask (h, w) bool.
     """
-    images, score_maps, masks = batch["image"].float(), batch["score_map"], batch["mask"].float()
+    # On the host: the pooling below is wrong on Apple's GPUs (pytorch/pytorch#190064).
+    images, score_maps, masks = (
+        batch[name].cpu().float() for name in ("image", "score_map", "mask")
+    )
     side = min(side, max(images.shape[-2:]))
     pictures: list[tuple[NDArray[np.generic], ...]] = []
     for at, shape in enumerate(shapes):
@@ -118,9 +121,9 @@ def shrink(
             mask = functional.adaptive_max_pool2d(mask, size)
         pictures.append(
             (
-                (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy(),
-                (score_map[0, 0].clamp(0, 1) * _TOP).round().int().cpu().numpy().astype(np.uint16),
-                (mask[0, 0] > 0).cpu().numpy(),
+                (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy(),
+                (score_map[0, 0].clamp(0, 1) * _TOP).round().int().numpy().astype(np.uint16),
+                (mask[0, 0] > 0).numpy(),
             )
         )
     return pictures
