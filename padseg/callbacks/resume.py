@@ -80,7 +80,7 @@ class ResumeCheckpoint(ModelCheckpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save when it was time before the validation."""
         super().on_validation_end(trainer, pl_module)
-        if trainer.state.fn == "fit":
+        if trainer.state.fn == "fit" and _between_steps(trainer):
             super().on_train_batch_end(trainer, pl_module, None, None, 0)
 
     def on_exception(
@@ -88,11 +88,9 @@ class ResumeCheckpoint(ModelCheckpoint):
     ) -> None:
         """On SIGTERM, save the step; it is raised between two steps, or in a validation."""
         super().on_exception(trainer, pl_module, exception)
-        # A validation that was cut short cannot go on with half of its images, nor a step with half of
-        # its batches.
-        done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
-        whole = done % trainer.accumulate_grad_batches == 0
-        if isinstance(exception, SIGTERMException) and trainer.training and whole:
+        # A validation that was cut short cannot go on with half of its images.
+        whole = trainer.training and _between_steps(trainer)
+        if isinstance(exception, SIGTERMException) and whole:
             self._save(trainer)
         stopped = isinstance(exception, SIGTERMException | KeyboardInterrupt)
         if stopped and trainer.state.fn == "fit" and self.last_model_path:
@@ -108,6 +106,12 @@ class ResumeCheckpoint(ModelCheckpoint):
             candidates = self._monitor_candidates(trainer)
             self._save_topk_checkpoint(trainer, candidates)
             self._save_last_checkpoint(trainer, candidates)
+
+
+def _between_steps(trainer: Trainer) -> bool:
+    """Whether no gradient waits for further batches of its step."""
+    done: int = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+    return done % trainer.accumulate_grad_batches == 0
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -51,7 +51,8 @@ class Watched(ResumeCheckpoint):
         self.batches.append(trainer.fit_loop.epoch_loop.batch_progress.current.ready)
 
 
-def test_no_checkpoint_amid_an_accumulated_step(data_root, tmp_path, monkeypatch):
+@pytest.mark.parametrize("validated_every", [None, 5])
+def test_no_checkpoint_amid_an_accumulated_step(data_root, tmp_path, monkeypatch, validated_every):
     torch.manual_seed(0)
     module = StudentDistillModule(
         "stpm", "test_resnet", weights="random", image_size=32, loss_reduction="batch_sum"
@@ -71,6 +72,8 @@ def test_no_checkpoint_amid_an_accumulated_step(data_root, tmp_path, monkeypatch
         max_steps=3,
         max_epochs=-1,
         accumulate_grad_batches=3,
+        val_check_interval=validated_every,
+        check_val_every_n_epoch=None if validated_every else 1,
         logger=False,
         enable_progress_bar=False,
         callbacks=[callback],
