@@ -184,7 +184,7 @@ def _log_pairs(logger: WandbLogger, trainer: Trainer, count: int) -> None:
     data: Any = getattr(trainer, "datamodule", None)
     if not count or not isinstance(data, AnomalyDataModule):
         return
-    pairs = data.pairs(getattr(trainer.lightning_module, "first_sample", 0), count)
+    pairs = data.pairs(data.first_sample, count)
     for name in ("clean", "texture"):
         if name in pairs:
             logger.log_image(f"pairs/{name}", _as_pixels(pairs[name]), step=0)

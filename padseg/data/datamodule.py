@@ -1,6 +1,7 @@
 """The data of one category as a LightningDataModule."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -31,6 +32,7 @@ from padseg.errors import ConfigError, DataError
 from padseg.options import plain, refuse_others
 from padseg.synthesis import SynthesisParams
 
+_log = logging.getLogger(__name__)
 _DEFAULT_SYNTHESIS = SynthesisParams()
 
 
@@ -142,8 +144,8 @@ class AnomalyDataModule(LightningDataModule):
         if self.synthesis is not None:
             if self.textures is None:
                 raise DataError(
-                    "no textures to paint defects with: --data.textures names their folder, such as "
-                    "dtd/images."
+                    "no textures to paint defects with: --data.textures (of preview, --textures) names "
+                    "their folder, such as dtd/images."
                 )
             cache = self._cache(list_textures(self.textures), "Decoding textures")
             jitter = texture_jitter() if self.jitter_textures else None
@@ -187,8 +189,14 @@ class AnomalyDataModule(LightningDataModule):
             return None
         return find_foreground(self.foreground, images, paths, self.root, self.image_size)
 
-    def check_test(self, samples: Sequence[Sample] | None = None) -> list[Sample]:
+    def check_test(
+        self, samples: Sequence[Sample] | None = None, *, decoded: bool = False
+    ) -> list[Sample]:
         """The test samples, once every file was looked at; see `padseg.data.check`.
+
+        Args:
+            samples: What the root lists; None to list it.
+            decoded: Whether to decode the images instead of reading their headers.
 
         Raises:
             DataError: There is none, a file cannot be read, a mask is missing, empty or of another size
@@ -204,7 +212,7 @@ class AnomalyDataModule(LightningDataModule):
             )
         refuse_blocking(
             [
-                *check_files(test, masks_optional=self.layout == "folder"),
+                *check_files(test, masks_optional=self.layout == "folder", decoded=decoded),
                 *check_duplicates(samples),
             ]
         )
@@ -214,10 +222,16 @@ class AnomalyDataModule(LightningDataModule):
         """The counted stream, from where a resumed run stopped to the last step of the Trainer.
 
         Raises:
-            ConfigError: The Trainer counts epochs.
+            ConfigError: The Trainer counts epochs, or cuts them short.
         """
         assert self._train is not None
         trainer, stop = self.trainer, None
+        debugging = any(getattr(trainer, name, 0) for name in ("fast_dev_run", "overfit_batches"))
+        if not debugging and getattr(trainer, "limit_train_batches", 1.0) != 1.0:
+            raise ConfigError(
+                "--trainer.limit_train_batches would give the same samples again and again: set "
+                "--trainer.max_steps instead."
+            )
         if trainer is not None and trainer.max_steps > 0:
             stop = self._position_at(trainer.max_steps).sample
         elif trainer is not None and trainer.max_epochs != -1:
@@ -319,9 +333,37 @@ class AnomalyDataModule(LightningDataModule):
         with torch.no_grad():
             return paint_pairs(batch, self.synthesis)
 
-    def begin_at(self, sample: int) -> None:
-        """Let the next training begin with a later sample of the stream than the first."""
-        self._start = _Position(sample)
+    @property
+    def first_sample(self) -> int:
+        """Of the stream, that the training begins or goes on with."""
+        return self._start.sample
+
+    def begin_after(self, before: Mapping[str, Any]) -> None:
+        """Let the next training go on in the stream of the phase before.
+
+        Args:
+            before: The `state_dict` of that phase's data module.
+
+        Raises:
+            ConfigError: That phase had another category, or trained on images that are held out now.
+        """
+        options, now = before.get("options", {}), self._options()
+        for name in ("category", "layout"):
+            if options.get(name, now[name]) != now[name]:
+                raise ConfigError(
+                    f"--model.distilled was trained with --data.{name} {options[name]}, not {now[name]}: "
+                    "give the checkpoint of phase one that saw the same images."
+                )
+        self._refuse_seen(options, "--model.distilled")
+        self._start = _Position(before.get("next_sample", 0))
+
+    def _refuse_seen(self, before: Mapping[str, Any], whose: str) -> None:
+        now = self.val_fraction
+        if not self._own_validation and before.get("val_fraction", 1) < now:
+            raise ConfigError(
+                f"{whose} was trained with --data.val_fraction {before['val_fraction']}, not {now}: "
+                "images that it was trained on are not held out; pass the same."
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """How many samples were used, so that a resumed run goes on with the next one."""
@@ -355,15 +397,17 @@ class AnomalyDataModule(LightningDataModule):
             CheckpointError: It was with other samples.
             ConfigError: In a validation, it was with some that are held out now.
         """
-        before, now, task = state_dict.get("options", {}), self._options(), self._task()
+        before, task = state_dict.get("options", {}), self._task()
         if task == "fit":
-            refuse_others("data", before, now)
-        drawn = task == "validate" and not self._own_validation
-        if drawn and before.get("val_fraction", 1) < now["val_fraction"]:
-            raise ConfigError(
-                f"the checkpoint was trained with --data.val_fraction {before['val_fraction']}, not "
-                f"{now['val_fraction']}: images that it was trained on are not held out."
+            refuse_others("data", before, self._options())
+        elif before.get("category", self.category) != self.category:
+            _log.warning(
+                "The checkpoint was trained on category %s, not %s.",
+                before["category"],
+                self.category,
             )
+        if task == "validate":
+            self._refuse_seen(before, "the checkpoint")
         sample, step = int(state_dict["next_sample"]), int(state_dict["step"])
         self._start = _Position(sample, step, int(state_dict.get("batches", step)))
 

@@ -1,6 +1,7 @@
 """What the modules of both phases share: scoring, evaluation steps, checkpoints."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ class AnomalyModule(LightningModule):
 
     Attributes:
         complete: Whether the weights are there: given, or loaded since.
-        first_sample: Of the data module's stream, that a training begins with.
+        before: What the data module of the phase before has left in its checkpoint.
         calibration: Thresholds from normal images, in plain values: `image_threshold` and
             `pixel_threshold` in [0, 1], and how they came about; None before calibration.
     """
@@ -37,7 +38,7 @@ class AnomalyModule(LightningModule):
     network: dict[str, Any]
     image_size: list[int]
     top_k: int
-    first_sample: int = 0
+    before: Mapping[str, Any] | None = None
     calibration: dict[str, Any] | None = None
     _last_loss: Tensor | None = None
 
@@ -106,14 +107,15 @@ class AnomalyModule(LightningModule):
         """Check what the Trainer brings along, and tell its data module where to begin.
 
         Raises:
-            ConfigError: The precision is unknown, or the size of the data's images is not the module's.
+            ConfigError: The precision is unknown, the size of the data's images is not the module's, or
+                the phase before was trained on other data.
         """
         check_precision("--trainer.precision", str(self.trainer.precision))
         if getattr(self.trainer.strategy, "_layer_sync", None) is not None:
             self.trainer.strategy._layer_sync = TrainedSyncBatchNorm()  # type: ignore[attr-defined]
         data = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and isinstance(data, AnomalyDataModule):
-            data.begin_at(self.first_sample)
+        if stage == "fit" and isinstance(data, AnomalyDataModule) and self.before is not None:
+            data.begin_after(self.before)
         given = getattr(data, "image_size", None)
         if given is not None and list(given) != list(self.image_size):
             raise ConfigError(

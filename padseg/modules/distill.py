@@ -72,6 +72,7 @@ class StudentDistillModule(AnomalyModule):
         weight_decay: float = 1e-4,
     ) -> None:
         super().__init__()
+        lr = find_system(system).lr if lr is None else lr  # before it is saved, for loggers to show
         self.save_hyperparameters()
         network = {
             "system": system,
@@ -87,8 +88,6 @@ class StudentDistillModule(AnomalyModule):
         }
         if student_input not in ("corrupted", "clean"):
             raise ConfigError(f"student_input is {student_input!r}; give 'corrupted' or 'clean'.")
-        if weights != STORED:
-            self._refuse_unread(network)
         if weights != STORED:  # what a checkpoint holds was given long ago
             self._refuse_unread(network)
         self.build(network, {"weights": weights, "weights2": weights2}, image_size, top_k)
@@ -96,7 +95,6 @@ class StudentDistillModule(AnomalyModule):
         self.student_input = student_input if recipe.synthetic else "clean"
         self.loss_reduction = loss_reduction or recipe.loss_reduction
         self.loss_scale = recipe.loss_scale if loss_scale is None else loss_scale
-        self.hparams["lr"] = recipe.lr if lr is None else lr
         self.ready()
 
     def _refuse_unread(self, network: dict[str, Any]) -> None:

@@ -83,8 +83,7 @@ class SegmentationModule(AnomalyModule):
         if distilled is not None:
             self._take_over(checkpoint, distilled)
             # As published, one stream goes through both phases: no pair is seen twice.
-            stream = checkpoint.get(AnomalyDataModule.__qualname__, {})
-            self.first_sample = stream.get("next_sample", 0)
+            self.before = checkpoint.get(AnomalyDataModule.__qualname__)
         self.student_teacher.requires_grad_(False)
         self.segmentation = build_segmentation(
             self.system,

@@ -1,5 +1,6 @@
 import copy
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -112,6 +113,33 @@ def test_phase_two_goes_on_in_the_stream(data, distilled, tmp_path):
     module = StudentDistillModule("destseg", **SMALL, lr=0.05)
     trainer(tmp_path, 1, callbacks=[first]).fit(module, datamodule=data)
     assert torch.equal(first.batches[0], data.pairs(0, 4)["clean"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("category", "cap", r"category cap, not widget: give"),
+        ("layout", "btad", r"layout btad, not mvtec: give"),
+        ("val_fraction", 0, r"val_fraction 0, not 0\.1: images that it was trained on"),
+    ],
+)
+def test_phase_two_wants_the_images_of_phase_one(data, distilled, tmp_path, name, value, told):
+    module = segmentation(distilled)
+    options = {**module.before["options"], name: value}
+    module.before = {**module.before, "options": options}
+    with pytest.raises(ConfigError, match=rf"--model\.distilled was trained with --data\.{told}"):
+        trainer(tmp_path, 1).fit(module, datamodule=data)
+
+
+def test_a_stream_that_is_cut_short_is_refused(data, tmp_path):
+    module = StudentDistillModule("destseg", **SMALL)
+    with pytest.raises(ConfigError, match=r"--trainer\.limit_train_batches would give"):
+        trainer(tmp_path, 4, limit_train_batches=2).fit(module, datamodule=data)
+
+
+def test_loggers_show_the_rate_of_the_system():
+    assert StudentDistillModule("destseg", **SMALL).hparams_initial["lr"] == 0.4
+    assert StudentDistillModule("destseg", **SMALL, lr=0.05).hparams_initial["lr"] == 0.05
 
 
 def test_segment_checkpoint_is_complete(data, distilled, tmp_path, monkeypatch):
@@ -522,6 +550,19 @@ def test_what_was_trained_on_is_not_held_out(data_root, tmp_path):
     some = AnomalyDataModule(str(data_root), "widget", **options)
     with pytest.raises(ConfigError, match=r"--data\.val_fraction 0, not 0\.1: images that it"):
         fitter.validate(module, datamodule=some, ckpt_path=tmp_path / "all.ckpt", verbose=False)
+
+
+def test_a_test_of_another_category_is_told(data_root, tmp_path, caplog):
+    shutil.copytree(data_root / "widget", tmp_path / "gadget")
+    options = {"image_size": 64, "batch_size": 4, "num_workers": 0, "synthesis": None}
+    module = StudentDistillModule("stpm", **SMALL, lr=0.05)
+    fitter = trainer(tmp_path, 1)
+    fitter.fit(module, datamodule=AnomalyDataModule(str(data_root), "widget", **options))
+    fitter.save_checkpoint(tmp_path / "last.ckpt", weights_only=True)
+    for root, category, told in ((data_root, "widget", False), (tmp_path, "gadget", True)):
+        data = AnomalyDataModule(str(root), category, **options)
+        fitter.test(module, datamodule=data, ckpt_path=tmp_path / "last.ckpt", verbose=False)
+        assert ("trained on category widget, not gadget" in caplog.text) is told
 
 
 @pytest.mark.parametrize(
