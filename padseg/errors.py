@@ -8,6 +8,13 @@ command line prints it without a traceback and ends with exit status 2.
 class PadsegError(Exception):
     """A user's mistake or a broken input."""
 
+    def __str__(self) -> str:
+        """The sentence alone, without the traceback that a data worker hands on with it."""
+        told = super().__str__()
+        if told.startswith("Caught "):
+            told = told.rpartition(f"{type(self).__name__}: ")[2].strip()
+        return told
+
 
 class ConfigError(PadsegError):
     """An option that cannot be used as given."""

@@ -11,6 +11,7 @@ import torch
 from padseg import __version__
 from padseg.data.layouts import list_samples
 from padseg.data.samples import list_images, list_textures
+from padseg.errors import DataError
 
 _PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "albumentations")
 
@@ -57,10 +58,22 @@ def _size(path: Path) -> bytes:
 
 
 def _hash(files: Iterable[_File], content: Callable[[Path], bytes]) -> str:
+    """Of names, roles and content.
+
+    Raises:
+        DataError: A file is gone or cannot be read.
+    """
     digest = hashlib.sha256()
     for folder, path, role in files:
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{role}\0".encode())
-        digest.update(content(path))
+        name = path.relative_to(folder).as_posix()
+        try:
+            digest.update(f"{name}\0{role}\0".encode())
+        except UnicodeEncodeError as error:
+            raise DataError(f"the name of {path!r} is not UTF-8: rename it.") from error
+        try:
+            digest.update(content(path))
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror}): restore it.") from error
     return digest.hexdigest()
 
 

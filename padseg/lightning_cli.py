@@ -121,7 +121,7 @@ class PadsegCLI(LightningCLI):
         parser.add_lightning_class_args(ThresholdCallback, "thresholds")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.add_lightning_class_args(ResumeCheckpoint, "checkpoint")
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
         parser.link_arguments(
             "model", "data.image_size", compute_fn=_image_size, apply_on="instantiate"
         )
@@ -250,6 +250,12 @@ class PadsegCLI(LightningCLI):
                     f"--model.{key} is {asked}, but {path} was made with {value}: leave the option out."
                 )
             configured.init_args[key] = value
+
+
+def _seed(given: int | bool) -> int:
+    if isinstance(given, bool):  # Lightning would draw one after the data has been given another
+        raise ConfigError("--seed_everything: give a number, which the data's draws depend on too.")
+    return given
 
 
 def _image_size(model: AnomalyModule) -> tuple[int, int]:

@@ -205,31 +205,38 @@ def _run_phase(
             "--trainer.devices: a run takes one device, and `padseg run` starts a run on each; use "
             "`padseg fit` for several devices on one run."
         )
-    cli.datamodule.check_test()
-    reset_peak_memory(cli.trainer.strategy.root_device)
+    # A broken image would stop the test after hours of training, and mended be other data than before.
+    begins = phase == options.phases[0] and not any(path.exists() for path in before)
+    with Console().status("Checking the test images"):
+        cli.datamodule.check_test(decoded=begins)
+    device = cli.trainer.strategy.root_device
+    reset_peak_memory(device)
     trainer, timer = cli.trainer, Timer()
     trainer.callbacks.append(timer)  # type: ignore[attr-defined]
     if phase == options.phases[-1]:
         trainer.callbacks.append(RecordsCallback(folder, options.root))  # type: ignore[attr-defined]
     if options.wandb is not None:
         log_to_wandb(trainer, options.wandb, folder, f"{options.name} {category} seed{seed}", phase)
-    minutes, resumed_from = _train(cli, timer, folder, phase)
+    resumed_from = _train(cli, timer, folder, phase)
+    trained = read_json(folder / f"{phase}-trained.json")
     final = folder / f"{phase}.ckpt"
-    calibration = cli.thresholds.calibrate(trainer, cli.model, cli.datamodule)
+    # With their paths: on SLURM, Lightning would prefer what a preempted job has left.
+    calibration = cli.thresholds.calibrate(trainer, cli.model, cli.datamodule, final)
     store_calibration(final, calibration)
+    cli.datamodule.setup("test")
     start = time.perf_counter()
-    (figures,) = trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+    (figures,) = trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path=final, verbose=False)
     seconds = time.perf_counter() - start
     saved = read_checkpoint(final)
     result = {
         "metrics": {name: _finite(figures[name]) for name in METRICS},
-        "train_minutes": minutes,
-        "peak_memory_mb": peak_memory_mb(trainer.strategy.root_device),
-        "images_per_second": len(cli.datamodule.check_test()) / seconds,
+        "train_minutes": trained["train_minutes"],
+        "peak_memory_mb": max(trained["peak_memory_mb"] or 0, peak_memory_mb(device) or 0) or None,
+        "images_per_second": len(cli.datamodule.test_dataloader().dataset) / seconds,
         "calibration": calibration,
         "teacher_sha256": saved[KEY]["teacher_sha256"],
         "precision": str(trainer.precision),
-        "device": device_name(trainer.strategy.root_device),
+        "device": device_name(device),
         "steps": int(saved["global_step"]),
         "resumed_from_step": resumed_from,
     }
@@ -237,28 +244,29 @@ def _run_phase(
     return result
 
 
-def _train(cli: PadsegCLI, timer: Timer, folder: Path, phase: str) -> tuple[float, int]:
-    """Train one phase to its end, unless that is done already.
+def _train(cli: PadsegCLI, timer: Timer, folder: Path, phase: str) -> int:
+    """Train one phase to its end, unless that is done already, and write down what it took.
 
     Returns:
-        The minutes it took in all, and the step that this process began with.
+        The step that this process began with.
     """
     final = folder / f"{phase}.ckpt"
     resume = folder / f"{phase}-resume.ckpt"
     trained = folder / f"{phase}-trained.json"
     if final.exists():
-        saved = read_checkpoint(final)
-        cli.model.load_state_dict(saved["state_dict"])
-        minutes, resumed_from = read_json(trained)["train_minutes"], int(saved["global_step"])
+        resumed_from = int(read_checkpoint(final)["global_step"])
     else:
         resumed_from = int(read_checkpoint(resume)["global_step"]) if resume.exists() else 0
         start = resume if resumed_from else None
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=start)
-        minutes = timer.time_elapsed("train") / 60
-        write_json(trained, {"train_minutes": minutes})
+        cost = {
+            "train_minutes": timer.time_elapsed("train") / 60,
+            "peak_memory_mb": peak_memory_mb(cli.trainer.strategy.root_device),
+        }
+        write_json(trained, cost)
         _keep_final(cli.trainer, final)
     resume.unlink(missing_ok=True)
-    return minutes, resumed_from
+    return resumed_from
 
 
 def _keep_final(trainer: Trainer, final: Path) -> None:
@@ -272,7 +280,6 @@ def _keep_final(trainer: Trainer, final: Path) -> None:
         trainer.save_checkpoint(final, weights_only=True)
         return
     best = Path(chosen[0].best_model_path)
-    trainer.lightning_module.load_state_dict(read_checkpoint(best)["state_dict"])
     best.replace(final)
 
 

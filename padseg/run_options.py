@@ -21,6 +21,7 @@ _OWN = {
     "data.batch_size": "--batch-size",
     "data.seed": "--seed",
     "data.image_size": "--model.image_size",
+    "model.system": "SYSTEM",
     "model.weights": "--weights",
     "model.distilled": "the first phase",
     "trainer.max_steps": "--steps",
@@ -97,6 +98,10 @@ class RunOptions:
         for option, name in names:
             if name in ("", ".", "..") or {"/", "\\"} & set(name):
                 raise ConfigError(f"{option} {name!r} is not a plain name of a folder.")
+            if ": " in f"{self.out}/{name}":  # Lightning's CLI reads a mapping there
+                raise ConfigError(
+                    f"{option} {name!r} in --out {self.out}: leave ': ' out of names."
+                )
         if self.steps and (min(self.steps) < 1 or len(self.steps) not in (len(self.phases), 2)):
             raise ConfigError(
                 f"--steps takes {len(self.phases)} numbers from 1 up, for {' and '.join(self.phases)}."

@@ -109,6 +109,8 @@ def test_textures_are_required(tmp_path, data_root, capsys):
         (["run", "destseg", "--batch-size", "1"], "--batch-size"),
         (["run", "destseg", "--weights", "none.safetensors"], "none.safetensors does not exist"),
         (["run", "destseg", "--label", "x", "--data.category", "y"], "is --category here"),
+        (["run", "destseg", "--label", "x", "--model.system", "stpm"], "is SYSTEM here"),
+        (["run", "destseg", "--label", "x: y"], "leave ': ' out of names"),
         (["run", "destseg", "--label", "x", "--trainer.max_steps", "3"], "is --steps here"),
         (["run", "destseg", "--label", "x", "--evaluation.recall", "0.5"], "--evaluation.recall"),
         (["run", "destseg", "--label", "x", "--checkpoint.dirpath", "y"], "is the run's own"),
@@ -572,6 +574,11 @@ def test_options_are_told_in_one_sentence(data_root, textures, tmp_path, capsys)
     assert main(["fit", "--config", str(config_path("stpm", "distill")), "--nothing=1"]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "--nothing=1" in line
+    assert (
+        main(["fit", "--config", str(config_path("stpm", "distill")), "--seed_everything=true"])
+        == 2
+    )
+    assert "--seed_everything: give a number" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -35,9 +35,20 @@ class ThresholdCallback(Callback):
         self._calibrator: Calibrator | None = None
 
     def calibrate(
-        self, trainer: Trainer, module: AnomalyModule, datamodule: AnomalyDataModule
+        self,
+        trainer: Trainer,
+        module: AnomalyModule,
+        datamodule: AnomalyDataModule,
+        path: Path | None = None,
     ) -> dict[str, Any] | None:
-        """Set `module.calibration` for the weights it has now, on all of the Trainer's devices.
+        """Set `module.calibration`, on all of the Trainer's devices.
+
+        Args:
+            trainer: Whose devices and precision are used.
+            module: With the weights of `path`, if that is given, else with those it has now.
+            datamodule: Has the held-out images.
+            path: A checkpoint. Without one, and on SLURM, Lightning takes what a preempted job has left
+                in the Trainer's `default_root_dir`, if anything.
 
         Returns:
             See `padseg.metrics.thresholds.Calibrator.compute`; None without held-out images.
@@ -58,7 +69,13 @@ class ThresholdCallback(Callback):
         # Others must not take these images for predictions that somebody asked for.
         trainer.callbacks = [self]  # type: ignore[attr-defined]
         try:
-            trainer.predict(module, datamodule=_HeldOut(datamodule), return_predictions=False)
+            trainer.predict(
+                module,
+                datamodule=_HeldOut(datamodule),
+                return_predictions=False,
+                ckpt_path=path,
+            )
+            module.calibration = None
             found = self._calibrator.compute()
             if found is not None:
                 module.calibration = found | {"precision": str(trainer.precision)}
@@ -86,8 +103,7 @@ class ThresholdCallback(Callback):
         done = -1
         for path, step in sorted(found.items(), key=lambda item: item[1]):
             if step != done:
-                module.load_state_dict(read_checkpoint(path)["state_dict"])
-                self.calibrate(trainer, module, datamodule)
+                self.calibrate(trainer, module, datamodule, path)
                 done = step
             if trainer.is_global_zero:
                 store_calibration(path, module.calibration)

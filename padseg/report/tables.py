@@ -75,6 +75,8 @@ def write_results(out: Path) -> pd.DataFrame:
 
 def print_results(rows: pd.DataFrame) -> None:
     """Show the rows of one label, and their mean, in percent; it fits a terminal of 80 columns."""
+    if rows.empty:
+        return
     title = f"{', '.join(rows['label'].unique())}: test results in percent"
     table = Table(title=title, box=None, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("\ncategory", no_wrap=True)

@@ -1,6 +1,7 @@
 """Thresholds at the end of a training."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,6 +88,33 @@ def test_sigterm_stops_a_calibration(data_root, textures):
     with pytest.raises(SIGTERMException):
         Told().calibrate(trainer, module, data)
     assert module.calibration is None
+
+
+def test_what_a_preempted_job_has_left_is_not_calibrated(
+    data_root, textures, tmp_path, monkeypatch
+):
+    assert main(fit_args(data_root, textures, tmp_path)) == 0
+    expected = read_checkpoint(tmp_path / "last.ckpt")
+    # On SLURM, Lightning loads such a file in place of the weights a module has.
+    (tmp_path / "on").mkdir()
+    shutil.copy(tmp_path / "last.ckpt", tmp_path / "on/hpc_ckpt_1.ckpt")
+    detect = "lightning.pytorch.trainer.connectors.checkpoint_connector.SLURMEnvironment.detect"
+    monkeypatch.setattr(detect, lambda: True)
+    more = ["--trainer.max_steps=3", "--ckpt_path", str(tmp_path / "last.ckpt")]
+    assert main(fit_args(data_root, textures, tmp_path / "on", *more)) == 0
+    found = read_checkpoint(tmp_path / "on/last.ckpt")
+    assert found["global_step"] == 3
+    data = AnomalyDataModule(
+        str(data_root), "widget", image_size=64, synthesis=None, num_workers=0, val_fraction=0.5
+    )
+    data.setup("validate")
+    paths = [item["path"] for item in data.calibration_dataloader().dataset]
+    scores = Predictor(tmp_path / "on/last.ckpt", device="cpu", precision="32-true")(paths)
+    threshold = found["padseg"]["calibration"]["image_threshold"]
+    assert threshold != pytest.approx(
+        expected["padseg"]["calibration"]["image_threshold"], abs=1e-6
+    )
+    assert threshold == pytest.approx(sorted(one.image_score for one in scores)[5], abs=1e-6)
 
 
 def test_without_held_out_images_there_is_a_message(data_root, textures, tmp_path, caplog):
