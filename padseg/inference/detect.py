@@ -40,7 +40,7 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
         ConfigError: The folder holds results of another checkpoint or other options.
     """
     images = find_images(paths, leave_out=out)
-    base = common_folder(images)
+    base = common_folder(images, paths)
     warn_of_verdicts(predictor.calibration, predictor.precision, predictor.tile)
     with locked(out):
         asked = describe(predictor.module, predictor.precision, predictor.tile, base)
@@ -54,7 +54,9 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
                 results.add(name_below(path, base), answer)
         scored, anomalous, broken = write_tables(out)
     told = "" if predictor.calibration is None else f"; {anomalous} of them are anomalous"
-    Console().print(f"{scored} images are scored in {out}{told}.", highlight=False, soft_wrap=True)
+    Console(markup=False).print(
+        f"{scored} images are scored in {out}{told}.", highlight=False, soft_wrap=True
+    )
     if broken:
         raise DataError(
             f"{len(broken)} of {len(broken) + scored} images cannot be read, the first is "
@@ -98,7 +100,7 @@ def calibrate(
     store_calibration(
         checkpoint, calibration | {"tile": predictor.tile, "precision": predictor.precision}
     )
-    Console().print(
+    Console(markup=False).print(
         f"{checkpoint}: image threshold {calibration['image_threshold']:.4g}, pixel threshold "
         f"{calibration['pixel_threshold']:.4g}, from {calibration['normal_images']} normal images.",
         highlight=False,

@@ -52,16 +52,31 @@ def _expand(given: str) -> list[Path]:
     return [Path(path) for path in matching]
 
 
-def common_folder(paths: Iterable[Path]) -> Path:
+def common_folder(images: Iterable[Path], given: Iterable[str | Path] = ()) -> Path:
     """The deepest folder that all files are below.
+
+    Args:
+        images: Absolute paths.
+        given: What they were found by. With it, the same folder comes out when other images lie there.
 
     Raises:
         DataError: They lie on several drives.
     """
+    folders = [image.parent for image in images] + [_fixed(str(path)) for path in given]
     try:
-        return Path(os.path.commonpath([path.parent for path in paths]))
+        return Path(os.path.commonpath(folders))
     except ValueError as error:
         raise DataError("the images lie on several drives: give those of one at a time.") from error
+
+
+def _fixed(given: str) -> Path:
+    """The folder that holds whatever a path, folder or pattern can name."""
+    path = Path(os.path.abspath(given))  # noqa: PTH100 - as `find_images`
+    if path.is_dir():
+        return path
+    if path.exists():
+        return path.parent
+    return next(parent for parent in path.parents if not glob.has_magic(str(parent)))
 
 
 def name_below(path: Path, folder: Path) -> str:

@@ -120,7 +120,10 @@ class Results:
 
 def file_version(path: Path) -> str:
     """Another one as soon as a file is written anew: its size and the time of the last change."""
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError:
+        return ""  # a file that is gone is told when it is opened
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 

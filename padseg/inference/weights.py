@@ -41,6 +41,11 @@ def read_any(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint or a safetensors file as `padseg.modules.read_checkpoint` does."""
     path = Path(path)
     if path.is_dir():
+        if not (path / WEIGHTS_FILE).is_file():
+            raise CheckpointError(
+                f"{path} is a folder without {WEIGHTS_FILE}: name the checkpoint first, such as "
+                f"{path / 'segment.ckpt'}."
+            )
         path /= WEIGHTS_FILE
     return _read_safetensors(path) if path.suffix == ".safetensors" else read_checkpoint(path)
 

@@ -92,6 +92,22 @@ def test_done_images_are_skipped_and_a_cut_log_goes_on(checkpoint, images, tmp_p
     assert len(pd.read_csv(out / "predictions.csv")) == len(names)
 
 
+def test_another_folder_of_images_may_come(checkpoint, images, tmp_path):
+    folder, _ = images
+    later = tmp_path / "later"
+    (folder / "b").rename(later)
+    assert detect(checkpoint, tmp_path / "out", folder) == 0
+    later.rename(folder / "b")
+    (folder / "b/gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert detect(checkpoint, tmp_path / "out", folder) == 0
+    named = pd.read_csv(tmp_path / "out/predictions.csv")["path"]
+    assert sorted(named) == sorted(images[1])
+    assert detect(checkpoint, tmp_path / "pattern", folder / "*/*.png") == 2
+    table = pd.read_csv(tmp_path / "pattern/predictions.csv").set_index("path")
+    assert table["error"].notna().sum() == 1
+    assert "does not exist" in table.loc["b/gone.png", "error"]
+
+
 def test_an_image_that_has_changed_is_scored_again(checkpoint, images, tmp_path):
     folder, names = images
     out = tmp_path / "out"
