@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from padseg.data.images import Size, decode, image_shape, is_empty_mask, refuse
@@ -91,10 +92,8 @@ def check_files(
     look = partial(_check_sample, unmasked=unmasked, decoded=decoded)
     findings = [finding for found in ahead(look, samples) for finding in found]
     if unmasked and defects:
-        folder = defects[0].path.parent.parent
-        findings.append(
-            Finding("no masks", folder, f"{folder} has no masks: there will be image figures only.")
-        )
+        told = f"none of the {len(defects)} defects has a mask: there will be image figures only."
+        findings.append(Finding("no masks", defects[0].path.parent.parent, told))
     return findings
 
 
@@ -275,20 +274,20 @@ def check(root: Path, categories: Sequence[str], layout: str = "mvtec") -> list[
     Raises:
         DataError: At the end, if some categories cannot be used.
     """
-    console = Console()
+    console = Console(markup=False)  # names may hold brackets
     table = Table(title=f"{root} ({layout})", box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("category", no_wrap=True)
     for header in ("train", "validation", "test good", "test defect", "masks", "findings"):
         table.add_column(header, justify="right")
     findings: dict[str, list[Finding]] = {}
     for category in categories:
-        with console.status(f"Checking {category}"):
+        with console.status(f"Checking {escape(category)}"):
             findings[category] = check_category(root, category, layout)
         table.add_row(category, *_counts(root, category, layout), str(len(findings[category])))
     console.print(table)
     for finding in (finding for found in findings.values() for finding in found):
         mark = "error" if finding.blocking else "note"
-        console.print(f"{mark}: {finding.told}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{mark}: {finding.told}", highlight=False, soft_wrap=True)
     unusable = [name for name, found in findings.items() if any(f.blocking for f in found)]
     if unusable:
         raise DataError(

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
+from rich.markup import escape
 from rich.progress import track
 
 from padseg.errors import ConfigError, DataError
@@ -241,7 +242,7 @@ class ImageCache:
             return None
 
         done = ahead(store, range(len(paths)))
-        failed = [*track(done, description, total=len(paths), transient=True)]
+        failed = [*track(done, escape(description), total=len(paths), transient=True)]
         refuse([str(error) for error in failed if error is not None])
 
     def __len__(self) -> int:

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from padseg.data.images import is_empty_mask
-from padseg.data.samples import GOOD, Sample, Split, list_entries, list_images, suffixes, unreadable
+from padseg.data.samples import (
+    GOOD,
+    NORMAL_NAMES,
+    Sample,
+    Split,
+    list_entries,
+    list_images,
+    suffixes,
+    unreadable,
+)
 from padseg.data.tables import find_table, list_table
 from padseg.errors import ConfigError, DataError
 
@@ -122,8 +131,11 @@ def list_folder(root: Path, category: str) -> list[Sample]:
     images that lie in `<category>` itself, `<category>/validation/**`, `<category>/test/good/**`,
     `<category>/test/<defect>/**` and masks as in MVTec AD. Masks may be missing altogether.
 
+    Good images may be called normal or ok as well.
+
     Raises:
-        DataError: An image lies in `test` itself, where nothing tells whether it is good.
+        DataError: An image lies in `test` itself, where nothing tells whether it is good; or a folder in
+            `train` has the name of a defect.
     """
     table = find_table(root)
     if table is not None:
@@ -137,10 +149,18 @@ def list_folder(root: Path, category: str) -> list[Sample]:
             f"{path} lies in {folder / 'test'} itself: move it to a folder good or one named by its "
             "defect."
         )
+    tested = _tested(folder / "test", folder / "ground_truth", *NORMAL_NAMES, recursive=True)
+    defects = {sample.defect for sample in tested} - {GOOD}
+    for kind in _folders(train) if train.is_dir() else ():
+        if kind.name in defects:
+            raise DataError(
+                f"{kind} is named like a defect in {folder / 'test'}, but all of {train} is trained on as "
+                "normal: move it out of there."
+            )
     return [
         *(Sample(path, "train") for path in normal),
         *(Sample(path, "validation") for path in held_out),
-        *_tested(folder / "test", folder / "ground_truth", GOOD, recursive=True),
+        *tested,
     ]
 
 
@@ -178,13 +198,13 @@ def _normal(folder: Path, good: str) -> list[Sample]:
     return [Sample(path, split) for split in splits for path in list_images(folder / split / good)]
 
 
-def _tested(test: Path, truth: Path, good: str, *, recursive: bool = False) -> list[Sample]:
+def _tested(test: Path, truth: Path, *good: str, recursive: bool = False) -> list[Sample]:
     samples = []
     for kind in _folders(test):
         if kind == truth:
             continue
         images = list_images(kind, recursive=recursive)
-        if kind.name == good:
+        if kind.name.casefold() in good:
             samples += [Sample(path, "test") for path in images]
         else:
             masks = _masks(truth / kind.name)

@@ -12,6 +12,7 @@ from padseg.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 GOOD = "good"
+NORMAL_NAMES = frozenset({GOOD, "normal", "ok"})  # what users call them, in any case
 Split = Literal["train", "validation", "test"]
 
 

@@ -6,11 +6,11 @@ from typing import get_args
 
 import pandas as pd
 
-from padseg.data.samples import GOOD, Sample, Split
+from padseg.data.samples import GOOD, NORMAL_NAMES, Sample, Split
 from padseg.errors import DataError
 
 NAMES = ("samples.csv", "samples.parquet")
-_GOOD_LABELS = frozenset({GOOD, "normal", "ok", "0", "0.0", "false"})
+_GOOD_LABELS = NORMAL_NAMES | {"0", "0.0", "false"}
 
 
 def find_table(root: Path) -> Path | None:
@@ -42,7 +42,7 @@ def list_table(
     if lacking or not rows.columns.is_unique:
         raise DataError(
             f"list {table} has the columns {', '.join(map(str, rows.columns))}: it needs path, split "
-            "and label, each once."
+            "and label, each once, separated by commas."
         )
     if "category" in rows:
         known = sorted(set(rows["category"]))
@@ -86,6 +86,10 @@ def _read(table: Path) -> pd.DataFrame:
         ) from error
     except FileNotFoundError as error:
         raise DataError(f"list {table} does not exist: restore the data set's file.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"list {table} cannot be read, as it is not UTF-8: save it as CSV in UTF-8, separated by commas."
+        ) from error
     except Exception as error:  # pandas and pyarrow pass on whatever their parsers meet
         reason = str(error).strip().partition("\n")[0]
         raise DataError(f"list {table} cannot be read ({reason}): mend or remove it.") from error

@@ -152,6 +152,12 @@ def test_a_category_that_cannot_be_listed_hides_no_other(root, capsys):
     assert "in train/ok, where layout 'btad' has them" in told.out
 
 
+def test_names_in_brackets_are_shown(root, capsys):
+    (root / "w").rename(root / "w [red]")
+    assert main(["check", "--root", str(root), "--category", "w [red]"]) == 0
+    assert "\nw [red] " in capsys.readouterr().out
+
+
 def test_pixels_that_fill_few_of_their_bits_are_told(root):
     twelve = np.linspace(0, 4095, 40 * 48).reshape(40, 48).astype(np.uint16)
     Image.fromarray(twelve).save(root / "w/train/good/0.png")

@@ -176,6 +176,14 @@ def test_folder_with_sub_folders(tmp_path):
         list_samples(tmp_path, "w", "folder")
 
 
+def test_defects_among_what_is_trained_on_are_refused(tmp_path):
+    touch(tmp_path, "w/train/good/0.png", "w/train/bad/1.png", "w/test/OK/2.png")
+    assert [defect for *_, defect, _ in listed(tmp_path, "w", "folder")] == ["good"] * 3
+    touch(tmp_path, "w/test/bad/3.png")
+    with pytest.raises(DataError, match=r"bad is named like a defect in .* move it out"):
+        list_samples(tmp_path, "w", "folder")
+
+
 def test_accents_are_one_name_in_both_spellings(tmp_path):
     name = "Prüfling é"
     composed, apart = (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
