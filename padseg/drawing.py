@@ -4,6 +4,7 @@ Colours come from viridis, which rises evenly in lightness and can be read witho
 contours are white with a black rim, which shows on anything.
 """
 
+import unicodedata
 from typing import Any
 
 import cv2
@@ -115,7 +116,11 @@ def panels(
 def _write(
     draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: str
 ) -> None:
-    draw.text(at, text, colour, ImageFont.load_default(size), anchor="ls")
+    # Pillow's font has the letters of ASCII: of others what they are made of, or a question mark.
+    plain = unicodedata.normalize("NFKD", text)
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    plain = plain.replace("ß", "ss").encode("ascii", "replace").decode()
+    draw.text(at, plain, colour, ImageFont.load_default(size), anchor="ls")
 
 
 def _resized(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

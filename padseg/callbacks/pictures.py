@@ -112,7 +112,7 @@ def title(row: "pd.Series[Any]", threshold: float | None) -> str:
         sign = ">" if row["image_score"] > threshold else "<="
         score += f" {sign} {threshold:.3f}"
     name = f"{row['defect']}/{Path(row['path']).name}"
-    return f"{verdict(row, threshold)}: {name}, {score}"
+    return f"{verdict(row, threshold)}, {score}: {name}"
 
 
 def verdict(row: "pd.Series[Any]", threshold: float | None) -> str:

@@ -147,11 +147,11 @@ def test_any_label_makes_a_plain_name(module, make_data, make_trainer, data_root
 @pytest.mark.parametrize(
     ("label", "score", "threshold", "expected"),
     [
-        (0, 0.5, 0.4, "false alarm: good/7.png, score 0.500 > 0.400"),
-        (0, 0.4, 0.4, "passed normal: good/7.png, score 0.400 <= 0.400"),
-        (1, 0.3, 0.4, "missed defect: cut/7.png, score 0.300 <= 0.400"),
-        (1, 0.5, 0.4, "found defect: cut/7.png, score 0.500 > 0.400"),
-        (1, 0.5, None, "defect: cut/7.png, score 0.500"),
+        (0, 0.5, 0.4, "false alarm, score 0.500 > 0.400: good/7.png"),
+        (0, 0.4, 0.4, "passed normal, score 0.400 <= 0.400: good/7.png"),
+        (1, 0.3, 0.4, "missed defect, score 0.300 <= 0.400: cut/7.png"),
+        (1, 0.5, 0.4, "found defect, score 0.500 > 0.400: cut/7.png"),
+        (1, 0.5, None, "defect, score 0.500: cut/7.png"),
     ],
 )
 def test_titles(label, score, threshold, expected):
