@@ -69,7 +69,7 @@ def _hash(files: Iterable[_File], content: Callable[[Path], bytes]) -> str:
         try:
             digest.update(f"{name}\0{role}\0".encode())
         except UnicodeEncodeError as error:
-            raise DataError(f"the name of {path!r} is not UTF-8: rename it.") from error
+            raise DataError(f"the name of {str(path)!a} is not UTF-8: rename it.") from error
         try:
             digest.update(content(path))
         except OSError as error:

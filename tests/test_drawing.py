@@ -66,3 +66,13 @@ def test_panels(shape):
     np.testing.assert_allclose(shown[2][5, 5], (253, 231, 37), atol=2)
     assert (shown[3] == 255).all(axis=2).any()  # the outline
     assert (picture[:34] < 100).any()  # the title
+
+
+def test_letters_that_the_font_lacks_are_spelled_out():
+    image, mask = np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), dtype=bool)
+    drawn = [
+        np.array(panels(image, mask, mask / np.float32(2), title))
+        for title in ("Prüfteil größer 漢", "Prufteil grosser ?", "Prufteil grosser")
+    ]
+    assert (drawn[0] == drawn[1]).all()
+    assert (drawn[1] != drawn[2]).any()

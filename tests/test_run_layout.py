@@ -1,12 +1,15 @@
 """`padseg run` on a folder of one's own, without masks."""
 
+import os
 import shutil
+import sys
 
 import pandas as pd
 import pytest
 from torch._utils import ExceptionWrapper
 
 from padseg.cli import main
+from padseg.data.samples import list_images, split_held_out
 from padseg.errors import DataError
 from padseg.files import read_json
 
@@ -53,6 +56,20 @@ def test_an_image_that_a_list_names_and_nobody_finds(tmp_path, capsys):
     assert "2 of 2 runs failed" in told.err
     assert "Traceback" not in told.err
     assert "test results" not in told.out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_not_utf_8(data_root, tmp_path, capsys):
+    root = tmp_path / "data"
+    shutil.copytree(data_root, root)
+    good = root / "widget/train/good"
+    image = good / "000.png"
+    image.rename(os.fsdecode(os.fsencode(good) + b"/\xe4.png"))
+    train, held_out = split_held_out(list_images(good), 0.5)
+    assert len(train) == len(held_out)
+    assert main(stpm(root, tmp_path / "out")) == 2
+    told = capsys.readouterr().err
+    assert "\\udce4.png' is not UTF-8: rename it" in told
 
 
 def test_what_a_data_worker_tells_is_one_sentence():

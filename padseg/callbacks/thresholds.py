@@ -75,7 +75,7 @@ class ThresholdCallback(Callback):
                 return_predictions=False,
                 ckpt_path=path,
             )
-            module.calibration = None
+            module.calibration = None  # the checkpoint may have brought older ones
             found = self._calibrator.compute()
             if found is not None:
                 module.calibration = found | {"precision": str(trainer.precision)}

@@ -133,7 +133,7 @@ def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], 
     base = Path(os.path.commonpath([path.parent for path in paths]))
 
     def draw(path: Path) -> bytes:
-        return hashlib.sha256(path.relative_to(base).as_posix().encode()).digest()
+        return hashlib.sha256(os.fsencode(path.relative_to(base).as_posix())).digest()
 
     ranked = sorted(paths, key=draw)
     held_out = set(ranked[:count])
