@@ -43,17 +43,17 @@ class Records:
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8."""
-        with Image.open(_path(self.folder, "thumbs", index)) as image:
+        with Image.open(picture_path(self.folder, "thumbs", index)) as image:
             return np.array(image, dtype=np.uint8)
 
     def score_map(self, index: int) -> NDArray[np.float32]:
         """(H, W) float32 in [0, 1]."""
-        with Image.open(_path(self.folder, "maps", index)) as image:
+        with Image.open(picture_path(self.folder, "maps", index)) as image:
             return np.asarray(image, dtype=np.float32) / np.float32(_TOP)
 
     def mask(self, index: int) -> NDArray[np.bool_]:
         """(H, W) bool; of a good image nothing."""
-        path = _path(self.folder, "masks", index)
+        path = picture_path(self.folder, "masks", index)
         if not path.exists():
             return np.zeros(self.score_map(index).shape, dtype=np.bool_)
         with Image.open(path) as image:
@@ -61,18 +61,36 @@ class Records:
 
 
 def read_records(folder: Path) -> Records:
-    """Read the table; the pictures are read when asked for."""
+    """Read the table; the pictures are read when asked for.
+
+    Raises:
+        FileNotFoundError: The folder holds no records.
+        ValueError: The table is broken.
+    """
     return Records(folder, read_table(folder / TABLE))
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read what `write_table` wrote."""
-    return pd.read_csv(
-        path,
-        dtype={"path": "str", "defect": "str", "anomalous": "Int8"},
-        keep_default_na=False,  # a defect may be called "NA"
-        na_values={"anomalous": [""]},
-    )
+    """Read what `write_table` wrote, ordered by index.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is broken; the message says how.
+    """
+    # Everything is text first: a defect may be called "NA" or "007".
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    lacking = [name for name in COLUMNS if name not in table]
+    if lacking:
+        raise ValueError(f"no column {', '.join(lacking)}")
+    table = table[COLUMNS].astype({"index": int, "label": int, "image_score": float})
+    table["anomalous"] = pd.to_numeric(table["anomalous"]).astype("Int8")
+    if not table["label"].isin([0, 1]).all():
+        raise ValueError("a label other than 0 and 1")
+    if not np.isfinite(table["image_score"]).all():
+        raise ValueError("a score that is not finite")
+    if table["index"].duplicated().any() or table["path"].duplicated().any():
+        raise ValueError("an image twice")
+    return table.sort_values("index", ignore_index=True)
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -137,17 +155,17 @@ def write_pictures(
     mask: NDArray[np.generic],
 ) -> None:
     """Write what `shrink` gave for one image."""
-    Image.fromarray(image).save(_path(folder, "thumbs", index), quality=90)
+    Image.fromarray(image).save(picture_path(folder, "thumbs", index), quality=90)
     # A quarter of the time of the usual level, for a sixth more bytes.
-    Image.fromarray(score_map).save(_path(folder, "maps", index), compress_level=1)
+    Image.fromarray(score_map).save(picture_path(folder, "maps", index), compress_level=1)
     if mask.any():
-        Image.fromarray(mask).save(_path(folder, "masks", index))
+        Image.fromarray(mask).save(picture_path(folder, "masks", index))
 
 
 def remove_pictures(folder: Path, index: int) -> None:
     """Keep an image's row only."""
     for name in _FOLDERS:
-        _path(folder, name, index).unlink(missing_ok=True)
+        picture_path(folder, name, index).unlink(missing_ok=True)
 
 
 def worst_first(table: pd.DataFrame, count: int) -> tuple[list[int], list[int]]:
@@ -179,5 +197,6 @@ def choose(table: pd.DataFrame, limit: int) -> list[int]:
     return sorted([*worst, *(others[place] for place in places)])
 
 
-def _path(folder: Path, name: str, index: int) -> Path:
-    return folder / name / f"{index:05d}.{'jpg' if name == 'thumbs' else 'png'}"
+def picture_path(folder: Path, kind: str, index: int) -> Path:
+    """Of an image's picture in the folder of records; `kind` is maps, thumbs or masks."""
+    return folder / kind / f"{index:05d}.{'jpg' if kind == 'thumbs' else 'png'}"

@@ -8,10 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from padseg import records
 from padseg.errors import PadsegError
 from padseg.report.tables import COLUMNS, read_metrics
-
-_IMAGE_COLUMNS = ["index", "path", "defect", "label", "image_score"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Run:
     Attributes:
         folder: `OUT/<label>/<category>/seed<k>`.
         row: The row of `results.csv`.
-        images: A row a test image: index, path, defect, label, image_score; empty when not recorded.
+        images: The table of the records, a row a test image; empty when not recorded.
         curves: From the curve's name to axis to values; an infinite threshold is None.
         threshold: Calibrated threshold on image scores, if any.
         missing: What could not be read, and why, a phrase each.
@@ -51,7 +50,7 @@ class Run:
 
     def picture(self, kind: str, index: int) -> Path:
         """Path of a picture; `kind` is maps, thumbs or masks."""
-        return self.folder / kind / f"{index:05d}.{'jpg' if kind == 'thumbs' else 'png'}"
+        return records.picture_path(self.folder, kind, index)
 
 
 def read_runs(out: Path) -> list[Run]:
@@ -88,12 +87,12 @@ def _read_run(path: Path) -> Run:
         threshold = calibrated if math.isfinite(calibrated) else None
     except (KeyError, TypeError, ValueError):
         missing.append("no calibrated threshold")
-    images = pd.DataFrame(columns=_IMAGE_COLUMNS)
+    images = pd.DataFrame(columns=records.COLUMNS)
     try:
-        images = _read_images(path.with_name("images.csv"))
+        images = records.read_records(path.parent).table
     except FileNotFoundError:
         missing.append("no images.csv, hence no scores and pictures")
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, OSError) as error:
         missing.append(f"images.csv is broken ({error})")
     curves = {}
     try:
@@ -103,19 +102,6 @@ def _read_run(path: Path) -> Run:
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         missing.append(f"curves.json is broken ({error})")
     return Run(path.parent, row, images, curves, threshold, missing)
-
-
-def _read_images(path: Path) -> pd.DataFrame:
-    # Everything is text first: a defect may be called "NA" or "007".
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)[_IMAGE_COLUMNS]
-    table = table.astype({"index": int, "label": int, "image_score": float})
-    if not table["label"].isin([0, 1]).all():
-        raise ValueError("a label other than 0 and 1")
-    if not table["image_score"].map(math.isfinite).all():
-        raise ValueError("a score that is not finite")
-    if table["index"].duplicated().any() or table["path"].duplicated().any():
-        raise ValueError("an image twice")
-    return table.sort_values("index", ignore_index=True)
 
 
 def _read_curves(path: Path) -> dict[str, dict[str, list[float | None]]]:

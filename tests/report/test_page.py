@@ -91,24 +91,28 @@ def test_older_runs_come_without_pictures(tmp_path):
     assert any("curves.json" in reason for reason in reasons)
 
 
+HEADER = "index,path,defect,label,image_score,anomalous\n"
+
+
 @pytest.mark.parametrize(
-    "broken",
+    ("broken", "reason"),
     [
-        "",
-        "index,path\n0,a\n",
-        "index,path,defect,label,image_score\n0,a,b,7,0.5\n",
-        "index,path,defect,label,image_score\n0,a,b,1,nan\n",
-        "index,path,defect,label,image_score\n0,a,b,1,0.5\n0,c,b,1,0.5\n",
-        "index,path,defect,label,image_score\nx,a,b,1,0.5\n",
+        ("", "No columns"),
+        ("index,path\n0,a\n", "no column defect, label, image_score, anomalous"),
+        (HEADER + "0,a,b,7,0.5,\n", "a label other than 0 and 1"),
+        (HEADER + "0,a,b,1,nan,\n", "a score that is not finite"),
+        (HEADER + "0,a,b,1,0.5,\n0,c,b,1,0.5,\n", "an image twice"),
+        (HEADER + "x,a,b,1,0.5,\n", "invalid literal for int"),
+        (HEADER + "0,a,b,1,0.5,perhaps\n", "perhaps"),
     ],
 )
-def test_broken_records_are_told(broken, tmp_path):
+def test_broken_records_are_told(broken, reason, tmp_path):
     folder = make_run(tmp_path, "x", "bolt", images=make_images(3))
     (folder / "images.csv").write_text(broken)
     (folder / "curves.json").write_text('{"roc": [1]}')
     (run,) = read_runs(tmp_path)
-    assert any("images.csv is broken" in reason for reason in run.missing)
-    assert any("curves.json is broken" in reason for reason in run.missing)
+    assert any("images.csv is broken" in told and reason in told for told in run.missing)
+    assert any("curves.json is broken" in told for told in run.missing)
     report(tmp_path)
 
 
