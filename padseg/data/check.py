@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from padseg.data.images import Size, decode, image_shape, is_empty_mask, refuse
 from padseg.data.layouts import LAYOUTS, list_samples
-from padseg.data.samples import GOOD, Sample, list_images
+from padseg.data.samples import GOOD, IMAGE_SUFFIXES, Sample, suffixes, walk
 from padseg.errors import DataError
 from padseg.threads import ahead
 
@@ -31,6 +32,7 @@ Kind = Literal[
     "train and test",
     "duplicate",
     "orphan mask",
+    "unused",
     "no masks",
     "no test images",
     "one-sided test",
@@ -73,7 +75,7 @@ def check_category(root: Path, category: str, layout: str = "mvtec") -> list[Fin
         *check_files(samples, masks_optional=layout == "folder", decoded=True),
         *check_duplicates(samples, content=_pixels, within=True),
         *_check_test_set(root / category, samples),
-        *_orphan_masks(root / category, samples, LAYOUTS[layout].masks),
+        *_check_unused(root / category, samples, layout),
     ]
 
 
@@ -245,14 +247,40 @@ def _check_test_set(folder: Path, samples: Sequence[Sample]) -> list[Finding]:
     return [Finding("one-sided test", folder, told)]
 
 
-def _orphan_masks(folder: Path, samples: Sequence[Sample], masks: str | None) -> list[Finding]:
-    if masks is None:
-        return []
-    used = {mask for sample in samples for mask in sample.masks}
+def _check_unused(folder: Path, samples: Sequence[Sample], layout: str) -> list[Finding]:
+    """Masks of no image, and images that are none to padseg or lie where the layout has none."""
+    used = {path for sample in samples for path in (sample.path, *sample.masks)}
+    masks, ignored = LAYOUTS[layout].masks, LAYOUTS[layout].ignored
+    orphans: list[Path] = []
+    others: defaultdict[tuple[Path, bool], list[str]] = defaultdict(list)
+    known = Image.registered_extensions().keys() | IMAGE_SUFFIXES
+    for path in sorted(walk(folder)):
+        suffix, inside = path.suffix.lower(), path.relative_to(folder)
+        if path in used or suffix not in known or inside.parts[0] in ignored:
+            continue
+        readable = suffix in IMAGE_SUFFIXES
+        if readable and masks is not None and inside.is_relative_to(masks):
+            orphans.append(path)
+        else:
+            others[path.parent, readable].append(path.name)
     return [
-        Finding("orphan mask", path, f"mask {path} belongs to no test image.")
-        for path in list_images(folder / masks, recursive=True)
-        if path not in used
+        *(
+            Finding("orphan mask", path, f"mask {path} belongs to no test image.")
+            for path in orphans
+        ),
+        *(
+            Finding(
+                "unused",
+                parent,
+                f"{parent} holds images that are not used ({len(names)}, such as {names[0]}): "
+                + (
+                    f"move them to where layout {layout!r} has its images."
+                    if readable
+                    else f"padseg reads {suffixes()}."
+                ),
+            )
+            for (parent, readable), names in others.items()
+        ),
     ]
 
 

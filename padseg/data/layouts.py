@@ -35,11 +35,13 @@ class Layout(NamedTuple):
         list: From the data set's folder and a category to all its samples.
         train: Where the normal training images of a category lie, for messages.
         masks: Folder of the masks in a category's folder; None where they lie beside the images.
+        ignored: Folders of a category that hold images without a use here.
     """
 
     list: Callable[[Path, str], list[Sample]]
     train: str
     masks: str | None = "ground_truth"
+    ignored: tuple[str, ...] = ()
 
 
 def list_samples(root: Path, category: str, layout: str = "mvtec") -> list[Sample]:
@@ -167,7 +169,12 @@ def list_folder(root: Path, category: str) -> list[Sample]:
 LAYOUTS: dict[str, Layout] = {
     "mvtec": Layout(list_mvtec, "train/good"),
     "mvtec_loco": Layout(list_mvtec, "train/good"),
-    "mvtec_ad_2": Layout(list_mvtec_ad_2, "train/good", "test_public/ground_truth"),
+    "mvtec_ad_2": Layout(
+        list_mvtec_ad_2,
+        "train/good",
+        "test_public/ground_truth",
+        ("test_private", "test_private_mixed"),
+    ),
     "btad": Layout(list_btad, "train/ok"),
     "visa": Layout(list_visa, "split_csv/1cls.csv", "Data/Masks"),
     "kolektorsdd": Layout(list_kolektorsdd, "kos01 and so on", None),

@@ -42,7 +42,7 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
     Raises:
         DataError: A folder cannot be read.
     """
-    found = _walk(folder) if recursive else list_entries(folder)[1]
+    found = walk(folder) if recursive else list_entries(folder)[1]
     images = (path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
     return sorted(images, key=lambda path: path.as_posix())
 
@@ -85,7 +85,7 @@ def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
     return False
 
 
-def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+def walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     """The files in a folder and all folders in it, but no link to a folder that it lies in."""
     folders, files = list_entries(folder)
     yield from files
@@ -93,7 +93,7 @@ def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     for inner in folders:
         target = inner.resolve()
         if not any(outer.is_relative_to(target) for outer in above):
-            yield from _walk(inner, above)
+            yield from walk(inner, above)
 
 
 def list_textures(folder: Path) -> list[Path]:

@@ -63,7 +63,8 @@ def list_table(
             named.add(sample.path)
             samples.append(sample)
         except ValueError as error:
-            raise DataError(f"list {table}, row {index + 1}: {error}.") from error
+            told = f"list {table}, row {index + 1} below the header: {error}."
+            raise DataError(told) from error
     return samples
 
 

@@ -122,6 +122,35 @@ def test_wrong_masks(root):
         setup(root, "test")
 
 
+def test_images_without_a_use_are_told(root):
+    image = Image.new("RGB", (48, 40))
+    for name in ("val/good/0.png", "val/good/1.png", "train/good/7.gif", "masks/0.png"):
+        (root / "w" / name).parent.mkdir(parents=True, exist_ok=True)
+        image.save(root / "w" / name)
+    for name in ("license.txt", "train/good/Thumbs.db", "train/good/.9.png"):
+        (root / "w" / name).write_bytes(b"no image")
+    findings = check_category(root, "w")
+    assert not any(finding.blocking for finding in findings)
+    assert {(f.kind, f.path.relative_to(root / "w").as_posix()) for f in findings} == {
+        ("unused", "val/good"),
+        ("unused", "train/good"),
+        ("unused", "masks"),
+    }
+    told = {finding.path.parent.name: finding.told for finding in findings}
+    assert "not used (2, such as 0.png): move them to where layout 'mvtec'" in told["val"]
+    assert "not used (1, such as 7.gif): padseg reads .bmp, .jpeg" in told["train"]
+
+
+def test_private_test_images_are_meant_to_lie_there(root):
+    (root / "w/test").rename(root / "w/test_public")
+    (root / "w/test_public/cut").rename(root / "w/test_public/bad")
+    (root / "w/ground_truth").rename(root / "w/test_public/ground_truth")
+    (root / "w/test_public/ground_truth/cut").rename(root / "w/test_public/ground_truth/bad")
+    (root / "w/test_private").mkdir()
+    Image.new("RGB", (48, 40)).save(root / "w/test_private/000.png")
+    assert found(root, "mvtec_ad_2") == []
+
+
 def test_incomplete_test_sets(root):
     for path in (root / "w/test/good").iterdir():
         path.unlink()

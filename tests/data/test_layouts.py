@@ -310,7 +310,7 @@ def test_words_of_a_list_are_no_empty_cells(tmp_path):
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ("../x.png,train,good", "row 2: path '../x.png' leads out"),
+        ("../x.png,train,good", "row 2 below the header: path '../x.png' leads out"),
         ("/etc/x.png,train,good", "leads out"),
         ("C:\\x.png,train,good", "leads out"),
         ("a/..\\..\\x.png,train,good", "leads out"),
