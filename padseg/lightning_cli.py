@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -46,8 +47,24 @@ _EXPECTED_WARNINGS = (
     "It is recommended to use `self.log",  # the metrics have met across processes already
     "The number of training batches",  # a short training logs its losses all the same
     "Total length of `list` across ranks is zero",  # `--data.val_fraction 0` leaves nothing to validate on
+    "Precision .*-mixed is not supported by the model summary",  # whose 32 bits a weight are right
     ".*exists and is not empty",  # a resumed run goes on in its folder
 )
+_SCORING = ("validate", "test", "predict")
+_NO_CHECKPOINT = "--ckpt_path is not set: padseg {} needs the checkpoint of a training."
+# The parser's words for a wrong option, in turn.
+_PLAIN_WORDS = {
+    r"- Does not validate against any of the Union subtypes .*? Errors: ": "",
+    r"Does not validate against any of the Union subtypes .*? Errors: - ": "",
+    r" - Expected a <class 'NoneType'>": "",
+    r"\.? Given value type: <class 'jsonargparse.*": "",
+    r"\.? Given value type: <class '\w+'> Given value:|\. Got value:": ", not",
+    r"Expected a <class '(\w+)'>": r"expected \1",
+    r"Expected a typing\.Literal\[(.*?)\]": r"expected one of \1",
+    r"Problem with given class_path '(?:\w+\.)*(\w+)':": r"\1:",
+    r'Parser key "([\w.]+)":': r"--\1:",
+    r"argument _image_size\(model\) --> .*": "--data.image_size is the model's: pass --model.image_size",
+}
 for _message in _EXPECTED_WARNINGS:
     warnings.filterwarnings("ignore", message=_message)
 # Lightning 2.6 calls what jsonargparse has deprecated; its users can do nothing about it.
@@ -135,7 +152,7 @@ class PadsegCLI(LightningCLI):
         try:
             super().parse_arguments(parser, args)
         except argparse.ArgumentError as error:
-            raise ConfigError(f"{' '.join(str(error).split())} (see padseg fit --help)") from None
+            raise ConfigError(_plainly(str(error), (self._asked or ["fit"])[0])) from None
 
     def before_instantiate_classes(self) -> None:
         """Settle what depends on the device."""
@@ -226,9 +243,12 @@ class PadsegCLI(LightningCLI):
 
         Raises:
             CheckpointError: It is of another class than the configuration.
+            ConfigError: There is none to score with.
         """
         subcommand = self.config.get("subcommand")
         path = self.config[subcommand].get("ckpt_path") if subcommand else None
+        if not path and subcommand in _SCORING:
+            raise ConfigError(_NO_CHECKPOINT.format(subcommand))
         if not path or path in ("best", "last", "hpc", "registry"):
             return
         checkpoint = read_checkpoint(path)
@@ -250,6 +270,20 @@ class PadsegCLI(LightningCLI):
                     f"--model.{key} is {asked}, but {path} was made with {value}: leave the option out."
                 )
             configured.init_args[key] = value
+
+
+def _plainly(told: str, command: str) -> str:
+    """What the parser says of an option, without the types that it tried for the whole model."""
+    told = " ".join(told.split())
+    if re.search(r"are required: .*\bmodel\b|class_path 'padseg.modules.AnomalyModule'", told):
+        if command in _SCORING:
+            return _NO_CHECKPOINT.format(command)
+        return "--config is not set: name a recipe, such as configs/destseg/distill.yaml."
+    about_model = told.startswith('Parser key "model"')
+    for pattern, plain_words in _PLAIN_WORDS.items():
+        told = re.sub(pattern, plain_words, told)
+    more = "--model.help padseg.modules.StudentDistillModule" if about_model else "--help"
+    return f"{told} (see padseg {command} {more})"
 
 
 def _seed(given: int | bool) -> int:

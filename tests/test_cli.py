@@ -174,14 +174,16 @@ def test_lightnings_refusal_of_a_checkpoint_option_is_told(data_root, textures, 
 
 
 def test_only_what_was_trained_is_scored(data_root, textures, tmp_path, capsys):
-    for command, more in (
-        ("predict", [f"--predictions.out={tmp_path / 'out'}"]),
-        ("test", ["--ckpt_path", "last", f"--checkpoint.dirpath={tmp_path / 'none'}"]),
+    data = [*data_args(data_root, textures), "--trainer.logger=false"]
+    configured = ["--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
+    none = ["--ckpt_path", "last", f"--checkpoint.dirpath={tmp_path / 'none'}"]
+    for arguments, told in (
+        (["predict", *configured], "--ckpt_path is not set: padseg predict needs"),
+        (["test"], "--ckpt_path is not set: padseg test needs"),
+        (["test", *configured, *none], "pass the --ckpt_path of one"),
     ):
-        arguments = [command, "--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
-        arguments += [*data_args(data_root, textures), "--trainer.logger=false", *more]
-        assert main([*arguments, f"--trainer.default_root_dir={tmp_path}"]) == 2, command
-        assert "pass the --ckpt_path of one" in capsys.readouterr().err
+        assert main([*arguments, *data, f"--trainer.default_root_dir={tmp_path}"]) == 2
+        assert told in capsys.readouterr().err
 
 
 def test_fit_writes_both_checkpoints(trained):
@@ -571,14 +573,36 @@ def test_options_are_told_in_one_sentence(data_root, textures, tmp_path, capsys)
         assert main([*arguments, *wrong]) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert told in line
-    assert main(["fit", "--config", str(config_path("stpm", "distill")), "--nothing=1"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("--nothing=1", "unrecognized arguments: --nothing=1 (see padseg fit --help)"),
+        ("--seed_everything=true", "--seed_everything: give a number"),
+        (
+            "--model.foo=1",
+            "--model: StudentDistillModule: Option 'foo' is not accepted (see padseg fit --model.help ",
+        ),
+        ("--model.lr=x", "--model: StudentDistillModule: --lr: expected float, not x (see"),
+        ("--model.student.foo=1", "StudentDistillModule: unrecognized arguments: --student.foo=1"),
+        ("--data.batch_size=x", "--data.batch_size: expected int, not x (see padseg fit --help)"),
+        ("--data.augmentation=x", "expected one of 'auto', 'none', 'slight', 'full', not x"),
+        ("--data.synthesis.threshold=x", "SynthesisParams: --threshold: expected float, not x"),
+        ("--data.image_size=64", "--data.image_size is the model's: pass --model.image_size"),
+    ],
+)
+def test_options_of_fit_are_told_in_one_sentence(wrong, told, data_root, textures, capsys):
+    recipe = ["fit", "--config", str(config_path("destseg", "distill"))]
+    assert main([*recipe, *data_args(data_root, textures), wrong]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "--nothing=1" in line
-    assert (
-        main(["fit", "--config", str(config_path("stpm", "distill")), "--seed_everything=true"])
-        == 2
-    )
-    assert "--seed_everything: give a number" in capsys.readouterr().err
+    assert told in line
+
+
+def test_fit_without_a_recipe(data_root, textures, capsys):
+    for more in ([], ["--model.system=destseg"]):
+        assert main(["fit", *data_args(data_root, textures), *more]) == 2
+        assert "--config is not set: name a recipe" in capsys.readouterr().err
 
 
 @pytest.mark.slow
