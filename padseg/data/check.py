@@ -17,9 +17,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from padseg.data.images import Size, decode, image_shape, is_empty_mask, refuse
+from padseg.data.images import (
+    Size,
+    decode,
+    has_dark_regions,
+    image_shape,
+    is_empty_mask,
+    refuse,
+)
 from padseg.data.layouts import LAYOUTS, list_samples
-from padseg.data.samples import GOOD, IMAGE_SUFFIXES, Sample, suffixes, walk
+from padseg.data.samples import GOOD, IMAGE_SUFFIXES, NORMAL_NAMES, Sample, suffixes, walk
 from padseg.errors import DataError
 from padseg.threads import ahead
 
@@ -29,6 +36,7 @@ Kind = Literal[
     "missing mask",
     "mask size",
     "empty mask",
+    "grey mask",
     "train and test",
     "duplicate",
     "orphan mask",
@@ -121,15 +129,16 @@ def _check_sample(sample: Sample, *, unmasked: bool, decoded: bool) -> list[Find
             f"{path} shows a defect but has no mask: add {path.stem}_mask.png where its like are."
         )
         return [*findings, Finding("missing mask", path, told)]
-    return findings + _check_masks(sample, (shape[0], shape[1]))
+    return findings + _check_masks(sample, (shape[0], shape[1]), decoded)
 
 
-def _check_masks(sample: Sample, shape: Size) -> list[Finding]:
+def _check_masks(sample: Sample, shape: Size, decoded: bool) -> list[Finding]:
     findings, empty = [], bool(sample.masks)
     for mask in sample.masks:
         try:
             found = image_shape(mask)
             empty &= is_empty_mask(mask)
+            grey = decoded and has_dark_regions(mask)
         except DataError as error:
             findings.append(Finding("unreadable", mask, str(error)))
             continue
@@ -139,7 +148,13 @@ def _check_masks(sample: Sample, shape: Size) -> list[Finding]:
                 f"{shape[1]}x{shape[0]}: give both the same size."
             )
             findings.append(Finding("mask size", mask, told))
-    if empty and not findings:
+        if grey:
+            told = (
+                f"mask {mask} has regions darker than half of its brightest one, which count as normal: if "
+                "they are defects, give all the same value."
+            )
+            findings.append(Finding("grey mask", mask, told))
+    if empty and not any(finding.blocking for finding in findings):
         mask = sample.masks[0]
         told = (
             f"mask {mask} is empty, but {sample.path} is said to show a defect: mend one of them."
@@ -249,18 +264,25 @@ def _check_test_set(folder: Path, samples: Sequence[Sample]) -> list[Finding]:
 
 def _check_unused(folder: Path, samples: Sequence[Sample], layout: str) -> list[Finding]:
     """Masks of no image, and images that are none to padseg or lie where the layout has none."""
+    try:
+        files = sorted(walk(folder))
+    except DataError as error:
+        return [Finding("unused", folder, str(error))]
     used = {path for sample in samples for path in (sample.path, *sample.masks)}
     masks, ignored = LAYOUTS[layout].masks, LAYOUTS[layout].ignored
     orphans: list[Path] = []
     others: defaultdict[tuple[Path, bool], list[str]] = defaultdict(list)
     known = Image.registered_extensions().keys() | IMAGE_SUFFIXES
-    for path in sorted(walk(folder)):
+    for path in files:
         suffix, inside = path.suffix.lower(), path.relative_to(folder)
         if path in used or suffix not in known or inside.parts[0] in ignored:
             continue
         readable = suffix in IMAGE_SUFFIXES
+        if masks is None and path.stem.endswith("_label"):  # of a good image
+            continue
         if readable and masks is not None and inside.is_relative_to(masks):
-            orphans.append(path)
+            if inside.parent.name.casefold() not in NORMAL_NAMES:
+                orphans.append(path)
         else:
             others[path.parent, readable].append(path.name)
     return [

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from rich.markup import escape
 from rich.progress import track
 
@@ -25,6 +26,7 @@ if Image.MAX_IMAGE_PIXELS == 2**30 // 4 // 3:  # Pillow's own, that is, nobody h
     # Pillow refuses twice as many, 179 megapixels: scans and line cameras make more, on purpose.
     Image.MAX_IMAGE_PIXELS = 2**30
 
+_FAINT = 0.1  # of a mask's largest value: less is a trace of its compression
 _KINDS = 32  # a mask with smaller values only numbers its kinds of defect
 
 
@@ -77,10 +79,10 @@ def read_masks(paths: Sequence[Path], size: Size) -> NDArray[np.uint8]:
     The reduction is that of the published DeSTSeg evaluation, so that figures can be compared.
 
     Args:
-        paths: Grey images, 0 for normal and the largest value of their type for a defect, or numbers of
-            kinds of defect from 1 to 31 as VisA has them; colour images, of which the brightest channel
-            counts; or palette images, black for normal. Transparent pixels are normal. They add up; none for
-            an image without defects.
+        paths: Grey images, 0 for normal and one value for a defect, of several in a file those from half of
+            the largest up; or numbers of kinds of defect from 1 to 31 as VisA has them; colour images, of
+            which the brightest channel counts; or palette images, black for normal. Transparent pixels are
+            normal. They add up; none for an image without defects.
         size: (H, W) in pixels.
 
     Returns:
@@ -103,6 +105,21 @@ def is_empty_mask(path: Path) -> bool:
         DataError: The file is missing, empty or not a whole image.
     """
     return not (open_image(path, _as_share) >= 0.5).any()
+
+
+def has_dark_regions(path: Path) -> bool:
+    """Whether a mask has a region that is darker than half of its brightest one, hence taken for normal.
+
+    Soft edges are no regions of their own, nor is what JPEG leaves beside an edge.
+
+    Raises:
+        DataError: The file is missing, empty or not a whole image.
+    """
+    share = open_image(path, _as_share)
+    count, regions = cv2.connectedComponents((share >= _FAINT).astype(np.uint8))
+    brightest = np.zeros(count, np.float32)
+    np.maximum.at(brightest, regions, share)
+    return bool((brightest[1:] < 0.5).any())
 
 
 def image_shape(path: Path) -> Size:
@@ -151,7 +168,8 @@ def _orientation(image: Image.Image) -> int:
 
 def _use(path: Path, use: Callable[[Image.Image], Result]) -> Result:
     try:
-        with Image.open(path) as image:
+        # Of a path, Pillow maps plain TIFFs into memory, and in a wrong shape those that lie on their side.
+        with path.open("rb") as file, Image.open(file) as image:
             return use(image)
     except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
         raise _unreadable(path, error) from error
@@ -172,8 +190,12 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 def _as_share(mask: Image.Image) -> NDArray[np.float32]:
     """(H, W) in [0, 1], by the mask's own largest value: masks of 0/1, 0/255 and 0/65535 occur."""
-    if mask.mode in ("P", "PA"):  # the colours of a palette say nothing but black or not
-        return np.array(np.asarray(mask.convert("RGB")).max(axis=2) > 0, dtype=np.float32)
+    palette = mask.mode in ("P", "PA")
+    if palette or ("transparency" in mask.info and mask.mode in ("1", "L", "RGB")):
+        mask = mask.convert("RGBA")
+    if palette:  # whose colours say nothing but black or not
+        colour, alpha = np.split(np.asarray(mask), [3], axis=2)
+        return np.array((colour.max(axis=2) > 0) * (alpha[..., 0] / 255), dtype=np.float32)
     if mask.mode in ("1", "L", "LA", "F") or mask.mode.startswith("I"):
         grey = np.array(mask.convert("L") if mask.mode == "LA" else mask, dtype=np.float32)
     else:  # the brightest channel: as grey, a blue defect beside a white one would be too dark
@@ -197,7 +219,9 @@ def _unreadable(path: Path, error: Exception) -> DataError:
         return DataError(
             f"image {path} is refused ({str(error).rstrip('.')}): cut it into smaller ones."
         )
-    return DataError(f"image {path} cannot be read ({error}): restore or remove it.")
+    unknown = isinstance(error, UnidentifiedImageError)  # whose text names a Python object
+    reason = "of no known format" if unknown else error
+    return DataError(f"image {path} cannot be read ({reason}): restore or remove it.")
 
 
 class ImageCache:

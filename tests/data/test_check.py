@@ -1,5 +1,8 @@
+import errno
+import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -139,6 +142,49 @@ def test_images_without_a_use_are_told(root):
     told = {finding.path.parent.name: finding.told for finding in findings}
     assert "not used (2, such as 0.png): move them to where layout 'mvtec'" in told["val"]
     assert "not used (1, such as 7.gif): padseg reads .bmp, .jpeg" in told["train"]
+
+
+def test_masks_of_good_images_are_no_finding(root):
+    (root / "w/ground_truth/good").mkdir()
+    Image.new("L", (48, 40)).save(root / "w/ground_truth/good/0_mask.png")
+    assert found(root) == []
+
+
+def test_labels_of_kolektorsdd_are_no_finding(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        item = tmp_path / f"w/kos{number}"
+        item.mkdir(parents=True)
+        for part in (0, 1):
+            pixels = rng.integers(0, 256, (40, 48), dtype=np.uint8)
+            Image.fromarray(pixels).save(item / f"Part{part}.jpg")
+            Image.fromarray(pixels * 0 + (255 * part)).save(item / f"Part{part}_label.bmp")
+    assert found(tmp_path, "kolektorsdd") == []
+
+
+def test_a_closed_folder_hides_no_other_category(root, capsys, monkeypatch):
+    (root / "w/raw").mkdir()
+    scan = os.scandir
+
+    def closed(folder):
+        if Path(folder).name == "raw":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert main(["check", "--root", str(root), "--category", "w"]) == 0
+    assert "raw cannot be read (Permission denied)" in capsys.readouterr().out
+
+
+def test_masks_of_several_greys_are_told(root):
+    masks = root / "w/ground_truth/cut"
+    grey = np.zeros((40, 48), np.uint8)
+    grey[5:9, 5:9], grey[20:30, 20:30] = 85, 255
+    Image.fromarray(grey).save(masks / "0_mask.png")
+    soft = cv2.GaussianBlur(grey * (grey == 255), (5, 5), 0)
+    Image.fromarray(soft).save(masks / "1_mask.png")
+    assert found(root) == [("grey mask", "0_mask.png")]
+    setup(root, "test")
 
 
 def test_private_test_images_are_meant_to_lie_there(root):

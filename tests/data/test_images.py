@@ -76,6 +76,23 @@ def test_images_are_turned_upright(tmp_path, name, orientation):
     assert np.allclose(decode(tmp_path / name), upright, atol=8)  # JPEG is lossy
 
 
+@pytest.mark.parametrize("mode", ["L", "I;16", "P", "RGBA", "CMYK"])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_tiffs_of_every_kind_are_turned_upright(tmp_path, mode, compression):
+    lying = np.zeros((48, 32), np.uint8)
+    lying[:16, :16] = 255
+    picture = Image.fromarray(lying)
+    if mode == "I;16":
+        picture = Image.fromarray(lying.astype(np.uint16) * 257)
+    elif mode != "L":
+        picture = picture.convert("RGB").convert(mode)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    picture.save(tmp_path / "a.tif", exif=exif, compression=compression)
+    assert image_shape(tmp_path / "a.tif") == (32, 48)
+    assert np.array_equal(decode(tmp_path / "a.tif")[..., 0], np.rot90(lying, -1))
+
+
 def test_32_bit_images_are_refused(tmp_path, grey):
     for kind in (np.float32, np.int32):
         Image.fromarray(grey.astype(kind)).save(tmp_path / "a.tif")
@@ -193,13 +210,27 @@ def test_a_limit_that_was_chosen_is_kept(monkeypatch, chosen, kept):
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
-def test_what_a_mask_leaves_transparent_is_normal(tmp_path, mode):
+@pytest.mark.parametrize("indexed", [False, True])
+def test_what_a_mask_leaves_transparent_is_normal(tmp_path, mode, indexed):
     alpha = np.zeros((40, 40), np.uint8)
     alpha[5:15, 10:30] = 255
     mask = Image.new(mode, (40, 40), "white")
     mask.putalpha(Image.fromarray(alpha))
+    if indexed:
+        mask = mask.convert("RGBA").quantize()
+        assert mask.mode == "P"
     mask.save(tmp_path / "m.png")
     assert np.array_equal(read_masks([tmp_path / "m.png"], (40, 40)), alpha // 255)
+
+
+@pytest.mark.parametrize(("mode", "clear"), [("L", 200), ("RGB", (255, 255, 254))])
+def test_the_transparent_colour_of_a_mask_is_normal(tmp_path, mode, clear):
+    expected = np.zeros((40, 40), np.uint8)
+    expected[5:15, 10:30] = 1
+    mask = Image.new(mode, (40, 40), clear)
+    mask.paste("white", (10, 5, 30, 15))
+    mask.save(tmp_path / "m.png", transparency=clear)
+    assert np.array_equal(read_masks([tmp_path / "m.png"], (40, 40)), expected)
 
 
 def test_the_file_of_decoded_images_is_let_go_before_it_is_deleted(tmp_path, monkeypatch):
