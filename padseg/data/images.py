@@ -118,7 +118,7 @@ def has_dark_regions(path: Path) -> bool:
     share = open_image(path, _as_share)
     count, regions = cv2.connectedComponents((share >= _FAINT).astype(np.uint8))
     brightest = np.zeros(count, np.float32)
-    np.maximum.at(brightest, regions, share)
+    np.maximum.at(brightest, np.asarray(regions, dtype=np.intp), share)
     return bool((brightest[1:] < 0.5).any())
 
 

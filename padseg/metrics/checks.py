@@ -48,6 +48,12 @@ def check_companion(name: str, given: Tensor, beside: str, scores: Tensor) -> No
         )
 
 
+def comparable(given: Tensor) -> Tensor:
+    """Detach; unsigned integers of 16 bits and more, which torch compares with nothing, become int64."""
+    wide = given.dtype in (torch.uint16, torch.uint32, torch.uint64)
+    return given.detach().long() if wide else given.detach()
+
+
 def as_maps(name: str, maps: Tensor) -> Tensor:
     """Return (B, 1, H, W) or (B, H, W) maps as (B, H, W); raise MetricInputError for other shapes."""
     if maps.ndim == 4 and maps.shape[1] == 1:

@@ -29,7 +29,7 @@ class ImageMetrics(RankingMetric):
         "has a score that is NaN, infinite or too large for float32",
         "has a label other than 0 and 1",
     )
-    full_state_update = False
+    full_state_update = True  # `forward` would forget what was counted when it refuses a batch
 
     keys: list[Tensor]
     labels: list[Tensor]
@@ -57,6 +57,7 @@ class ImageMetrics(RankingMetric):
                 f"image_score must have the shape (B,), got {checks.describe(image_score)}."
             )
         checks.check_same_shape("label", label, "image_score", image_score)
+        label = checks.comparable(label)
         score, defective = as_float32(image_score), label != 0
         self._count_images(len(score), (~score.isfinite(), label != defective))
         self.keys.append(score_keys(score))

@@ -83,6 +83,8 @@ class PixelMetrics(RankingMetric):
         self.recall = recall
         self.overlap = overlap
         self.add_state("shift", torch.tensor(0), "max")
+        # What the states depend on, so that a `MetricCollection` lets only metrics share them that agree.
+        self.add_state("kind", torch.tensor([float(exact), overlap]), "max")
         # Empty by the time processes meet; states, so that they are reset, moved and copied.
         self.add_state("buffer_keys", [], None)
         self.add_state("buffer_regions", [], None)
@@ -155,7 +157,7 @@ class PixelMetrics(RankingMetric):
         checks.check_scores("score_map", score_map, self.device)
         checks.check_companion("mask", mask, "score_map", score_map)
         score = as_float32(checks.as_maps("score_map", score_map))
-        mask = checks.as_maps("mask", mask).detach()
+        mask = checks.as_maps("mask", checks.comparable(mask))
         checks.check_same_shape("mask", mask, "score_map", score)
         defect = mask if mask.dtype == torch.bool else mask != 0
         lowest, highest = score.flatten(1).aminmax(dim=1)  # both are nan where any score is
@@ -203,9 +205,9 @@ class PixelMetrics(RankingMetric):
                 torch.cat([empty, *(part.to(home).flatten() for part in buffer)])
                 for buffer in (self.buffer_keys, self.buffer_regions)
             )
-            # Before the count, which needs the memory.
-            self.buffer_keys.clear()
-            self.buffer_regions.clear()
+            # Before the count, which needs the memory. New lists, as those of a `MetricCollection` may be
+            # shared with other metrics.
+            self.buffer_keys, self.buffer_regions = [], []
             counted, found = tally_pixels(keys, regions, starts, self.overlap, bound, shift)
             parts.append(counted)
         tally = parts[0] if len(parts) == 1 else merge_tallies(parts, bound)

@@ -62,6 +62,34 @@ def test_scores_that_are_not_finite_name_the_image(value):
     assert float(image.compute()["image_f1max"]) > 0
 
 
+def test_a_batch_that_forward_refuses_leaves_no_trace():
+    metric, image = PixelMetrics(), ImageMetrics()
+    metric(SCORE, MASK)
+    image(torch.tensor([0.1, 0.9, 0.2, 0.8]), torch.tensor([0, 1, 0, 1]))
+    with pytest.raises(ValueError, match=r"Image 2, .*NaN"):
+        metric(SCORE * torch.nan, MASK)
+    with pytest.raises(ValueError, match=r"Image 5, .*NaN"):
+        image(torch.tensor([0.1, torch.nan]), torch.tensor([0, 1]))
+    assert (int(metric.images), int(image.images)) == (len(SCORE), 4)
+    alone = PixelMetrics()
+    alone.update(SCORE, MASK)
+    assert metric.compute() == alone.compute()
+    assert float(image.compute()["image_auroc"]) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64])
+def test_unsigned_masks_and_labels(dtype):
+    metric, signed = PixelMetrics(), PixelMetrics()
+    metric.update(SCORE, MASK.to(dtype))
+    signed.update(SCORE, MASK)
+    assert metric.compute() == signed.compute()
+    with pytest.raises(ValueError, match="mask with other values"):
+        metric.update(SCORE, (MASK.long() * 3).to(dtype))
+    image = ImageMetrics()
+    image.update(torch.tensor([0.1, 0.9]), torch.tensor([0, 1]).to(dtype))
+    assert float(image.compute()["image_auroc"]) == 1
+
+
 def test_flags_that_were_not_raised_in_update_are_raised_in_compute(monkeypatch):
     """As on a device for which `update` does not wait."""
     metric, image = PixelMetrics(), ImageMetrics()

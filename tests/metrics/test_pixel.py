@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
+from torchmetrics import MetricCollection
 
 from padseg.metrics import PixelMetrics
 from padseg.metrics.functional import CURVE_POINTS, label_regions
@@ -323,6 +324,31 @@ def test_update_keeps_no_view_of_its_input(literal):
     for tensor in given:
         tensor.zero_()
     assert {k: float(v) for k, v in metric.compute().items()} == measure(scores, masks)
+
+
+@pytest.mark.parametrize("buffered", [2**22, 500])
+def test_metrics_of_one_collection_count_each_for_itself(buffered, monkeypatch):
+    """A collection lets metrics with equal states share them."""
+    monkeypatch.setattr(PixelMetrics, "max_buffered", buffered)
+    options = {
+        "plain": {},
+        "limited": {"fpr_limit": 0.05},
+        "exact": {"exact": True},
+        "quarter": {"overlap": 0.25},
+    }
+    alone = {name: PixelMetrics(**given) for name, given in options.items()}
+    together = MetricCollection({name: PixelMetrics(**given) for name, given in options.items()})
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        score = torch.from_numpy(rng.random((4, 20, 20), dtype=np.float32))
+        mask = torch.zeros(4, 20, 20, dtype=torch.bool)
+        mask[1:, 4:9, 5:11] = True
+        together.update(score, mask)
+        for metric in alone.values():
+            metric.update(score, mask)
+    assert together.compute_groups == {0: ["exact"], 1: ["limited", "plain"], 2: ["quarter"]}
+    expected = {f"{name}_{key}": v for name, m in alone.items() for key, v in m.compute().items()}
+    assert together.compute() == expected
 
 
 @pytest.mark.parametrize("exact", [False, True])
