@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from lightning import LightningDataModule
@@ -99,6 +99,12 @@ class AnomalyDataModule(LightningDataModule):
             raise ConfigError(f"--data.val_fraction is {val_fraction}; it must be in [0, 1).")
         if seed < 0:
             raise ConfigError(f"--data.seed is {seed}; it must not be negative.")
+        if num_workers is not None and num_workers < 0:
+            raise ConfigError(f"--data.num_workers is {num_workers}; it must not be negative.")
+        if augmentation not in (known := ("auto", *get_args(Group))):
+            raise ConfigError(
+                f"--data.augmentation is {augmentation!r}; it must be one of {', '.join(known)}."
+            )
         if foreground is not None and foreground != OTSU and not Path(foreground).is_dir():
             raise ConfigError(f"--data.foreground is {foreground}; it must be otsu or a folder.")
         self.root = Path(root)
@@ -226,11 +232,12 @@ class AnomalyDataModule(LightningDataModule):
         """
         assert self._train is not None
         trainer, stop = self.trainer, None
-        debugging = any(getattr(trainer, name, 0) for name in ("fast_dev_run", "overfit_batches"))
-        if not debugging and getattr(trainer, "limit_train_batches", 1.0) != 1.0:
+        limit = getattr(trainer, "limit_train_batches", 1.0)  # 1 is one batch, 1.0 all
+        whole = isinstance(limit, float) and limit == 1
+        if not whole and not getattr(trainer, "fast_dev_run", False):
             raise ConfigError(
-                "--trainer.limit_train_batches would give the same samples again and again: set "
-                "--trainer.max_steps instead."
+                "--trainer.limit_train_batches and overfit_batches would give the same samples again and "
+                "again: set --trainer.max_steps instead."
             )
         if trainer is not None and trainer.max_steps > 0:
             stop = self._position_at(trainer.max_steps).sample

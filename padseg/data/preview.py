@@ -70,7 +70,7 @@ def write_preview(options: Mapping[str, str], start: int, n: int, out: Path) -> 
         ConfigError: An option cannot be used.
         DataError: The data cannot be set up, or the picture cannot be written.
     """
-    if out.suffix.lower() not in Image.registered_extensions():
+    if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
         raise ConfigError(f"picture {out} has no known suffix: name it {out.stem}.png, say.")
     page = preview(_data_module(options), start, n)
     try:

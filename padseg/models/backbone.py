@@ -27,16 +27,18 @@ class FeaturePair(NamedTuple):
 
 
 class Normalize(nn.Module):
-    """Standardise RGB images in [0, 1] with ImageNet's mean and standard deviation."""
+    """Standardise RGB images in [0, 1], by default with ImageNet's mean and standard deviation."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self) -> None:
+    def __init__(
+        self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+    ) -> None:
         super().__init__()
         # Constants: no checkpoint has to hold them.
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map images (B, 3, H, W) in [0, 1] to standardised ones of the same shape."""
@@ -46,7 +48,8 @@ class Normalize(nn.Module):
 class Teacher(nn.Module):
     """A pretrained backbone that is never trained: no gradients, always in eval mode.
 
-    Plain tags such as "resnet18" mean other weights in each timm generation; spell the tag out.
+    Plain tags such as "resnet18" mean other weights in each timm generation; spell the tag out. The images
+    it sees are standardised as those were that the tag's weights were made with.
 
     Args:
         name: timm model with its weight tag.
@@ -59,7 +62,8 @@ class Teacher(nn.Module):
         channels: channels of each level.
 
     Raises:
-        ConfigError: timm has no such model, or not as a pyramid with these levels.
+        ConfigError: timm has no such model, or not as a pyramid with these levels; or a plain tag's weights
+            want other than ImageNet's standardisation.
         CheckpointError: the weights are out of reach, unreadable or made for another backbone.
     """
 
@@ -72,6 +76,7 @@ class Teacher(nn.Module):
     ) -> None:
         super().__init__()
         levels = _find_levels(name, reductions)
+        self.restandardize = _restandardize(name, weights)
         if weights == "pretrained":
             self.net = _from_hub(name, levels, option)
         else:
@@ -90,7 +95,7 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, image: Tensor) -> list[Tensor]:
         """Map standardised images (B, 3, H, W) to features (B, C_k, h_k, w_k), fine to coarse."""
-        features: list[Tensor] = self.net(image)
+        features: list[Tensor] = self.net(self.restandardize(image))
         return features
 
     def fingerprint(self) -> str:
@@ -172,6 +177,25 @@ def _find_levels(name: str, reductions: Sequence[int]) -> tuple[int, ...]:
             f"backbone {name!r} has its levels at {has} of the resolution; choose one with {wanted}."
         )
     return tuple(found[reduction] for reduction in reductions)
+
+
+def _restandardize(name: str, weights: str) -> nn.Module:
+    """From images standardised with ImageNet's constants to those of the weights that the tag names.
+
+    By the name alone, since that is what a checkpoint keeps: without a tag, ImageNet's hold.
+    """
+    wanted = timm.get_pretrained_cfg(name)
+    if wanted is None or (tuple(wanted.mean), tuple(wanted.std)) == (IMAGENET_MEAN, IMAGENET_STD):
+        return nn.Identity()
+    if "." not in name:
+        if weights == "pretrained":
+            raise ConfigError(
+                f"backbone {name!r} does not say which weights: give its tag, {name}.{wanted.tag}."
+            )
+        return nn.Identity()
+    constants = zip(wanted.mean, wanted.std, IMAGENET_MEAN, IMAGENET_STD, strict=True)
+    shifts = [((mean - mean0) / std0, std / std0) for mean, std, mean0, std0 in constants]
+    return Normalize(*zip(*shifts, strict=True))
 
 
 def _from_hub(name: str, levels: tuple[int, ...], option: str) -> nn.Module:

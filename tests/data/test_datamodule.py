@@ -260,7 +260,14 @@ def test_masks_are_checked_before_training(broken):
 
 @pytest.mark.parametrize(
     "options",
-    [{"image_size": 8}, {"batch_size": 0}, {"val_fraction": 1.0}, {"seed": -1}],
+    [
+        {"image_size": 8},
+        {"batch_size": 0},
+        {"val_fraction": 1.0},
+        {"seed": -1},
+        {"num_workers": -1},
+        {"augmentation": "Full"},
+    ],
 )
 def test_bad_options(data_root, options):
     with pytest.raises(ConfigError):

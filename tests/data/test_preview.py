@@ -69,6 +69,7 @@ def test_the_command_writes_a_picture(data_root, textures, tmp_path, capsys):
         (["--category", "bolt"], "'bolt' does not exist"),
         (["--layout", "btad"], "train/ok"),
         (["--out", "grid.doc"], "has no known suffix: name it grid.png"),
+        (["--out", "grid.psd"], "has no known suffix: name it grid.png"),  # which Pillow only reads
     ],
 )
 def test_mistakes_are_told(data_root, textures, tmp_path, capsys, monkeypatch, more, told):

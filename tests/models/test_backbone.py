@@ -198,3 +198,17 @@ def test_real_weights(assets):
     assert all(f.min() >= 0 and f.max() > 0.1 for f in features)
     with pytest.raises(CheckpointError, match=r"layer4 \(25\)"):
         Teacher("resnet18.tv_in1k", str(path), (4, 8, 16, 32))
+
+
+def test_images_are_standardised_as_the_tag_says():
+    image = torch.rand(2, 3, 64, 64)
+    teacher = Teacher("test_resnet.r160_in1k", "random")  # mean and standard deviation one half
+    for found, expected in zip(
+        teacher(Normalize()(image)), teacher.net((image - 0.5) / 0.5), strict=True
+    ):
+        assert torch.allclose(found, expected, atol=1e-5)
+    plain = Teacher("test_resnet", "random")
+    assert isinstance(plain.restandardize, torch.nn.Identity)
+    assert plain.state_dict().keys() == teacher.state_dict().keys()
+    with pytest.raises(ConfigError, match=r"give its tag, test_resnet\.r160_in1k"):
+        Teacher("test_resnet")

@@ -133,8 +133,11 @@ def test_phase_two_wants_the_images_of_phase_one(data, distilled, tmp_path, name
 
 def test_a_stream_that_is_cut_short_is_refused(data, tmp_path):
     module = StudentDistillModule("destseg", **SMALL)
-    with pytest.raises(ConfigError, match=r"--trainer\.limit_train_batches would give"):
-        trainer(tmp_path, 4, limit_train_batches=2).fit(module, datamodule=data)
+    for limit in ({"limit_train_batches": 2}, {"limit_train_batches": 1}, {"overfit_batches": 1}):
+        with pytest.raises(
+            ConfigError, match=r"--trainer\.limit_train_batches and overfit_batches"
+        ):
+            trainer(tmp_path, 4, **limit).fit(module, datamodule=data)
 
 
 def test_loggers_show_the_rate_of_the_system():
@@ -466,9 +469,11 @@ def test_one_small_image_is_no_batch(data_root, textures, tmp_path):
     data = AnomalyDataModule(
         str(data_root), "widget", str(textures), image_size=32, batch_size=1, num_workers=0
     )
-    module = StudentDistillModule("destseg", **(SMALL | {"image_size": 32}))
-    with pytest.raises(ConfigError, match="batch_size is 1"):
-        trainer(tmp_path, 1).fit(module, datamodule=data)
+    second = {"teacher2": "test_resnet", "weights2": "random"}
+    for system, more in (("destseg", {}), ("rstpm", second)):
+        module = StudentDistillModule(system, **(SMALL | {"image_size": 32} | more))
+        with pytest.raises(ConfigError, match="batch_size is 1"):
+            trainer(tmp_path, 1).fit(module, datamodule=data)
 
 
 def test_pairs_are_required(data_root, tmp_path):
