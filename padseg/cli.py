@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from padseg import __version__
 from padseg.errors import ConfigError, PadsegError
+from padseg.files import CANNOT_WRITE
 
 if TYPE_CHECKING:
     from padseg.inference import Predictor
@@ -51,7 +52,19 @@ def main(argv: Sequence[str]) -> int:
     except PadsegError as error:
         print(f"padseg: error: {error}", file=sys.stderr)  # noqa: T201
         return 2
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        where = error.filename2 or error.filename or "a file"
+        told = f"{where} cannot be written ({error.strerror}): make room, or write elsewhere."
+        print(f"padseg: error: {told}", file=sys.stderr)  # noqa: T201
+        return 2
     return 0
+
+
+def _path(text: str) -> Path:
+    """A path; of `--out=~/runs`, a shell leaves the `~` to the program."""
+    return Path(text).expanduser()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,10 +99,10 @@ def _add_run(command: argparse.ArgumentParser) -> None:
         "--label."
     )
     command.add_argument("system", choices=SYSTEM_NAMES)
-    command.add_argument("--root", type=Path, required=True, help="folder of the data set")
+    command.add_argument("--root", type=_path, required=True, help="folder of the data set")
     command.add_argument("--category", nargs="+", required=True, help="categories in it")
-    command.add_argument("--out", type=Path, required=True, help="folder for the results")
-    command.add_argument("--textures", type=Path, help="folder of textures, such as dtd/images")
+    command.add_argument("--out", type=_path, required=True, help="folder for the results")
+    command.add_argument("--textures", type=_path, help="folder of textures, such as dtd/images")
     command.add_argument("--seed", type=int, nargs="+", default=[0], help="seeds (default: 0)")
     command.add_argument(
         "--steps",
@@ -101,7 +114,11 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--precision", help="such as 32-true (default: bf16-mixed where it is fast)"
     )
-    command.add_argument("--weights", help="the teacher's weight file (default: timm's hub)")
+    command.add_argument(
+        "--weights",
+        type=lambda text: str(_path(text)),
+        help="the teacher's weight file (default: timm's hub)",
+    )
     command.add_argument("--label", help="name of the folder and the rows (default: the system)")
     command.add_argument(
         "--parallel", type=int, help="runs at a time on this machine (default: one a GPU)"
@@ -189,14 +206,14 @@ def _add_preview(command: argparse.ArgumentParser) -> None:
         "Draws the training samples START to START + COUNT, exactly as training sees them: clean image, "
         "texture, mask, corrupted image. Beside the options below, it takes --data.KEY as `fit` does."
     )
-    command.add_argument("--root", type=Path, required=True, help="folder of the data set")
+    command.add_argument("--root", type=_path, required=True, help="folder of the data set")
     command.add_argument("--category", required=True, help="category in it")
-    command.add_argument("--textures", type=Path, help="folder of textures, such as dtd/images")
+    command.add_argument("--textures", type=_path, help="folder of textures, such as dtd/images")
     command.add_argument("--seed", type=int, default=0, help="seed of the run (default: 0)")
     command.add_argument("--start", type=int, default=0, help="first sample (default: 0)")
     command.add_argument("--count", type=int, default=8, help="number of samples (default: 8)")
     command.add_argument(
-        "--out", type=Path, default=Path("preview.png"), help="picture (default: preview.png)"
+        "--out", type=_path, default=Path("preview.png"), help="picture (default: preview.png)"
     )
     _add_layout(command)
     command.set_defaults(call=_preview)
@@ -217,7 +234,7 @@ def _add_check(command: argparse.ArgumentParser) -> None:
         "Decodes every file of the categories and tells what is unreadable, missing, doubled or does not "
         "fit together. Exit status 2 when some category cannot be used."
     )
-    command.add_argument("--root", type=Path, required=True, help="folder of the data set")
+    command.add_argument("--root", type=_path, required=True, help="folder of the data set")
     command.add_argument("--category", nargs="+", required=True, help="categories in it")
     _add_layout(command)
     command.set_defaults(call=_check)
@@ -236,9 +253,9 @@ def _add_download(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("name", choices=DATA_SETS)
     command.add_argument(
-        "--root", type=Path, required=True, help="folder for the data set's folder"
+        "--root", type=_path, required=True, help="folder for the data set's folder"
     )
-    command.add_argument("--archive", type=Path, help="the archive, when it was fetched by hand")
+    command.add_argument("--archive", type=_path, help="the archive, when it was fetched by hand")
     command.add_argument("--url", help="another place of the same archive")
     command.set_defaults(call=_download)
 
@@ -255,7 +272,7 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
         "cores. A second call finds it finished."
     )
     command.add_argument(
-        "--out", type=Path, default=Path("padseg_demo"), help="folder (default: padseg_demo)"
+        "--out", type=_path, default=Path("padseg_demo"), help="folder (default: padseg_demo)"
     )
     command.set_defaults(call=_demo)
 
@@ -273,7 +290,7 @@ def _add_detect(command: argparse.ArgumentParser) -> None:
         "images cannot be read; the others are done."
     )
     _add_prediction(command)
-    command.add_argument("--out", type=Path, required=True, help="folder for the results")
+    command.add_argument("--out", type=_path, required=True, help="folder for the results")
     command.set_defaults(call=_detect)
 
 
@@ -300,7 +317,7 @@ def _add_calibrate(command: argparse.ArgumentParser) -> None:
 
 def _add_prediction(command: argparse.ArgumentParser) -> None:
     """What both take."""
-    command.add_argument("checkpoint", type=Path, metavar="CKPT", help="checkpoint of a training")
+    command.add_argument("checkpoint", type=_path, metavar="CKPT", help="checkpoint of a training")
     command.add_argument("paths", nargs="+", metavar="PATH", help="images, folders or patterns")
     command.add_argument(
         "--tile",
@@ -341,7 +358,7 @@ def _add_report(command: argparse.ArgumentParser) -> None:
         "Writes report.html, a page that needs no network, and tables.md and tables.tex in the form of "
         "the papers into the folder of the runs."
     )
-    command.add_argument("out", type=Path, metavar="OUT", help="the --out folder of padseg run")
+    command.add_argument("out", type=_path, metavar="OUT", help="the --out folder of padseg run")
     command.set_defaults(call=_report)
 
 
@@ -358,11 +375,11 @@ def _add_export(command: argparse.ArgumentParser) -> None:
         "without padseg; or, as safetensors, its weights for exchange. An existing file of other "
         "content is left alone."
     )
-    command.add_argument("checkpoint", type=Path, metavar="CKPT", help="checkpoint of a training")
+    command.add_argument("checkpoint", type=_path, metavar="CKPT", help="checkpoint of a training")
     command.add_argument("--format", choices=EXPORT_FORMATS, required=True)
     command.add_argument(
         "--out",
-        type=Path,
+        type=_path,
         required=True,
         help="file to write; openvino adds a .bin beside it; safetensors without that suffix: a "
         "folder with configuration and model card",

@@ -16,6 +16,7 @@ Pixels = NDArray[np.uint8]  # (H, W, 3)
 
 # In pixels: between panels, for the title, for the labels, and what a label needs in width.
 _GAP, _HEAD, _LEGEND, _CELL = 8, 34, 22, 200
+_BAND = 2**22  # pixels
 _INK, _PALE = "#141414", "#5a5a5a"
 
 
@@ -57,8 +58,13 @@ def overlay(
         threshold: Pixels above it are outlined; None for no outline.
         top: As in `heatmap`.
     """
-    share = 0.7 * np.sqrt(np.clip(score_map / max(top, 1e-12), 0, 1))[..., None]
-    mixed = (image * (1 - share) + heatmap(score_map, top) * share).round().astype(np.uint8)
+    mixed = np.empty_like(image)
+    rows = max(1, _BAND // image.shape[1])
+    for start in range(0, len(image), rows):  # floats of a whole scan would take gigabytes
+        band = slice(start, start + rows)
+        share = 0.7 * np.sqrt(np.clip(score_map[band] / max(top, 1e-12), 0, 1))[..., None]
+        hot = heatmap(score_map[band], top)
+        mixed[band] = (image[band] * (1 - share) + hot * share).round()
     return mixed if threshold is None else outline(mixed, score_map > threshold)
 
 

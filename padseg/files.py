@@ -13,7 +13,7 @@ import filelock
 
 from padseg.errors import ConfigError, PadsegError
 
-_CANNOT_WRITE = (
+CANNOT_WRITE = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR),
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
 )
@@ -26,7 +26,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, which replaces the old one at once."""
-    write_bytes(path, text.encode())
+    write_bytes(
+        path, text.encode(errors="surrogateescape")
+    )  # names that are no UTF-8 keep their bytes
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -76,7 +78,7 @@ def locked(folder: Path) -> Iterator[None]:
     except filelock.Timeout as error:
         raise PadsegError(f"{folder} is in use by another process: wait, or pass --out.") from error
     except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
+        if error.errno not in CANNOT_WRITE:
             raise
         named = [Path(name) for name in (error.filename, error.filename2) if name]
         if inside and named and not any(path.is_relative_to(folder) for path in named):

@@ -32,7 +32,7 @@ from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.inference.writer import PredictionWriter
 from padseg.modules import AnomalyModule, read_checkpoint
 from padseg.modules.checkpoint import KEY, STORED
-from padseg.options import plain
+from padseg.options import check_seed, plain
 from padseg.precision import accelerator, default_precision
 from padseg.shipped import shipped
 
@@ -152,7 +152,8 @@ class PadsegCLI(LightningCLI):
         try:
             super().parse_arguments(parser, args)
         except argparse.ArgumentError as error:
-            raise ConfigError(_plainly(str(error), (self._asked or ["fit"])[0])) from None
+            command = next((name for name in self._asked if name in self.subcommands()), "fit")
+            raise ConfigError(_plainly(str(error), command)) from None
 
     def before_instantiate_classes(self) -> None:
         """Settle what depends on the device."""
@@ -264,12 +265,14 @@ class PadsegCLI(LightningCLI):
             if key == "image_size" and isinstance(asked, int):
                 asked = [asked, asked]
             # What named the weights that training began with means nothing any more: they are in there.
-            inside = key == "distilled" or value == STORED
+            inside = key in ("distilled", "network") or value == STORED
             if key in self._typed and not inside and asked != plain(value):
                 raise ConfigError(
                     f"--model.{key} is {asked}, but {path} was made with {value}: leave the option out."
                 )
-            configured.init_args[key] = value
+            # A training refuses other options than it began with; what nobody has set is as it was.
+            if inside or subcommand != "fit" or asked is None:
+                configured.init_args[key] = value
 
 
 def _plainly(told: str, command: str) -> str:
@@ -289,6 +292,7 @@ def _plainly(told: str, command: str) -> str:
 def _seed(given: int | bool) -> int:
     if isinstance(given, bool):  # Lightning would draw one after the data has been given another
         raise ConfigError("--seed_everything: give a number, which the data's draws depend on too.")
+    check_seed("--seed_everything", given)
     return given
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from padseg.errors import CheckpointError
+from padseg.errors import CheckpointError, ConfigError
 
 
 def plain(option: Any) -> Any:
@@ -15,6 +15,16 @@ def plain(option: Any) -> Any:
     if isinstance(option, tuple | list):
         return [plain(value) for value in option]
     return option.item() if isinstance(option, np.generic) else option
+
+
+def check_seed(option: str, seed: int) -> None:
+    """Refuse what NumPy cannot be seeded with.
+
+    Raises:
+        ConfigError: It is negative, or needs more than 32 bits.
+    """
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f"{option} is {seed}; it must be from 0 to {2**32 - 1}.")
 
 
 def refuse_others(room: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

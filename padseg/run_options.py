@@ -10,6 +10,7 @@ from padseg.errors import ConfigError
 from padseg.fingerprint import hash_file, hash_folder, hash_listing
 from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, StudentDistillModule
+from padseg.options import check_seed
 from padseg.shipped import config_path
 
 # Options of `fit` that `run` has options of its own for.
@@ -106,8 +107,8 @@ class RunOptions:
             raise ConfigError(
                 f"--steps takes {len(self.phases)} numbers from 1 up, for {' and '.join(self.phases)}."
             )
-        if min(self.seeds) < 0:
-            raise ConfigError(f"--seed {min(self.seeds)} is negative.")
+        for seed in self.seeds:
+            check_seed("--seed", seed)
         least = 2 if len(self.phases) == 2 else 1
         if self.batch_size is not None and self.batch_size < least:
             raise ConfigError(f"--batch-size is {self.batch_size}; {self.system} takes {least} up.")
@@ -212,7 +213,7 @@ class RunOptions:
             "trainer.default_root_dir": folder / "logs" / phase,
             "trainer.enable_progress_bar": self.progress,
             "trainer.devices": 1,
-            "checkpoint.dirpath": folder,
+            "checkpoint.dirpath": folder.absolute(),  # Lightning would expand a `~` in it
             "checkpoint.filename": f"{phase}-resume",
             "checkpoint.save_last": "false",
             "checkpoint.save_top_k": 1,

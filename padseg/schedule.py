@@ -5,6 +5,7 @@ succeeded. Jobs share nothing but the folder they write to, so any number of mac
 """
 
 import logging
+import math
 import os
 import signal
 import threading
@@ -149,8 +150,15 @@ def on_ray(attempt: Attempt, jobs: Sequence[Job], address: str) -> list[Job]:
         ) from error
     failed = []
     try:
-        gpus = 1 if ray.cluster_resources().get("GPU") else 0  # type: ignore[no-untyped-call]
-        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(attempt)
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        gpus = 1 if resources.get("GPU") else 0
+        # A machine's cores and shared memory are those of all runs on it.
+        nodes = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
+        slots = resources["GPU" if gpus else "CPU"] / nodes
+        share = {"PADSEG_PARALLEL": str(min(len(jobs), math.ceil(slots)))}
+        task = ray.remote(
+            num_cpus=1, num_gpus=gpus, max_retries=3, runtime_env={"env_vars": share}
+        )(attempt)
         running = {task.remote(*job): job for job in jobs}
         while running:
             (done,), _ = ray.wait(list(running))

@@ -18,19 +18,34 @@ def usable_cores() -> int:
 
 
 def ahead(
-    function: Callable[[Input], Output], items: Iterable[Input], count: int | None = None
+    function: Callable[[Input], Output],
+    items: Iterable[Input],
+    count: int | None = None,
+    weigh: Callable[[Input], float] = lambda item: 0,
+    most: float = 0,
 ) -> Iterator[Output]:
-    """Map in a thread a core, in order, with at most `count` results waiting (default: 4 a core)."""
+    """Map in a thread a core, in order.
+
+    Args:
+        function: What to do with an item.
+        items: The items.
+        count: The most results that wait (default: 4 a core).
+        weigh: What the result of an item weighs.
+        most: What all that wait may weigh together, unless one alone weighs more.
+    """
     threads = usable_cores()
-    pending: deque[Future[Output]] = deque()
+    pending: deque[tuple[Future[Output], float]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             for item in items:
-                pending.append(pool.submit(function, item))
+                weight = weigh(item)
+                while pending and sum(other for _, other in pending) + weight > most:
+                    yield pending.popleft()[0].result()
+                pending.append((pool.submit(function, item), weight))
                 if len(pending) == (count or 4 * threads):
-                    yield pending.popleft().result()
+                    yield pending.popleft()[0].result()
             while pending:
-                yield pending.popleft().result()
+                yield pending.popleft()[0].result()
         finally:
-            for future in pending:
+            for future, _ in pending:
                 future.cancel()

@@ -105,7 +105,7 @@ def test_textures_are_required(tmp_path, data_root, capsys):
         (["run", "destseg", "--label", "x", "--model.nothing", "1"], "not an option"),
         (["run", "destseg", "--nothing", "1"], "unknown option"),
         (["run", "destseg", "--label", "x", "--data", "data.yaml"], "unknown option '--data'"),
-        (["run", "destseg", "--seed", "-1"], "negative"),
+        (["run", "destseg", "--seed", "-1"], "--seed is -1; it must be from 0 to 4294967295"),
         (["run", "destseg", "--batch-size", "1"], "--batch-size"),
         (["run", "destseg", "--weights", "none.safetensors"], "none.safetensors does not exist"),
         (["run", "destseg", "--label", "x", "--data.category", "y"], "is --category here"),
@@ -221,9 +221,34 @@ def test_a_training_replaces_none_that_is_there(trained, data_root, textures, tm
     # Nor does it go on with another recipe than it began with.
     assert main(["fit", *arguments, "--ckpt_path", str(tmp_path / "distill/last.ckpt")]) == 2
     assert "--config is not set" in capsys.readouterr().err
+    # Nor does one that goes on from elsewhere replace it.
+    arguments += ["--trainer.max_steps=4"]
+    assert main([*fit, *arguments, "--ckpt_path", str(trained / "distill/last.ckpt")]) == 2
+    assert "last.ckpt is another training's" in capsys.readouterr().err
+    assert (tmp_path / "distill/last.ckpt").read_bytes() == before
+    arguments += ["--trainer.max_steps=3"]
     assert main([*fit, *arguments, "--ckpt_path=last"]) == 0
     assert read_checkpoint(tmp_path / "distill/last.ckpt")["global_step"] == 3
     assert own.read_text() == "mine"
+
+
+def test_a_training_goes_on_with_its_own_recipe_only(
+    trained, data_root, textures, tmp_path, capsys
+):
+    shutil.copytree(trained / "distill", tmp_path / "distill")
+    recipe = yaml.safe_load(config_path("destseg", "distill").read_text())
+    recipe["model"].setdefault("init_args", {})["lr"] = 0.3
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(recipe))
+    rest = [*data_args(data_root, textures), *QUIET, "--trainer.logger=false"]
+    rest += [f"--checkpoint.dirpath={tmp_path}/distill", "--trainer.max_steps=9"]
+    rest += [option for option in SMALL if "lr" not in option]
+    for config, told in (
+        (tmp_path / "other.yaml", "trained with --model.lr 0.05, not 0.3"),
+        (config_path("pfadseg", "distill"), "the configured system is pfadseg"),
+    ):
+        for path in ("last", str(tmp_path / "distill/last.ckpt")):
+            assert main(["fit", "--config", str(config), *rest, "--ckpt_path", path]) == 2
+            assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["accelerator=nothing", "devices=0", "strategy=nothing"])
@@ -562,12 +587,44 @@ def test_a_finished_run_keeps_its_options_without_its_checkpoints(
     assert "is finished already" in capsys.readouterr().out
 
 
+def test_a_home_in_out_is_where_runs_go_on(data_root, textures, tmp_path, monkeypatch):
+    """A shell leaves the `~` of `--out=~/runs` as it is."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    arguments = run_args(data_root, textures, Path("unused"))
+    at = arguments.index("--out")
+    arguments[at : at + 2] = ["--out=~/runs"]
+    assert main(arguments) == 0
+    assert (tmp_path / "home/runs/small/widget/seed0/metrics.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_what_cannot_be_written_is_told(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert main(["demo", "--out", str(tmp_path / "file/demo")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "cannot be written" in line
+    assert "file" in line
+
+
+def test_nothing_to_validate_on_is_told(trained, data_root, textures, capsys):
+    arguments = ["validate", "--ckpt_path", str(trained / "distill/last.ckpt"), *QUIET]
+    arguments += [
+        *data_args(data_root, textures),
+        "--trainer.logger=false",
+        "--data.val_fraction=0",
+    ]
+    assert main(arguments) == 2
+    assert "--data.val_fraction is 0: no image is held out" in capsys.readouterr().err
+
+
 def test_options_are_told_in_one_sentence(data_root, textures, tmp_path, capsys):
     arguments = run_args(data_root, textures, tmp_path)
     weights = tmp_path / "text.safetensors"
     weights.write_text("no weights")
     for wrong, told in (
-        (["--data.btch_size=4"], "unrecognized arguments: --data.btch_size=4"),
+        (["--data.btch_size=4"], "--data.btch_size=4 (see padseg fit --help)"),
         (["--weights", str(weights)], "text.safetensors"),
     ):
         assert main([*arguments, *wrong]) == 2
@@ -580,6 +637,7 @@ def test_options_are_told_in_one_sentence(data_root, textures, tmp_path, capsys)
     [
         ("--nothing=1", "unrecognized arguments: --nothing=1 (see padseg fit --help)"),
         ("--seed_everything=true", "--seed_everything: give a number"),
+        ("--seed_everything=5000000000", "it must be from 0 to 4294967295"),
         (
             "--model.foo=1",
             "--model: StudentDistillModule: Option 'foo' is not accepted (see padseg fit --model.help ",

@@ -45,6 +45,15 @@ def test_overlay_leaves_what_is_normal():
     assert (overlay(image, score_map, 0.6) == plain).all()
 
 
+def test_overlays_are_the_same_in_bands(monkeypatch):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (37, 20, 3), dtype=np.uint8)
+    score_map = rng.random((37, 20), dtype=np.float32)
+    whole = overlay(image, score_map, 0.6, 0.9)
+    monkeypatch.setattr("padseg.drawing._BAND", 100)
+    assert np.array_equal(overlay(image, score_map, 0.6, 0.9), whole)
+
+
 @pytest.mark.parametrize("shape", [(256, 256), (64, 32), (40, 90)])
 def test_panels(shape):
     image = np.full((*shape, 3), 200, np.uint8)

@@ -26,6 +26,18 @@ def test_items_are_taken_as_results_are_used(count):
     results.close()
 
 
+def test_no_more_results_wait_than_there_is_room_for():
+    taken = []
+    results = ahead(
+        lambda item: item, (taken.append(i) or i for i in range(20)), 50, lambda i: 10 + i % 2, 35
+    )
+    for used in range(1, 5):
+        assert next(results) == used - 1
+        assert len(taken) == used + 3  # three weigh 31 or 32; the next one has been weighed
+    assert [*results] == [*range(4, 20)]
+    assert [*ahead(lambda item: item, [1, 2, 3], 50, lambda item: 99, 35)] == [1, 2, 3]
+
+
 def test_an_error_reaches_the_caller_and_ends_the_threads():
     before = threading.active_count()
 

@@ -28,6 +28,7 @@ from padseg.callbacks.records import (
 )
 from padseg.data import AnomalyDataModule
 from padseg.drawing import overlay
+from padseg.errors import ConfigError
 from padseg.files import read_json, write_json
 from padseg.models import SYSTEMS
 from padseg.models.backbone import hash_weights
@@ -137,6 +138,13 @@ def log_to_wandb(trainer: Trainer, project: str, folder: Path, group: str, phase
         id=read_json(kept)["id"],
         resume="allow",
     )
+    try:
+        logger.experiment  # noqa: B018 - starts the W&B run
+    except wandb.Error as error:
+        told = " ".join(str(error).split()).rstrip(".")
+        raise ConfigError(
+            f"--wandb {project}: {told}; run `wandb login`, or set WANDB_MODE=offline."
+        ) from error
     trainer.loggers = [*trainer.loggers, logger]
     trainer.callbacks += [WandbCallback(), LearningRateMonitor()]  # type: ignore[attr-defined]
 

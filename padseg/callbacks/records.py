@@ -128,7 +128,8 @@ class ImagesCallback(Callback):
             return
         folder = self._folder
         self._wait()
-        part = pd.DataFrame(self._rows, columns=COLUMNS)
+        # As objects: text of pandas 3 cannot hold names that are no UTF-8.
+        part = pd.DataFrame(self._rows, columns=COLUMNS, dtype=object)
         write_table(folder / f".part{trainer.global_rank}", part)
         trainer.strategy.barrier()
         if trainer.is_global_zero:

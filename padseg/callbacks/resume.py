@@ -56,11 +56,13 @@ class ResumeCheckpoint(ModelCheckpoint):
         """Leave what another training has saved.
 
         Raises:
-            ConfigError: A new training would replace it.
+            ConfigError: This one would replace it.
         """
         super().on_train_start(trainer, pl_module)
         last = Path(self.dirpath or "", self.CHECKPOINT_NAME_LAST + self.FILE_EXTENSION)
-        if self.save_last and trainer.global_step == 0 and last.exists():
+        resumed = None if trainer.ckpt_path is None else Path(trainer.ckpt_path)
+        foreign = resumed is not None and resumed.parent.resolve() != last.parent.resolve()
+        if self.save_last and (foreign or trainer.global_step == 0) and last.exists():
             raise ConfigError(
                 f"{last} is another training's: pass --ckpt_path last to go on with that, or another "
                 "--checkpoint.dirpath."

@@ -29,7 +29,7 @@ from padseg.data.layouts import LayoutName, list_samples
 from padseg.data.samples import Sample, list_textures, split_held_out
 from padseg.data.workers import default_workers, forks
 from padseg.errors import ConfigError, DataError
-from padseg.options import plain, refuse_others
+from padseg.options import check_seed, plain, refuse_others
 from padseg.synthesis import SynthesisParams
 
 _log = logging.getLogger(__name__)
@@ -97,8 +97,7 @@ class AnomalyDataModule(LightningDataModule):
             raise ConfigError(f"--data.batch_size is {batch_size}; it must be at least 1.")
         if not 0 <= val_fraction < 1:
             raise ConfigError(f"--data.val_fraction is {val_fraction}; it must be in [0, 1).")
-        if seed < 0:
-            raise ConfigError(f"--data.seed is {seed}; it must not be negative.")
+        check_seed("--data.seed (of fit, --seed_everything)", seed)
         if num_workers is not None and num_workers < 0:
             raise ConfigError(f"--data.num_workers is {num_workers}; it must not be negative.")
         if augmentation not in (known := ("auto", *get_args(Group))):
@@ -107,9 +106,9 @@ class AnomalyDataModule(LightningDataModule):
             )
         if foreground is not None and foreground != OTSU and not Path(foreground).is_dir():
             raise ConfigError(f"--data.foreground is {foreground}; it must be otsu or a folder.")
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         self.category = category
-        self.textures = None if textures is None else Path(textures)
+        self.textures = None if textures is None else Path(textures).expanduser()
         self.image_size = as_size(image_size)
         self.batch_size = batch_size
         self.seed = seed
@@ -252,7 +251,15 @@ class AnomalyDataModule(LightningDataModule):
         return self._loader(self._train, sampler)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[Any]:
-        """The held-out images; nothing when `val_fraction` is 0."""
+        """The held-out images; nothing when `val_fraction` is 0.
+
+        Raises:
+            ConfigError: `Trainer.validate` would do nothing.
+        """
+        if self._held_out is None and self._task() == "validate":
+            raise ConfigError(
+                "--data.val_fraction is 0: no image is held out, there is nothing to validate on."
+            )
         return [] if self._held_out is None else self._eval_loader(self._held_out)
 
     def test_dataloader(self) -> DataLoader[dict[str, Any]]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from padseg.data.datasets import to_unit
-from padseg.data.images import Size, as_rgb, open_image, resize, upright
+from padseg.data.images import Size, as_rgb, image_shape, open_image, resize, upright
 from padseg.errors import ConfigError, DataError, PadsegError
 from padseg.inference.tiles import Blend, Box, tile_boxes
 from padseg.inference.weights import load_module
@@ -25,6 +25,8 @@ from padseg.precision import PRECISIONS, accelerator, check_precision, default_p
 from padseg.threads import ahead
 
 _log = logging.getLogger(__name__)
+MOST_PIXELS = 2**26
+"""Of all images that wait to be scored or written, unless one alone has more."""
 Source = NDArray[np.uint8] | Image.Image | str | Path
 
 
@@ -144,7 +146,7 @@ class Predictor:
         """
         waiting: deque[_Job] = deque()
         batch: list[tuple[_Job, Box]] = []
-        for job in ahead(self._open, images, 2 * self.batch_size):
+        for job in ahead(self._open, images, 2 * self.batch_size, _pixels, MOST_PIXELS):
             waiting.append(job)
             for box in job.boxes:
                 batch.append((job, box))
@@ -219,6 +221,19 @@ class Predictor:
             yield make_prediction(
                 job.image, job.blend.result(), job.image_score, self.module.calibration
             )
+
+
+def _pixels(source: Source) -> int:
+    """How many an image has; none where it cannot be read, which is told when it is opened."""
+    try:
+        if isinstance(source, Image.Image):
+            height, width = source.height, source.width
+        else:
+            shape = source.shape if isinstance(source, np.ndarray) else image_shape(Path(source))
+            height, width = shape[:2]
+    except (DataError, ValueError):
+        return 0
+    return height * width
 
 
 def warn_of_verdicts(

@@ -34,7 +34,7 @@ from PIL import Image
 
 from padseg.drawing import overlay
 from padseg.errors import DataError, PadsegError
-from padseg.inference.predictor import Prediction
+from padseg.inference.predictor import MOST_PIXELS, Prediction
 from padseg.modules import AnomalyModule
 from padseg.threads import usable_cores
 
@@ -101,8 +101,13 @@ class Results:
             job = self._pool.submit(write_files, self.folder, name, answer)
             record = _record(name, answer) | {"version": self._versions.get(name)}
             self._pending.append((record, job))
-        if len(self._pending) > _WAITING:
+        while len(self._pending) > _WAITING or self._pixels() > MOST_PIXELS:
             self._settle()
+
+    def _pixels(self) -> int:
+        """Of the images that wait for their files."""
+        sizes = ((record.get("height", 0), record.get("width", 0)) for record, _ in self._pending)
+        return sum(height * width for height, width in sizes)
 
     def _settle(self) -> None:
         record, job = self._pending.popleft()

@@ -89,7 +89,7 @@ class StudentDistillModule(AnomalyModule):
         if student_input not in ("corrupted", "clean"):
             raise ConfigError(f"student_input is {student_input!r}; give 'corrupted' or 'clean'.")
         if weights != STORED:  # what a checkpoint holds was given long ago
-            self._refuse_unread(network)
+            self._refuse_unread(network | {"weights2": weights2})
         self.build(network, {"weights": weights, "weights2": weights2}, image_size, top_k)
         recipe = self.student_teacher.system
         self.student_input = student_input if recipe.synthetic else "clean"
@@ -97,15 +97,15 @@ class StudentDistillModule(AnomalyModule):
         self.loss_scale = recipe.loss_scale if loss_scale is None else loss_scale
         self.ready()
 
-    def _refuse_unread(self, network: dict[str, Any]) -> None:
-        parts, own = find_system(network["system"]), inspect.signature(type(self)).parameters
+    def _refuse_unread(self, given: dict[str, Any]) -> None:
+        parts, own = find_system(given["system"]), inspect.signature(type(self)).parameters
         unread: list[str] = []
-        if (network["second_conv"] or parts.second_conv) != "pcar":
+        if (given["second_conv"] or parts.second_conv) != "pcar":
             unread += ["kernels", "dilations", "recalibration"]
         if parts.student2 is None:
-            unread += ["teacher2", "upsample"]
+            unread += ["teacher2", "weights2", "upsample"]
         for name in unread:
-            if network[name] != plain(own[name].default):
+            if given[name] != plain(own[name].default):
                 raise ConfigError(
                     f"--model.{name} is of a part that {parts.title} with these options does not have: "
                     "leave it out."

@@ -16,7 +16,9 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import WandbLogger
 
 from padseg.callbacks import EvaluationCallback, WandbCallback
+from padseg.callbacks.dashboard import log_to_wandb
 from padseg.cli import main
+from padseg.errors import ConfigError
 from padseg.files import read_json
 from padseg.modules import SegmentationModule, read_checkpoint
 from padseg.records import read_records
@@ -260,6 +262,16 @@ def test_the_sweep_runs_a_command_that_is_parsed(data_root, capsys, monkeypatch)
     assert printed["seed_everything"] == 2
     assert printed["data"]["category"] == "capsule"
     assert printed["model"]["init_args"]["lr"] == 0.4
+
+
+def test_a_missing_login_is_told(make_trainer, tmp_path, monkeypatch):
+    def refuse(**options):
+        raise wandb.errors.UsageError("api_key not configured (no-tty). Call wandb.login.")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    told = r"--wandb factory: api_key not configured .*; run `wandb login`, or set WANDB_MODE"
+    with pytest.raises(ConfigError, match=told):
+        log_to_wandb(make_trainer(), "factory", tmp_path, "group", "distill")
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What `padseg run` leaves behind for the report, against the files and the model themselves."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,15 @@ from lightning import Trainer
 from PIL import Image
 
 from padseg.callbacks import EvaluationCallback, RecordsCallback
-from padseg.records import choose, read_records, shrink, worst_first, write_pictures
+from padseg.records import (
+    COLUMNS,
+    choose,
+    read_records,
+    shrink,
+    worst_first,
+    write_pictures,
+    write_table,
+)
 
 
 def evaluated(make_trainer, module, data, *callbacks):
@@ -229,3 +238,11 @@ def test_chosen_are_the_worst_and_the_others_evenly():
     ranks = np.sort(table["image_score"][chosen])
     assert np.diff(ranks).max() < 0.025
     assert choose(table.head(30), 100) == list(range(30))
+
+
+def test_names_that_are_not_utf8_keep_their_bytes(tmp_path):
+    name = os.fsdecode(b"\xe4.png")
+    row = {"index": 0, "path": name, "defect": "good", "label": 0, "image_score": 0.5}
+    write_table(tmp_path / "images.csv", pd.DataFrame([row], columns=COLUMNS, dtype=object))
+    assert list(read_records(tmp_path).table["path"]) == [name]
+    assert b"\xe4.png" in (tmp_path / "images.csv").read_bytes()

@@ -577,6 +577,7 @@ def test_a_test_of_another_category_is_told(data_root, tmp_path, caplog):
         ("pfadseg", {"second_conv": "conv", "recalibration": "pixel"}, "recalibration .* PFADSeg"),
         ("destseg", {"teacher2": "test_resnet"}, "teacher2 is of a part that DeSTSeg"),
         ("stpm", {"upsample": "bilinear"}, "upsample is of a part that STPM"),
+        ("stpm", {"weights2": "random"}, "weights2 is of a part that STPM"),
     ],
 )
 def test_options_that_no_part_reads_are_refused(system, options, told):
