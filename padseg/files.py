@@ -26,9 +26,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, which replaces the old one at once."""
-    write_bytes(
-        path, text.encode(errors="surrogateescape")
-    )  # names that are no UTF-8 keep their bytes
+    # File names in it that are no UTF-8 keep their bytes.
+    write_bytes(path, text.encode(errors="surrogateescape"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -604,7 +604,7 @@ def test_what_cannot_be_written_is_told(tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     assert main(["demo", "--out", str(tmp_path / "file/demo")]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "cannot be written" in line
+    assert "cannot be opened or written" in line
     assert "file" in line
 
 
