@@ -56,7 +56,9 @@ def main(argv: Sequence[str]) -> int:
         if error.errno not in CANNOT_WRITE:
             raise
         where = error.filename2 or error.filename or "a file"
-        told = f"{where} cannot be opened or written ({error.strerror}): make room, give access to it"
+        told = (
+            f"{where} cannot be opened or written ({error.strerror}): make room, give access to it"
+        )
         print(f"padseg: error: {told} or name another.", file=sys.stderr)  # noqa: T201
         return 2
     return 0

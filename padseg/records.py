@@ -78,7 +78,9 @@ def read_table(path: Path) -> pd.DataFrame:
         ValueError: It is broken; the message says how.
     """
     # Everything is text first: a defect may be called "NA" or "007".
-    table = pd.read_csv(path, dtype=object, keep_default_na=False, encoding_errors="surrogateescape")
+    table = pd.read_csv(
+        path, dtype=object, keep_default_na=False, encoding_errors="surrogateescape"
+    )
     lacking = [name for name in COLUMNS if name not in table]
     if lacking:
         raise ValueError(f"no column {', '.join(lacking)}")
