@@ -329,7 +329,8 @@ def _add_prediction(command: argparse.ArgumentParser) -> None:
     command.add_argument("--batch-size", type=int, default=8, help="images at a time (default: 8)")
     command.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
     command.add_argument(
-        "--precision", help="such as 32-true (default: bf16-mixed where it is fast)"
+        "--precision",
+        help="such as 32-true (default: that, if the thresholds were set in it, else bf16-mixed where it is fast)",
     )
 
 

@@ -93,6 +93,7 @@ class PadsegCLI(LightningCLI):
     def __init__(self, args: list[str] | None = None, run: bool = True) -> None:
         given = sys.argv[1:] if args is None else args
         self._asked = given[:1]
+        self._calibration: dict[str, Any] | None = None
         options = (arg.partition("=")[0] for arg in given)
         self._typed = {name.rpartition(".")[2] for name in options if name.startswith("--model.")}
         super().__init__(
@@ -162,7 +163,7 @@ class PadsegCLI(LightningCLI):
         if kind in ("auto", "gpu"):
             kind = accelerator().type
         if options.precision is None:
-            options.precision = default_precision(kind)
+            options.precision = default_precision(kind, self._calibration)
         if kind == "cpu":  # which cannot do it
             options.sync_batchnorm = False
 
@@ -253,6 +254,8 @@ class PadsegCLI(LightningCLI):
         if not path or path in ("best", "last", "hpc", "registry"):
             return
         checkpoint = read_checkpoint(path)
+        if subcommand in _SCORING:
+            self._calibration = checkpoint[KEY].get("calibration")
         configured = self.config[subcommand].model
         name = configured.class_path.rpartition(".")[-1]
         if checkpoint[KEY]["class"] != name:

@@ -1,5 +1,8 @@
 """The precisions of training, test and prediction."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from padseg.errors import ConfigError
@@ -9,12 +12,15 @@ from padseg.errors import ConfigError
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-def default_precision(kind: str) -> str:
+def default_precision(kind: str, calibration: Mapping[str, Any] | None = None) -> str:
     """`bf16-mixed` where the processor computes in bfloat16, else `32-true`.
 
     Args:
         kind: Type of the device, such as `cpu` or `cuda`.
+        calibration: Thresholds to compare scores with, if any; those set in `32-true` keep that.
     """
+    if calibration is not None and calibration.get("precision") == "32-true":
+        return "32-true"
     if kind == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     elif kind == "cpu":

@@ -490,7 +490,7 @@ def test_a_run_goes_on_in_the_precision_it_began_with(data_root, textures, tmp_p
     # Cut off in its test, it is scored in the precision that it was trained in.
     for name in ("metrics.json", "segment.json"):
         (folder / name).unlink()
-    monkeypatch.setattr("padseg.lightning_cli.default_precision", lambda _: "bf16-mixed")
+    monkeypatch.setattr("padseg.lightning_cli.default_precision", lambda *_: "bf16-mixed")
     assert main([*run_args(data_root, textures, tmp_path), "--trainer.accelerator=cpu"]) == 0
     again = json.loads((folder / "metrics.json").read_text())["fingerprint"]
     assert again["precision"] == found["precision"]

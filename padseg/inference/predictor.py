@@ -80,7 +80,8 @@ class Predictor:
     Args:
         checkpoint: File that a training wrote, or a module.
         device: Such as `cpu` or `cuda:1`; None for the accelerator, if there is one.
-        precision: `32-true`, `bf16-mixed` or `16-mixed`; None for what training and test use here.
+        precision: `32-true`, `bf16-mixed` or `16-mixed`; None for `32-true` if the thresholds were set in
+            that, else for what training uses here.
         tile: Side, in pixels, of the tiles that larger images are cut into; None to take every image
             whole. An image's score is then the highest of its tiles.
         batch_size: Images, or tiles, that are scored together.
@@ -103,14 +104,13 @@ class Predictor:
         if batch_size < 1:
             raise ConfigError(f"--batch-size is {batch_size}; it must be at least 1.")
         self.device = _device(device)
-        if precision is None:
-            precision = default_precision(self.device.type)
-        check_precision("--precision", precision)
-        self.precision = precision
+        if precision is not None:
+            check_precision("--precision", precision)
         self.tile = tile
         self.batch_size = batch_size
         module = checkpoint if isinstance(checkpoint, AnomalyModule) else load_module(checkpoint)
         self.module = module.to(self.device).eval()
+        self.precision = precision or default_precision(self.device.type, module.calibration)
 
     @property
     def calibration(self) -> dict[str, Any] | None:

@@ -18,8 +18,10 @@ from PIL import Image
 
 from padseg.callbacks.records import calibrated
 from padseg.cli import main
+from padseg.errors import PadsegError
 from padseg.inference import Predictor, load_module
 from padseg.inference.results import Results
+from padseg.lightning_cli import PadsegCLI
 from padseg.modules import read_checkpoint
 from padseg.peak_memory import peak_memory_mb, reset_peak_memory
 
@@ -240,6 +242,29 @@ def test_another_precision_than_that_of_the_thresholds_is_told(
     other = ("--precision", "bf16-mixed")
     assert detect(ours, tmp_path / "other", images[0], options=other) == 0
     assert "set in 32-true, these images are scored in bf16-mixed" in caplog.text
+
+
+def test_scores_are_compared_in_the_precision_of_the_thresholds(
+    checkpoint, images, data_root, tmp_path, monkeypatch
+):
+    used = []
+    monkeypatch.setattr("padseg.precision.cpu_has_bfloat16", lambda: True)
+
+    def before_test(cli):
+        used.append(cli.trainer.precision)
+        raise PadsegError("enough")
+
+    monkeypatch.setattr(PadsegCLI, "before_test", before_test)
+    for precision in ("32-true", "bf16-mixed"):
+        ours = tmp_path / f"{precision}.ckpt"
+        shutil.copy(checkpoint, ours)
+        chosen = ["--device", "cpu", "--precision", precision]
+        assert main(["calibrate", str(ours), str(images[0]), *chosen]) == 0
+        assert Predictor(ours, device="cpu").precision == precision
+        tested = ["test", "--ckpt_path", str(ours), f"--data.root={data_root}"]
+        tested += ["--data.category=widget", "--trainer.accelerator=cpu", "--trainer.logger=false"]
+        assert main(tested) == 2
+    assert used == ["32-true", "bf16-mixed"]
 
 
 def test_calibrate_changes_the_thresholds_and_nothing_else(checkpoint, data_root, tmp_path, caplog):
