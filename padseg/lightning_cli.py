@@ -90,10 +90,12 @@ class PadsegCLI(LightningCLI):
         run: False to build trainer, model and data only.
     """
 
+    # The thresholds of the checkpoint that is scored with.
+    _calibration: dict[str, Any] | None = None
+
     def __init__(self, args: list[str] | None = None, run: bool = True) -> None:
         given = sys.argv[1:] if args is None else args
         self._asked = given[:1]
-        self._calibration: dict[str, Any] | None = None
         options = (arg.partition("=")[0] for arg in given)
         self._typed = {name.rpartition(".")[2] for name in options if name.startswith("--model.")}
         super().__init__(
