@@ -229,6 +229,11 @@ def test_a_training_replaces_none_that_is_there(trained, data_root, textures, tm
     arguments += ["--trainer.max_steps=3"]
     assert main([*fit, *arguments, "--ckpt_path=last"]) == 0
     assert read_checkpoint(tmp_path / "distill/last.ckpt")["global_step"] == 3
+    # What Lightning saves elsewhere when SLURM preempts a job is the training's own.
+    shutil.copy(tmp_path / "distill/last.ckpt", tmp_path / "hpc_ckpt_1.ckpt")
+    arguments += ["--trainer.max_steps=4"]
+    assert main([*fit, *arguments, "--ckpt_path=hpc"]) == 0
+    assert read_checkpoint(tmp_path / "distill/last.ckpt")["global_step"] == 4
     assert own.read_text() == "mine"
 
 

@@ -60,9 +60,7 @@ class ResumeCheckpoint(ModelCheckpoint):
         """
         super().on_train_start(trainer, pl_module)
         last = Path(self.dirpath or "", self.CHECKPOINT_NAME_LAST + self.FILE_EXTENSION)
-        resumed = None if trainer.ckpt_path is None else Path(trainer.ckpt_path)
-        foreign = resumed is not None and resumed.parent.resolve() != last.parent.resolve()
-        if self.save_last and (foreign or trainer.global_step == 0) and last.exists():
+        if self.save_last and last.exists() and not _goes_on(trainer, last):
             raise ConfigError(
                 f"{last} is another training's: pass --ckpt_path last to go on with that, or another "
                 "--checkpoint.dirpath."
@@ -108,6 +106,18 @@ class ResumeCheckpoint(ModelCheckpoint):
             candidates = self._monitor_candidates(trainer)
             self._save_topk_checkpoint(trainer, candidates)
             self._save_last_checkpoint(trainer, candidates)
+
+
+def _goes_on(trainer: Trainer, last: Path) -> bool:
+    """Whether this is the training that has saved `last`."""
+    if trainer.global_step == 0:
+        return False
+    if trainer.ckpt_path is None:
+        return True
+    resumed = Path(trainer.ckpt_path)
+    # Those of Lightning for a job that SLURM preempts lie in the trainer's folder.
+    preempted = resumed.name.startswith("hpc_ckpt_")
+    return preempted or resumed.parent.resolve() == last.parent.resolve()
 
 
 def _between_steps(trainer: Trainer) -> bool:
