@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from padseg import __version__
 from padseg.errors import ConfigError, PadsegError
-from padseg.files import CANNOT_WRITE
+from padseg.machine.files import CANNOT_WRITE
 
 if TYPE_CHECKING:
     from padseg.inference import Predictor
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     args = list(argv)
     try:
         if args and args[0] in LIGHTNING_COMMANDS:
-            from padseg import lightning_cli
+            from padseg.lightning_cli import cli as lightning_cli
 
             lightning_cli.main(args)
         else:
@@ -145,9 +145,9 @@ def _add_run(command: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from padseg.run import run
-    from padseg.run_options import RunOptions
-    from padseg.schedule import parse_shard
+    from padseg.run.experiment import run
+    from padseg.run.options import RunOptions
+    from padseg.run.schedule import parse_shard
 
     run(
         RunOptions(
@@ -280,7 +280,7 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from padseg.demo import demo
+    from padseg.demo.command import demo
 
     demo(options.out)
 
@@ -350,7 +350,7 @@ def _detect(options: argparse.Namespace) -> None:
 
 def _calibrate(options: argparse.Namespace) -> None:
     from padseg.inference.detect import calibrate
-    from padseg.metrics.thresholds import Calibrator
+    from padseg.metrics.calibration import Calibrator
 
     calibrator = Calibrator(options.false_alarm_rate, options.pixel_rate)
     calibrate(options.checkpoint, options.paths, _predictor(options), calibrator)
@@ -401,7 +401,7 @@ def _add_export(command: argparse.ArgumentParser) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from padseg.inference.export import export
+    from padseg.export.export import export
 
     export(options.checkpoint, options.format, options.out, options.half, options.int8)
     print(options.out)  # noqa: T201

@@ -22,12 +22,12 @@ from padseg.data import AnomalyDataModule
 from padseg.data.images import ImageCache
 from padseg.errors import PadsegError
 from padseg.inference import Predictor
-from padseg.lightning_cli import PadsegCLI
+from padseg.lightning_cli.cli import PadsegCLI
+from padseg.lightning_cli.recipes import config_path
+from padseg.machine.precision import default_precision
 from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
-from padseg.precision import default_precision
-from padseg.run_options import RunOptions
-from padseg.shipped import config_path
+from padseg.run.options import RunOptions
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = [
@@ -161,7 +161,9 @@ def test_processes_that_would_train_alone_are_told(
     assert main(arguments) == 2
     assert "srun has started 4 processes, each would train alone" in capsys.readouterr().err
     # Of `run`, each may have its shard.
-    monkeypatch.setattr("padseg.run._train", lambda *_: (_ for _ in ()).throw(PadsegError("here")))
+    monkeypatch.setattr(
+        "padseg.run.experiment._train", lambda *_: (_ for _ in ()).throw(PadsegError("here"))
+    )
     assert main(run_args(data_root, textures, tmp_path / "out")) == 2
     assert "here" in capsys.readouterr().err
 
@@ -365,7 +367,7 @@ def test_another_configuration_is_refused(
         (tmp_path / phase).write_text(config_path(system, phase).read_text() + "\n")
         return tmp_path / phase
 
-    monkeypatch.setattr("padseg.run_options.config_path", changed)
+    monkeypatch.setattr("padseg.run.options.config_path", changed)
     assert main(run_args(data_root, textures, finished)) == 2
     assert "holds results of configuration distill" in capsys.readouterr().err
 
@@ -495,7 +497,7 @@ def test_a_run_goes_on_in_the_precision_it_began_with(data_root, textures, tmp_p
     # Cut off in its test, it is scored in the precision that it was trained in.
     for name in ("metrics.json", "segment.json"):
         (folder / name).unlink()
-    monkeypatch.setattr("padseg.lightning_cli.default_precision", lambda *_: "bf16-mixed")
+    monkeypatch.setattr("padseg.lightning_cli.cli.default_precision", lambda *_: "bf16-mixed")
     assert main([*run_args(data_root, textures, tmp_path), "--trainer.accelerator=cpu"]) == 0
     again = json.loads((folder / "metrics.json").read_text())["fingerprint"]
     assert again["precision"] == found["precision"]
@@ -511,7 +513,7 @@ def test_what_cannot_be_read_or_written_is_named(
     def forbidden(path):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr("padseg.run_options.hash_file", forbidden)
+    monkeypatch.setattr("padseg.run.options.hash_file", forbidden)
     weights = tmp_path / "weights.safetensors"
     weights.touch()
     assert main([*run_args(data_root, textures, tmp_path), "--weights", str(weights)]) == 2
@@ -680,7 +682,7 @@ def test_runs_leave_no_images_in_memory(data_root, tmp_path, monkeypatch):
             left.append(sum(isinstance(one, ImageCache) for one in gc.get_objects()))
             super().__init__(*args, **kwargs)
 
-    monkeypatch.setattr("padseg.run.PadsegCLI", Counted)
+    monkeypatch.setattr("padseg.run.experiment.PadsegCLI", Counted)
     gc.collect()
     gc.disable()  # what is left then is left for good
     try:

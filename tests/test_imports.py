@@ -6,17 +6,21 @@ from pathlib import Path
 import padseg
 
 ROOT = Path(padseg.__file__).parent
-# What each room may import of padseg; what is not named may import all of it.
-PLAIN = {"errors", "options", "threads", "files", "precision"}
-ROOMS = {
-    "synthesis": PLAIN,
-    "metrics": PLAIN,
-    "models": PLAIN | {"losses"},
-    "losses": PLAIN | {"models"},
-    "data": PLAIN | {"synthesis"},
-    "modules": PLAIN | {"data", "models", "losses"},
-    "callbacks": PLAIN | {"data", "models", "modules", "metrics", "records", "drawing"},
-}
+# From the ground up. A room imports from the floors below its own, never from its own floor or from above.
+FLOORS = (
+    {"errors"},
+    {"losses", "machine", "metrics", "options", "synthesis"},
+    {"data", "models", "records"},
+    {"modules"},
+    {"callbacks"},
+    {"inference"},
+    {"lightning_cli", "report"},
+    {"export", "run"},
+    {"demo"},
+    {"cli"},
+    {"__main__"},
+)
+WITHOUT_LIGHTNING = ("losses", "metrics", "models", "records", "report", "synthesis")
 
 
 def imported(path: Path) -> set[str]:
@@ -33,14 +37,28 @@ def files(room: str) -> list[Path]:
     return sorted((ROOT / room).rglob("*.py")) or [ROOT / f"{room}.py"]
 
 
-def test_rooms_import_what_lies_below_them():
-    for room, allowed in ROOMS.items():
-        for path in files(room):
-            ours = {name.split(".")[1] for name in imported(path) if name.startswith("padseg.")}
-            assert ours <= allowed | {room}, path
+def test_every_room_has_its_floor():
+    rooms = {path.stem for path in ROOT.glob("*.py")} | {
+        path.parent.name for path in ROOT.glob("*/__init__.py")
+    }
+    assert rooms - {"__init__"} == set().union(*FLOORS)
+
+
+def test_rooms_import_from_the_floors_below():
+    below: set[str] = set()
+    for floor in FLOORS:
+        for room in floor:
+            for path in files(room):
+                ours = {name.split(".")[1] for name in imported(path) if name.startswith("padseg.")}
+                assert ours <= below | {room}, path
+        below |= floor
+
+
+def test_the_package_imports_nothing_of_its_own():
+    assert not {name for name in imported(ROOT / "__init__.py") if name.startswith("padseg")}
 
 
 def test_networks_synthesis_and_metrics_know_no_lightning():
-    for room in ("models", "losses", "synthesis", "metrics"):
+    for room in WITHOUT_LIGHTNING:
         for path in files(room):
             assert not {name for name in imported(path) if name.split(".")[0] == "lightning"}, path

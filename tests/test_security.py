@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from padseg.errors import ConfigError
-from padseg.run_options import RunOptions
+from padseg.run.options import RunOptions
 
 ROOT = Path(__file__).parents[1]
 UNPICKLERS = {"cloudpickle", "dill", "joblib", "marshal", "shelve"}

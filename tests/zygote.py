@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-import padseg.files
+import padseg.machine.files
 from padseg.cli import main
 from padseg.modules import AnomalyModule
 
@@ -69,7 +69,7 @@ def run(arguments: list[str], folder: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)  # a forked process has no threads but its own
-    import padseg.run
+    import padseg.run.experiment
 
     for line in sys.stdin:
         if (pid := os.fork()) == 0:

@@ -27,13 +27,13 @@ from padseg.callbacks.records import (
     thinned,
 )
 from padseg.data import AnomalyDataModule
-from padseg.drawing import overlay
 from padseg.errors import ConfigError
-from padseg.files import read_json, write_json
+from padseg.machine.files import read_json, write_json
 from padseg.models import SYSTEMS
-from padseg.models.backbone import hash_weights
+from padseg.models.teacher import hash_weights
 from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModule
-from padseg.records import Records, choose, worst_first
+from padseg.records.drawing import overlay
+from padseg.records.records import Records, choose, worst_first
 
 _AXES = {
     "pixel_precision_recall": ("recall", "precision"),

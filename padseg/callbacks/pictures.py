@@ -13,10 +13,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
 from padseg.callbacks.records import ImagesCallback, Thresholds, shown_thresholds
-from padseg.drawing import panels
 from padseg.errors import ConfigError
-from padseg.files import write_bytes
-from padseg.records import Records, worst_first
+from padseg.machine.files import write_bytes
+from padseg.records.drawing import panels
+from padseg.records.records import Records, worst_first
 
 
 class PicturesCallback(ImagesCallback):

@@ -16,9 +16,10 @@ from lightning import Callback, LightningModule, Trainer
 from padseg.callbacks.evaluation import EvaluationCallback
 from padseg.data.images import image_shape
 from padseg.data.samples import GOOD
-from padseg.files import write_json
+from padseg.machine.files import write_json
+from padseg.machine.threads import usable_cores
 from padseg.metrics.functional import Curve
-from padseg.records import (
+from padseg.records.records import (
     COLUMNS,
     TABLE,
     Records,
@@ -30,7 +31,6 @@ from padseg.records import (
     write_pictures,
     write_table,
 )
-from padseg.threads import usable_cores
 
 _CURVE_POINTS = 256
 

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from padseg.callbacks.resume import stop_on_sigterm
 from padseg.data import AnomalyDataModule
-from padseg.metrics.thresholds import Calibrator
+from padseg.metrics.calibration import Calibrator
 from padseg.modules import AnomalyModule, read_checkpoint
 from padseg.modules.checkpoint import store_calibration
 
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 class ThresholdCallback(Callback):
     """Calibrates a trained module on the held-out normal images of its data.
 
-    See `padseg.metrics.thresholds` for how the thresholds are chosen. The images with synthetic defects
+    See `padseg.metrics.calibration` for how the thresholds are chosen. The images with synthetic defects
     only tell how many of those would be found. A training that held no image out has no thresholds:
     images get scores and no verdicts, until `padseg calibrate` is given normal images.
 

@@ -28,7 +28,7 @@ from padseg.data.images import (
 from padseg.data.layouts import LAYOUTS, list_samples
 from padseg.data.samples import GOOD, IMAGE_SUFFIXES, NORMAL_NAMES, Sample, suffixes, walk
 from padseg.errors import DataError
-from padseg.threads import ahead
+from padseg.machine.threads import ahead
 
 Kind = Literal[
     "not listed",

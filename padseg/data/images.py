@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import track
 
 from padseg.errors import ConfigError, DataError
-from padseg.threads import ahead
+from padseg.machine.threads import ahead
 
 Size = tuple[int, int]  # (H, W)
 Result = TypeVar("Result")

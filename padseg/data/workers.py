@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from padseg.data.images import Size
-from padseg.threads import usable_cores
+from padseg.machine.threads import usable_cores
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps what workers hand over
 

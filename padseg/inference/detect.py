@@ -9,7 +9,6 @@ from rich.progress import track
 
 from padseg.callbacks.thresholds import tell_support
 from padseg.errors import CheckpointError, DataError
-from padseg.files import claim, locked
 from padseg.inference.inputs import common_folder, find_images, name_below
 from padseg.inference.predictor import Predictor, warn_of_verdicts
 from padseg.inference.results import (
@@ -19,7 +18,8 @@ from padseg.inference.results import (
     file_version,
     write_tables,
 )
-from padseg.metrics.thresholds import Calibrator
+from padseg.machine.files import claim, locked
+from padseg.metrics.calibration import Calibrator
 from padseg.modules.checkpoint import store_calibration
 
 

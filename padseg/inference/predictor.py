@@ -20,9 +20,9 @@ from padseg.data.images import Size, as_rgb, image_shape, open_image, resize, up
 from padseg.errors import ConfigError, DataError, PadsegError
 from padseg.inference.tiles import Blend, Box, tile_boxes
 from padseg.inference.weights import load_module
+from padseg.machine.precision import PRECISIONS, accelerator, check_precision, default_precision
+from padseg.machine.threads import ahead
 from padseg.modules import AnomalyModule
-from padseg.precision import PRECISIONS, accelerator, check_precision, default_precision
-from padseg.threads import ahead
 
 _log = logging.getLogger(__name__)
 MOST_PIXELS = 2**26
@@ -114,7 +114,7 @@ class Predictor:
 
     @property
     def calibration(self) -> dict[str, Any] | None:
-        """The thresholds and how they came about; see `padseg.metrics.thresholds`."""
+        """The thresholds and how they came about; see `padseg.metrics.calibration`."""
         return self.module.calibration
 
     def __call__(self, images: Source | Iterable[Source]) -> Any:

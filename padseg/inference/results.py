@@ -32,11 +32,11 @@ from typing import Any, Self, TextIO
 import numpy as np
 from PIL import Image
 
-from padseg.drawing import overlay
 from padseg.errors import DataError, PadsegError
 from padseg.inference.predictor import MOST_PIXELS, Prediction
+from padseg.machine.threads import usable_cores
 from padseg.modules import AnomalyModule
-from padseg.threads import usable_cores
+from padseg.records.drawing import overlay
 
 _COLUMNS = ("path", "width", "height", "image_score", "anomalous", "regions", "error")
 _WAITING = 8  # images a process keeps while their files are written

@@ -9,10 +9,10 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from padseg.callbacks.resume import stop_on_sigterm
-from padseg.files import claim, locked
 from padseg.inference.inputs import common_folder, name_below
 from padseg.inference.predictor import at_size, make_prediction, open_rgb, warn_of_verdicts
 from padseg.inference.results import OTHER_FOLDER, Results, describe, write_tables
+from padseg.machine.files import claim, locked
 from padseg.modules import AnomalyModule
 
 

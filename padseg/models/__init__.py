@@ -1,6 +1,5 @@
 """Networks without Lightning: teachers, students, segmentation, and the systems made of them."""
 
-from padseg.models.backbone import FeaturePair, Normalize, Teacher
 from padseg.models.blocks import ASPP, RCM, ResidualBlock
 from padseg.models.segmentation import SegmentationNetwork
 from padseg.models.students import DenoisingStudent, PlainStudent, ReconstructionStudent
@@ -13,6 +12,7 @@ from padseg.models.systems import (
     find_system,
     image_score,
 )
+from padseg.models.teacher import FeaturePair, Normalize, Teacher
 
 __all__ = [
     "ASPP",

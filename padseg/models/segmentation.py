@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from padseg.errors import ConfigError
 from padseg.losses import normalized_product
 from padseg.models.attention import full_precision
-from padseg.models.backbone import FeaturePair
 from padseg.models.blocks import (
     ASPP,
     RCM,
@@ -19,6 +18,7 @@ from padseg.models.blocks import (
     kaiming_init,
     resize_to,
 )
+from padseg.models.teacher import FeaturePair
 
 Context = Literal["aspp", "rcm"]
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from padseg.errors import ConfigError
 from padseg.losses import LossReduction, cosine_distance
 from padseg.models.attention import Recalibration
-from padseg.models.backbone import FeaturePair, Normalize, Teacher
 from padseg.models.blocks import Fusion, ResidualBlock, SecondConv, resize_to
 from padseg.models.segmentation import Context, SegmentationNetwork
 from padseg.models.students import (
@@ -24,6 +23,7 @@ from padseg.models.students import (
     ReconstructionStudent,
     Upsample,
 )
+from padseg.models.teacher import FeaturePair, Normalize, Teacher
 
 
 @dataclass(frozen=True)

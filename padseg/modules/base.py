@@ -13,10 +13,10 @@ from padseg import __version__
 from padseg.data import AnomalyDataModule
 from padseg.data.images import as_size
 from padseg.errors import CheckpointError, ConfigError, PadsegError
+from padseg.machine.precision import check_precision
 from padseg.models import StudentTeacher, build_student_teacher, image_score
 from padseg.modules.checkpoint import FORMAT, KEY, STORED
 from padseg.options import refuse_others
-from padseg.precision import check_precision
 
 _CHECK_EVERY = 50  # steps between looks at the loss on a GPU, which must wait for each
 

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from padseg.errors import CheckpointError
-from padseg.files import replace
+from padseg.machine.files import replace
 
 KEY = "padseg"
 FORMAT = 1

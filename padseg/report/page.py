@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from padseg import __version__
-from padseg.files import write_text
+from padseg.machine.files import write_text
 from padseg.report.papers import (
     Figure,
     comparable,

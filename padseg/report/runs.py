@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from padseg import records
 from padseg.errors import PadsegError
+from padseg.records import records
 from padseg.report.tables import COLUMNS, read_metrics
 
 

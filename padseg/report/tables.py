@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from padseg.errors import DataError, PadsegError
-from padseg.files import read_json, write_text
+from padseg.machine.files import read_json, write_text
 
 METRICS = [
     "image_auroc",

@@ -51,7 +51,7 @@ Call = Callable[[np.ndarray], Any]
 
 def padseg(system: str) -> nn.Module:
     """The trained system's last phase, as `padseg export` takes it."""
-    from padseg.inference.deploy import Deployed
+    from padseg.export.network import Deployed
     from padseg.modules import SegmentationModule, StudentDistillModule
 
     module = StudentDistillModule(system, weights="random", weights2="random")
@@ -117,7 +117,7 @@ def torch_engine(network: nn.Module, device: str, kind: str) -> Call:
 @cache
 def onnx_bytes(network: nn.Module) -> bytes:
     if not isinstance(network, Peer):
-        from padseg.inference.export import to_onnx
+        from padseg.export.export import to_onnx
 
         return to_onnx(network, "{}")
     example = torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8)
@@ -130,7 +130,7 @@ def onnx_bytes(network: nn.Module) -> bytes:
 def int8_bytes(network: nn.Module) -> bytes:
     from PIL import Image
 
-    from padseg.inference.quantize import to_int8
+    from padseg.export.int8 import to_int8
 
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -245,7 +245,7 @@ def main() -> None:
 def _possible(device: str, engine: str) -> bool:
     if engine == "bfloat16" and device == "cpu":
         # Without these instructions a CPU emulates it, several times slower than float32.
-        from padseg.precision import cpu_has_bfloat16
+        from padseg.machine.precision import cpu_has_bfloat16
 
         return cpu_has_bfloat16()
     return device == "cpu" or not engine.startswith(("onnx", "openvino"))

@@ -48,8 +48,8 @@ def test_images(root: Path, size: int) -> None:
 
     from padseg.callbacks import EvaluationCallback
     from padseg.data import AnomalyDataModule
+    from padseg.machine.peak_memory import peak_memory_mb
     from padseg.modules import StudentDistillModule
-    from padseg.peak_memory import peak_memory_mb
 
     torch.manual_seed(0)
     network = {"teacher": "test_resnet", "weights": "random", "width": 16, "image_size": size}

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from padseg.losses import distillation_loss, segmentation_loss
+from padseg.machine.precision import default_precision
 from padseg.models import build_segmentation, build_student_teacher
-from padseg.precision import default_precision
 
 SWITCHES: dict[str, dict[str, Any]] = {
     "destseg": {},

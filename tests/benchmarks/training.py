@@ -35,11 +35,11 @@ from padseg.data.datasets import paint_pairs
 from padseg.data.layouts import list_samples
 from padseg.data.samples import list_textures
 from padseg.losses import distillation_loss, normalized_product, segmentation_loss
+from padseg.machine.peak_memory import peak_memory_mb
+from padseg.machine.precision import default_precision
 from padseg.models import build_segmentation, build_student_teacher
-from padseg.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from padseg.models.blocks import resize_to
-from padseg.peak_memory import peak_memory_mb
-from padseg.precision import default_precision
+from padseg.models.teacher import IMAGENET_MEAN, IMAGENET_STD, Normalize
 
 Step = Callable[[], object]
 PHASES = ("distillation", "segmentation")

@@ -19,9 +19,9 @@ from padseg.callbacks import EvaluationCallback, WandbCallback
 from padseg.callbacks.dashboard import log_to_wandb
 from padseg.cli import main
 from padseg.errors import ConfigError
-from padseg.files import read_json
+from padseg.machine.files import read_json
 from padseg.modules import SegmentationModule, read_checkpoint
-from padseg.records import read_records
+from padseg.records.records import read_records
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -15,7 +15,7 @@ from padseg.callbacks.pictures import draw_worst, title
 from padseg.callbacks.records import Thresholds, shown_thresholds
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError
-from padseg.records import read_records
+from padseg.records.records import read_records
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from lightning import Trainer
 from PIL import Image
 
 from padseg.callbacks import EvaluationCallback, RecordsCallback
-from padseg.records import (
+from padseg.records.records import (
     COLUMNS,
     choose,
     read_records,

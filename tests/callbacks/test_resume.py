@@ -15,8 +15,8 @@ from padseg.callbacks import BestCheckpoint, ResumeCheckpoint
 from padseg.data import AnomalyDataModule
 from padseg.data.datasets import TrainDataset
 from padseg.errors import CheckpointError
+from padseg.lightning_cli.recipes import config_path
 from padseg.modules import StudentDistillModule, read_checkpoint
-from padseg.shipped import config_path
 
 
 @pytest.mark.parametrize(("moved", "copied"), [(False, False), (True, False), (True, True)])

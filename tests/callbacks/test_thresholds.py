@@ -16,8 +16,8 @@ from padseg.callbacks import ThresholdCallback
 from padseg.cli import main
 from padseg.data import AnomalyDataModule
 from padseg.inference import Predictor
+from padseg.lightning_cli.recipes import config_path
 from padseg.modules import StudentDistillModule, read_checkpoint
-from padseg.shipped import config_path
 
 
 def fit_args(data_root, textures, folder, *more: str) -> list[str]:

@@ -21,9 +21,9 @@ from padseg.cli import main
 from padseg.errors import PadsegError
 from padseg.inference import Predictor, load_module
 from padseg.inference.results import Results
-from padseg.lightning_cli import PadsegCLI
+from padseg.lightning_cli.cli import PadsegCLI
+from padseg.machine.peak_memory import peak_memory_mb, reset_peak_memory
 from padseg.modules import read_checkpoint
-from padseg.peak_memory import peak_memory_mb, reset_peak_memory
 
 CPU = torch.device("cpu")
 
@@ -248,7 +248,7 @@ def test_scores_are_compared_in_the_precision_of_the_thresholds(
     checkpoint, images, data_root, tmp_path, monkeypatch
 ):
     used = []
-    monkeypatch.setattr("padseg.precision.cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr("padseg.machine.precision.cpu_has_bfloat16", lambda: True)
 
     def before_test(cli):
         used.append(cli.trainer.precision)

@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 from lightning import Trainer
 
 from padseg.data import AnomalyDataModule
-from padseg.lightning_cli import PadsegCLI
+from padseg.lightning_cli.cli import PadsegCLI
 from padseg.modules import StudentDistillModule
 
 WORKER = Path(__file__).with_name("ddp_worker.py")
@@ -74,9 +74,9 @@ def test_two_gpus_train_like_one(data_root, textures, tmp_path):
 )
 def test_what_depends_on_the_device(there, chosen, precision, synchronised, monkeypatch):
     """A processor without bfloat16, beside a GPU that has it."""
-    monkeypatch.setattr("padseg.lightning_cli.accelerator", lambda: torch.device(there))
+    monkeypatch.setattr("padseg.lightning_cli.cli.accelerator", lambda: torch.device(there))
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
-    monkeypatch.setattr("padseg.precision.cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr("padseg.machine.precision.cpu_has_bfloat16", lambda: False)
     cli = PadsegCLI.__new__(PadsegCLI)
     cli.subcommand = None
     trainer = Namespace(accelerator=chosen, precision=None, sync_batchnorm=True)

@@ -19,11 +19,11 @@ import torch
 
 from padseg.cli import main
 from padseg.errors import CheckpointError
+from padseg.lightning_cli.recipes import config_path
 from padseg.modules import read_checkpoint
 from padseg.modules.checkpoint import AtomicCheckpointIO
-from padseg.shipped import config_path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 INTERVAL = 2
 _KILL = getattr(signal, "SIGKILL", None)  # Windows has none
 needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="forks, and looks into /proc")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from padseg.data.demo_paint import (
+from padseg.demo.paint import (
     Array,
     Part,
     Scene,

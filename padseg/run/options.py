@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from padseg.errors import ConfigError
-from padseg.fingerprint import hash_file, hash_folder, hash_listing
+from padseg.lightning_cli.recipes import config_path
 from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, StudentDistillModule
 from padseg.options import check_seed
-from padseg.shipped import config_path
+from padseg.run.fingerprint import hash_file, hash_folder, hash_listing
 
 # Options of `fit` that `run` has options of its own for.
 _OWN = {

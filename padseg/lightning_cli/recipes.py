@@ -4,7 +4,7 @@ from pathlib import Path
 
 from padseg.errors import ConfigError
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 
 
 def config_path(system: str, phase: str) -> Path:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from padseg.drawing import heatmap, outline, overlay, panels
+from padseg.records.drawing import heatmap, outline, overlay, panels
 
 
 def test_heatmap_is_viridis():
@@ -50,7 +50,7 @@ def test_overlays_are_the_same_in_bands(monkeypatch):
     image = rng.integers(0, 256, (37, 20, 3), dtype=np.uint8)
     score_map = rng.random((37, 20), dtype=np.float32)
     whole = overlay(image, score_map, 0.6, 0.9)
-    monkeypatch.setattr("padseg.drawing._BAND", 100)
+    monkeypatch.setattr("padseg.records.drawing._BAND", 100)
     assert np.array_equal(overlay(image, score_map, 0.6, 0.9), whole)
 
 

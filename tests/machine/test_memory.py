@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARK = Path(__file__).with_name("benchmarks") / "memory.py"
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "memory.py"
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from padseg.threads import ahead
+from padseg.machine.threads import ahead
 
 
 def test_order_is_kept():

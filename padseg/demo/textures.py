@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from padseg.data.demo_paint import SIZE, Array, clouds, smooth
+from padseg.demo.paint import SIZE, Array, clouds, smooth
 
 _Y, _X = (np.mgrid[0:SIZE, 0:SIZE] + 0.5).astype(np.float32)
 Texture = Callable[[np.random.Generator], Array]

@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from padseg.data.demo_defects import CATEGORIES
-from padseg.data.demo_paint import camera
-from padseg.data.demo_textures import TEXTURES, texture
+from padseg.demo.defects import CATEGORIES
+from padseg.demo.paint import camera
+from padseg.demo.textures import TEXTURES, texture
 from padseg.errors import ConfigError, DataError
 
 DEMO_CATEGORIES: tuple[str, ...] = tuple(CATEGORIES)
-DEMO_TEACHER = Path(__file__).with_name("demo_teacher.safetensors")
+DEMO_TEACHER = Path(__file__).with_name("teacher.safetensors")
 
 _VERSION = 1
 _RECORD = "demo.json"

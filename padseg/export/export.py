@@ -15,11 +15,10 @@ import torch
 
 from padseg import __version__
 from padseg.errors import ConfigError, PadsegError
-from padseg.files import read_json, write_bytes
-from padseg.inference.card import model_card
-from padseg.inference.deploy import Deployed
+from padseg.export.card import model_card
+from padseg.export.int8 import to_int8
+from padseg.export.network import Deployed
 from padseg.inference.inputs import find_images
-from padseg.inference.quantize import to_int8
 from padseg.inference.weights import (
     WEIGHTS_FILE,
     load_module,
@@ -27,6 +26,7 @@ from padseg.inference.weights import (
     stored_module,
     to_safetensors,
 )
+from padseg.machine.files import read_json, write_bytes
 from padseg.models import SYSTEMS
 from padseg.modules.checkpoint import KEY
 
@@ -60,7 +60,7 @@ def export(
         out: The file to write.
         half: Keep the weights in float16, for half the size; the arithmetic stays float32.
         int8: Normal images, or folders of them, to take the ranges of 8-bit convolutions from; see
-            `padseg.inference.quantize`. None: float32.
+            `padseg.export.int8`. None: float32.
 
     Raises:
         PadsegError: An input is wrong, a package is missing, or `out` has another content already.

@@ -3,7 +3,7 @@
 import pytest
 
 from padseg.errors import ConfigError
-from padseg.files import claim
+from padseg.machine.files import claim
 
 
 def test_a_claim_compares_options_within_options(tmp_path):

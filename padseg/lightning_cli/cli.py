@@ -30,11 +30,11 @@ from padseg.callbacks.resume import stop_together
 from padseg.data import AnomalyDataModule
 from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.inference.writer import PredictionWriter
+from padseg.lightning_cli.recipes import shipped
+from padseg.machine.precision import accelerator, default_precision
 from padseg.modules import AnomalyModule, read_checkpoint
 from padseg.modules.checkpoint import KEY, STORED
 from padseg.options import check_seed, plain
-from padseg.precision import accelerator, default_precision
-from padseg.shipped import shipped
 
 _EXPECTED_WARNINGS = (
     "Found .* module.* in eval mode",  # what is frozen

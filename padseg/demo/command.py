@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from padseg.data.demo import DEMO_CATEGORIES, DEMO_TEACHER, make_demo
-from padseg.run import run
-from padseg.run_options import RunOptions
+from padseg.demo.dataset import DEMO_CATEGORIES, DEMO_TEACHER, make_demo
+from padseg.run.experiment import run
+from padseg.run.options import RunOptions
 
 
 def demo(out: Path, categories: Sequence[str] = DEMO_CATEGORIES) -> pd.DataFrame:

@@ -23,7 +23,7 @@ def to_int8(model: bytes, images: Sequence[Path]) -> bytes:
     on the images is told, since the thresholds stay those of the float32 network.
 
     Args:
-        model: As `padseg.inference.export` makes it.
+        model: As `padseg.export.export` makes it.
         images: Normal images, such as those of training; some twenty are enough.
 
     Raises:

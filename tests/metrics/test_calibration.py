@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from padseg.errors import ConfigError
-from padseg.metrics.thresholds import Calibrator, PixelScores, conformal_rank
+from padseg.metrics.calibration import Calibrator, PixelScores, conformal_rank
 
 
 def scores(count: int, size: int = 16, seed: int = 0, high: float = 0.3):

@@ -19,16 +19,16 @@ from padseg.callbacks.dashboard import finished_wandb, log_to_wandb
 from padseg.data.layouts import list_samples
 from padseg.data.samples import list_textures
 from padseg.errors import ConfigError, PadsegError
-from padseg.files import claim, locked, read_json, write_json
-from padseg.fingerprint import device_name, hash_data, versions
-from padseg.lightning_cli import PadsegCLI, told_to_stop
+from padseg.lightning_cli.cli import PadsegCLI, told_to_stop
+from padseg.machine.files import claim, locked, read_json, write_json
+from padseg.machine.peak_memory import peak_memory_mb, reset_peak_memory
 from padseg.models import SYSTEMS
 from padseg.modules import read_checkpoint
 from padseg.modules.checkpoint import KEY, store_calibration
-from padseg.peak_memory import peak_memory_mb, reset_peak_memory
 from padseg.report.tables import METRICS, print_results, write_results
-from padseg.run_options import RunOptions
-from padseg.schedule import Job, devices, in_processes, on_ray
+from padseg.run.fingerprint import device_name, hash_data, versions
+from padseg.run.options import RunOptions
+from padseg.run.schedule import Job, devices, in_processes, on_ray
 
 _log = logging.getLogger(__name__)
 _NOTHING = {".lock", "options.json", "best.ckpt"}

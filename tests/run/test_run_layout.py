@@ -11,7 +11,7 @@ from torch._utils import ExceptionWrapper
 from padseg.cli import main
 from padseg.data.samples import list_images, split_held_out
 from padseg.errors import DataError
-from padseg.files import read_json
+from padseg.machine.files import read_json
 
 
 def test_a_folder_without_masks_has_image_figures(data_root, tmp_path, capsys):

@@ -8,8 +8,8 @@ import timm
 from PIL import Image
 from safetensors.torch import load_file
 
-from padseg.data.demo import DEMO_CATEGORIES, DEMO_TEACHER, make_demo
-from padseg.data.demo_paint import SIZE
+from padseg.demo.dataset import DEMO_CATEGORIES, DEMO_TEACHER, make_demo
+from padseg.demo.paint import SIZE
 from padseg.errors import ConfigError, DataError
 
 TEACHER_SHA256 = "d8d7affac67c915bc63ce33a95163404dd53da7467920c3153cc49b39bae9d0d"
@@ -80,7 +80,7 @@ def test_a_complete_set_is_left_alone(root: Path) -> None:
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("padseg.data.demo._TRAIN", 1)
+    monkeypatch.setattr("padseg.demo.dataset._TRAIN", 1)
     folder = tmp_path / "empty"
     folder.mkdir()
     make_demo(folder, categories=DEMO_CATEGORIES[:1])
@@ -117,8 +117,8 @@ def test_nothing_is_left_where_painting_fails(
     def fail(folder: Path, seed: int) -> None:
         raise RuntimeError("out of paint")
 
-    monkeypatch.setattr("padseg.data.demo._TRAIN", 1)
-    monkeypatch.setattr("padseg.data.demo._paint_textures", fail)
+    monkeypatch.setattr("padseg.demo.dataset._TRAIN", 1)
+    monkeypatch.setattr("padseg.demo.dataset._paint_textures", fail)
     with pytest.raises(RuntimeError, match="out of paint"):
         make_demo(tmp_path / "set", categories=DEMO_CATEGORIES[:1])
     assert not list(tmp_path.iterdir())

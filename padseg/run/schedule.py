@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from padseg.errors import ConfigError
-from padseg.threads import usable_cores
+from padseg.machine.threads import usable_cores
 
 Job = tuple[Any, ...]
 Attempt = Callable[..., bool]

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from padseg.files import write_text
+from padseg.machine.files import write_text
 
 TABLE = "images.csv"
 COLUMNS = ["index", "path", "defect", "label", "image_score", "anomalous"]

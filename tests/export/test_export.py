@@ -19,9 +19,9 @@ from torch import nn
 from padseg.cli import EXPORT_FORMATS, main
 from padseg.data.images import resize as resize_image
 from padseg.errors import CheckpointError, PadsegError
+from padseg.export.export import FORMATS, export, find_run, write_new
+from padseg.export.network import Deployed, fold_batch_norms, resize
 from padseg.inference import load_module
-from padseg.inference.deploy import Deployed, fold_batch_norms, resize
-from padseg.inference.export import FORMATS, export, find_run, write_new
 from padseg.models import ResidualBlock
 from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModule, read_checkpoint
 
@@ -339,7 +339,7 @@ def test_the_model_card_tells_what_the_run_measured(stpm, tmp_path):
 
 
 def test_thresholds_of_other_scores_are_told(stpm, data_root, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("padseg.inference.export._torch", lambda *_: b"a program")
+    monkeypatch.setattr("padseg.export.export._torch", lambda *_: b"a program")
     good = str(data_root / "widget/train/good")
     for options, told in (
         (("--precision", "bf16-mixed"), "set in bf16-mixed, the exported network computes"),

@@ -13,13 +13,13 @@ import pytest
 
 from padseg.cli import main
 from padseg.errors import ConfigError
-from padseg.files import write_json
+from padseg.machine.files import write_json
 from padseg.report import tables
-from padseg.run import run
-from padseg.run_options import RunOptions
-from padseg.schedule import devices, in_processes, parse_shard
+from padseg.run.experiment import run
+from padseg.run.options import RunOptions
+from padseg.run.schedule import devices, in_processes, parse_shard
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMALL = {
     "model.teacher": "test_resnet",
     "model.width": "16",
@@ -64,8 +64,10 @@ def test_bad_shards_are_refused(text):
 
 def test_shards_cover_every_run_once(data_root, textures, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("padseg.run.attempt", lambda options, *run: bool(seen.append(run)) or True)
-    monkeypatch.setattr("padseg.run.run_one", lambda options, *run: seen.append(run))
+    monkeypatch.setattr(
+        "padseg.run.experiment.attempt", lambda options, *run: bool(seen.append(run)) or True
+    )
+    monkeypatch.setattr("padseg.run.experiment.run_one", lambda options, *run: seen.append(run))
     asked = options(data_root, textures, tmp_path, seeds=tuple(range(7)))
     sizes = [0]
     for index in (1, 2, 3, 4):
@@ -115,7 +117,7 @@ def test_a_run_that_ends_while_the_table_is_written_is_in_it(tmp_path, monkeypat
 
 
 def test_processes_share_the_machine(tmp_path, monkeypatch):
-    monkeypatch.setattr("padseg.schedule.devices", lambda: ["5", "7"])
+    monkeypatch.setattr("padseg.run.schedule.devices", lambda: ["5", "7"])
     folder = str(Path(__file__).parent)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{folder}")
@@ -131,8 +133,8 @@ def test_processes_share_the_machine(tmp_path, monkeypatch):
 
 
 def test_processes_without_gpus_share_the_cores(tmp_path, monkeypatch):
-    monkeypatch.setattr("padseg.schedule.devices", list)
-    monkeypatch.setattr("padseg.schedule.usable_cores", lambda: 6)
+    monkeypatch.setattr("padseg.run.schedule.devices", list)
+    monkeypatch.setattr("padseg.run.schedule.usable_cores", lambda: 6)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     folder = str(Path(__file__).parent)

@@ -1,0 +1,1 @@
+"""A small generated data set, and all of padseg on it."""

@@ -1,0 +1,1 @@
+"""Lightning's CLI behind `fit`, `validate`, `test` and `predict`, and behind every run."""

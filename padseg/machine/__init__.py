@@ -1,0 +1,1 @@
+"""The machine underneath: files written whole, threads, precision, peak memory."""

@@ -1,0 +1,1 @@
+"""What an evaluation leaves on disk, and pictures of it."""

@@ -1,0 +1,1 @@
+"""Categories x seeds: both phases, test and tables; what was cut off is resumed."""
