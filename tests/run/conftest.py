@@ -1,0 +1,29 @@
+"""Command lines of small runs, and a folder in which two of them are finished."""
+
+from pathlib import Path
+
+import pytest
+
+from padseg.cli import main
+
+
+def run_args(
+    root: Path, textures: Path | str, out: Path, *more: str, system: str = "destseg"
+) -> list[str]:
+    """`padseg run` of a small network on the category `widget`, labelled `small`."""
+    head = ["--model.segmentation_width=16"] if system in ("destseg", "pfadseg") else []
+    return [
+        *("run", system, "--root", str(root), "--category", "widget", "--out", str(out)),
+        *("--textures", str(textures), "--steps", "2", "2", "--batch-size", "4"),
+        *("--weights", "random", "--label", "small", "--model.teacher", "test_resnet"),
+        *("--model.width", "16", *head, "--model.image_size", "64"),
+        *("--trainer.enable_progress_bar", "false", "--data.num_workers=0", *more),
+    ]
+
+
+@pytest.fixture(scope="session")
+def finished(data_root, textures, tmp_path_factory) -> Path:
+    """Seeds 0 and 1; tests leave it as it is."""
+    out = tmp_path_factory.mktemp("run")
+    assert main(run_args(data_root, textures, out, "--seed", "0", "1")) == 0
+    return out

@@ -1,0 +1,145 @@
+"""What runs leave behind, and what stops one of them or all."""
+
+import errno
+import gc
+import json
+import shutil
+
+import filelock
+import pandas as pd
+import pytest
+
+from padseg.cli import main
+from padseg.data.images import ImageCache
+from padseg.errors import PadsegError
+from padseg.lightning_cli.cli import PadsegCLI
+from padseg.modules import read_checkpoint
+
+from .conftest import run_args
+
+
+def test_run_leaves_what_the_contract_names(finished):
+    for seed in (0, 1):
+        folder = finished / "small/widget" / f"seed{seed}"
+        names = {path.name for path in folder.iterdir()}
+        assert {"distill.ckpt", "segment.ckpt", "metrics.json"} <= names
+        assert {"images.csv", "curves.json", "maps", "thumbs", "masks"} <= names
+        assert not [name for name in names if "resume" in name]
+        calibration = json.loads((folder / "metrics.json").read_text())["calibration"]
+        assert calibration["normal_images"] == 1
+        assert calibration == read_checkpoint(folder / "segment.ckpt")["padseg"]["calibration"]
+        assert read_checkpoint(folder / "distill.ckpt")["padseg"]["calibration"] is not None
+    table = pd.read_csv(finished / "results.csv")
+    assert list(table["seed"]) == [0, 1]
+    assert list(table["label"]) == ["small", "small"]
+    assert table["images_per_second"].gt(0).all()
+    assert table[["image_auroc", "pixel_ap", "pro", "iap90"]].notna().all(axis=None)
+
+
+def test_a_system_of_one_phase_runs(data_root, tmp_path):
+    arguments = run_args(data_root, "unused", tmp_path, system="stpm")
+    assert main(arguments) == 0
+    folder = tmp_path / "small/widget/seed0"
+    assert (folder / "distill.ckpt").is_file()
+    assert not (folder / "segment.ckpt").exists()
+    assert len(pd.read_csv(tmp_path / "results.csv")) == 1
+
+
+def test_stpm_keeps_the_step_that_normal_images_choose(data_root, tmp_path):
+    arguments = run_args(data_root, "unused", tmp_path, system="stpm")
+    # Without a rate only the BatchNorm statistics move, and the last step is not the best.
+    changes = {"steps": "8", "model.lr": "0", "trainer.val_check_interval": "1"}
+    for key, value in changes.items():
+        arguments = [word for word in arguments if not word.startswith(f"--{key}=")]
+        arguments.append(f"--{key}={value}")
+    assert main(arguments) == 0
+    folder = tmp_path / "small/widget/seed0"
+    levels = pd.read_csv(folder / "logs/distill/metrics.csv").dropna(subset="val_score_map")
+    assert len(levels) == 8
+    best = int(levels.set_index("step")["val_score_map"].idxmin()) + 1
+    assert best < 8
+    assert read_checkpoint(folder / "distill.ckpt")["global_step"] == best
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["distill"]["steps"] == best
+    assert metrics["calibration"]["synthetic_defects"] == 0
+    assert not list(folder.rglob("best.ckpt"))
+
+
+def test_one_broken_category_does_not_stop_the_others(data_root, textures, tmp_path, capsys):
+    root = tmp_path / "data"
+    for category in ("broken", "widget"):
+        shutil.copytree(data_root / "widget", root / category)
+    (root / "broken/train/good/003.png").write_bytes(b"")
+    arguments = run_args(root, textures, tmp_path / "out")
+    arguments[arguments.index("widget") : arguments.index("widget") + 1] = ["broken", "widget"]
+    assert main(arguments) == 2
+    assert "1 of 2 runs failed: broken seed 0" in capsys.readouterr().err
+    assert list(pd.read_csv(tmp_path / "out/results.csv")["category"]) == ["widget"]
+
+
+def test_a_broken_result_is_named(finished, data_root, textures, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "out")
+    broken = tmp_path / "out/other/widget/seed0/metrics.json"
+    for content in ("", '{"loss": 1}'):
+        broken.parent.mkdir(parents=True, exist_ok=True)
+        broken.write_text(content)
+        assert main(run_args(data_root, textures, tmp_path / "out")) == 2
+        assert f"{broken} is broken" in capsys.readouterr().err
+
+
+def test_a_locked_run_is_left_alone(data_root, textures, tmp_path, capsys):
+    folder = tmp_path / "small/widget/seed0"
+    folder.mkdir(parents=True)
+    with filelock.FileLock(folder / ".lock"):
+        assert main(run_args(data_root, textures, tmp_path)) == 2
+    assert "in use by another process" in capsys.readouterr().err
+
+
+def test_what_cannot_be_read_or_written_is_named(
+    data_root, textures, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "afile").touch()
+    assert main(run_args(data_root, textures, tmp_path / "afile", "--seed", "0", "1")) == 2
+    assert f"{tmp_path / 'afile'} cannot be written" in capsys.readouterr().err
+
+    def forbidden(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("padseg.run.options.hash_file", forbidden)
+    weights = tmp_path / "weights.safetensors"
+    weights.touch()
+    assert main([*run_args(data_root, textures, tmp_path), "--weights", str(weights)]) == 2
+    assert f"{weights} cannot be opened (Permission denied)" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_runs_leave_no_images_in_memory(data_root, tmp_path, monkeypatch):
+    arguments = run_args(data_root, "unused", tmp_path, system="stpm")
+    left = []
+
+    class Counted(PadsegCLI):
+        def __init__(self, *args, **kwargs):
+            left.append(sum(isinstance(one, ImageCache) for one in gc.get_objects()))
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr("padseg.run.experiment.PadsegCLI", Counted)
+    gc.collect()
+    gc.disable()  # what is left then is left for good
+    try:
+        assert main([*arguments, "--seed", "0", "1", "2"]) == 0
+    finally:
+        gc.enable()
+    assert left[1:] == [left[0]] * 2
+
+
+def test_each_task_of_srun_may_have_a_shard(data_root, textures, tmp_path, capsys, monkeypatch):
+    """`fit` refuses to start as several tasks that know nothing of each other."""
+    for name in ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.setenv(name, "4")
+
+    def training(*_):
+        raise PadsegError("training has begun")
+
+    monkeypatch.setattr("padseg.run.experiment._train", training)
+    assert main(run_args(data_root, textures, tmp_path)) == 2
+    assert "training has begun" in capsys.readouterr().err

@@ -1,0 +1,109 @@
+"""What `padseg run` may be asked for, and what its results depend on."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from padseg.cli import main
+from padseg.run.options import RunOptions
+
+from .conftest import run_args
+
+
+def test_textures_are_required(tmp_path, data_root, capsys):
+    arguments = ["run", "destseg", "--category", "widget", "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--root", str(data_root)]) == 2
+    assert "--textures" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "destseg", "--steps", "0", "5"], "--steps"),
+        (["run", "destseg", "--steps", "1", "2", "3"], "--steps"),
+        (["run", "destseg", "--model.lr", "0.1"], "--label"),
+        (["run", "destseg", "--label", "x", "--model.nothing", "1"], "not an option"),
+        (["run", "destseg", "--nothing", "1"], "unknown option"),
+        (["run", "destseg", "--label", "x", "--data", "data.yaml"], "unknown option '--data'"),
+        (["run", "destseg", "--seed", "-1"], "--seed is -1; it must be from 0 to 4294967295"),
+        (["run", "destseg", "--batch-size", "1"], "--batch-size"),
+        (["run", "destseg", "--weights", "none.safetensors"], "none.safetensors does not exist"),
+        (["run", "destseg", "--label", "x", "--data.category", "y"], "is --category here"),
+        (["run", "destseg", "--label", "x", "--model.system", "stpm"], "is SYSTEM here"),
+        (["run", "destseg", "--label", "x: y"], "leave ': ' out of names"),
+        (["run", "destseg", "--label", "x", "--trainer.max_steps", "3"], "is --steps here"),
+        (["run", "destseg", "--label", "x", "--evaluation.recall", "0.5"], "--evaluation.recall"),
+        (["run", "destseg", "--label", "x", "--checkpoint.dirpath", "y"], "is the run's own"),
+        (["run", "destseg", *(2 * ["--trainer.callbacks+=x"])], "callbacks+ is given twice"),
+        (["run", "destseg", "--label", "x", "--trainer.logger", "false"], "always a CSV log"),
+    ],
+)
+def test_run_options_are_checked(arguments, told, tmp_path, data_root, textures, capsys):
+    where = ["--root", str(data_root), "--category", "widget", "--textures", str(textures)]
+    assert main([*arguments, *where, "--out", str(tmp_path / "out")]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_behind_options_are_part_of_the_run(data_root, textures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "masks").mkdir()
+    overrides = {"data.foreground": "masks", "model.weights2": "weights2"}
+
+    def asked():
+        options = RunOptions(
+            "rstpm", data_root, ["widget"], tmp_path, label="x", overrides=overrides
+        )
+        there = options.elsewhere().overrides
+        assert there == {key: str(tmp_path / value) for key, value in overrides.items()}
+        return options.asked("widget", 0)["overrides"]
+
+    (tmp_path / "weights2").write_text("one")
+    first = asked()
+    (tmp_path / "weights2").write_text("two")
+    assert asked()["model.weights2"] != first["model.weights2"]
+    shutil.copy(next(textures.rglob("*.png")), tmp_path / "masks/000.png")
+    assert asked()["data.foreground"] != first["data.foreground"]
+
+
+def test_a_list_that_moves_an_image_is_other_data(data_root, textures, tmp_path, capsys):
+    """No file has changed, but what is trained on."""
+    root = tmp_path / "data"
+    shutil.copytree(data_root / "widget", root / "widget")
+    paths = sorted((root / "widget").glob("*/good/*.png"))
+    rows = [f"{p.relative_to(root).as_posix()},{p.parts[-3]},good" for p in paths]
+    (root / "samples.csv").write_text("\n".join(["path,split,label", *rows]))
+    options = {"root": root, "categories": ("widget",), "out": tmp_path, "layout": "folder"}
+    before = RunOptions("stpm", **options).asked("widget", 0)
+    moved = [row.replace("train,good", "test,good") for row in rows[-1:]]
+    (root / "samples.csv").write_text("\n".join(["path,split,label", *rows[:-1], *moved]))
+    after = RunOptions("stpm", **options).asked("widget", 0)
+    assert [key for key in before if before[key] != after[key]] == ["images"]
+
+
+def test_options_are_told_in_one_sentence(data_root, textures, tmp_path, capsys):
+    arguments = run_args(data_root, textures, tmp_path)
+    weights = tmp_path / "text.safetensors"
+    weights.write_text("no weights")
+    for wrong, told in (
+        (["--data.btch_size=4"], "--data.btch_size=4 (see padseg fit --help)"),
+        (["--weights", str(weights)], "text.safetensors"),
+    ):
+        assert main([*arguments, *wrong]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert told in line
+
+
+def test_a_home_in_out_is_where_runs_go_on(data_root, textures, tmp_path, monkeypatch):
+    """A shell leaves the `~` of `--out=~/runs` as it is."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    arguments = run_args(data_root, textures, Path("unused"))
+    at = arguments.index("--out")
+    arguments[at : at + 2] = ["--out=~/runs"]
+    assert main(arguments) == 0
+    assert (tmp_path / "home/runs/small/widget/seed0/metrics.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]

@@ -1,0 +1,137 @@
+"""A second call: what is finished is skipped, what was cut off goes on, and other options are refused."""
+
+import json
+import platform
+import shutil
+
+import pytest
+import torch
+
+from padseg.cli import main
+from padseg.lightning_cli.recipes import config_path
+from padseg.machine.precision import default_precision
+
+from .conftest import run_args
+
+
+def test_a_finished_run_is_skipped(finished, data_root, textures, capsys):
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*.ckpt")}
+    # Twice the same is once, and another number of workers gives the same results.
+    arguments = run_args(data_root, textures, finished, "--seed", "0", "1", "0")
+    assert main([*arguments, "--data.num_workers=1"]) == 0
+    assert capsys.readouterr().out.count("is finished already") == 2
+    assert before == {p: p.stat().st_mtime_ns for p in finished.rglob("*.ckpt")}
+
+
+def test_another_configuration_is_refused(
+    finished, data_root, textures, tmp_path, capsys, monkeypatch
+):
+    def changed(system, phase):
+        (tmp_path / phase).write_text(config_path(system, phase).read_text() + "\n")
+        return tmp_path / phase
+
+    monkeypatch.setattr("padseg.run.options.config_path", changed)
+    assert main(run_args(data_root, textures, finished)) == 2
+    assert "holds results of configuration distill" in capsys.readouterr().err
+
+
+def test_other_options_are_refused(finished, data_root, textures, capsys):
+    assert main(run_args(data_root, textures, finished, "--model.lr", "0.01")) == 2
+    assert "pass another --label or --out" in capsys.readouterr().err
+
+
+def test_a_cut_run_is_resumed(finished, data_root, textures, tmp_path):
+    """A run cut between the phases ends with the weights of one that was not."""
+    arguments = run_args(data_root, textures, tmp_path)
+    assert main(arguments) == 0
+    folder = tmp_path / "small/widget/seed0"
+    for name in ("metrics.json", "segment.json", "segment.ckpt", "segment-trained.json"):
+        (folder / name).unlink()
+    assert main(arguments) == 0
+    fingerprint = json.loads((folder / "metrics.json").read_text())["fingerprint"]
+    assert fingerprint["resumed_from_step"] == 2
+    logs = {path.name for path in (folder / "logs/segment").glob("*.csv")}
+    assert logs == {"metrics-1.csv", "metrics.csv"}, "what was logged before the cut stays"
+    ours, whole = (
+        torch.load(path / "segment.ckpt", weights_only=True)["state_dict"]
+        for path in (folder, finished / "small/widget/seed0")
+    )
+    assert all(torch.equal(ours[name], whole[name]) for name in whole)
+
+
+def test_a_run_goes_on_in_the_precision_it_began_with(data_root, textures, tmp_path, monkeypatch):
+    """As when a machine with bfloat16 began it and one without goes on."""
+    folder = tmp_path / "small/widget/seed0"
+    began = [
+        *("fit", "--config", str(config_path("destseg", "distill")), "--trainer.accelerator=cpu"),
+        *(f"--data.root={data_root}", "--data.category=widget", f"--data.textures={textures}"),
+        *("--data.batch_size=4", "--data.num_workers=0", "--model.teacher=test_resnet"),
+        *("--model.weights=random", "--model.width=16", "--model.image_size=64"),
+        *("--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={tmp_path / 'logs'}"),
+        *("--trainer.max_steps=1", "--trainer.precision=bf16-mixed"),
+        *(f"--checkpoint.dirpath={folder}", "--checkpoint.filename=distill-resume"),
+        *("--checkpoint.save_top_k=1", "--checkpoint.every_n_train_steps=1"),
+    ]
+    assert main([*began, "--checkpoint.save_last=false"]) == 0
+    assert main([*run_args(data_root, textures, tmp_path), "--trainer.accelerator=cpu"]) == 0
+    found = json.loads((folder / "metrics.json").read_text())["fingerprint"]
+    assert found["resumed_from_step"] == 1
+    assert found["precision"] == {"distill": "bf16-mixed", "segment": default_precision("cpu")}
+    assert found["device"]["distill"] in (platform.processor(), platform.machine())
+    # Cut off in its test, it is scored in the precision that it was trained in.
+    for name in ("metrics.json", "segment.json"):
+        (folder / name).unlink()
+    monkeypatch.setattr("padseg.lightning_cli.cli.default_precision", lambda *_: "bf16-mixed")
+    assert main([*run_args(data_root, textures, tmp_path), "--trainer.accelerator=cpu"]) == 0
+    again = json.loads((folder / "metrics.json").read_text())["fingerprint"]
+    assert again["precision"] == found["precision"]
+
+
+def test_a_call_that_failed_at_once_leaves_the_folder_free(data_root, textures, tmp_path, capsys):
+    arguments = run_args(data_root, textures, tmp_path)
+    assert main([*arguments, "--data.val_fraction=2"]) != 0
+    assert (tmp_path / "small/widget/seed0/options.json").exists()
+    assert main(arguments) == 0
+    assert main([*arguments, "--model.lr=0.01"]) == 2
+    assert "model.lr None (now '0.01')" in capsys.readouterr().err
+
+
+def test_other_data_is_refused_and_a_moved_one_is_not(
+    finished, data_root, textures, tmp_path, capsys
+):
+    arguments = run_args(data_root, textures, finished)
+    moved = tmp_path / "moved"
+    shutil.copytree(data_root, moved)
+    arguments[3] = str(moved)
+    assert main(arguments) == 0
+    assert "is finished already" in capsys.readouterr().out
+    image = moved / "widget/train/good/000.png"
+    for changed in (image, image.with_name("more.png")):
+        before = changed.read_bytes() if changed.exists() else None
+        changed.write_bytes(image.read_bytes() + b" ")
+        assert main(arguments) == 2
+        assert "holds results of images '" in capsys.readouterr().err
+        if before is not None:
+            changed.write_bytes(before)
+
+
+def test_a_finished_run_keeps_its_options_without_its_checkpoints(
+    finished, data_root, textures, tmp_path, capsys
+):
+    shutil.copytree(finished, tmp_path / "out")
+    for path in (tmp_path / "out").rglob("*.ckpt"):
+        path.unlink()
+    arguments = run_args(data_root, textures, tmp_path / "out")
+    assert main([*arguments, "--model.lr=0.3"]) == 2
+    assert "overrides model.lr None (now '0.3')" in capsys.readouterr().err
+    assert main(arguments) == 0
+    assert "is finished already" in capsys.readouterr().out
+
+
+def test_an_interruption_says_how_to_go_on(data_root, textures, tmp_path, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("padseg.modules.StudentDistillModule.training_step", interrupted)
+    with pytest.raises(SystemExit, match="interrupted; the same command goes on"):
+        main(run_args(data_root, textures, tmp_path))
