@@ -14,16 +14,11 @@ from padseg.data import AnomalyDataModule
 from padseg.inference import Predictor
 from padseg.lightning_cli.recipes import config_path
 from padseg.models import SYSTEMS
-from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
+from padseg.modules import StudentDistillModule, read_checkpoint
+from tiny import tiny_arguments, tiny_segmentation, tiny_student
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-SMALL = [
-    "--model.teacher=test_resnet",
-    "--model.weights=random",
-    "--model.width=16",
-    "--model.image_size=64",
-    "--model.lr=0.05",
-]
+SMALL = [*tiny_arguments(), "--model.weights=random", "--model.lr=0.05"]
 QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
 
 
@@ -412,14 +407,11 @@ def test_recipes_of_the_papers(path, batch, steps, val_fraction, rates, tmp_path
     assert (data.batch_size, data.val_fraction) == (batch, val_fraction)
     assert config["trainer"]["max_steps"] == steps
     system, phase = path.split("/")
-    second = {"teacher2": "test_resnet", "weights2": "random"} if system == "rstpm" else {}
     assert config["model"]["init_args"] == {"system": system}  # the rest are the classes' defaults
-    module = StudentDistillModule(
-        system, "test_resnet", weights="random", **second, width=16, image_size=32
-    )
+    module = tiny_student(system, image_size=32)
     if phase == "segment":
         network = module.network
-        module = SegmentationModule(system=system, network=network, segmentation_width=16)
+        module = tiny_segmentation(system=system, network=network)
     groups = module.configure_optimizers().param_groups
     assert [group["lr"] for group in groups] == rates
     assert {(group["momentum"], group["weight_decay"]) for group in groups} == {(0.9, 1e-4)}

@@ -45,7 +45,7 @@ def observe(folder: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         fsync(descriptor)
 
-    padseg.files.os.fsync = dying_fsync
+    padseg.machine.files.os.fsync = dying_fsync
 
 
 def run(arguments: list[str], folder: Path) -> None:

@@ -6,14 +6,12 @@ import pytest
 from lightning import Trainer
 
 from padseg.data import AnomalyDataModule
-from padseg.modules import StudentDistillModule
+from tiny import tiny_data, tiny_student
 
 
 @pytest.fixture(scope="session")
 def module():
-    return StudentDistillModule(
-        "destseg", "test_resnet", weights="random", width=16, image_size=64, top_k=5
-    )
+    return tiny_student(top_k=5)
 
 
 @pytest.fixture(scope="session")
@@ -21,15 +19,7 @@ def make_data(data_root, textures):
     """A fresh data module, which belongs to one Trainer at a time."""
 
     def make(root: Path = data_root) -> AnomalyDataModule:
-        return AnomalyDataModule(
-            str(root),
-            "widget",
-            str(textures),
-            image_size=64,
-            batch_size=3,
-            val_fraction=0.4,
-            num_workers=0,
-        )
+        return tiny_data(root, textures, batch_size=3, val_fraction=0.4)
 
     return make
 

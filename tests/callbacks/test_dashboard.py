@@ -20,8 +20,9 @@ from padseg.callbacks.dashboard import log_to_wandb
 from padseg.cli import main
 from padseg.errors import ConfigError
 from padseg.machine.files import read_json
-from padseg.modules import SegmentationModule, read_checkpoint
+from padseg.modules import read_checkpoint
 from padseg.records.records import read_records
+from tiny import tiny_arguments, tiny_segmentation
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -171,7 +172,7 @@ def test_curves_are_plots(distilled):
 
 def fit_segmentation(path, make_data, make_trainer, logger):
     torch.manual_seed(0)
-    module = SegmentationModule(str(path), segmentation_width=16)
+    module = tiny_segmentation(path)
     trainer = make_trainer(WandbCallback(), logger=logger, max_steps=1, max_epochs=-1)
     trainer.fit(module, datamodule=make_data())
     assert not logger.logged
@@ -281,8 +282,7 @@ def test_a_real_run_without_network(data_root, textures, tmp_path, monkeypatch):
     arguments = [
         *("run", "destseg", "--root", str(data_root), "--category", "widget", "--out", str(out)),
         *("--textures", str(textures), "--steps", "2", "2", "--batch-size", "4", "--label", "x"),
-        *("--weights", "random", "--model.teacher", "test_resnet", "--model.width", "16"),
-        *("--model.segmentation_width=16", "--model.image_size", "64", "--data.num_workers=0"),
+        *("--weights", "random", *tiny_arguments(phases=2), "--data.num_workers=0"),
         *("--trainer.val_check_interval=1", "--trainer.enable_progress_bar=false"),
     ]
     done = subprocess.run(

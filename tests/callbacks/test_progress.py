@@ -5,8 +5,7 @@ import torch
 from lightning import Trainer
 
 from padseg.callbacks import StepBar, progress
-from padseg.data import AnomalyDataModule
-from padseg.modules import StudentDistillModule
+from tiny import tiny_data, tiny_student
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.0, [1, 2, 3]), (1e6, [1, 3])])
@@ -20,10 +19,7 @@ def test_bar_counts_steps(seconds, shown, data_root, textures, tmp_path, monkeyp
             task = self.progress.tasks[progress_bar_id]
             seen.append((task.description, task.completed, task.total))
 
-    data = AnomalyDataModule(
-        str(data_root), "widget", str(textures), image_size=32, batch_size=2, num_workers=0
-    )
-    options = {"teacher": "test_resnet", "weights": "random", "width": 16, "image_size": 32}
+    data = tiny_data(data_root, textures, image_size=32, batch_size=2)
     torch.manual_seed(0)
     trainer = Trainer(
         default_root_dir=tmp_path,
@@ -35,7 +31,7 @@ def test_bar_counts_steps(seconds, shown, data_root, textures, tmp_path, monkeyp
         logger=False,
         callbacks=[Bar()],
     )
-    trainer.fit(StudentDistillModule("destseg", lr=0.01, **options), datamodule=data)
+    trainer.fit(tiny_student(image_size=32, lr=0.01), datamodule=data)
     assert seen == [("Step", step, 3) for step in shown]
     assert "v_num" not in trainer.progress_bar_metrics
     assert "train_loss" in trainer.progress_bar_metrics

@@ -12,11 +12,11 @@ import torch
 from lightning import Trainer
 
 from padseg.callbacks import BestCheckpoint, ResumeCheckpoint
-from padseg.data import AnomalyDataModule
 from padseg.data.datasets import TrainDataset
 from padseg.errors import CheckpointError
 from padseg.lightning_cli.recipes import config_path
-from padseg.modules import StudentDistillModule, read_checkpoint
+from padseg.modules import read_checkpoint
+from tiny import tiny_arguments, tiny_data, tiny_student
 
 
 @pytest.mark.parametrize(("moved", "copied"), [(False, False), (True, False), (True, True)])
@@ -54,12 +54,8 @@ class Watched(ResumeCheckpoint):
 @pytest.mark.parametrize("validated_every", [None, 5])
 def test_no_checkpoint_amid_an_accumulated_step(data_root, tmp_path, monkeypatch, validated_every):
     torch.manual_seed(0)
-    module = StudentDistillModule(
-        "stpm", "test_resnet", weights="random", image_size=32, loss_reduction="batch_sum"
-    )
-    data = AnomalyDataModule(
-        str(data_root), "widget", image_size=32, batch_size=2, num_workers=0, synthesis=None
-    )
+    module = tiny_student("stpm", image_size=32, loss_reduction="batch_sum")
+    data = tiny_data(data_root, image_size=32, batch_size=2)
     callback = Watched(tmp_path, train_time_interval=timedelta(seconds=60), save_last=False)
     callback.batches = []
     clock = SimpleNamespace(monotonic=lambda: callback.now)
@@ -93,7 +89,7 @@ def test_two_processes_stop_at_the_same_step_when_one_is_told(data_root, tmp_pat
         *(sys.executable, str(worker), str(told), "fit"),
         *("--config", str(config_path("stpm", "distill")), f"--data.root={data_root}"),
         *("--data.category=widget", "--data.batch_size=2", "--data.num_workers=0"),
-        *("--model.weights=random", "--model.teacher=test_resnet", "--model.image_size=32"),
+        *("--model.weights=random", *tiny_arguments(32)),
         *("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"),
         *("--trainer.max_steps=8", "--trainer.logger=false", f"--checkpoint.dirpath={tmp_path}"),
         *("--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={tmp_path}"),
@@ -111,9 +107,8 @@ def test_two_processes_stop_at_the_same_step_when_one_is_told(data_root, tmp_pat
 
 def fit(data_root, folder, steps, batch_size=2, lr=0.1):
     """Train to a step, from where the folder's checkpoint stands."""
-    module = StudentDistillModule("stpm", "test_resnet", weights="random", image_size=32, lr=lr)
-    options = {"image_size": 32, "num_workers": 0, "synthesis": None}
-    data = AnomalyDataModule(str(data_root), "widget", batch_size=batch_size, **options)
+    module = tiny_student("stpm", image_size=32, lr=lr)
+    data = tiny_data(data_root, image_size=32, batch_size=batch_size)
     trainer = Trainer(
         accelerator="cpu",
         max_steps=steps,

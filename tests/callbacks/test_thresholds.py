@@ -18,6 +18,7 @@ from padseg.data import AnomalyDataModule
 from padseg.inference import Predictor
 from padseg.lightning_cli.recipes import config_path
 from padseg.modules import StudentDistillModule, read_checkpoint
+from tiny import tiny_arguments, tiny_data, tiny_student
 
 
 def fit_args(data_root, textures, folder, *more: str) -> list[str]:
@@ -25,8 +26,7 @@ def fit_args(data_root, textures, folder, *more: str) -> list[str]:
         *("fit", "--config", str(config_path("destseg", "distill"))),
         *(f"--data.root={data_root}", "--data.category=widget", f"--data.textures={textures}"),
         *("--data.batch_size=4", "--data.num_workers=0", "--data.val_fraction=0.5"),
-        *("--model.teacher=test_resnet", "--model.weights=random", "--model.width=16"),
-        *("--model.image_size=64", "--model.lr=0.05", "--trainer.max_steps=2"),
+        *(*tiny_arguments(), "--model.weights=random", "--model.lr=0.05", "--trainer.max_steps=2"),
         *("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"),
         *("--trainer.precision=32-true", "--thresholds.false_alarm_rate=0.2"),
         *(f"--trainer.default_root_dir={folder}", f"--checkpoint.dirpath={folder}", *more),
@@ -40,9 +40,7 @@ def test_fit_calibrates_on_the_held_out_images(data_root, textures, tmp_path):
     assert stored["false_alarm_rate"] == 0.2
     assert 0 < stored["synthetic_defects"] <= 3
     assert 0 <= stored["image_recall"] <= 1
-    data = AnomalyDataModule(
-        str(data_root), "widget", image_size=64, synthesis=None, num_workers=0, val_fraction=0.5
-    )
+    data = tiny_data(data_root, val_fraction=0.5)
     data.setup("validate")
     held_out = data.calibration_dataloader().dataset
     paths = [held_out[index]["path"] for index in range(len(held_out))]
@@ -78,12 +76,8 @@ def test_sigterm_stops_a_calibration(data_root, textures):
             super().on_predict_start(*args)
             os.kill(os.getpid(), signal.SIGTERM)
 
-    data = AnomalyDataModule(
-        str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
-    )
-    module = StudentDistillModule(
-        "destseg", "test_resnet", weights="random", width=16, image_size=64
-    )
+    data = tiny_data(data_root, textures)
+    module = tiny_student()
     trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     with pytest.raises(SIGTERMException):
         Told().calibrate(trainer, module, data)
@@ -104,9 +98,7 @@ def test_what_a_preempted_job_has_left_is_not_calibrated(
     assert main(fit_args(data_root, textures, tmp_path / "on", *more)) == 0
     found = read_checkpoint(tmp_path / "on/last.ckpt")
     assert found["global_step"] == 3
-    data = AnomalyDataModule(
-        str(data_root), "widget", image_size=64, synthesis=None, num_workers=0, val_fraction=0.5
-    )
+    data = tiny_data(data_root, val_fraction=0.5)
     data.setup("validate")
     paths = [item["path"] for item in data.calibration_dataloader().dataset]
     scores = Predictor(tmp_path / "on/last.ckpt", device="cpu", precision="32-true")(paths)
@@ -132,12 +124,8 @@ def test_calibration_leaves_the_weights_and_predictions_of_others_alone(
             raise AssertionError("these are no predictions")
 
     torch.manual_seed(0)
-    module = StudentDistillModule(
-        "destseg", "test_resnet", weights="random", width=16, image_size=64
-    )
-    data = AnomalyDataModule(
-        str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
-    )
+    module = tiny_student()
+    data = tiny_data(data_root, textures)
     callback = ThresholdCallback()
     trainer = Trainer(
         accelerator="cpu",

@@ -23,11 +23,11 @@ from padseg.export.export import FORMATS, export, find_run, write_new
 from padseg.export.network import Deployed, fold_batch_norms, resize
 from padseg.inference import load_module
 from padseg.models import ResidualBlock
-from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModule, read_checkpoint
+from padseg.modules import AnomalyModule, read_checkpoint
+from tiny import tiny_segmentation, tiny_student
 
 README = Path(__file__).parents[2] / "README.md"
 SIZE = 64
-TINY = {"teacher": "test_resnet", "weights": "random", "width": 16, "image_size": SIZE}
 
 
 def settle(module: AnomalyModule, images: torch.Tensor) -> None:
@@ -58,13 +58,11 @@ def save(module: AnomalyModule, path: Path) -> Path:
 def make(system: str, folder: Path, images: torch.Tensor, **options) -> Path:
     """A calibrated checkpoint of the last phase; half of the images are anomalous."""
     torch.manual_seed(0)
-    if system == "rstpm":
-        options |= {"teacher2": "test_resnet", "weights2": "random"}
-    module: AnomalyModule = StudentDistillModule(system, **(TINY | options))
+    module: AnomalyModule = tiny_student(system, **{"image_size": SIZE, **options})
     settle(module, images)
     if system in ("destseg", "pfadseg"):
         distilled = save(module, folder / "distill.ckpt")
-        module = SegmentationModule(str(distilled), segmentation_width=16)
+        module = tiny_segmentation(distilled)
         settle(module, images)
     with torch.no_grad():
         scores = module(images)["image_score"].sort().values

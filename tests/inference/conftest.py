@@ -7,14 +7,13 @@ import torch
 from lightning import Trainer
 
 from padseg.modules import StudentDistillModule
+from tiny import tiny_student
 
 
 @pytest.fixture(scope="session")
 def module() -> StudentDistillModule:
     torch.manual_seed(0)
-    module = StudentDistillModule(
-        "destseg", "test_resnet", weights="random", width=16, image_size=64, top_k=5
-    )
+    module = tiny_student(top_k=5)
     module.calibration = {"image_threshold": 0.05, "pixel_threshold": 0.02, "normal_images": 3}
     return module.eval()
 

@@ -7,12 +7,12 @@ from lightning import Callback, Trainer
 from PIL import ExifTags, Image
 from scipy import ndimage
 
-from padseg.data import AnomalyDataModule
 from padseg.data.images import read_image
 from padseg.errors import CheckpointError, ConfigError, DataError
 from padseg.inference import Predictor
 from padseg.inference.predictor import find_regions
 from padseg.inference.tiles import Blend, tile_boxes
+from tiny import tiny_data
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +65,7 @@ def test_scores_are_those_of_a_test_run(predictor, module, data_root):
         def on_test_batch_end(self, trainer, pl_module, outputs, batch, *rest):
             self.found |= dict(zip(batch["path"], outputs["image_score"].tolist(), strict=True))
 
-    data = AnomalyDataModule(
-        str(data_root), "widget", image_size=64, batch_size=3, synthesis=None, num_workers=0
-    )
+    data = tiny_data(data_root, batch_size=3)
     trainer = Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=[Scores()]
     )

@@ -12,17 +12,15 @@ from padseg.models import (
     build_student_teacher,
     image_score,
 )
+from tiny import tiny_network
 
 TWO_PHASES = [name for name, system in SYSTEMS.items() if system.segmentation]
 SWITCHES_OFF = {"fusion": "add", "second_conv": "conv"}
 
 
 def build(system, **options):
-    small = {"teacher": "test_resnet", "weights": "random", "width": 16}
-    if system == "rstpm":
-        small |= {"teacher2": "test_resnet", "weights2": "random"}
     torch.manual_seed(0)
-    return build_student_teacher(system, **(small | options))
+    return build_student_teacher(system, **tiny_network(system, **options))
 
 
 def students(model):

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from lightning import Callback, Trainer
 
-from padseg.data import AnomalyDataModule
 from padseg.modules import StudentDistillModule
+from tiny import tiny_data, tiny_network
 
 STEPS = 5
 
@@ -38,11 +38,9 @@ class Record(Callback):
 def main(folder, root, textures, devices, sync):
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    data = AnomalyDataModule(
-        root, "widget", textures, image_size=32, batch_size=4 // devices, num_workers=0
-    )
-    options = {"teacher": "test_resnet", "weights": "random", "width": 16, "image_size": 32}
-    module = (StudentDistillModule if sync else FixedStatistics)("destseg", lr=0.02, **options)
+    data = tiny_data(root, textures, image_size=32, batch_size=4 // devices)
+    options = tiny_network(image_size=32, lr=0.02)
+    module = (StudentDistillModule if sync else FixedStatistics)("destseg", **options)
     record = Record()
     trainer = Trainer(
         max_steps=STEPS,

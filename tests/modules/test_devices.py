@@ -10,15 +10,15 @@ import torch
 from jsonargparse import Namespace
 from lightning import Trainer
 
-from padseg.data import AnomalyDataModule
 from padseg.lightning_cli.cli import PadsegCLI
-from padseg.modules import StudentDistillModule
+from tiny import tiny_data, tiny_student
 
 WORKER = Path(__file__).with_name("ddp_worker.py")
 
 
 def train(folder, data_root, textures, devices, sync):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(WORKER.parents[2])}
+    path = os.pathsep.join([str(WORKER.parents[2]), str(WORKER.parents[1])])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     command = [sys.executable, str(WORKER), str(folder), str(data_root), str(textures)]
     done = subprocess.run(
         [*command, str(devices), str(sync)],
@@ -95,11 +95,8 @@ def test_same_seed_same_weights_on_a_gpu(precision, data_root, textures, tmp_pat
     states = []
     for _ in range(2):
         torch.manual_seed(1)
-        data = AnomalyDataModule(
-            str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
-        )
-        options = {"teacher": "test_resnet", "weights": "random", "width": 16, "image_size": 64}
-        module = StudentDistillModule("destseg", **options, lr=0.05)
+        data = tiny_data(data_root, textures)
+        module = tiny_student(lr=0.05)
         trainer = Trainer(
             default_root_dir=tmp_path,
             max_steps=5,

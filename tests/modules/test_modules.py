@@ -14,8 +14,7 @@ from padseg.inference import Predictor
 from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
 from padseg.modules.checkpoint import KEY
 from padseg.synthesis import SynthesisParams
-
-SMALL = {"teacher": "test_resnet", "weights": "random", "width": 16, "image_size": 64}
+from tiny import tiny_data, tiny_segmentation, tiny_student
 
 
 def trainer(folder, steps, accelerator="cpu", **options) -> Trainer:
@@ -35,9 +34,7 @@ def trainer(folder, steps, accelerator="cpu", **options) -> Trainer:
 
 @pytest.fixture
 def data(data_root, textures) -> AnomalyDataModule:
-    return AnomalyDataModule(
-        str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
-    )
+    return tiny_data(data_root, textures)
 
 
 @pytest.fixture(scope="module")
@@ -45,21 +42,19 @@ def distilled(data_root, textures, tmp_path_factory):
     """A checkpoint of a short phase one."""
     folder = tmp_path_factory.mktemp("distilled")
     torch.manual_seed(0)
-    data = AnomalyDataModule(
-        str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
-    )
+    data = tiny_data(data_root, textures)
     fitter = trainer(folder, 3)
-    fitter.fit(StudentDistillModule("destseg", **SMALL, lr=0.05), datamodule=data)
+    fitter.fit(tiny_student(lr=0.05), datamodule=data)
     fitter.save_checkpoint(folder / "distill.ckpt")
     return folder / "distill.ckpt"
 
 
 def segmentation(distilled, **options) -> SegmentationModule:
-    return SegmentationModule(str(distilled), segmentation_width=16, **options)
+    return tiny_segmentation(distilled, **options)
 
 
 def test_phase_one_trains_the_student_and_nothing_else(data, tmp_path):
-    module = StudentDistillModule("destseg", **SMALL, lr=0.05)
+    module = tiny_student(lr=0.05)
     before = copy.deepcopy(module.state_dict())
     trainer(tmp_path, 3).fit(module, datamodule=data)
     for name, value in module.state_dict().items():
@@ -110,7 +105,7 @@ def test_phase_two_goes_on_in_the_stream(data, distilled, tmp_path):
     assert all(torch.equal(*pair) for pair in zip(whole.batches, stream, strict=True))
     assert all(torch.equal(*pair) for pair in zip(resumed.batches, stream[2:], strict=True))
     first = Seen()
-    module = StudentDistillModule("destseg", **SMALL, lr=0.05)
+    module = tiny_student(lr=0.05)
     trainer(tmp_path, 1, callbacks=[first]).fit(module, datamodule=data)
     assert torch.equal(first.batches[0], data.pairs(0, 4)["clean"])
 
@@ -132,7 +127,7 @@ def test_phase_two_wants_the_images_of_phase_one(data, distilled, tmp_path, name
 
 
 def test_a_stream_that_is_cut_short_is_refused(data, tmp_path):
-    module = StudentDistillModule("destseg", **SMALL)
+    module = tiny_student()
     for limit in ({"limit_train_batches": 2}, {"limit_train_batches": 1}, {"overfit_batches": 1}):
         with pytest.raises(
             ConfigError, match=r"--trainer\.limit_train_batches and overfit_batches"
@@ -141,8 +136,8 @@ def test_a_stream_that_is_cut_short_is_refused(data, tmp_path):
 
 
 def test_loggers_show_the_rate_of_the_system():
-    assert StudentDistillModule("destseg", **SMALL).hparams_initial["lr"] == 0.4
-    assert StudentDistillModule("destseg", **SMALL, lr=0.05).hparams_initial["lr"] == 0.05
+    assert tiny_student().hparams_initial["lr"] == 0.4
+    assert tiny_student(lr=0.05).hparams_initial["lr"] == 0.05
 
 
 def test_segment_checkpoint_is_complete(data, distilled, tmp_path, monkeypatch):
@@ -168,7 +163,7 @@ def test_segment_checkpoint_is_complete(data, distilled, tmp_path, monkeypatch):
 
 
 def test_scores_have_the_promised_form(distilled):
-    for module in (segmentation(distilled), StudentDistillModule("destseg", **SMALL)):
+    for module in (segmentation(distilled), tiny_student()):
         scores = module.eval()(torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8))
         assert scores["score_map"].shape == (2, 1, 64, 96)
         assert scores["score_map"].dtype == torch.float32
@@ -180,11 +175,8 @@ def test_scores_have_the_promised_form(distilled):
 
 @pytest.mark.parametrize("system", ["stpm", "rstpm", "destseg", "pfadseg"])
 def test_every_system_trains_and_tests(system, data_root, textures, tmp_path):
-    second = {"teacher2": "test_resnet", "weights2": "random"} if system == "rstpm" else {}
-    module = StudentDistillModule(system, **SMALL, **second, lr=0.01)
-    data = AnomalyDataModule(
-        str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
-    )
+    module = tiny_student(system, lr=0.01)
+    data = tiny_data(data_root, textures)
     fitter = trainer(tmp_path, 2, callbacks=[EvaluationCallback()])
     fitter.fit(module, datamodule=data)
     (figures,) = fitter.test(module, datamodule=data, verbose=False)
@@ -209,7 +201,7 @@ def test_training_on_a_gpu_stays_finite(system, precision, data, tmp_path):
         assert torch.isfinite(fitter.callback_metrics["train_loss"])
         return fitter
 
-    fitter = fit(StudentDistillModule(system, **SMALL, lr=0.05))
+    fitter = fit(tiny_student(system, lr=0.05))
     if system != "stpm":
         fitter.save_checkpoint(tmp_path / "distill.ckpt")
         fit(segmentation(tmp_path / "distill.ckpt"))
@@ -219,10 +211,8 @@ def test_same_seed_same_weights(data_root, textures, tmp_path):
     states = []
     for _ in range(2):
         torch.manual_seed(1)
-        data = AnomalyDataModule(
-            str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
-        )
-        module = StudentDistillModule("destseg", **SMALL, lr=0.05)
+        data = tiny_data(data_root, textures)
+        module = tiny_student(lr=0.05)
         trainer(tmp_path, 3).fit(module, datamodule=data)
         states.append(module.state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
@@ -231,10 +221,8 @@ def test_same_seed_same_weights(data_root, textures, tmp_path):
 def test_resumed_training_ends_with_the_same_weights(data_root, textures, tmp_path):
     def fit(steps, resume=None):
         torch.manual_seed(1)
-        data = AnomalyDataModule(
-            str(data_root), "widget", str(textures), image_size=64, batch_size=4, num_workers=0
-        )
-        module = StudentDistillModule("destseg", **SMALL, lr=0.05)
+        data = tiny_data(data_root, textures)
+        module = tiny_student(lr=0.05)
         fitter = trainer(tmp_path, steps)
         fitter.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
         return fitter, module.state_dict()
@@ -321,21 +309,21 @@ def test_checkpoints_hold_plain_values_only(distilled):
 
 
 def test_another_image_size_of_the_data_is_told(data, tmp_path):
-    module = StudentDistillModule("stpm", **{**SMALL, "image_size": 32})
+    module = tiny_student("stpm", image_size=32)
     with pytest.raises(ConfigError, match=r"\[64, 64\], the module's \[32, 32\]"):
         trainer(tmp_path, 1).fit(module, datamodule=data)
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
 def test_other_precisions_are_refused(precision, data, tmp_path):
-    module = StudentDistillModule("stpm", **SMALL)
+    module = tiny_student("stpm")
     with pytest.raises(ConfigError, match=rf"precision is {precision}; give one of 32-true, bf16"):
         trainer(tmp_path, 1, precision=precision).fit(module, datamodule=data)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_gradients_can_be_clipped(precision, data, tmp_path):
-    module = StudentDistillModule("destseg", **SMALL, lr=1.0)
+    module = tiny_student(lr=1.0)
     before = copy.deepcopy(module.state_dict())
     options = {"precision": precision, "gradient_clip_val": 1e-6}
     trainer(tmp_path, 1, **options).fit(module, datamodule=data)
@@ -348,7 +336,7 @@ def test_gradients_can_be_clipped(precision, data, tmp_path):
 
 
 def test_a_module_that_predicted_trains_again(data, tmp_path):
-    module = Predictor(StudentDistillModule("destseg", **SMALL, lr=0.05), device="cpu").module
+    module = Predictor(tiny_student(lr=0.05), device="cpu").module
     assert not module.training
     trainer(tmp_path, 2).fit(module, datamodule=data)
     counts = [
@@ -374,31 +362,30 @@ def test_data_of_a_resumed_training_serve_another_one(data, tmp_path):
         fitter.save_checkpoint(tmp_path / "last.ckpt")
         return torch.cat(seen.clean)
 
-    fit(2, StudentDistillModule("stpm", **SMALL))
-    resumed = fit(4, StudentDistillModule("stpm", **SMALL), tmp_path / "last.ckpt")
+    fit(2, tiny_student("stpm"))
+    resumed = fit(4, tiny_student("stpm"), tmp_path / "last.ckpt")
     assert torch.equal(resumed, data.pairs(8, 8)["clean"])
     # Fewer steps than the first training had: nothing of its place in the stream may be left.
-    fresh = fit(1, StudentDistillModule("stpm", **SMALL))
+    fresh = fit(1, tiny_student("stpm"))
     assert torch.equal(fresh, data.pairs(0, 4)["clean"])
 
 
 def test_weights_that_only_a_checkpoint_brings_must_come(data, distilled, tmp_path):
     network = read_checkpoint(distilled)[KEY]["network"]
-    options = SMALL | {"weights": "stored"}
     for module in (
-        StudentDistillModule("destseg", **options),
+        tiny_student(weights="stored"),
         SegmentationModule(network=network, image_size=64),
     ):
         for start in ("fit", "test", "predict"):
             with pytest.raises(ConfigError, match="none was loaded: pass the --ckpt_path"):
                 getattr(trainer(tmp_path, 1), start)(module, datamodule=data)
-    module = StudentDistillModule("destseg", **options, lr=0.05)
+    module = tiny_student(weights="stored", lr=0.05)
     trainer(tmp_path, 4).fit(module, datamodule=data, ckpt_path=distilled, weights_only=True)
     assert module.student_teacher.fingerprint() == read_checkpoint(distilled)[KEY]["teacher_sha256"]
 
 
 def test_a_sanity_check_needs_no_whole_validation(data, tmp_path):
-    module = StudentDistillModule("destseg", **SMALL, lr=0.05)
+    module = tiny_student(lr=0.05)
     data.batch_size, data.val_fraction = 2, 0.5  # six images are held out
     fitter = Trainer(
         accelerator="cpu",
@@ -420,7 +407,7 @@ def test_a_sanity_check_needs_no_whole_validation(data, tmp_path):
 
 def test_a_training_goes_on_in_its_precision(data, tmp_path):
     def module() -> StudentDistillModule:
-        return StudentDistillModule("destseg", **SMALL, lr=0.05)
+        return tiny_student(lr=0.05)
 
     fitter = trainer(tmp_path, 1, precision="bf16-mixed")
     fitter.fit(module(), datamodule=data)
@@ -430,13 +417,13 @@ def test_a_training_goes_on_in_its_precision(data, tmp_path):
 
 
 def test_divergence_is_told(data, tmp_path):
-    module = StudentDistillModule("destseg", **SMALL, lr=1e30)
+    module = tiny_student(lr=1e30)
     with pytest.raises(PadsegError, match=r"training diverged.*--model\.lr"):
         trainer(tmp_path, 6).fit(module, datamodule=data)
 
 
 def test_a_divergence_by_the_last_step_is_told(data, tmp_path):
-    module = StudentDistillModule("destseg", **SMALL, lr=1e30)
+    module = tiny_student(lr=1e30)
     trainer(tmp_path, 1, limit_val_batches=0).fit(module, datamodule=data)
     fitter = trainer(tmp_path, 1, callbacks=[EvaluationCallback()])
     for start in (fitter.validate, fitter.test, fitter.predict):
@@ -455,38 +442,33 @@ def test_a_divergence_by_the_last_step_is_told(data, tmp_path):
 )
 def test_options_that_mean_nothing_are_refused(options, words):
     with pytest.raises(ConfigError, match=words):
-        StudentDistillModule("destseg", **(SMALL | options))
+        tiny_student(**options)
 
 
 def test_rates_and_exponents_that_mean_nothing_are_refused(data, distilled, tmp_path):
     with pytest.raises(ConfigError, match="a learning rate is -1"):
-        trainer(tmp_path, 1).fit(StudentDistillModule("stpm", **SMALL, lr=-1.0), datamodule=data)
+        trainer(tmp_path, 1).fit(tiny_student("stpm", lr=-1.0), datamodule=data)
     with pytest.raises(ConfigError, match=r"--model\.gamma is 0\.5"):
         segmentation(distilled, gamma=0.5)
 
 
 def test_one_small_image_is_no_batch(data_root, textures, tmp_path):
-    data = AnomalyDataModule(
-        str(data_root), "widget", str(textures), image_size=32, batch_size=1, num_workers=0
-    )
-    second = {"teacher2": "test_resnet", "weights2": "random"}
-    for system, more in (("destseg", {}), ("rstpm", second)):
-        module = StudentDistillModule(system, **(SMALL | {"image_size": 32} | more))
+    data = tiny_data(data_root, textures, image_size=32, batch_size=1)
+    for system in ("destseg", "rstpm"):
+        module = tiny_student(system, image_size=32)
         with pytest.raises(ConfigError, match="batch_size is 1"):
             trainer(tmp_path, 1).fit(module, datamodule=data)
 
 
 def test_pairs_are_required(data_root, tmp_path):
-    data = AnomalyDataModule(
-        str(data_root), "widget", image_size=64, batch_size=4, num_workers=0, synthesis=None
-    )
+    data = tiny_data(data_root)
     with pytest.raises(ConfigError, match=r"--data\.synthesis"):
-        trainer(tmp_path, 1).fit(StudentDistillModule("destseg", **SMALL), datamodule=data)
+        trainer(tmp_path, 1).fit(tiny_student(), datamodule=data)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
 def test_float16_gets_no_fused_optimiser(precision, tmp_path):
-    module = StudentDistillModule("destseg", **SMALL)
+    module = tiny_student()
     module._trainer = trainer(tmp_path, 1, precision="32-true")
     module._trainer._accelerator_connector.precision_plugin.precision = precision
     assert module.configure_optimizers().defaults["fused"] == (precision == "32-true")
@@ -495,7 +477,7 @@ def test_float16_gets_no_fused_optimiser(precision, tmp_path):
 def test_synchronised_norms_leave_the_teacher_alone(tmp_path):
     """timm's norms hold an activation, which PyTorch's conversion takes out."""
     image = torch.rand(2, 3, 64, 64)
-    module = StudentDistillModule("stpm", **SMALL | {"teacher": "test_efficientnet"})
+    module = tiny_student("stpm", teacher="test_efficientnet")
     expected = module.student_teacher.teacher(image)
     fitter = trainer(tmp_path, 1, strategy="ddp", devices=1, sync_batchnorm=True)
     module._trainer = fitter
@@ -521,15 +503,15 @@ def test_synchronised_norms_leave_the_teacher_alone(tmp_path):
 def test_a_training_needs_a_last_step(data, tmp_path):
     fitter = Trainer(accelerator="cpu", max_epochs=2, logger=False, default_root_dir=tmp_path)
     with pytest.raises(ConfigError, match=r"no epochs: give Trainer\(max_steps=N\)"):
-        fitter.fit(StudentDistillModule("destseg", **SMALL), datamodule=data)
+        fitter.fit(tiny_student(), datamodule=data)
 
 
 def test_a_training_goes_on_with_its_data(data, data_root, textures, tmp_path):
     fitter = trainer(tmp_path, 1)
-    fitter.fit(StudentDistillModule("destseg", **SMALL, lr=0.05), datamodule=data)
+    fitter.fit(tiny_student(lr=0.05), datamodule=data)
     fitter.save_checkpoint(tmp_path / "one.ckpt")
     options = {"image_size": 64, "batch_size": 4, "num_workers": 0}
-    module, again = StudentDistillModule("destseg", **SMALL, lr=0.05), trainer(tmp_path, 2)
+    module, again = tiny_student(lr=0.05), trainer(tmp_path, 2)
     saved = {"ckpt_path": tmp_path / "one.ckpt"}
     for changed, told in (
         ({"seed": 1}, r"trained with --data.seed 0, not 1"),
@@ -548,7 +530,7 @@ def test_a_training_goes_on_with_its_data(data, data_root, textures, tmp_path):
 def test_what_was_trained_on_is_not_held_out(data_root, tmp_path):
     options = {"image_size": 64, "batch_size": 4, "num_workers": 0, "synthesis": None}
     everything = AnomalyDataModule(str(data_root), "widget", val_fraction=0, **options)
-    module = StudentDistillModule("stpm", **SMALL, lr=0.05)
+    module = tiny_student("stpm", lr=0.05)
     fitter = trainer(tmp_path, 1)
     fitter.fit(module, datamodule=everything)
     fitter.save_checkpoint(tmp_path / "all.ckpt")
@@ -560,7 +542,7 @@ def test_what_was_trained_on_is_not_held_out(data_root, tmp_path):
 def test_a_test_of_another_category_is_told(data_root, tmp_path, caplog):
     shutil.copytree(data_root / "widget", tmp_path / "gadget")
     options = {"image_size": 64, "batch_size": 4, "num_workers": 0, "synthesis": None}
-    module = StudentDistillModule("stpm", **SMALL, lr=0.05)
+    module = tiny_student("stpm", lr=0.05)
     fitter = trainer(tmp_path, 1)
     fitter.fit(module, datamodule=AnomalyDataModule(str(data_root), "widget", **options))
     fitter.save_checkpoint(tmp_path / "last.ckpt", weights_only=True)
@@ -582,9 +564,9 @@ def test_a_test_of_another_category_is_told(data_root, tmp_path, caplog):
 )
 def test_options_that_no_part_reads_are_refused(system, options, told):
     with pytest.raises(ConfigError, match=f"--model.{told}"):
-        StudentDistillModule(system, **SMALL | options)
+        tiny_student(system, **options)
     # Of a checkpoint that was made with them, they change nothing.
-    StudentDistillModule(system, **SMALL | options | {"weights": "stored"})
+    tiny_student(system, **options | {"weights": "stored"})
 
 
 def test_layer_scale_is_of_the_rcm(distilled):
@@ -606,6 +588,6 @@ def test_numbers_of_numpy_make_readable_checkpoints(data_root, textures, tmp_pat
         synthesis=SynthesisParams(threshold=np.float64(0.4)),
     )
     fitter = trainer(tmp_path, 1)
-    fitter.fit(StudentDistillModule("destseg", **SMALL, lr=0.05), datamodule=data)
+    fitter.fit(tiny_student(lr=0.05), datamodule=data)
     fitter.save_checkpoint(tmp_path / "one.ckpt")
     assert read_checkpoint(tmp_path / "one.ckpt")["AnomalyDataModule"]["options"]["seed"] == 1

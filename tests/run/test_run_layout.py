@@ -12,6 +12,7 @@ from padseg.cli import main
 from padseg.data.samples import list_images, split_held_out
 from padseg.errors import DataError
 from padseg.machine.files import read_json
+from tiny import tiny_arguments
 
 
 def test_a_folder_without_masks_has_image_figures(data_root, tmp_path, capsys):
@@ -34,7 +35,7 @@ def stpm(root, out, *more: str) -> list[str]:
     return [
         *("run", "stpm", "--root", str(root), "--category", "widget", "--out", str(out)),
         *("--steps", "1", "--batch-size", "4", "--weights", "random", "--label", "mine"),
-        *("--model.teacher", "test_resnet", "--model.image_size", "64", *more),
+        *(*tiny_arguments(), *more),
     ]
 
 

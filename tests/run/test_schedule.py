@@ -18,13 +18,11 @@ from padseg.report import tables
 from padseg.run.experiment import run
 from padseg.run.options import RunOptions
 from padseg.run.schedule import devices, in_processes, parse_shard
+from tiny import tiny_arguments
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
-    "model.teacher": "test_resnet",
-    "model.width": "16",
-    "model.segmentation_width": "16",
-    "model.image_size": "32",
+    **dict(option.removeprefix("--").split("=") for option in tiny_arguments(32, phases=2)),
     "data.num_workers": "0",
     "trainer.accelerator": "cpu",
 }

@@ -22,6 +22,7 @@ from padseg.errors import CheckpointError
 from padseg.lightning_cli.recipes import config_path
 from padseg.modules import read_checkpoint
 from padseg.modules.checkpoint import AtomicCheckpointIO
+from tiny import tiny_arguments
 
 ROOT = Path(__file__).parents[2]
 INTERVAL = 2
@@ -88,8 +89,8 @@ def run_args(data: tuple[Path, Path], out: Path, system: str, steps: int, *more:
         *("run", system, "--root", str(data[0]), "--category", "widget", "--out", str(out)),
         *("--textures", str(data[1]), "--batch-size", "4", "--weights", "random"),
         *("--steps", str(steps), str(steps), "--precision", "32-true", "--label", "small"),
-        *("--model.teacher=test_resnet", "--model.width=16", "--model.image_size=32"),
-        *("--model.lr=0.05", "--data.num_workers=0", "--trainer.enable_progress_bar=false"),
+        *(*tiny_arguments(32), "--model.lr=0.05"),
+        *("--data.num_workers=0", "--trainer.enable_progress_bar=false"),
         *("--trainer.enable_model_summary=false", "--trainer.accelerator=cpu"),
         *(f"--checkpoint.every_n_train_steps={INTERVAL}", "--trainer.val_check_interval=3", *more),
     ]
@@ -237,8 +238,8 @@ def test_a_killed_fit_goes_on_with_ckpt_path_last(zygote, data, tmp_path):
             *("fit", "--config", str(config_path("destseg", "distill")), "--ckpt_path", "last"),
             *(f"--data.root={data[0]}", "--data.category=widget", "--data.batch_size=4"),
             *(f"--data.textures={data[1]}", "--data.num_workers=0"),
-            *("--model.teacher=test_resnet", "--model.weights=random", "--model.width=16"),
-            *("--model.image_size=32", "--model.lr=0.05", "--trainer.enable_progress_bar=false"),
+            *(*tiny_arguments(32), "--model.weights=random", "--model.lr=0.05"),
+            *("--trainer.enable_progress_bar=false"),
             *(f"--checkpoint.dirpath={folder}", f"--trainer.default_root_dir={folder}"),
             *("--checkpoint.every_n_train_steps=2", "--trainer.max_steps=13"),
             *("--trainer.accelerator=cpu", "--trainer.precision=32-true"),

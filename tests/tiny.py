@@ -1,0 +1,44 @@
+"""Every system at its smallest, untrained, and the data it trains on: what most tests begin with."""
+
+from pathlib import Path
+
+from padseg.data import AnomalyDataModule
+from padseg.models import SYSTEMS
+from padseg.modules import SegmentationModule, StudentDistillModule
+
+TEACHER = {"teacher": "test_resnet", "weights": "random"}
+SECOND_TEACHER = {"teacher2": "test_resnet", "weights2": "random"}
+
+
+def tiny_network(system: str = "destseg", **more) -> dict:
+    """Options of teacher and student."""
+    second = SECOND_TEACHER if len(SYSTEMS[system].teachers) == 2 else {}
+    return {**TEACHER, **second, "width": 16, **more}
+
+
+def tiny_student(system: str = "destseg", **more) -> StudentDistillModule:
+    """A module of phase one for images of 64x64."""
+    return StudentDistillModule(system, **tiny_network(system, **{"image_size": 64, **more}))
+
+
+def tiny_segmentation(distilled: Path | None = None, **more) -> SegmentationModule:
+    """A module of phase two, after the checkpoint of phase one or for a given `network`."""
+    path = None if distilled is None else str(distilled)
+    return SegmentationModule(path, **{"segmentation_width": 16, **more})
+
+
+def tiny_arguments(image_size: int = 64, *, phases: int = 1) -> list[str]:
+    """Arguments of the command line for the same networks; weights and system are the caller's."""
+    head = ["--model.segmentation_width=16"] if phases == 2 else []
+    return [
+        *("--model.teacher=test_resnet", "--model.width=16"),
+        *(f"--model.image_size={image_size}", *head),
+    ]
+
+
+def tiny_data(root: Path | str, textures: Path | str | None = None, **more) -> AnomalyDataModule:
+    """The made category at 64x64, four images a batch, in this process; no pairs without textures."""
+    options = {"image_size": 64, "batch_size": 4, "num_workers": 0}
+    if textures is None:
+        return AnomalyDataModule(str(root), "widget", **{**options, "synthesis": None, **more})
+    return AnomalyDataModule(str(root), "widget", str(textures), **{**options, **more})
