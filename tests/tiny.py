@@ -12,7 +12,8 @@ SECOND_TEACHER = {"teacher2": "test_resnet", "weights2": "random"}
 
 def tiny_network(system: str = "destseg", **more) -> dict:
     """Options of teacher and student."""
-    second = SECOND_TEACHER if len(SYSTEMS[system].teachers) == 2 else {}
+    known = SYSTEMS.get(system)
+    second = SECOND_TEACHER if known is not None and len(known.teachers) == 2 else {}
     return {**TEACHER, **second, "width": 16, **more}
 
 
@@ -28,7 +29,7 @@ def tiny_segmentation(distilled: Path | None = None, **more) -> SegmentationModu
 
 
 def tiny_arguments(image_size: int = 64, *, phases: int = 1) -> list[str]:
-    """Arguments of the command line for the same networks; weights and system are the caller's."""
+    """Arguments of the command line for the same networks, without system and weights."""
     head = ["--model.segmentation_width=16"] if phases == 2 else []
     return [
         *("--model.teacher=test_resnet", "--model.width=16"),
