@@ -66,7 +66,7 @@ def textures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def assets() -> Path:
-    """The real images, textures and weights; see README, "Install and see it work"."""
+    """The real images, textures and weights; see .github/GUIDE.md, "Tests"."""
     folder = os.environ.get("PADSEG_ASSETS")
     if not folder or not Path(folder).is_dir():
         pytest.skip("PADSEG_ASSETS names no folder of real images and weights")

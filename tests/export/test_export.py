@@ -1,7 +1,6 @@
 """What is exported answers as the module does, and needs nothing of padseg."""
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from padseg.models import ResidualBlock
 from padseg.modules import AnomalyModule, read_checkpoint
 from tiny import tiny_segmentation, tiny_student
 
-README = Path(__file__).parents[2] / "README.md"
+EXAMPLE = Path(__file__).parents[2] / "notebooks/detect_onnx.py"
 SIZE = 64
 
 
@@ -194,9 +193,6 @@ def test_the_example_needs_neither_padseg_nor_torch(stpm, stpm_onnx, tmp_path):
     turned = Image.Exif()
     turned[ExifTags.Base.Orientation] = 6
     Image.fromarray(np.rot90(images[0])).save(tmp_path / "turned.png", exif=turned)
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    (example,) = [block for block in blocks if "import onnxruntime" in block]
-    (tmp_path / "example.py").write_text(example, encoding="utf-8")
     code = (
         "import runpy, sys\n"
         "for name in ('padseg', 'torch', 'lightning', 'timm'): sys.modules[name] = None\n"
@@ -204,7 +200,7 @@ def test_the_example_needs_neither_padseg_nor_torch(stpm, stpm_onnx, tmp_path):
     )
     names = ["0.png", "1.png", "8.png", "16.png", "turned.png"]
     done = subprocess.run(
-        [sys.executable, "-c", code, "example.py", str(stpm_onnx), *names],
+        [sys.executable, "-c", code, str(EXAMPLE), str(stpm_onnx), *names],
         cwd=tmp_path,
         capture_output=True,
         text=True,

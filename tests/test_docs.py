@@ -1,0 +1,85 @@
+"""What the documents say exists: paths, links, commands, imports."""
+
+import ast
+import importlib
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from padseg.cli import LIGHTNING_COMMANDS, PASSED_ON, parser
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+DOCUMENTS = (
+    README,
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / ".github").glob("*.md")),
+    *sorted((ROOT / "configs").rglob("*.md")),
+    *sorted((ROOT / "tests").rglob("*.md")),
+)
+COMMANDS = sorted(
+    {
+        line.strip()
+        for document in DOCUMENTS
+        for block in re.findall(r"```\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.strip().startswith("padseg ") and "..." not in line
+    }
+)
+PYTHON = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def anchors(document: Path) -> set[str]:
+    """As GitHub makes them from headings."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 250
+
+
+def test_every_path_of_the_map_exists():
+    section = README.read_text(encoding="utf-8").split("## How it is built")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    paths = [path for row in rows for path in re.findall(r"`([^`]+)`", row)]
+    assert len(paths) > 15
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    inside = {path.split("/")[1] for path in paths if path.startswith("padseg/")}
+    rooms = {path.parent.name for path in (ROOT / "padseg").glob("*/__init__.py")}
+    assert rooms - inside == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(document):
+    text = document.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not link.startswith(("http:", "https:")):
+            path, _, anchor = link.partition("#")
+            target = document.parent / path if path else document
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_understood(command):
+    _, *words = shlex.split(command, comments=True)
+    if words[0] in LIGHTNING_COMMANDS:
+        named = [after for word, after in itertools.pairwise(words) if word == "--config"]
+        assert all((ROOT / name).is_file() for name in named)
+        assert named or "--ckpt_path" in words
+    else:
+        options, rest = parser().parse_known_args(words)
+        passed_on = PASSED_ON.get(options.command, ())
+        assert all(word[2:].split(".")[0] in passed_on for word in rest if word.startswith("--"))
+
+
+@pytest.mark.parametrize("block", PYTHON)
+def test_what_the_readme_imports_exists(block):
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(node.module)
+            assert all(hasattr(module, alias.name) for alias in node.names)
