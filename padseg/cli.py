@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from padseg import __version__
 from padseg.errors import ConfigError, PadsegError
 from padseg.machine.files import CANNOT_WRITE
+from padseg.names import DATA_SET_NAMES, EXPORT_FORMATS, LAYOUT_NAMES, SYSTEM_NAMES
 
 if TYPE_CHECKING:
     from padseg.inference import Predictor
@@ -27,10 +28,6 @@ PASSED_ON = {
     "run": ("model", "data", "trainer", "checkpoint", "evaluation", "thresholds"),
     "preview": ("data",),
 }
-EXPORT_FORMATS = ("onnx", "openvino", "torch", "safetensors")
-SYSTEM_NAMES = ("stpm", "rstpm", "destseg", "pfadseg")
-LAYOUT_NAMES = ("mvtec", "mvtec_loco", "mvtec_ad_2", "btad", "visa", "kolektorsdd", "folder")
-DATA_SETS = ("mvtec_ad", "mvtec_ad_2", "visa", "btad", "dtd")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -253,7 +250,7 @@ def _add_download(command: argparse.ArgumentParser) -> None:
         "Fetches a data set into ROOT/NAME, checks its SHA-256 and unpacks it. A second call resumes "
         "what was cut off."
     )
-    command.add_argument("name", choices=DATA_SETS)
+    command.add_argument("name", choices=DATA_SET_NAMES)
     command.add_argument(
         "--root", type=_path, required=True, help="folder for the data set's folder"
     )

@@ -1,15 +1,13 @@
 """Losses of the student and of the segmentation network, in float32 also inside autocast."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from padseg.errors import ConfigError
-
-LossReduction = Literal["batch_sum", "mean"]
+from padseg.names import LOSS_REDUCTIONS, LossReduction
+from padseg.options import one_of
 
 _EPS = 1e-12
 
@@ -79,17 +77,14 @@ def distillation_loss(
     Raises:
         ConfigError: the reduction is unknown.
     """
+    one_of("loss_reduction", reduction, LOSS_REDUCTIONS)
     distances = [
         _distance(t, s).mean(dim=(1, 2))  # not clamped, or opposed features would not learn
         for teacher, student in pairs
         for t, s in zip(teacher, student, strict=True)
     ]
     per_image = scale * torch.stack(distances).sum(dim=0)
-    if reduction == "batch_sum":
-        return per_image.sum()
-    if reduction == "mean":
-        return per_image.mean()
-    raise ConfigError(f"loss_reduction is {reduction!r}; give 'batch_sum' or 'mean'.")
+    return per_image.sum() if reduction == "batch_sum" else per_image.mean()
 
 
 def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:

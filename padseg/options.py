@@ -1,6 +1,6 @@
 """Options as checkpoints hold them, and what a resumed training makes of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,16 @@ def plain(option: Any) -> Any:
     if isinstance(option, tuple | list):
         return [plain(value) for value in option]
     return option.item() if isinstance(option, np.generic) else option
+
+
+def one_of(option: str, value: str, known: Iterable[str]) -> None:
+    """Refuse a name that an option does not know.
+
+    Raises:
+        ConfigError: The value is not among those known.
+    """
+    if value not in (names := tuple(known)):
+        raise ConfigError(f"{option} is {value!r}; give one of {', '.join(names)}.")
 
 
 def check_seed(option: str, seed: int) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from padseg.cli import SYSTEM_NAMES, main
+from padseg.cli import main
 from padseg.data import AnomalyDataModule
 from padseg.inference import Predictor
 from padseg.lightning_cli.recipes import config_path
 from padseg.models import SYSTEMS
 from padseg.modules import StudentDistillModule, read_checkpoint
+from padseg.names import SYSTEM_NAMES
 from tiny import tiny_arguments, tiny_segmentation, tiny_student
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -8,8 +8,9 @@ import padseg
 ROOT = Path(padseg.__file__).parent
 # From the ground up. A room imports from the floors below its own, never from its own floor or from above.
 FLOORS = (
-    {"errors"},
-    {"losses", "machine", "metrics", "options", "synthesis"},
+    {"errors", "names"},
+    {"machine", "metrics", "options"},
+    {"losses", "synthesis"},
     {"data", "models", "records"},
     {"modules"},
     {"callbacks"},

@@ -1,7 +1,7 @@
 """Augmentation of normal images and textures, the one place that uses albumentations."""
 
 import os
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks PyPI at import otherwise
 import albumentations as A
 
-Group = Literal["none", "slight", "full"]
+from padseg.names import AugmentationGroup
 
 # DeSTSeg's official lists; objects in a fixed pose are not turned.
-CATEGORY_GROUPS: dict[str, Group] = {
+CATEGORY_GROUPS: dict[str, AugmentationGroup] = {
     **dict.fromkeys(("capsule", "metal_nut", "pill", "toothbrush", "transistor"), "none"),
     **dict.fromkeys(("cable", "wood", "zipper"), "slight"),
     **dict.fromkeys(("bottle", "carpet", "grid", "hazelnut", "leather", "screw", "tile"), "full"),
@@ -52,7 +52,7 @@ def _seed(part: Any, seeds: np.random.Generator) -> None:
         _seed(inner, seeds)
 
 
-def normal_augmentation(group: Group, size: tuple[int, int]) -> Augmentation | None:
+def normal_augmentation(group: AugmentationGroup, size: tuple[int, int]) -> Augmentation | None:
     """Rotation of normal images as in DeSTSeg (Zhang et al., CVPR 2023, official code).
 
     Args:

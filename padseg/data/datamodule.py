@@ -4,14 +4,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, default_collate
 
-from padseg.data.augment import CATEGORY_GROUPS, Group, normal_augmentation, texture_jitter
+from padseg.data.augment import CATEGORY_GROUPS, normal_augmentation, texture_jitter
 from padseg.data.check import check_duplicates, check_files, refuse_blocking
 from padseg.data.datasets import (
     CountedSampler,
@@ -25,11 +25,12 @@ from padseg.data.datasets import (
 )
 from padseg.data.foreground import OTSU, Foreground, find_foreground
 from padseg.data.images import ImageCache, as_size
-from padseg.data.layouts import LayoutName, list_samples
+from padseg.data.layouts import list_samples
 from padseg.data.samples import Sample, list_textures, split_held_out
 from padseg.data.workers import default_workers, forks
 from padseg.errors import ConfigError, DataError
-from padseg.options import check_seed, plain, refuse_others
+from padseg.names import AUGMENTATIONS, AugmentationGroup, AugmentationName, LayoutName
+from padseg.options import check_seed, one_of, plain, refuse_others
 from padseg.synthesis import SynthesisParams
 
 _log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class AnomalyDataModule(LightningDataModule):
         batch_size: int = 32,
         seed: int = 0,
         val_fraction: float = 0.1,
-        augmentation: Literal["auto", "none", "slight", "full"] = "auto",
+        augmentation: AugmentationName = "auto",
         jitter_textures: bool = False,
         synthesis: SynthesisParams | None = _DEFAULT_SYNTHESIS,
         num_workers: int | None = None,
@@ -100,10 +101,7 @@ class AnomalyDataModule(LightningDataModule):
         check_seed("--data.seed (of fit, --seed_everything)", seed)
         if num_workers is not None and num_workers < 0:
             raise ConfigError(f"--data.num_workers is {num_workers}; it must not be negative.")
-        if augmentation not in (known := ("auto", *get_args(Group))):
-            raise ConfigError(
-                f"--data.augmentation is {augmentation!r}; it must be one of {', '.join(known)}."
-            )
+        one_of("--data.augmentation", augmentation, AUGMENTATIONS)
         if foreground is not None and foreground != OTSU and not Path(foreground).is_dir():
             raise ConfigError(f"--data.foreground is {foreground}; it must be otsu or a folder.")
         self.root = Path(root).expanduser()
@@ -162,7 +160,7 @@ class AnomalyDataModule(LightningDataModule):
             held_out = []
         elif not held_out:
             train, held_out = split_held_out(train, self.val_fraction)
-        group: Group = (
+        group: AugmentationGroup = (
             # By name: of another data set, a `screw` may be a part whose place tells what is wrong.
             CATEGORY_GROUPS.get(self.category if self.layout == "mvtec" else "", "none")
             if self.augmentation == "auto"

@@ -22,7 +22,8 @@ from rich.progress import (
 )
 
 from padseg.data.archives import unpack
-from padseg.errors import ConfigError, DataError
+from padseg.errors import DataError
+from padseg.options import one_of
 
 _CHUNK = 2**20
 _TIMEOUT = 60  # seconds without a byte
@@ -110,8 +111,7 @@ def download(name: str, root: Path, archive: Path | None = None, url: str | None
         DataError: The archive cannot be fetched or is not the one that was published; the message tells
             the manual way.
     """
-    if name not in SOURCES:
-        raise ConfigError(f"data set {name!r} is unknown: choose from {', '.join(SOURCES)}.")
+    one_of("data set", name, SOURCES)
     source, folder, console = SOURCES[name], root / name, Console()
     console.print(f"{source.terms}\n{source.page}", markup=False, soft_wrap=True)
     try:

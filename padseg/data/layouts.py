@@ -9,7 +9,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from padseg.data.images import is_empty_mask
 from padseg.data.samples import (
@@ -23,9 +23,8 @@ from padseg.data.samples import (
     unreadable,
 )
 from padseg.data.tables import find_table, list_table
-from padseg.errors import ConfigError, DataError
-
-LayoutName = Literal["mvtec", "mvtec_loco", "mvtec_ad_2", "btad", "visa", "kolektorsdd", "folder"]
+from padseg.errors import DataError
+from padseg.options import one_of
 
 
 class Layout(NamedTuple):
@@ -54,8 +53,7 @@ def list_samples(root: Path, category: str, layout: str = "mvtec") -> list[Sampl
             training images.
         ConfigError: There is no such layout.
     """
-    if layout not in LAYOUTS:
-        raise ConfigError(f"layout {layout!r} is unknown: choose from {', '.join(LAYOUTS)}.")
+    one_of("layout", layout, LAYOUTS)
     if not root.is_dir():
         raise DataError(f"data root {root} does not exist: name the data set's folder.")
     try:

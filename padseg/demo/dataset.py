@@ -26,7 +26,8 @@ from PIL import Image
 from padseg.demo.defects import CATEGORIES
 from padseg.demo.paint import camera
 from padseg.demo.textures import TEXTURES, texture
-from padseg.errors import ConfigError, DataError
+from padseg.errors import DataError
+from padseg.options import one_of
 
 DEMO_CATEGORIES: tuple[str, ...] = tuple(CATEGORIES)
 DEMO_TEACHER = Path(__file__).with_name("teacher.safetensors")
@@ -55,9 +56,7 @@ def make_demo(root: Path, seed: int = 0, categories: Sequence[str] = DEMO_CATEGO
         DataError: `root` holds something else.
     """
     for name in categories:
-        if name not in CATEGORIES:
-            known = ", ".join(DEMO_CATEGORIES)
-            raise ConfigError(f"the demo set has no category {name!r}: choose from {known}")
+        one_of("category of the demo set", name, DEMO_CATEGORIES)
     names = sorted(set(categories))
     record = {"version": _VERSION, "seed": seed, "categories": names}
     if _complete(root, record):

@@ -29,10 +29,11 @@ from padseg.inference.weights import (
 from padseg.machine.files import read_json, write_bytes
 from padseg.models import SYSTEMS
 from padseg.modules.checkpoint import KEY
+from padseg.names import EXPORT_FORMATS
+from padseg.options import one_of
 
 _log = logging.getLogger(__name__)
 
-FORMATS = ("onnx", "openvino", "torch", "safetensors")
 _AXES = ("batch", "height", "width")
 _NEEDS = {"onnx": ("onnx", "onnxscript"), "openvino": ("onnx", "onnxscript", "openvino")}
 _INT8 = ("onnx", "openvino")
@@ -66,8 +67,7 @@ def export(
         PadsegError: An input is wrong, a package is missing, or `out` has another content already.
     """
     out = Path(out)
-    if format not in FORMATS:
-        raise ConfigError(f"--format {format} is unknown: give one of {', '.join(FORMATS)}.")
+    one_of("--format", format, EXPORT_FORMATS)
     if half and format == "safetensors":
         raise ConfigError(
             "--half does not go with --format safetensors, which keeps the checkpoint."

@@ -20,9 +20,11 @@ from padseg.data.images import Size, as_rgb, image_shape, open_image, resize, up
 from padseg.errors import ConfigError, DataError, PadsegError
 from padseg.inference.tiles import Blend, Box, tile_boxes
 from padseg.inference.weights import load_module
-from padseg.machine.precision import PRECISIONS, accelerator, check_precision, default_precision
+from padseg.machine.precision import PRECISIONS, accelerator, default_precision
 from padseg.machine.threads import ahead
 from padseg.modules import AnomalyModule
+from padseg.names import PRECISION_NAMES
+from padseg.options import one_of
 
 _log = logging.getLogger(__name__)
 MOST_PIXELS = 2**26
@@ -105,7 +107,7 @@ class Predictor:
             raise ConfigError(f"--batch-size is {batch_size}; it must be at least 1.")
         self.device = _device(device)
         if precision is not None:
-            check_precision("--precision", precision)
+            one_of("--precision", precision, PRECISION_NAMES)
         self.tile = tile
         self.batch_size = batch_size
         module = checkpoint if isinstance(checkpoint, AnomalyModule) else load_module(checkpoint)

@@ -5,11 +5,12 @@ from typing import Any
 
 import torch
 
-from padseg.errors import ConfigError
-
-# What autocast computes in, by Lightning's names. Others, which convert the weights, are refused: in 16
-# bits, small steps of SGD and the statistics of BatchNorm are lost; 64 bits bring nothing.
-PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+# What autocast computes in.
+PRECISIONS: dict[str, torch.dtype | None] = {
+    "32-true": None,
+    "bf16-mixed": torch.bfloat16,
+    "16-mixed": torch.float16,
+}
 
 
 def default_precision(kind: str, calibration: Mapping[str, Any] | None = None) -> str:
@@ -37,17 +38,6 @@ def cpu_has_bfloat16() -> bool:
         found = torch.cpu.get_capabilities()
         return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-
-
-def check_precision(option: str, precision: str) -> None:
-    """Refuse a precision that padseg cannot compute in.
-
-    Raises:
-        ConfigError: It is another than the three.
-    """
-    if precision not in PRECISIONS:
-        known = ", ".join(PRECISIONS)
-        raise ConfigError(f"{option} is {precision}; give one of {known}.")
 
 
 def accelerator() -> torch.device:

@@ -8,15 +8,14 @@ AFF: Dai et al., "Attentional Feature Fusion", WACV 2021.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padseg.errors import ConfigError
-
-Recalibration = Literal["channel", "pixel"]
+from padseg.names import RECALIBRATIONS, Recalibration
+from padseg.options import one_of
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
@@ -98,8 +97,7 @@ class PCAR(nn.Module):
         recalibration: Recalibration = "channel",
     ) -> None:
         super().__init__()
-        if recalibration not in ("channel", "pixel"):
-            raise ConfigError(f"recalibration is {recalibration!r}; give 'channel' or 'pixel'.")
+        one_of("recalibration", recalibration, RECALIBRATIONS)
         if len(kernels) != len(dilations) or not kernels:
             raise ConfigError(
                 f"kernels {tuple(kernels)} and dilations {tuple(dilations)} differ in number; "

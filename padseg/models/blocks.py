@@ -6,17 +6,14 @@ ASPP: Chen et al., "Rethinking Atrous Convolution", 2017, in the form that DeSTS
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padseg.errors import ConfigError
-from padseg.models.attention import AFF, PCAR, Recalibration, full_precision, require_batch
-
-Fusion = Literal["add", "aff"]
-SecondConv = Literal["conv", "pcar"]
+from padseg.models.attention import AFF, PCAR, full_precision, require_batch
+from padseg.names import FUSIONS, SECOND_CONVS, Fusion, Recalibration, SecondConv
+from padseg.options import one_of
 
 
 def resize_to(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -87,10 +84,8 @@ class ResidualBlock(nn.Module):
         project: bool = False,
     ) -> None:
         super().__init__()
-        if fusion not in ("add", "aff"):
-            raise ConfigError(f"fusion is {fusion!r}; give 'add' or 'aff'.")
-        if second_conv not in ("conv", "pcar"):
-            raise ConfigError(f"second_conv is {second_conv!r}; give 'conv' or 'pcar'.")
+        one_of("fusion", fusion, FUSIONS)
+        one_of("second_conv", second_conv, SECOND_CONVS)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(out_channels)
         self.conv2 = (

@@ -2,12 +2,10 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from padseg.errors import ConfigError
 from padseg.losses import normalized_product
 from padseg.models.attention import full_precision
 from padseg.models.blocks import (
@@ -19,8 +17,8 @@ from padseg.models.blocks import (
     resize_to,
 )
 from padseg.models.teacher import FeaturePair
-
-Context = Literal["aspp", "rcm"]
+from padseg.names import CONTEXTS, Context
+from padseg.options import one_of
 
 
 class _FullPrecisionConv2d(nn.Conv2d):
@@ -61,8 +59,7 @@ class SegmentationNetwork(nn.Module):
         layer_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        if context not in ("aspp", "rcm"):
-            raise ConfigError(f"context is {context!r}; give 'aspp' or 'rcm'.")
+        one_of("context", context, CONTEXTS)
         self.res = nn.Sequential(block(sum(channels), width), block(width, width))
         kaiming_init(self.res)
         self.head = nn.Sequential(

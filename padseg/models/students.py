@@ -5,11 +5,9 @@ All of them answer with features of the teacher's channels and sizes, fine to co
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
 
 from torch import Tensor, nn
 
-from padseg.errors import ConfigError
 from padseg.models.attention import require_batch
 from padseg.models.blocks import (
     AttentionMap,
@@ -18,9 +16,10 @@ from padseg.models.blocks import (
     kaiming_init,
     resize_to,
 )
+from padseg.names import UPSAMPLES, Upsample
+from padseg.options import one_of
 
 Sizes = Sequence[tuple[int, int]]
-Upsample = Literal["deconv", "bilinear"]
 BlockFactory = Callable[..., ResidualBlock]
 
 
@@ -161,6 +160,7 @@ class ReconstructionStudent(nn.Module):
         self, in_channels: int, channels: Sequence[int], upsample: Upsample = "deconv"
     ) -> None:
         super().__init__()
+        one_of("upsample", upsample, UPSAMPLES)
         fine, middle, coarse = channels
         self.start: nn.Module
         if upsample == "deconv":
@@ -182,7 +182,7 @@ class ReconstructionStudent(nn.Module):
                     nn.Sequential(projected(fine, fine), ResidualBlock(fine, fine)),
                 ]
             )
-        elif upsample == "bilinear":
+        else:
             self.start = nn.Identity()
             self.up = nn.ModuleList(nn.Identity() for _ in range(3))
             self.stages = nn.ModuleList(
@@ -192,8 +192,6 @@ class ReconstructionStudent(nn.Module):
                     two_blocks(middle, fine),
                 ]
             )
-        else:
-            raise ConfigError(f"upsample is {upsample!r}; give 'deconv' or 'bilinear'.")
         self.attention = nn.ModuleList(AttentionMap(c) for c in (coarse, middle, fine))
         kaiming_init(self)
 

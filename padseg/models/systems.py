@@ -1,7 +1,7 @@
 """The four systems as tables of parts, and the network that joins teacher and student.
 
 A fifth system is one new student (or head), one entry in SYSTEMS, its configuration, and its name in
-`padseg.cli.SYSTEM_NAMES`.
+`padseg.names.SystemName`.
 """
 
 import hashlib
@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from padseg.errors import ConfigError
-from padseg.losses import LossReduction, cosine_distance
-from padseg.models.attention import Recalibration
-from padseg.models.blocks import Fusion, ResidualBlock, SecondConv, resize_to
-from padseg.models.segmentation import Context, SegmentationNetwork
+from padseg.losses import cosine_distance
+from padseg.models.blocks import ResidualBlock, resize_to
+from padseg.models.segmentation import SegmentationNetwork
 from padseg.models.students import (
     DenoisingStudent,
     PlainStudent,
     ReconstructionStudent,
-    Upsample,
 )
 from padseg.models.teacher import FeaturePair, Normalize, Teacher
+from padseg.names import Context, Fusion, LossReduction, Recalibration, SecondConv, Upsample
+from padseg.options import one_of
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,7 @@ def find_system(name: str) -> System:
     Raises:
         ConfigError: there is none of this name.
     """
-    if name not in SYSTEMS:
-        raise ConfigError(f"system {name!r} is unknown; give one of {', '.join(SYSTEMS)}.")
+    one_of("system", name, SYSTEMS)
     return SYSTEMS[name]
 
 
@@ -282,11 +281,8 @@ def build_segmentation(
         ConfigError: the system has no second phase, or an option does not exist.
     """
     parts = find_system(system)
-    if not parts.segmentation:
-        raise ConfigError(
-            f"system {system!r} has no segmentation network; give one of "
-            f"{', '.join(s.name for s in SYSTEMS.values() if s.segmentation)}."
-        )
+    having = [name for name, other in SYSTEMS.items() if other.segmentation]
+    one_of("system of a segmentation network", system, having)
     return SegmentationNetwork(
         channels,
         width,

@@ -13,10 +13,10 @@ from padseg import __version__
 from padseg.data import AnomalyDataModule
 from padseg.data.images import as_size
 from padseg.errors import CheckpointError, ConfigError, PadsegError
-from padseg.machine.precision import check_precision
 from padseg.models import StudentTeacher, build_student_teacher, image_score
 from padseg.modules.checkpoint import FORMAT, KEY, STORED
-from padseg.options import refuse_others
+from padseg.names import PRECISION_NAMES
+from padseg.options import one_of, refuse_others
 
 _CHECK_EVERY = 50  # steps between looks at the loss on a GPU, which must wait for each
 
@@ -110,7 +110,7 @@ class AnomalyModule(LightningModule):
             ConfigError: The precision is unknown, the size of the data's images is not the module's, or
                 the phase before was trained on other data.
         """
-        check_precision("--trainer.precision", str(self.trainer.precision))
+        one_of("--trainer.precision", str(self.trainer.precision), PRECISION_NAMES)
         if getattr(self.trainer.strategy, "_layer_sync", None) is not None:
             self.trainer.strategy._layer_sync = TrainedSyncBatchNorm()  # type: ignore[attr-defined]
         data = getattr(self.trainer, "datamodule", None)

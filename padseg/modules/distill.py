@@ -1,7 +1,7 @@
 """Phase one: the student learns to answer like the teacher."""
 
 import inspect
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -10,7 +10,16 @@ from padseg.losses import distillation_loss
 from padseg.models import find_system
 from padseg.modules.base import AnomalyModule
 from padseg.modules.checkpoint import STORED
-from padseg.options import plain
+from padseg.names import (
+    STUDENT_INPUTS,
+    Fusion,
+    LossReduction,
+    Recalibration,
+    SecondConv,
+    StudentInput,
+    Upsample,
+)
+from padseg.options import one_of, plain
 
 
 class StudentDistillModule(AnomalyModule):
@@ -56,16 +65,16 @@ class StudentDistillModule(AnomalyModule):
         teacher2: str | None = None,
         weights2: str = "pretrained",
         width: int = 64,
-        fusion: Literal["add", "aff"] | None = None,
-        second_conv: Literal["conv", "pcar"] | None = None,
+        fusion: Fusion | None = None,
+        second_conv: SecondConv | None = None,
         kernels: tuple[int, int, int] = (3, 3, 3),
         dilations: tuple[int, int, int] = (1, 2, 3),
-        recalibration: Literal["channel", "pixel"] = "channel",
-        upsample: Literal["deconv", "bilinear"] = "deconv",
+        recalibration: Recalibration = "channel",
+        upsample: Upsample = "deconv",
         image_size: int | tuple[int, int] = 256,
         top_k: int | None = None,
-        student_input: Literal["corrupted", "clean"] = "corrupted",
-        loss_reduction: Literal["batch_sum", "mean"] | None = None,
+        student_input: StudentInput = "corrupted",
+        loss_reduction: LossReduction | None = None,
         loss_scale: float | None = None,
         lr: float | None = None,
         momentum: float = 0.9,
@@ -86,8 +95,7 @@ class StudentDistillModule(AnomalyModule):
             "recalibration": recalibration,
             "upsample": upsample,
         }
-        if student_input not in ("corrupted", "clean"):
-            raise ConfigError(f"student_input is {student_input!r}; give 'corrupted' or 'clean'.")
+        one_of("student_input", student_input, STUDENT_INPUTS)
         if weights != STORED:  # what a checkpoint holds was given long ago
             self._refuse_unread(network | {"weights2": weights2})
         self.build(network, {"weights": weights, "weights2": weights2}, image_size, top_k)

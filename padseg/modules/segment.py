@@ -1,6 +1,6 @@
 """Phase two: a segmentation network reads the discrepancy of teacher and student."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from padseg.losses import segmentation_loss
 from padseg.models import RCM, SYSTEMS, build_segmentation
 from padseg.modules.base import AnomalyModule
 from padseg.modules.checkpoint import KEY, STORED, read_checkpoint
+from padseg.names import Context, Fusion, SecondConv
 
 
 class SegmentationModule(AnomalyModule):
@@ -49,10 +50,10 @@ class SegmentationModule(AnomalyModule):
         distilled: str | None = None,
         system: str | None = None,
         segmentation_width: int = 256,
-        context: Literal["aspp", "rcm"] | None = None,
+        context: Context | None = None,
         layer_scale: float = 1.0,
-        fusion: Literal["add", "aff"] | None = None,
-        second_conv: Literal["conv", "pcar"] | None = None,
+        fusion: Fusion | None = None,
+        second_conv: SecondConv | None = None,
         image_size: int | tuple[int, int] | None = None,
         top_k: int | None = None,
         gamma: float = 4.0,

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from padseg.data.layouts import LAYOUTS
 from padseg.errors import ConfigError
 from padseg.lightning_cli.recipes import config_path
 from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, StudentDistillModule
-from padseg.options import check_seed
+from padseg.options import check_seed, one_of
 from padseg.run.fingerprint import hash_file, hash_folder, hash_listing
 
 # Options of `fit` that `run` has options of its own for.
@@ -95,6 +96,8 @@ class RunOptions:
         Raises:
             ConfigError: An option cannot be used.
         """
+        one_of("system", self.system, SYSTEMS)
+        one_of("--layout", self.layout, LAYOUTS)
         names = [("--label", self.name), *(("--category", name) for name in self.categories)]
         for option, name in names:
             if name in ("", ".", "..") or {"/", "\\"} & set(name):

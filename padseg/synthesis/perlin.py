@@ -12,13 +12,14 @@ that a mask has the same bits alone, in any batch and in any chunk of one.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from padseg.errors import ConfigError
+from padseg.names import NOISE_BACKENDS, NoiseBackend
+from padseg.options import one_of
 
 # Points evaluated at a time. On a CPU the dozen buffers of a chunk should stay in its cache; on an
 # accelerator the bound keeps 32 masks of 1024x1024 within some hundred MiB of scratch memory.
@@ -58,7 +59,7 @@ class SynthesisParams:
     opacity: tuple[float, float] = (0.2, 1.0)
     probability: float = 1.0
     retries: int = 0
-    backend: Literal["perlin", "noise"] = "perlin"
+    backend: NoiseBackend = "perlin"
     octaves: int = 1
 
     def __post_init__(self) -> None:
@@ -85,7 +86,7 @@ class SynthesisParams:
             self.retries,
             "a whole number, 0 or more",
         )
-        _demand(self.backend in ("perlin", "noise"), "backend", self.backend, '"perlin" or "noise"')
+        one_of("Synthesis option backend", self.backend, NOISE_BACKENDS)
         _demand(
             _are_ints((self.octaves,), 1) and 1 <= self.octaves <= 8,
             "octaves",

@@ -225,7 +225,7 @@ def test_an_archive_fetched_by_hand(server, tmp_path):
 
 
 def test_unknown_data_set(tmp_path):
-    with pytest.raises(ConfigError, match="'coco' is unknown: choose from mvtec_ad"):
+    with pytest.raises(ConfigError, match="data set is 'coco'; give one of mvtec_ad"):
         download("coco", tmp_path)
 
 

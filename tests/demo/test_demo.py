@@ -106,7 +106,7 @@ def test_another_seed_is_refused(root: Path) -> None:
 
 
 def test_an_unknown_category_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no category 'moon'"):
+    with pytest.raises(ConfigError, match="demo set is 'moon'; give one of"):
         make_demo(tmp_path / "set", categories=["moon"])
     assert not list(tmp_path.iterdir())
 

@@ -15,10 +15,10 @@ import torch
 from PIL import ExifTags, Image
 from torch import nn
 
-from padseg.cli import EXPORT_FORMATS, main
+from padseg.cli import main
 from padseg.data.images import resize as resize_image
 from padseg.errors import CheckpointError, PadsegError
-from padseg.export.export import FORMATS, export, find_run, write_new
+from padseg.export.export import export, find_run, write_new
 from padseg.export.network import Deployed, fold_batch_norms, resize
 from padseg.inference import load_module
 from padseg.models import ResidualBlock
@@ -364,10 +364,6 @@ def test_files_of_other_content_are_kept(stpm, tmp_path, capsys):
     assert not (tmp_path / "fresh").exists()
     with pytest.raises(PadsegError, match="cannot be written"):
         write_new({out / "below": b"new"})
-
-
-def test_formats_are_those_of_the_command_line():
-    assert FORMATS == EXPORT_FORMATS
 
 
 def test_mistakes_are_told_before_the_work(stpm, tmp_path, capsys, monkeypatch):

@@ -216,7 +216,7 @@ def test_constants_of_the_papers():
 @pytest.mark.parametrize(
     ("system", "options", "message"),
     [
-        ("padim", {}, "system 'padim' is unknown; give one of stpm"),
+        ("padim", {}, "system is 'padim'; give one of stpm"),
         ("stpm", {"width": 0}, "width is 0"),
         ("destseg", {"width": 8}, "16 or more"),
         ("pfadseg", {"kernels": (3, 3)}, "kernels"),

@@ -317,7 +317,9 @@ def test_another_image_size_of_the_data_is_told(data, tmp_path):
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
 def test_other_precisions_are_refused(precision, data, tmp_path):
     module = tiny_student("stpm")
-    with pytest.raises(ConfigError, match=rf"precision is {precision}; give one of 32-true, bf16"):
+    with pytest.raises(
+        ConfigError, match=rf"precision is '{precision}'; give one of 32-true, bf16"
+    ):
         trainer(tmp_path, 1, precision=precision).fit(module, datamodule=data)
 
 

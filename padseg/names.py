@@ -1,0 +1,49 @@
+"""What options can be set to by name: each list once, as a type and as a tuple.
+
+Nothing is imported, so that the command line lists them without loading a library.
+"""
+
+from typing import Literal, get_args
+
+SystemName = Literal["stpm", "rstpm", "destseg", "pfadseg"]
+SYSTEM_NAMES: tuple[SystemName, ...] = get_args(SystemName)
+
+LayoutName = Literal["mvtec", "mvtec_loco", "mvtec_ad_2", "btad", "visa", "kolektorsdd", "folder"]
+LAYOUT_NAMES: tuple[LayoutName, ...] = get_args(LayoutName)
+
+# Data sets to download.
+DataSetName = Literal["mvtec_ad", "mvtec_ad_2", "visa", "btad", "dtd"]
+DATA_SET_NAMES: tuple[DataSetName, ...] = get_args(DataSetName)
+
+ExportFormat = Literal["onnx", "openvino", "torch", "safetensors"]
+EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
+
+# By Lightning's names. Those that convert the weights are not among them: in 16 bits, small steps of SGD
+# and the statistics of BatchNorm are lost; 64 bits bring nothing.
+PrecisionName = Literal["32-true", "bf16-mixed", "16-mixed"]
+PRECISION_NAMES: tuple[PrecisionName, ...] = get_args(PrecisionName)
+
+# DeSTSeg's groups of augmentations of normal images.
+AugmentationGroup = Literal["none", "slight", "full"]
+AugmentationName = Literal["auto", AugmentationGroup]
+AUGMENTATIONS: tuple[AugmentationName, ...] = get_args(AugmentationName)
+
+NoiseBackend = Literal["perlin", "noise"]
+NOISE_BACKENDS: tuple[NoiseBackend, ...] = get_args(NoiseBackend)
+
+# Parts of the networks.
+Fusion = Literal["add", "aff"]
+FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
+SecondConv = Literal["conv", "pcar"]
+SECOND_CONVS: tuple[SecondConv, ...] = get_args(SecondConv)
+Recalibration = Literal["channel", "pixel"]
+RECALIBRATIONS: tuple[Recalibration, ...] = get_args(Recalibration)
+Upsample = Literal["deconv", "bilinear"]
+UPSAMPLES: tuple[Upsample, ...] = get_args(Upsample)
+Context = Literal["aspp", "rcm"]
+CONTEXTS: tuple[Context, ...] = get_args(Context)
+
+StudentInput = Literal["corrupted", "clean"]
+STUDENT_INPUTS: tuple[StudentInput, ...] = get_args(StudentInput)
+LossReduction = Literal["batch_sum", "mean"]
+LOSS_REDUCTIONS: tuple[LossReduction, ...] = get_args(LossReduction)
