@@ -5,18 +5,19 @@ from pathlib import Path
 import pytest
 
 from padseg.cli import main
+from padseg.models import SYSTEMS
+from tiny import tiny_arguments
 
 
 def run_args(
     root: Path, textures: Path | str, out: Path, *more: str, system: str = "destseg"
 ) -> list[str]:
     """`padseg run` of a small network on the category `widget`, labelled `small`."""
-    head = ["--model.segmentation_width=16"] if system in ("destseg", "pfadseg") else []
+    small = tiny_arguments(phases=2 if SYSTEMS[system].segmentation else 1)
     return [
         *("run", system, "--root", str(root), "--category", "widget", "--out", str(out)),
         *("--textures", str(textures), "--steps", "2", "2", "--batch-size", "4"),
-        *("--weights", "random", "--label", "small", "--model.teacher", "test_resnet"),
-        *("--model.width", "16", *head, "--model.image_size", "64"),
+        *("--weights", "random", "--label", "small", *small),
         *("--trainer.enable_progress_bar", "false", "--data.num_workers=0", *more),
     ]
 

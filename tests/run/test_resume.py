@@ -10,6 +10,7 @@ import torch
 from padseg.cli import main
 from padseg.lightning_cli.recipes import config_path
 from padseg.machine.precision import default_precision
+from tiny import tiny_arguments
 
 from .conftest import run_args
 
@@ -65,8 +66,8 @@ def test_a_run_goes_on_in_the_precision_it_began_with(data_root, textures, tmp_p
     began = [
         *("fit", "--config", str(config_path("destseg", "distill")), "--trainer.accelerator=cpu"),
         *(f"--data.root={data_root}", "--data.category=widget", f"--data.textures={textures}"),
-        *("--data.batch_size=4", "--data.num_workers=0", "--model.teacher=test_resnet"),
-        *("--model.weights=random", "--model.width=16", "--model.image_size=64"),
+        *("--data.batch_size=4", "--data.num_workers=0"),
+        *("--model.weights=random", *tiny_arguments()),
         *("--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={tmp_path / 'logs'}"),
         *("--trainer.max_steps=1", "--trainer.precision=bf16-mixed"),
         *(f"--checkpoint.dirpath={folder}", "--checkpoint.filename=distill-resume"),
