@@ -28,7 +28,7 @@ class EvaluationCallback(Callback):
     def __init__(self, exact: bool = False, fpr_limit: float = 0.3, recall: float = 0.9) -> None:
         self.pixel = PixelMetrics(exact=exact, fpr_limit=fpr_limit, recall=recall)
         self.image = ImageMetrics()
-        # The module has looked for NaN; to look again would halt a GPU.
+        # The module has checked for NaN already; a second check would make the host wait for a GPU.
         self._normal_score = SumMetric(nan_strategy="disable")
         self._normal_count = SumMetric(nan_strategy="disable")
 
@@ -106,3 +106,14 @@ def _limited(trainer: Trainer) -> bool:
     """Whether the user asked for a part of the images only; `fast_dev_run` sets whole numbers."""
     limits = (trainer.limit_val_batches, trainer.limit_test_batches)
     return any(isinstance(limit, int) or limit < 1 for limit in limits)
+
+
+def evaluation_stage(trainer: Trainer) -> str:
+    """`test` or `val`."""
+    return "test" if trainer.testing else "val"
+
+
+def evaluated_dataset(trainer: Trainer, stage: str) -> Any:
+    """The dataset of an evaluation, `test` or `val`."""
+    loader: Any = trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders
+    return loader.dataset

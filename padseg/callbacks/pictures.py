@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
-from padseg.callbacks.records import ImagesCallback, Thresholds, shown_thresholds
+from padseg.callbacks.images import ImagesCallback
+from padseg.callbacks.verdicts import Thresholds, caption, display_thresholds
 from padseg.errors import ConfigError
 from padseg.machine.files import write_bytes
-from padseg.records.drawing import panels
-from padseg.records.records import Records, worst_first
+from padseg.records import Records, panels, worst_first
 
 
 class PicturesCallback(ImagesCallback):
@@ -46,15 +45,15 @@ class PicturesCallback(ImagesCallback):
         self.target = None if folder is None else Path(folder)
         self.count = count
 
-    def wanted(self, trainer: Trainer, stage: str) -> bool:
-        """Where anybody would see them."""
+    def should_record(self, trainer: Trainer, stage: str) -> bool:
+        """If there is a folder or a logger for the pictures."""
         return self.target is not None or bool(_tensorboards(trainer))
 
     def show(
         self, trainer: Trainer, pl_module: LightningModule, stage: str, records: Records
     ) -> None:
-        """Draw, and replace the pictures of the evaluation before."""
-        thresholds = shown_thresholds(trainer, pl_module, stage)
+        """Draw the pictures; they replace those of the evaluation before."""
+        thresholds = display_thresholds(trainer, pl_module, stage)
         drawn = dict(draw_worst(records, self.count, thresholds))
         for logger in _tensorboards(trainer):
             for name, picture in drawn.items():
@@ -68,7 +67,7 @@ class PicturesCallback(ImagesCallback):
         folder = self.target / stage
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("*-[0-9][0-9]*-*.png"):
-            # Nothing else is touched: the folder may be anybody's.
+            # Nothing else is touched: the folder may hold files of the user.
             if old.name.startswith(("normal-", "defect-")) and old.stem not in drawn:
                 old.unlink()
         for name, picture in drawn.items():
@@ -96,33 +95,13 @@ def draw_worst(
                 records.image(index),
                 records.mask(index),
                 records.score_map(index),
-                title(row, thresholds.image),
+                caption(row, thresholds.image),
                 thresholds.pixel,
                 top,
                 side=max(256, *records.image(index).shape[:2]),
             )
-            defect = re.sub(r"[\\/]", "_", row["defect"])  # a list may call it anything
+            defect = re.sub(r"[\\/]", "_", row["defect"])  # a list of samples may name it anything
             yield f"{kind}-{place:02d}-{defect}-{Path(row['path']).stem}", picture
-
-
-def title(row: "pd.Series[Any]", threshold: float | None) -> str:
-    """Verdict, name and score of an image."""
-    score = f"score {row['image_score']:.3f}"
-    if threshold is not None:
-        sign = ">" if row["image_score"] > threshold else "<="
-        score += f" {sign} {threshold:.3f}"
-    name = f"{row['defect']}/{Path(row['path']).name}"
-    return f"{verdict(row, threshold)}, {score}: {name}"
-
-
-def verdict(row: "pd.Series[Any]", threshold: float | None) -> str:
-    """What became of an image, in words."""
-    if threshold is None:
-        return "defect" if row["label"] else "normal"
-    anomalous = bool(row["image_score"] > threshold)
-    if row["label"]:
-        return "found defect" if anomalous else "missed defect"
-    return "false alarm" if anomalous else "passed normal"
 
 
 def _tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:

@@ -10,10 +10,11 @@ from torchmetrics import Metric
 from torchmetrics.utilities import rank_zero_warn
 
 from padseg.metrics import checks, functional
+from padseg.metrics.curves import Curve
 
 
 class RankingMetric(Metric):
-    """A metric that counts images, tells which of them are bad, and has curves behind its values.
+    """A metric that counts images, names the first bad one, and has curves behind its values.
 
     Attributes:
         reasons: What can be wrong with an image, as the end of a sentence that begins with it.
@@ -32,7 +33,7 @@ class RankingMetric(Metric):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.images_seen = 0
-        self._curves: dict[str, functional.Curve] | None = None
+        self._curves: dict[str, Curve] | None = None
         self.add_state("images", torch.tensor(0), "sum")
         self.add_state("updates", torch.tensor(0), "sum")
         self.add_state("bad", torch.full((len(self.reasons),), checks.NONE_BAD), "min")
@@ -46,13 +47,13 @@ class RankingMetric(Metric):
         checks.raise_bad(self.bad, self.reasons)
         self.images_seen = int(self.images)
 
-    def curves(self) -> dict[str, functional.Curve]:
+    def curves(self) -> dict[str, Curve]:
         """Return the curves of the last `compute`, computing first where needed.
 
         In a distributed run all processes must call this, or all have called `compute` before.
 
         Returns:
-            See `functional.make_curves`; of image scores `precision_recall` and `roc` only.
+            See `padseg.metrics.curves.make_curves`; of image scores `precision_recall` and `roc` only.
         """
         self.compute()
         assert self._curves is not None
@@ -62,7 +63,7 @@ class RankingMetric(Metric):
         """Count a batch; `wrong` has a bool (B, ...) for each reason.
 
         Raises:
-            MetricInputError: On the CPU, if anything is wrong; elsewhere `check_values` tells.
+            MetricInputError: On the CPU, if anything is wrong; elsewhere `check_values` raises.
         """
         if count:
             bad = torch.stack([checks.first_bad(one, self.images) for one in wrong])

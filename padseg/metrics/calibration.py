@@ -21,7 +21,7 @@ from padseg.errors import ConfigError
 from padseg.metrics import functional
 from padseg.metrics.image import ImageMetrics
 from padseg.metrics.pixel import PixelMetrics
-from padseg.metrics.tally import key_scores
+from padseg.metrics.score_counts import key_scores
 
 _LEVELS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999, 1.0)
 
@@ -38,9 +38,9 @@ class PixelScores(PixelMetrics):
             no score exceeds; more than the first `score` where the scores lost their lowest bits.
         """
         self.check_values()
-        tally = self._tally()
-        ranking = functional.rank(tally)
-        highest = key_scores(tally.keys[-1:] | ((1 << tally.shift) - 1)).double().sum()
+        counts = self._all_counts()
+        ranking = functional.rank(counts)
+        highest = key_scores(counts.keys[-1:] | ((1 << counts.shift) - 1)).double().sum()
         columns = {"score": ranking.threshold, "normal": ranking.fp, "defect": ranking.tp}
         return {
             "highest": highest,

@@ -1,7 +1,7 @@
-"""Ranking metrics of anomaly maps and images, from a tally of their scores.
+"""Ranking metrics of anomaly maps and images, from counts of their scores.
 
 Every function takes a `Ranking`: the counts above each distinct score. Nothing here depends on how the
-scores were collected; a tally at full resolution gives exact values.
+scores were collected; counts at full resolution give exact values.
 
 Sources: PRO with its limit on the false positive rate from Bergmann et al., "The MVTec Anomaly Detection
 Dataset", IJCV 2021, section 5.2; instance average precision (IAP, IAP@k) from Zhang et al., "DeSTSeg",
@@ -17,14 +17,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from padseg.metrics.tally import Tally, drop_bits, key_scores
+from padseg.metrics.score_counts import ScoreCounts, drop_bits, key_scores
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
-Curve = dict[str, Tensor]
-
-CURVE_POINTS = 1000
-"""Most points of a curve; more cannot be told apart in a plot."""
 
 
 @dataclass(frozen=True)
@@ -77,26 +73,26 @@ def label_regions(mask: Tensor) -> Tensor:
     return torch.from_numpy(labels).to(mask.device)
 
 
-def rank(tally: Tally, instance_keys: Tensor | None = None) -> Ranking:
-    """Cumulate a tally from the highest score to the lowest.
+def rank(counts: ScoreCounts, instance_keys: Tensor | None = None) -> Ranking:
+    """Cumulate counts from the highest score to the lowest.
 
     Args:
-        tally: Counts, any device.
+        counts: On any device.
         instance_keys: Int32 (n,), the key at which each defect instance is found, full resolution.
     """
-    keys = tally.keys.cpu()
-    total = tally.total.cpu().numpy()
-    at_defects = np.searchsorted(keys.numpy(), tally.defect_keys.cpu().numpy())
+    keys = counts.keys.cpu()
+    total = counts.total.cpu().numpy()
+    at_defects = np.searchsorted(keys.numpy(), counts.defect_keys.cpu().numpy())
     defect, weight = np.zeros_like(total), np.zeros_like(total)
-    defect[at_defects] = tally.defect.cpu().numpy()
-    weight[at_defects] = tally.weight.cpu().numpy()
+    defect[at_defects] = counts.defect.cpu().numpy()
+    weight[at_defects] = counts.weight.cpu().numpy()
     tp, fp, weight_above = (
-        np.cumsum(counts[::-1]).astype(np.float64) for counts in (defect, total - defect, weight)
+        np.cumsum(column[::-1]).astype(np.float64) for column in (defect, total - defect, weight)
     )
     at_instances = np.empty(0, dtype=np.int64)
     if instance_keys is not None and len(instance_keys):
-        # An order statistic commutes with dropping bits, so the key is one of the tally's.
-        ordered = drop_bits(instance_keys.cpu(), tally.shift).numpy()
+        # An order statistic commutes with dropping bits, so the key is one of those counted.
+        ordered = drop_bits(instance_keys.cpu(), counts.shift).numpy()
         at_instances = len(keys) - 1 - np.searchsorted(keys.numpy(), np.sort(ordered))
     regions = max(weight_above[-1], 1.0) if len(keys) else 1.0
     threshold = key_scores(keys).numpy()[::-1].astype(np.float64)
@@ -107,7 +103,7 @@ def auroc(ranking: Ranking) -> float:
     """Area under the ROC curve, ties counted half; nan without positives or without negatives."""
     if not ranking.positives or not ranking.negatives:
         return math.nan
-    fpr, tpr = _from_origin(ranking.fp), _from_origin(ranking.tp)
+    fpr, tpr = from_origin(ranking.fp), from_origin(ranking.tp)
     return _area(fpr, tpr) / (ranking.positives * ranking.negatives)
 
 
@@ -116,7 +112,7 @@ def average_precision(ranking: Ranking) -> float:
     if not ranking.positives:
         return math.nan
     gain = np.diff(ranking.tp, prepend=0.0)
-    return float(np.sum(gain * _precision(ranking))) / ranking.positives
+    return float(np.sum(gain * precision(ranking))) / ranking.positives
 
 
 def f1_max(ranking: Ranking) -> float:
@@ -141,8 +137,8 @@ def pro(ranking: Ranking, fpr_limit: float = 0.3) -> float:
     """
     if not ranking.positives or not ranking.negatives:
         return math.nan
-    fpr = _from_origin(ranking.fp) / ranking.negatives
-    covered = _from_origin(ranking.covered)
+    fpr = from_origin(ranking.fp) / ranking.negatives
+    covered = from_origin(ranking.covered)
     inside = int(np.searchsorted(fpr, fpr_limit, side="right"))
     x, y = fpr[:inside], covered[:inside]
     if inside < len(fpr) and x[-1] < fpr_limit:
@@ -159,7 +155,7 @@ def iap(ranking: Ranking) -> float:
     """
     if not len(ranking.at_instances):
         return math.nan
-    return float(np.mean(_instance_precision(ranking)))
+    return float(np.mean(instance_precision(ranking)))
 
 
 def iap_at(ranking: Ranking, recall: float = 0.9) -> float:
@@ -169,75 +165,22 @@ def iap_at(ranking: Ranking, recall: float = 0.9) -> float:
         return math.nan
     # The small term keeps 0.7 * 10 = 7.000...001 from asking for 8 instances.
     needed = max(1, math.ceil(recall * count - 1e-9))
-    return float(_instance_precision(ranking)[count - needed])
+    return float(instance_precision(ranking)[count - needed])
 
 
-def make_curves(ranking: Ranking) -> dict[str, Curve]:
-    """Make the curves behind the metrics, for plots.
-
-    Returns:
-        Float64 tensors on the CPU, at most `CURVE_POINTS` + 1 points each, every point exact.
-        `precision_recall`: recall, precision, threshold. `roc`: fpr, tpr, threshold. `pro`: fpr, pro,
-        threshold, up to a rate of 1. `iap`: recall (of instances), precision, threshold. Thresholds
-        descend; the first of `roc` and `pro` is infinite. A curve that is not defined is left out.
-    """
-    at = _few_points(ranking)
-    positives, negatives = ranking.positives, ranking.negatives
-    threshold = ranking.threshold[at]
-    curves: dict[str, dict[str, Floats]] = {}
-    if positives:
-        curves["precision_recall"] = {
-            "recall": ranking.tp[at] / positives,
-            "precision": _precision(ranking, at),
-            "threshold": threshold,
-        }
-    if positives and negatives:
-        ends = {
-            "fpr": _from_origin(ranking.fp[at] / negatives),
-            "threshold": np.concatenate([[math.inf], threshold]),
-        }
-        curves["roc"] = ends | {"tpr": _from_origin(ranking.tp[at] / positives)}
-        curves["pro"] = ends | {"pro": _from_origin(ranking.covered[at])}
-    count = len(ranking.at_instances)
-    if count:
-        some = np.unique(np.linspace(0, count - 1, min(count, CURVE_POINTS)).astype(np.int64))[::-1]
-        curves["iap"] = {
-            "recall": 1 - some / count,
-            "precision": _instance_precision(ranking)[some],
-            "threshold": ranking.threshold[ranking.at_instances[some]],
-        }
-    return {
-        curve: {name: torch.from_numpy(column.copy()) for name, column in columns.items()}
-        for curve, columns in curves.items()
-    }
-
-
-def _few_points(ranking: Ranking) -> Indices:
-    """Choose thresholds for plots: the first, the last, and what draws every curve evenly."""
-    count = len(ranking.threshold)
-    if count <= CURVE_POINTS:
-        return np.arange(count)
-    share = CURVE_POINTS // 4
-    chosen = [
-        np.searchsorted(column, np.linspace(column[0], column[-1], share)).clip(max=count - 1)
-        for column in (ranking.tp, ranking.fp, ranking.covered)
-    ]
-    # The highest scores, where precision changes most.
-    chosen.append(np.geomspace(1, count, CURVE_POINTS - 3 * share).astype(np.int64) - 1)
-    return np.unique(np.concatenate(chosen))
-
-
-def _precision(ranking: Ranking, at: Indices | slice = slice(None)) -> Floats:
+def precision(ranking: Ranking, at: Indices | slice = slice(None)) -> Floats:
+    """Precision at each threshold, or at those with the indices `at`."""
     tp = ranking.tp[at]
     return tp / (tp + ranking.fp[at])
 
 
-def _instance_precision(ranking: Ranking) -> Floats:
+def instance_precision(ranking: Ranking) -> Floats:
     """Precision at each instance's threshold, ascending, made monotone from low to high."""
-    return np.maximum.accumulate(_precision(ranking, ranking.at_instances))
+    return np.maximum.accumulate(precision(ranking, ranking.at_instances))
 
 
-def _from_origin(values: Floats) -> Floats:
+def from_origin(values: Floats) -> Floats:
+    """Values with 0 put before."""
     return np.concatenate([[0.0], values])
 
 

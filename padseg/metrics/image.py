@@ -8,7 +8,8 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from padseg.metrics import checks, functional
 from padseg.metrics.base import RankingMetric, as_float32, as_tensors
-from padseg.metrics.tally import score_keys, tally_scores
+from padseg.metrics.curves import make_curves
+from padseg.metrics.score_counts import count_scores, score_keys
 
 _CURVES = ("precision_recall", "roc")  # the others are of regions
 
@@ -75,8 +76,8 @@ class ImageMetrics(RankingMetric):
         """
         self.check_values()
         keys, labels = dim_zero_cat(self.keys).cpu(), dim_zero_cat(self.labels).cpu()
-        ranking = functional.rank(tally_scores(keys, labels))
-        curves = functional.make_curves(ranking)
+        ranking = functional.rank(count_scores(keys, labels))
+        curves = make_curves(ranking)
         self._curves = {name: curves[name] for name in _CURVES if name in curves}
         values = {
             "image_auroc": functional.auroc(ranking),

@@ -8,9 +8,11 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from padseg.metrics import checks, functional
 from padseg.metrics.base import RankingMetric, as_float32, as_tensors, counting_device
-from padseg.metrics.tally import Tally, merge_tallies, score_keys, tally_pixels
+from padseg.metrics.curves import make_curves
+from padseg.metrics.score_counts import ScoreCounts, count_pixels, merge_counts, score_keys
 
-_TALLY = ("tally_keys", "tally_total", "tally_defect_keys", "tally_defect", "tally_weight")
+# The states that hold the columns of `ScoreCounts`, in the order of its fields.
+_COUNTS = ("tally_keys", "tally_total", "tally_defect_keys", "tally_defect", "tally_weight")
 
 
 class PixelMetrics(RankingMetric):
@@ -88,7 +90,7 @@ class PixelMetrics(RankingMetric):
         # Empty by the time processes meet; states, so that they are reset, moved and copied.
         self.add_state("buffer_keys", [], None)
         self.add_state("buffer_regions", [], None)
-        for name in (*_TALLY, "instance_keys"):
+        for name in (*_COUNTS, "instance_keys"):
             self.add_state(name, [], "cat")
 
     def update(self, score_map: Tensor, mask: Tensor, regions: Tensor | None = None) -> None:
@@ -126,8 +128,8 @@ class PixelMetrics(RankingMetric):
             MetricInputError: A ValueError, before the first update, or for bad values in an update.
         """
         self.check_values()
-        ranking = functional.rank(self._tally(), dim_zero_cat(self.instance_keys))
-        self._curves = functional.make_curves(ranking)
+        ranking = functional.rank(self._all_counts(), dim_zero_cat(self.instance_keys))
+        self._curves = make_curves(ranking)
         values = {
             "pixel_auroc": functional.auroc(ranking),
             "pixel_ap": functional.average_precision(ranking),
@@ -146,7 +148,7 @@ class PixelMetrics(RankingMetric):
 
     def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
         if self.exact:  # what was on the CPU must be where the processes can exchange it
-            for name in (*_TALLY, "instance_keys"):
+            for name in (*_COUNTS, "instance_keys"):
                 setattr(self, name, [part.to(self.device) for part in getattr(self, name)])
         super()._sync_dist(*args, **kwargs)
 
@@ -188,7 +190,7 @@ class PixelMetrics(RankingMetric):
         self.buffer_regions.append(labels.flatten(1).to(home))
 
     def _flush(self) -> None:
-        """Count the buffered images into the tally; afterwards each list state has one tensor.
+        """Count the buffered images; afterwards each list state has one tensor.
 
         One even with nothing to count: a process with an empty list would send a tensor of another
         dtype than the others.
@@ -197,7 +199,7 @@ class PixelMetrics(RankingMetric):
         bound = None if self.exact else self.max_keys
         empty = torch.empty(0, dtype=torch.int32, device=home)
         shift, found = int(self.shift), empty
-        parts = [self._stored(home, shift)] if self.tally_keys else []
+        parts = [self._own_counts(home, shift)] if self.tally_keys else []
         if self.buffer_keys or not parts:
             sizes = [keys.shape[1] for keys in self.buffer_keys for _ in range(len(keys))]
             starts = torch.tensor([0, *sizes[:-1]], device=home).cumsum(0)
@@ -208,23 +210,23 @@ class PixelMetrics(RankingMetric):
             # Before the count, which needs the memory. New lists, as those of a `MetricCollection` may be
             # shared with other metrics.
             self.buffer_keys, self.buffer_regions = [], []
-            counted, found = tally_pixels(keys, regions, starts, self.overlap, bound, shift)
+            counted, found = count_pixels(keys, regions, starts, self.overlap, bound, shift)
             parts.append(counted)
-        tally = parts[0] if len(parts) == 1 else merge_tallies(parts, bound)
-        for name, column in zip(_TALLY, tally, strict=False):
+        counts = parts[0] if len(parts) == 1 else merge_counts(parts, bound)
+        for name, column in zip(_COUNTS, counts, strict=False):
             setattr(self, name, [column])
         self.instance_keys = [torch.cat([part.to(home) for part in (*self.instance_keys, found)])]
-        self.shift = torch.full_like(self.shift, tally.shift)
+        self.shift = torch.full_like(self.shift, counts.shift)
 
-    def _stored(self, home: torch.device, shift: int) -> Tally:
+    def _own_counts(self, home: torch.device, shift: int) -> ScoreCounts:
         keys, total, defect_keys, defect, weight = (
-            dim_zero_cat(getattr(self, name)).to(home) for name in _TALLY
+            dim_zero_cat(getattr(self, name)).to(home) for name in _COUNTS
         )
-        return Tally(keys, total, defect_keys, defect, weight, shift)
+        return ScoreCounts(keys, total, defect_keys, defect, weight, shift)
 
-    def _tally(self) -> Tally:
-        """Return the tally of all processes, on the CPU."""
-        tally = self._stored(torch.device("cpu"), int(self.shift))
+    def _all_counts(self) -> ScoreCounts:
+        """Return the counts of all processes, on the CPU."""
+        counts = self._own_counts(torch.device("cpu"), int(self.shift))
         if not self._is_synced:
-            return tally
-        return merge_tallies([tally], None if self.exact else self.max_keys)
+            return counts
+        return merge_counts([counts], None if self.exact else self.max_keys)

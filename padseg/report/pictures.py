@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from padseg.records.score_maps import LARGEST
 from padseg.report.runs import Run
 
 BUDGET = 24 * 2**20
@@ -96,16 +97,16 @@ def shown_range(run: Run) -> tuple[float, float]:
     paths = [run.picture("maps", int(index)) for index in ordered]
     paths = [path for path in paths if path.is_file()]
     places = np.linspace(0, len(paths) - 1, min(len(paths), _SAMPLED_MAPS)).round().astype(int)
-    counts = np.zeros(65536, dtype=np.int64)
+    counts = np.zeros(LARGEST + 1, dtype=np.int64)
     for place in places:
         pixels = _read_map(paths[place])
         if pixels is not None:
-            counts += np.bincount(pixels.ravel(), minlength=65536)
+            counts += np.bincount(pixels.ravel(), minlength=LARGEST + 1)
     if not counts.any():
         return 0.0, 1.0
     below = np.cumsum(counts) / counts.sum()
     low, high = (int(np.searchsorted(below, share)) for share in (0.5, 0.999))
-    return low / 65535, max(high, low + 1) / 65535
+    return low / LARGEST, max(high, low + 1) / LARGEST
 
 
 def _in_turn(runs: list[Run], leading: set[int]) -> Iterator[tuple[str, str]]:
@@ -157,7 +158,7 @@ def _score_map(path: Path, low: float, high: float) -> str | None:
     pixels = _read_map(path)
     if pixels is None:
         return None
-    share = (pixels / 65535 - low) / (high - low)
+    share = (pixels / LARGEST - low) / (high - low)
     image = Image.fromarray((np.clip(share, 0, 1) * 255).round().astype(np.uint8))
     image.thumbnail((_MAP_SIDE, _MAP_SIDE))
     return _uri(image, "jpeg", quality=88)
@@ -169,7 +170,7 @@ def _read_map(path: Path) -> np.ndarray[Any, np.dtype[np.int64]] | None:
             pixels = np.asarray(file).astype(np.int64)
     except _BROKEN:
         return None
-    return pixels if pixels.ndim == 2 and pixels.min() >= 0 and pixels.max() <= 65535 else None
+    return pixels if pixels.ndim == 2 and pixels.min() >= 0 and pixels.max() <= LARGEST else None
 
 
 def _uri(image: Image.Image, kind: str, **options: Any) -> str:

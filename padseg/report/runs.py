@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from padseg.errors import PadsegError
-from padseg.records import records
+from padseg.records import COLUMNS as IMAGE_COLUMNS
+from padseg.records import picture_path, read_records
 from padseg.report.tables import COLUMNS, read_metrics
 
 
@@ -50,7 +51,7 @@ class Run:
 
     def picture(self, kind: str, index: int) -> Path:
         """Path of a picture; `kind` is maps, thumbs or masks."""
-        return records.picture_path(self.folder, kind, index)
+        return picture_path(self.folder, kind, index)
 
 
 def read_runs(out: Path) -> list[Run]:
@@ -87,9 +88,9 @@ def _read_run(path: Path) -> Run:
         threshold = calibrated if math.isfinite(calibrated) else None
     except (KeyError, TypeError, ValueError):
         missing.append("no calibrated threshold")
-    images = pd.DataFrame(columns=records.COLUMNS)
+    images = pd.DataFrame(columns=IMAGE_COLUMNS)
     try:
-        images = records.read_records(path.parent).table
+        images = read_records(path.parent).table
     except FileNotFoundError:
         missing.append("no images.csv, hence no scores and pictures")
     except (ValueError, OSError) as error:

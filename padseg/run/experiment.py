@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from rich.console import Console
 
 from padseg.callbacks import RecordsCallback
-from padseg.callbacks.dashboard import finished_wandb, log_to_wandb
+from padseg.callbacks.wandb_runs import finished_wandb, log_to_wandb
 from padseg.data.layouts import list_samples
 from padseg.data.samples import list_textures
 from padseg.errors import ConfigError, PadsegError

@@ -16,12 +16,12 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import WandbLogger
 
 from padseg.callbacks import EvaluationCallback, WandbCallback
-from padseg.callbacks.dashboard import log_to_wandb
+from padseg.callbacks.wandb_runs import log_to_wandb
 from padseg.cli import main
 from padseg.errors import ConfigError
 from padseg.machine.files import read_json
 from padseg.modules import read_checkpoint
-from padseg.records.records import read_records
+from padseg.records import read_records
 from tiny import tiny_arguments, tiny_segmentation
 
 CONFIGS = Path(__file__).parents[2] / "configs"

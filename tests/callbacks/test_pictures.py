@@ -11,11 +11,11 @@ from PIL import Image
 from sklearn.metrics import f1_score
 
 from padseg.callbacks import EvaluationCallback, PicturesCallback, RecordsCallback
-from padseg.callbacks.pictures import draw_worst, title
-from padseg.callbacks.records import Thresholds, shown_thresholds
+from padseg.callbacks.pictures import draw_worst
+from padseg.callbacks.verdicts import Thresholds, caption, display_thresholds
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError
-from padseg.records.records import read_records
+from padseg.records import read_records
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ def test_thresholds_without_calibration_are_those_of_the_best_f1(
 ):
     trainer = make_trainer(EvaluationCallback(), RecordsCallback(tmp_path, data_root))
     trainer.test(module, datamodule=make_data(), verbose=False)
-    found = shown_thresholds(trainer, module, "test")
+    found = display_thresholds(trainer, module, "test")
     table = read_records(tmp_path).table
     best = float(trainer.callback_metrics["image_f1max"])
     verdicts = table["image_score"] > found.image
@@ -75,7 +75,7 @@ def test_thresholds_without_calibration_are_those_of_the_best_f1(
     assert f1_score(masks, maps > found.pixel) == pytest.approx(best, abs=5e-3)
     module.calibration = {"image_threshold": 0.25, "pixel_threshold": 0.5}
     try:
-        assert shown_thresholds(trainer, module, "test") == (0.25, 0.5)
+        assert display_thresholds(trainer, module, "test") == (0.25, 0.5)
     finally:
         module.calibration = None
 
@@ -100,7 +100,7 @@ def test_a_validation_without_defects(module, data_root, make_trainer, tmp_path)
     trainer.validate(module, datamodule=data, verbose=False)
     assert all(path.name.startswith("normal-") for path in (tmp_path / "val").iterdir())
     assert len(list((tmp_path / "val").iterdir())) == 3
-    assert shown_thresholds(trainer, module, "val") == (None, None)
+    assert display_thresholds(trainer, module, "val") == (None, None)
 
 
 def test_tensorboard_gets_the_pictures_and_csv_none(module, make_data, make_trainer, tmp_path):
@@ -120,7 +120,7 @@ def test_nothing_is_recorded_for_nobody(module, make_data, make_trainer):
     pictures = PicturesCallback()
     trainer = make_trainer(pictures)
     trainer.test(module, datamodule=make_data(), verbose=False)
-    assert not pictures.wanted(trainer, "test")
+    assert not pictures.should_record(trainer, "test")
 
 
 def test_a_failure_leaves_nothing_behind(module, make_data, make_trainer, tmp_path):
@@ -163,7 +163,7 @@ def test_titles(label, score, threshold, expected):
             "path": "a/7.png",
         }
     )
-    assert title(row, threshold) == expected
+    assert caption(row, threshold) == expected
 
 
 def test_count_is_checked():

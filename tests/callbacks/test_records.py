@@ -1,7 +1,6 @@
 """What `padseg run` leaves behind for the report, against the files and the model themselves."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,15 +14,7 @@ from lightning import Trainer
 from PIL import Image
 
 from padseg.callbacks import EvaluationCallback, RecordsCallback
-from padseg.records.records import (
-    COLUMNS,
-    choose,
-    read_records,
-    shrink,
-    worst_first,
-    write_pictures,
-    write_table,
-)
+from padseg.records import read_records
 
 
 def evaluated(make_trainer, module, data, *callbacks):
@@ -174,75 +165,3 @@ def test_two_processes_leave_what_one_leaves(module, make_data, make_trainer, da
     for index in one.table["index"]:
         np.testing.assert_allclose(one.score_map(index), two.score_map(index), atol=1e-4)
         assert (one.mask(index) == two.mask(index)).all()
-
-
-def test_large_images_shrink_and_small_defects_stay():
-    mask = torch.zeros(1, 1, 100, 300)
-    mask[0, 0, 50, 150] = 1
-    batch = {"image": torch.ones(1, 3, 100, 300), "mask": mask, "score_map": mask / 2}
-    ((image, score_map, small),) = shrink(batch, [(100, 300)], 60)
-    assert image.shape == (20, 60, 3)
-    assert (image == 255).all()
-    assert score_map.shape == (20, 60)
-    assert small.sum() == 1
-    assert small[10, 30]
-
-
-def test_pictures_have_the_aspect_ratio_of_their_images():
-    half = torch.cat([torch.ones(1, 1, 40, 20), torch.zeros(1, 1, 40, 20)], dim=3).repeat(
-        2, 1, 1, 1
-    )
-    batch = {"image": half.repeat(1, 3, 1, 1), "mask": half, "score_map": half}
-    wide, square = shrink(batch, [(300, 1200), (77, 77)], 64)
-    for image, score_map, mask in (wide, square):
-        assert image.shape == (*score_map.shape, 3) == (*mask.shape, 3)
-        width = mask.shape[1]
-        assert mask[:, : width // 2].all()
-        assert not mask[:, width // 2 :].any()
-        assert (score_map[:, : width // 2 - 1] == 65535).all()
-        assert (image[:, width // 2 + 1 :] == 0).all()
-    assert wide[2].shape == (10, 40)
-    assert square[2].shape == (40, 40)
-
-
-def test_pictures_survive_writing(tmp_path):
-    for name in ("maps", "thumbs", "masks"):
-        (tmp_path / name).mkdir()
-    rng = np.random.default_rng(0)
-    score_map = rng.integers(0, 65536, (9, 7)).astype(np.uint16)
-    mask = rng.random((9, 7)) < 0.5
-    write_pictures(tmp_path, 12, np.zeros((9, 7, 3), np.uint8), score_map, mask)
-    with Image.open(tmp_path / "maps/00012.png") as image:
-        assert (np.array(image) == score_map).all()
-    with Image.open(tmp_path / "masks/00012.png") as image:
-        assert image.mode == "1"
-        assert (np.array(image) == mask).all()
-
-
-def table_of(scores: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame({"index": range(len(scores)), "label": labels, "image_score": scores})
-
-
-def test_worst_first():
-    table = table_of(np.array([0.1, 0.9, 0.5, 0.3, 0.2]), np.array([0, 0, 1, 1, 0]))
-    assert worst_first(table, 2) == ([1, 4], [3, 2])
-
-
-def test_chosen_are_the_worst_and_the_others_evenly():
-    rng = np.random.default_rng(0)
-    table = table_of(rng.permutation(2000) / 2000, rng.integers(0, 2, 2000))
-    chosen = choose(table, 100)
-    assert len(chosen) == len(set(chosen)) == 100
-    normal, defective = worst_first(table, 5)
-    assert {*normal, *defective} <= set(chosen)
-    ranks = np.sort(table["image_score"][chosen])
-    assert np.diff(ranks).max() < 0.025
-    assert choose(table.head(30), 100) == list(range(30))
-
-
-def test_names_that_are_not_utf8_keep_their_bytes(tmp_path):
-    name = os.fsdecode(b"\xe4.png")
-    row = {"index": 0, "path": name, "defect": "good", "label": 0, "image_score": 0.5}
-    write_table(tmp_path / "images.csv", pd.DataFrame([row], columns=COLUMNS, dtype=object))
-    assert list(read_records(tmp_path).table["path"]) == [name]
-    assert b"\xe4.png" in (tmp_path / "images.csv").read_bytes()

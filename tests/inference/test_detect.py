@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from padseg.callbacks.records import calibrated
+from padseg.callbacks.verdicts import calibrated_thresholds
 from padseg.cli import main
 from padseg.errors import PadsegError
 from padseg.inference import Predictor, load_module
@@ -338,7 +338,7 @@ def test_predict_tells_thresholds_of_tiles(checkpoint, images, data_root, tmp_pa
     assert main(["calibrate", str(ours), str(images[0]), "--tile", "32", *FAST]) == 0
     assert main(predict_args(ours, data_root, tmp_path / "out")) == 0
     assert "set with --tile 32, these images are scored without tiles" in caplog.text
-    assert calibrated(load_module(ours)) == (None, None)
+    assert calibrated_thresholds(load_module(ours)) == (None, None)
 
 
 def test_scores_that_are_no_numbers_are_no_verdicts(checkpoint, images, tmp_path, capsys):

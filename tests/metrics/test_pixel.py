@@ -10,8 +10,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torchmetrics import MetricCollection
 
 from padseg.metrics import PixelMetrics
-from padseg.metrics.functional import CURVE_POINTS, label_regions
-from padseg.metrics.tally import drop_bits, key_scores, score_keys
+from padseg.metrics.curves import CURVE_POINTS
+from padseg.metrics.functional import label_regions
+from padseg.metrics.score_counts import drop_bits, key_scores, score_keys
 
 KEYS = ["pixel_auroc", "pixel_ap", "pixel_f1max", "pro", "iap", "iap90"]
 

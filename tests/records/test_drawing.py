@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from padseg.records.drawing import heatmap, outline, overlay, panels
+from padseg.records import heatmap, outline, overlay, panels
 
 
 def test_heatmap_is_viridis():

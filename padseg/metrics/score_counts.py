@@ -7,10 +7,10 @@ to be guessed, as it must be for bins of equal width.
 
 Why the result depends on the set of pixels alone, not on batches, order or processes. Let d(A, s) be
 the number of distinct keys of the set A without their s lowest bits, and s(A) the smallest s with
-d(A, s) <= bound. The claim is that every tally of A has the shift s(A), and the counts of A under it.
+d(A, s) <= bound. The claim is that all counts of A, however merged, have the shift s(A), and are those of A under it.
 
 1. d(A, s) does not grow with s, and not when A shrinks. So A within B means s(A) <= s(B).
-2. A tally of A keeps only keys without their s(A) lowest bits, but for every s >= s(A) that is enough
+2. The counts of A keep only keys without their s(A) lowest bits, but for every s >= s(A) that is enough
    to know the keys of A under s: (k >> a) >> (s - a) == k >> s.
 3. To merge A and B is to start at max(s(A), s(B)), which by 1 is at most s(A + B), and to take the
    smallest s from there on with d(A + B, s) <= bound. By 2 that d is known exactly; as no smaller s can
@@ -37,7 +37,7 @@ relative error below a / 2**41. 2**22 regions fit in int64."""
 _MAGNITUDE = 0x7FFF_FFFF
 
 
-class Tally(NamedTuple):
+class ScoreCounts(NamedTuple):
     """Distinct keys in ascending order with their counts; of all pixels, and of the few defect ones.
 
     Attributes:
@@ -87,9 +87,9 @@ def drop_bits(keys: Tensor, shift: int) -> Tensor:
     return keys & -(1 << shift) if shift else keys
 
 
-def tally_pixels(
+def count_pixels(
     keys: Tensor, regions: Tensor, starts: Tensor, overlap: float, bound: int | None, shift: int = 0
-) -> tuple[Tally, Tensor]:
+) -> tuple[ScoreCounts, Tensor]:
     """Count the pixels of some whole images.
 
     Args:
@@ -101,7 +101,7 @@ def tally_pixels(
         shift: Bits that are known to be dropped anyhow.
 
     Returns:
-        The tally, and one int32 key per defect instance: the highest score threshold at which more
+        The counts, and one int32 key per defect instance: the highest score threshold at which more
         than `overlap` of its pixels are found, at full resolution, in no particular order.
     """
     where = _where(regions)
@@ -131,10 +131,10 @@ def tally_pixels(
         drop_bits(defect_keys, shift), [one_each, share[instance]]
     )
     total = _differences(ends + 1)
-    return Tally(ordered[ends], total, defect_keys, defect, weight, shift), instance_keys
+    return ScoreCounts(ordered[ends], total, defect_keys, defect, weight, shift), instance_keys
 
 
-def tally_scores(keys: Tensor, label: Tensor) -> Tally:
+def count_scores(keys: Tensor, label: Tensor) -> ScoreCounts:
     """Count labelled scores that belong to no region, such as those of images.
 
     Args:
@@ -142,19 +142,19 @@ def tally_scores(keys: Tensor, label: Tensor) -> Tally:
         label: Bool (N,).
 
     Returns:
-        A tally without bound, its weights zero.
+        Counts without bound, their weights zero.
     """
     count = label.long()
     chosen = keys[label]
     keys, total = _add_up(keys, [torch.ones_like(count)])
     defect_keys, defect = _add_up(chosen, [count[label]])
-    return Tally(keys, total, defect_keys, defect, torch.zeros_like(defect), 0)
+    return ScoreCounts(keys, total, defect_keys, defect, torch.zeros_like(defect), 0)
 
 
-def merge_tallies(parts: Sequence[Tally], bound: int | None) -> Tally:
-    """Add tallies up, and drop as many bits as the bound asks for.
+def merge_counts(parts: Sequence[ScoreCounts], bound: int | None) -> ScoreCounts:
+    """Add counts up, and drop as many bits as the bound demands.
 
-    The keys of a part may come in any order and repeat, as they do in tallies of several processes
+    The keys of a part may come in any order and repeat, as they do in the counts of several processes
     put end to end; sorting is fast where they come in ascending runs.
     """
     keys = torch.cat([part.keys for part in parts])
@@ -171,7 +171,7 @@ def merge_tallies(parts: Sequence[Tally], bound: int | None) -> Tally:
             torch.cat([part.weight for part in parts]),
         ],
     )
-    return Tally(keys, total, defect_keys, defect, weight, shift)
+    return ScoreCounts(keys, total, defect_keys, defect, weight, shift)
 
 
 def smallest_shift(ordered: Tensor, bound: int | None, start: int) -> int:

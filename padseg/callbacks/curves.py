@@ -1,0 +1,40 @@
+"""The curves behind the metrics of an evaluation."""
+
+import math
+
+from lightning import Trainer
+
+from padseg.callbacks.evaluation import EvaluationCallback, evaluated_dataset
+from padseg.metrics.curves import Curve
+
+_POINTS = 256
+
+
+def evaluation_curves(trainer: Trainer, stage: str) -> dict[str, Curve]:
+    """The curves of the evaluation that has just ended, the metrics' level in their names.
+
+    Returns:
+        `pixel_precision_recall`, `pixel_roc`, `pro`, `iap`, `image_precision_recall`, `image_roc`;
+        those that are not defined are left out.
+    """
+    if getattr(evaluated_dataset(trainer, stage), "defects", True) is None:
+        return {}
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, EvaluationCallback):
+            pixel, image = callback.pixel.curves(), callback.image.curves()
+            named = {
+                name if name in ("pro", "iap") else f"pixel_{name}": pixel[name] for name in pixel
+            }
+            return named | {f"image_{name}": image[name] for name in image}
+    return {}
+
+
+def thin_out(curve: Curve) -> dict[str, list[float | None]]:
+    """At most 256 points of a curve, in plain numbers; what is infinite is None."""
+    count = len(next(iter(curve.values())))
+    step = max(1, count - 1) / (_POINTS - 1)
+    at = range(count) if count <= _POINTS else [round(i * step) for i in range(_POINTS)]
+    return {
+        name: [value if math.isfinite(value) else None for value in values[list(at)].tolist()]
+        for name, values in curve.items()
+    }

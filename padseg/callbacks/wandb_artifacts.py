@@ -1,0 +1,41 @@
+"""The hand-off between the phases as an artifact of Weights & Biases."""
+
+from pathlib import Path
+from typing import Any
+
+import wandb
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_warn
+
+from padseg.models.teacher import hash_weights
+from padseg.modules import AnomalyModule, SegmentationModule
+
+
+def _student_name(pl_module: AnomalyModule) -> str:
+    """Of the student's artifact, from its weights; see `WandbCallback`."""
+    return f"student-{hash_weights(pl_module.student_teacher)[:16]}"
+
+
+def student_artifact(pl_module: AnomalyModule, path: Path) -> wandb.Artifact:
+    """The artifact of a student whose checkpoint is at `path`."""
+    metadata = {"system": pl_module.system, "network": pl_module.network}
+    artifact = wandb.Artifact(_student_name(pl_module), type="student", metadata=metadata)
+    artifact.add_file(str(path), name="distill.ckpt")
+    return artifact
+
+
+def use_student(logger: WandbLogger, pl_module: SegmentationModule) -> None:
+    """Link the student that was handed over, or the file it came in where no run has logged it."""
+    name = _student_name(pl_module)
+    logger.log_hyperparams({"student": name})
+    run: Any = logger.experiment
+    if run.offline or run.disabled:
+        return
+    try:
+        logger.use_artifact(f"{name}:latest", artifact_type="student")
+    except (wandb.Error, ValueError) as error:
+        path = pl_module.hparams.get("distilled")
+        if path is None or not Path(path).is_file():
+            rank_zero_warn(f"the student {name} is not linked in Weights & Biases: {error}")
+            return
+        run.use_artifact(student_artifact(pl_module, Path(path)))
