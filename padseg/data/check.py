@@ -28,7 +28,7 @@ from padseg.data.images import (
 from padseg.data.layouts import LAYOUTS, list_samples
 from padseg.data.samples import GOOD, IMAGE_SUFFIXES, NORMAL_NAMES, Sample, suffixes, walk
 from padseg.errors import DataError
-from padseg.machine.threads import ahead
+from padseg.machine.threads import map_in_threads
 
 Kind = Literal[
     "not listed",
@@ -100,7 +100,7 @@ def check_files(
     defects = [sample for sample in samples if sample.defect != GOOD]
     unmasked = masks_optional and not any(sample.masks for sample in defects)
     look = partial(_check_sample, unmasked=unmasked, decoded=decoded)
-    findings = [finding for found in ahead(look, samples) for finding in found]
+    findings = [finding for found in map_in_threads(look, samples) for finding in found]
     if unmasked and defects:
         told = f"none of the {len(defects)} defects has a mask: there will be image figures only."
         findings.append(Finding("no masks", defects[0].path.parent.parent, told))
@@ -226,7 +226,7 @@ def _by_content(paths: Iterable[Path], content: Callable[[Path], bytes]) -> dict
         except (DataError, OSError, ValueError):
             return None
 
-    for path, key in zip(paths, ahead(digest, paths), strict=True):
+    for path, key in zip(paths, map_in_threads(digest, paths), strict=True):
         if key is not None:
             found[key].append(path)
     return found

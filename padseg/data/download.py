@@ -1,6 +1,5 @@
 """Fetching public data sets: resumed when cut off, checked by SHA-256, unpacked safely."""
 
-import hashlib
 import http.client
 import time
 import urllib.error
@@ -23,6 +22,7 @@ from rich.progress import (
 
 from padseg.data.archives import unpack
 from padseg.errors import DataError
+from padseg.machine.files import hash_file
 from padseg.options import one_of
 
 _CHUNK = 2**20
@@ -148,7 +148,7 @@ def _make(
     elif not archive.is_file():
         raise DataError(f"archive {archive} does not exist: pass the file that you fetched.")
     with console.status(f"Checking and unpacking {name}"):
-        if _sha256(part) != source.sha256:
+        if hash_file(part) != source.sha256:
             wrong = f"is not {name} as published: its SHA-256 is not {source.sha256}"
             if archive is not None:
                 raise DataError(f"archive {archive} {wrong}; fetch it again from {source.page}.")
@@ -159,11 +159,6 @@ def _make(
         unpack(part, folder)
     if archive is None:
         part.unlink()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fetch(url: str, part: Path) -> None:

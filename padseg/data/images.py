@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import track
 
 from padseg.errors import ConfigError, DataError
-from padseg.machine.threads import ahead
+from padseg.machine.threads import map_in_threads
 
 Size = tuple[int, int]  # (H, W)
 Result = TypeVar("Result")
@@ -265,7 +265,7 @@ class ImageCache:
                 return error
             return None
 
-        done = ahead(store, range(len(paths)))
+        done = map_in_threads(store, range(len(paths)))
         failed = [*track(done, escape(description), total=len(paths), transient=True)]
         refuse([str(error) for error in failed if error is not None])
 

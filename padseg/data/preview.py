@@ -1,7 +1,6 @@
 """What training sees, as a picture: clean image, texture, mask and corrupted image of each sample."""
 
 import math
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torchvision.utils import make_grid
 
 from padseg.data.datamodule import AnomalyDataModule
 from padseg.errors import ConfigError, DataError, PadsegError
+from padseg.machine.files import written_whole
 
 _COLUMNS = ("clean", "texture", "mask", "corrupted")
 _GAP = 4
@@ -74,11 +74,8 @@ def write_preview(options: Mapping[str, str], start: int, n: int, out: Path) -> 
         raise ConfigError(f"picture {out} has no known suffix: name it {out.stem}.png, say.")
     page = preview(_data_module(options), start, n)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-            draft = Path(folder) / out.name
+        with written_whole(out) as draft:
             page.save(draft)
-            draft.replace(out)
     except (OSError, ValueError) as error:
         raise DataError(
             f"picture {out} cannot be written ({error}): pass another --out."

@@ -18,7 +18,7 @@ from padseg.inference.results import (
     file_version,
     write_tables,
 )
-from padseg.machine.files import claim, locked
+from padseg.machine.folders import locked, require_same_options
 from padseg.metrics.calibration import Calibrator
 from padseg.modules.checkpoint import store_calibration
 
@@ -44,7 +44,7 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
     warn_of_verdicts(predictor.calibration, predictor.precision, predictor.tile)
     with locked(out):
         asked = describe(predictor.module, predictor.precision, predictor.tile, base)
-        claim(out, asked, OTHER_FOLDER)
+        require_same_options(out, asked, OTHER_FOLDER)
         versions = {name_below(path, base): file_version(path) for path in images}
         with Results(out, versions=versions) as results:
             todo = [path for path in images if name_below(path, base) not in results.done]

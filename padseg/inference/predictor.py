@@ -21,7 +21,7 @@ from padseg.errors import ConfigError, DataError, PadsegError
 from padseg.inference.tiles import Blend, Box, tile_boxes
 from padseg.inference.weights import load_module
 from padseg.machine.precision import PRECISIONS, accelerator, default_precision
-from padseg.machine.threads import ahead
+from padseg.machine.threads import map_in_threads
 from padseg.modules import AnomalyModule
 from padseg.names import PRECISION_NAMES
 from padseg.options import one_of
@@ -148,7 +148,7 @@ class Predictor:
         """
         waiting: deque[_Job] = deque()
         batch: list[tuple[_Job, Box]] = []
-        for job in ahead(self._open, images, 2 * self.batch_size, _pixels, MOST_PIXELS):
+        for job in map_in_threads(self._open, images, 2 * self.batch_size, _pixels, MOST_PIXELS):
             waiting.append(job)
             for box in job.boxes:
                 batch.append((job, box))

@@ -20,19 +20,18 @@ import csv
 import hashlib
 import itertools
 import json
-import os
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 from PIL import Image
 
 from padseg.errors import DataError, PadsegError
 from padseg.inference.predictor import MOST_PIXELS, Prediction
+from padseg.machine.files import text_written_whole, written_whole
 from padseg.machine.threads import usable_cores
 from padseg.modules import AnomalyModule
 from padseg.records import overlay
@@ -51,7 +50,7 @@ class Results:
     """Writes predictions into a folder, in threads, while the next images are scored.
 
     Args:
-        folder: Where they go, `locked` and `claim`ed.
+        folder: Where they go, `locked`, and of the same options as before.
         process: Number of this process; each has a log.
         versions: Of images by name, what tells whether their files have changed; see `file_version`.
 
@@ -67,7 +66,7 @@ class Results:
         self._versions = {} if versions is None else versions
         path = folder / f".log-{process}.jsonl"
         if path.exists():
-            with replacing(path) as log:
+            with text_written_whole(path) as log:
                 for record in _read_log(path):
                     name = record["path"]
                     same = self._versions.get(name) in (None, record.get("version"))
@@ -147,13 +146,8 @@ def write_files(folder: Path, name: str, prediction: Prediction) -> None:
 
 
 def _save(image: Image.Image, path: Path, **options: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
+    with written_whole(path, durable=False) as temporary:
         image.save(temporary, **options)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _record(name: str, prediction: Prediction) -> dict[str, Any]:
@@ -185,9 +179,9 @@ def write_tables(folder: Path, processes: int = 1) -> tuple[int, int, list[str]]
     logs = [_read_log(folder / f".log-{process}.jsonl") for process in range(processes)]
     scored, anomalous, broken = 0, 0, []
     with (
-        replacing(folder / "predictions.csv") as table_file,
-        replacing(folder / "regions.csv") as region_file,
-        replacing(folder / "predictions.json") as objects,
+        text_written_whole(folder / "predictions.csv") as table_file,
+        text_written_whole(folder / "regions.csv") as region_file,
+        text_written_whole(folder / "predictions.json") as objects,
     ):
         table = csv.DictWriter(table_file, _COLUMNS, lineterminator="\n")
         table.writeheader()
@@ -222,23 +216,8 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
-    """A text file that takes the place of `path` once it is written whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        # A name that is no UTF-8 keeps its bytes.
-        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def describe(module: AnomalyModule, precision: str, tile: int | None, base: Path) -> dict[str, Any]:
-    """What results depend on, for `claim`: weights, thresholds, options and where the images lie."""
+    """What results depend on: weights, thresholds, options and where the images lie."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode())

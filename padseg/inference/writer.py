@@ -12,7 +12,7 @@ from padseg.callbacks.resume import stop_on_sigterm
 from padseg.inference.inputs import common_folder, name_below
 from padseg.inference.predictor import at_size, make_prediction, open_rgb, warn_of_verdicts
 from padseg.inference.results import OTHER_FOLDER, Results, describe, write_tables
-from padseg.machine.files import claim, locked
+from padseg.machine.folders import locked, require_same_options
 from padseg.modules import AnomalyModule
 
 
@@ -39,7 +39,7 @@ class PredictionWriter(BasePredictionWriter):
             warn_of_verdicts(pl_module.calibration, str(trainer.precision))
             self._lock.enter_context(locked(self.out))
             options = describe(pl_module, str(trainer.precision), None, self._base)
-            claim(self.out, options, OTHER_FOLDER)
+            require_same_options(self.out, options, OTHER_FOLDER)
             for log in self.out.glob(".log-*.jsonl"):
                 log.unlink()
         trainer.strategy.barrier()

@@ -1,4 +1,4 @@
-"""The most memory that this process has used."""
+"""The most memory that a training has used."""
 
 import sys
 from contextlib import suppress
@@ -10,7 +10,7 @@ _PROCESS = Path("/proc/self")
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Count anew: a GPU's memory, or the process's on Linux; elsewhere the latter can only grow."""
+    """Forget the peak so far: a GPU's, or that of the process on Linux; elsewhere it can only grow."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
@@ -19,19 +19,23 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_mb(device: torch.device) -> float | None:
-    """Of the GPU, or of the process, in MiB; None where the system does not tell."""
+    """The peak in MiB, of a GPU's memory or else of the process; None where it is not known."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     if sys.platform == "win32":
         return None
-    if (
-        sys.platform == "linux"
-    ):  # whose getrusage counts the peak of the process that started this one
-        for line in (_PROCESS / "status").read_text().splitlines():
-            name, *words = line.split()
-            if name == "VmHWM:":
-                return int(words[0]) / 2**10
+    if sys.platform == "linux" and (peak := _peak_in_proc()) is not None:
+        return peak
     import resource
 
-    unit = 1 if sys.platform == "darwin" else 1024
+    unit = 1 if sys.platform == "darwin" else 2**10  # bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def _peak_in_proc() -> float | None:
+    """MiB. Linux's `getrusage` would count the peak of the process that started this one, too."""
+    for line in (_PROCESS / "status").read_text().splitlines():
+        name, *words = line.split()
+        if name == "VmHWM:":
+            return int(words[0]) / 2**10
+    return None

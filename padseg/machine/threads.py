@@ -1,4 +1,4 @@
-"""Work in threads, a bounded distance ahead of who uses the results."""
+"""Work in threads, a bounded distance ahead of the one who uses the results."""
 
 import os
 from collections import deque
@@ -17,21 +17,23 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def ahead(
+def map_in_threads(
     function: Callable[[Input], Output],
     items: Iterable[Input],
-    count: int | None = None,
+    most_waiting: int | None = None,
     weigh: Callable[[Input], float] = lambda item: 0,
-    most: float = 0,
+    most_weight: float = 0,
 ) -> Iterator[Output]:
-    """Map in a thread a core, in order.
+    """Map with a thread a core; the results come in the order of the items.
+
+    Items are taken, and results made, only so far ahead as the limits allow.
 
     Args:
         function: What to do with an item.
         items: The items.
-        count: The most results that wait (default: 4 a core).
-        weigh: What the result of an item weighs.
-        most: What all that wait may weigh together, unless one alone weighs more.
+        most_waiting: Results that may wait to be used (default: 4 a core).
+        weigh: The weight of an item's result, such as its bytes.
+        most_weight: What all results that wait may weigh together, unless one alone weighs more.
     """
     threads = usable_cores()
     pending: deque[tuple[Future[Output], float]] = deque()
@@ -39,10 +41,10 @@ def ahead(
         try:
             for item in items:
                 weight = weigh(item)
-                while pending and sum(other for _, other in pending) + weight > most:
+                while pending and sum(other for _, other in pending) + weight > most_weight:
                     yield pending.popleft()[0].result()
                 pending.append((pool.submit(function, item), weight))
-                if len(pending) == (count or 4 * threads):
+                if len(pending) == (most_waiting or 4 * threads):
                     yield pending.popleft()[0].result()
             while pending:
                 yield pending.popleft()[0].result()

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from padseg.errors import CheckpointError
-from padseg.machine.files import replace
+from padseg.machine.files import write_bytes
 
 KEY = "padseg"
 FORMAT = 1
@@ -88,7 +88,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
     torch.save(checkpoint, buffer)
     try:
         # One name, so that killed processes leave one such file and not many.
-        replace(path, path.with_name(f".{path.name}.part"), buffer.getbuffer())
+        write_bytes(path, buffer.getbuffer(), path.with_name(f".{path.name}.part"))
     except OSError as error:
         raise CheckpointError(
             f"checkpoint {path} cannot be written ({error.strerror}): make the folder writable and "

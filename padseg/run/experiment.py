@@ -20,7 +20,8 @@ from padseg.data.layouts import list_samples
 from padseg.data.samples import list_textures
 from padseg.errors import ConfigError, PadsegError
 from padseg.lightning_cli.cli import PadsegCLI, told_to_stop
-from padseg.machine.files import claim, locked, read_json, write_json
+from padseg.machine.files import read_json, write_json
+from padseg.machine.folders import locked, require_same_options
 from padseg.machine.peak_memory import peak_memory_mb, reset_peak_memory
 from padseg.models import SYSTEMS
 from padseg.modules import read_checkpoint
@@ -124,7 +125,7 @@ def run_one(options: RunOptions, category: str, seed: int) -> dict[str, Any]:
         if {path.name for path in folder.iterdir() if path.is_file()} <= _NOTHING:
             for name in ("options.json", "best.ckpt"):
                 (folder / name).unlink(missing_ok=True)
-        claim(folder, asked, "pass another --label or --out")
+        require_same_options(folder, asked, "pass another --label or --out")
         metrics = folder / "metrics.json"
         if metrics.exists():
             console.print(f"{folder} is finished already.", highlight=False, soft_wrap=True)

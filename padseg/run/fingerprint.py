@@ -12,6 +12,7 @@ from padseg import __version__
 from padseg.data.layouts import list_samples
 from padseg.data.samples import list_images, list_textures
 from padseg.errors import DataError
+from padseg.machine.files import hash_file
 
 _PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "albumentations")
 
@@ -33,12 +34,6 @@ def hash_folder(folder: Path) -> str:
     """SHA-256 over names and sizes of the images below a folder."""
     files = [(folder, path, "image") for path in list_images(folder, recursive=True)]
     return _hash(files, _size)
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 _File = tuple[Path, Path, str]  # a folder, a file below it, and what that is for

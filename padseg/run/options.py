@@ -9,10 +9,11 @@ from typing import Any
 from padseg.data.layouts import LAYOUTS
 from padseg.errors import ConfigError
 from padseg.lightning_cli.recipes import config_path
+from padseg.machine.files import hash_file
 from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, StudentDistillModule
 from padseg.options import check_seed, one_of
-from padseg.run.fingerprint import hash_file, hash_folder, hash_listing
+from padseg.run.fingerprint import hash_folder, hash_listing
 
 # Options of `fit` that `run` has options of its own for.
 _OWN = {

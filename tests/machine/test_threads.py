@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from padseg.machine.threads import ahead
+from padseg.machine.threads import map_in_threads
 
 
 def test_order_is_kept():
@@ -13,13 +13,13 @@ def test_order_is_kept():
         time.sleep(0.02 if number == 0 else 0)
         return 2 * number
 
-    assert list(ahead(slowest_first, range(20), 4)) == [*range(0, 40, 2)]
+    assert list(map_in_threads(slowest_first, range(20), 4)) == [*range(0, 40, 2)]
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_items_are_taken_as_results_are_used(count):
     taken = []
-    results = ahead(lambda item: item, (taken.append(i) or i for i in range(100)), count)
+    results = map_in_threads(lambda item: item, (taken.append(i) or i for i in range(100)), count)
     for used in range(1, 10):
         next(results)
         assert len(taken) == used + count - 1
@@ -28,14 +28,14 @@ def test_items_are_taken_as_results_are_used(count):
 
 def test_no_more_results_wait_than_there_is_room_for():
     taken = []
-    results = ahead(
+    results = map_in_threads(
         lambda item: item, (taken.append(i) or i for i in range(20)), 50, lambda i: 10 + i % 2, 35
     )
     for used in range(1, 5):
         assert next(results) == used - 1
         assert len(taken) == used + 3  # three weigh 31 or 32; the next one has been weighed
     assert [*results] == [*range(4, 20)]
-    assert [*ahead(lambda item: item, [1, 2, 3], 50, lambda item: 99, 35)] == [1, 2, 3]
+    assert [*map_in_threads(lambda item: item, [1, 2, 3], 50, lambda item: 99, 35)] == [1, 2, 3]
 
 
 def test_an_error_reaches_the_caller_and_ends_the_threads():
@@ -47,5 +47,5 @@ def test_an_error_reaches_the_caller_and_ends_the_threads():
         return number
 
     with pytest.raises(ValueError, match="five"):
-        list(ahead(fail, range(1000), 8))
+        list(map_in_threads(fail, range(1000), 8))
     assert threading.active_count() == before

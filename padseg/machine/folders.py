@@ -1,0 +1,74 @@
+"""Folders of results: one process at a time, and results of one set of options only."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from padseg.errors import ConfigError, PadsegError
+from padseg.machine.files import CANNOT_WRITE, read_json, write_json
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder, which is made where it is missing.
+
+    Raises:
+        PadsegError: Another process is in it, or something cannot be written.
+    """
+    inside = False
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / ".lock", timeout=0):
+            inside = True
+            yield
+    except filelock.Timeout as error:
+        raise PadsegError(f"{folder} is in use by another process: wait, or pass --out.") from error
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        named = [Path(name) for name in (error.filename, error.filename2) if name]
+        if inside and named and not any(path.is_relative_to(folder) for path in named):
+            # An input: what is written lies in the folder, and a full disk names no file.
+            raise PadsegError(f"{named[0]} cannot be opened ({error.strerror}).") from error
+        raise PadsegError(
+            f"{folder} cannot be written ({error.strerror}): make room or pass another --out; the same "
+            "command goes on from what is there."
+        ) from error
+
+
+def require_same_options(folder: Path, options: Mapping[str, Any], remedy: str) -> None:
+    """Record in `options.json` what the results in a folder depend on; later calls must have the same.
+
+    Args:
+        folder: The folder.
+        options: What they depend on, in plain values.
+        remedy: What to do if the folder holds others.
+
+    Raises:
+        ConfigError: It holds results of other options.
+    """
+    path = folder / "options.json"
+    if not path.exists():
+        write_json(path, options)
+        return
+    before, now = _flat(read_json(path)), _flat(options)
+    differing = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    if differing:
+        differences = ", ".join(
+            f"{key} {before.get(key)!r:.60} (now {now.get(key)!r:.60})" for key in differing
+        )
+        raise ConfigError(f"{folder} holds results of {differences}: {remedy}.")
+
+
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options within options, by both names."""
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        if isinstance(value, dict):
+            flat |= {f"{key} {name}": inner for name, inner in value.items()}
+        else:
+            flat[key] = value
+    return flat

@@ -1,0 +1,28 @@
+"""Folders of results."""
+
+import pytest
+
+from padseg.errors import ConfigError
+from padseg.machine.folders import require_same_options
+
+
+def test_options_within_options_are_compared(tmp_path):
+    options = {
+        "precision": "32",
+        "calibration": {"precision": "32", "threshold": 0.5},
+        "tile": None,
+    }
+    require_same_options(tmp_path, options, "go")
+    require_same_options(tmp_path, options, "go")
+    for name, value, told in (
+        ("precision", "16", "calibration precision '32' (now '16')"),
+        ("threshold", 0.25, "calibration threshold 0.5 (now 0.25)"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            require_same_options(
+                tmp_path, options | {"calibration": options["calibration"] | {name: value}}, "go"
+            )
+        assert str(error.value) == f"{tmp_path} holds results of {told}: go."
+    require_same_options(tmp_path / "none", {"calibration": None}, "go")
+    with pytest.raises(ConfigError, match=r"calibration None \(now 1\)"):
+        require_same_options(tmp_path / "none", {"calibration": 1}, "go")
