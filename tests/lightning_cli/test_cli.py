@@ -1,0 +1,125 @@
+"""`fit`, `validate` and `test` with what padseg adds to Lightning's CLI."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from padseg.cli import main
+from padseg.inference import Predictor
+from padseg.lightning_cli.recipes import config_path
+from padseg.modules import read_checkpoint
+
+from .conftest import QUIET, SMALL, data_args
+
+
+def test_fit_writes_both_checkpoints(trained):
+    assert (trained / "distill/last.ckpt").is_file()
+    assert (trained / "segment/last.ckpt").is_file()
+
+
+def test_a_training_replaces_none_that_is_there(trained, data_root, textures, tmp_path, capsys):
+    shutil.copytree(trained / "distill", tmp_path / "distill")
+    before = (tmp_path / "distill/last.ckpt").read_bytes()
+    own = tmp_path / "config.yaml"
+    own.write_text("mine")
+    arguments = [*data_args(data_root, textures), *QUIET, "--trainer.logger=false"]
+    arguments += [f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=3"]
+    arguments += [f"--checkpoint.dirpath={tmp_path}/distill"]
+    fit = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL]
+    assert main([*fit, *arguments]) == 2
+    told = capsys.readouterr().err
+    assert "last.ckpt is another training's: pass --ckpt_path last" in told
+    assert (tmp_path / "distill/last.ckpt").read_bytes() == before
+    # Nor does it go on with another recipe than it began with.
+    assert main(["fit", *arguments, "--ckpt_path", str(tmp_path / "distill/last.ckpt")]) == 2
+    assert "--config is not set" in capsys.readouterr().err
+    # Nor does one that goes on from elsewhere replace it.
+    arguments += ["--trainer.max_steps=4"]
+    assert main([*fit, *arguments, "--ckpt_path", str(trained / "distill/last.ckpt")]) == 2
+    assert "last.ckpt is another training's" in capsys.readouterr().err
+    assert (tmp_path / "distill/last.ckpt").read_bytes() == before
+    arguments += ["--trainer.max_steps=3"]
+    assert main([*fit, *arguments, "--ckpt_path=last"]) == 0
+    assert read_checkpoint(tmp_path / "distill/last.ckpt")["global_step"] == 3
+    # What Lightning saves elsewhere when SLURM preempts a job is the training's own.
+    shutil.copy(tmp_path / "distill/last.ckpt", tmp_path / "hpc_ckpt_1.ckpt")
+    arguments += ["--trainer.max_steps=4"]
+    assert main([*fit, *arguments, "--ckpt_path=hpc"]) == 0
+    assert read_checkpoint(tmp_path / "distill/last.ckpt")["global_step"] == 4
+    assert own.read_text() == "mine"
+
+
+def test_fit_of_stpm_leaves_the_best_step_calibrated(data_root, tmp_path):
+    """Beside the last one, with thresholds of its own; `test` takes it."""
+    arguments = ["fit", "--config", str(config_path("stpm", "distill")), *SMALL[:-1], *QUIET]
+    arguments += [f"--data.root={data_root}", "--data.category=widget", "--data.batch_size=4"]
+    # Without a rate only the BatchNorm statistics move, and the last step is not the best.
+    arguments += ["--data.num_workers=0", "--model.lr=0", "--trainer.max_steps=8"]
+    arguments += ["--trainer.val_check_interval=1", f"--trainer.default_root_dir={tmp_path}"]
+    arguments += ["--trainer.precision=32-true"]
+    assert main([*arguments, f"--checkpoint.dirpath={tmp_path}/out", "--trainer.logger=false"]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"best.ckpt", "last.ckpt"}
+    best, last = (read_checkpoint(tmp_path / f"out/{name}.ckpt") for name in ("best", "last"))
+    assert best["global_step"] < last["global_step"] == 8
+    thresholds = [saved["padseg"]["calibration"]["image_threshold"] for saved in (best, last)]
+    assert thresholds[0] != thresholds[1]
+    score = Predictor(tmp_path / "out/best.ckpt", device="cpu", precision="32-true")
+    paths = sorted((data_root / "widget/train/good").iterdir())
+    nearest = min(abs(found.image_score / thresholds[0] - 1) for found in score(paths))
+    assert nearest < 1e-4  # it is the score of one of them
+
+
+def test_nothing_to_validate_on_is_told(trained, data_root, textures, capsys):
+    arguments = ["validate", "--ckpt_path", str(trained / "distill/last.ckpt"), *QUIET]
+    arguments += [
+        *data_args(data_root, textures),
+        "--trainer.logger=false",
+        "--data.val_fraction=0",
+    ]
+    assert main(arguments) == 2
+    assert "--data.val_fraction is 0: no image is held out" in capsys.readouterr().err
+
+
+def test_processes_that_would_train_alone_are_told(
+    data_root, textures, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    arguments = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
+    arguments += [*data_args(data_root, textures), f"--trainer.default_root_dir={tmp_path}"]
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert "torchrun has started 2 processes" in told
+    assert "--trainer.devices 2 --trainer.strategy ddp" in told
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    for name in ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"):
+        monkeypatch.setenv(name, "4")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    assert main(arguments) == 2
+    assert "srun has started 4 processes, each would train alone" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_test_like_one(trained, data_root, textures, tmp_path, monkeypatch):
+    # The metrics add nothing, but convolutions round by the size of the batch and the threads.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    figures = []
+    for devices in (1, 2):
+        arguments = ["test", "--ckpt_path", str(trained / "segment/last.ckpt"), *QUIET]
+        arguments += [*data_args(data_root, textures), "--data.batch_size=1"]
+        arguments += [f"--trainer.devices={devices}"]
+        arguments += ["--trainer.strategy=ddp", "--trainer.logger=CSVLogger"]
+        arguments += [f"--trainer.logger.save_dir={tmp_path}/{devices}"]
+        done = subprocess.run(
+            [sys.executable, "-m", "padseg", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        (path,) = (tmp_path / str(devices)).rglob("metrics.csv")
+        figures.append(path.read_text())
+    assert figures[0] == figures[1]
+    assert "iap90" in figures[0]
