@@ -363,7 +363,7 @@ def _add_report(command: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from padseg.report.page import report
+    from padseg.report import report
 
     for path in report(options.out):
         print(path)  # noqa: T201

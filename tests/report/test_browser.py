@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from padseg.report.page import report
+from padseg.report import report
 
 from .conftest import CURVES, make_images, make_run
 

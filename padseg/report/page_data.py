@@ -1,0 +1,290 @@
+"""What the scripts of the report page work with, as plain records.
+
+Shares and scores are in [0, 1]; what is not defined is None.
+"""
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from padseg import __version__
+from padseg.metrics.curves import AXIS_TITLES, CURVES, CurveAxes
+from padseg.report.papers import Figure, comparable, read_published, read_sources, summarise
+from padseg.report.pictures import Pictures
+from padseg.report.runs import Run, results
+from padseg.report.tables import METRICS
+
+Spread = tuple[float | None, float | None]
+"""Mean over seeds and its sample standard deviation."""
+
+_NAMES = {
+    "image_auroc": "Image AUROC",
+    "image_ap": "Image AP",
+    "image_f1max": "Image F1max",
+    "pixel_auroc": "Pixel AUROC",
+    "pixel_ap": "Pixel AP",
+    "pixel_f1max": "Pixel F1max",
+    "pro": "PRO",
+    "iap": "IAP",
+    "iap90": "IAP@90",
+}
+
+
+@dataclass(frozen=True)
+class SeedRow:
+    """The results of one seed.
+
+    Attributes:
+        seed: The seed.
+        values: From metric to value.
+        minutes: Of training.
+    """
+
+    seed: int
+    values: dict[str, float | None]
+    minutes: float | None
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """A row of the table of results.
+
+    Attributes:
+        category: The category; None for all of them together.
+        label: Name of the variant.
+        system: Its system.
+        categories: Number of categories that the row covers.
+        seeds: The seeds, ascending.
+        values: From metric to mean and spread.
+        minutes: Of training, mean.
+        each: A row a seed; none for all categories together.
+    """
+
+    category: str | None
+    label: str
+    system: str
+    categories: int
+    seeds: list[int]
+    values: dict[str, Spread]
+    minutes: float | None
+    each: list[SeedRow]
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """The published figures of a method on a category.
+
+    Attributes:
+        category: The category.
+        method: Name of the method.
+        source: The paper.
+        link: Where it is.
+        note: What a reader should know.
+        values: From metric to mean and spread.
+    """
+
+    category: str
+    method: str
+    source: str
+    link: str
+    note: str
+    values: dict[str, Spread]
+
+
+@dataclass(frozen=True)
+class PageImage:
+    """A test image.
+
+    Attributes:
+        path: Of its file, relative to the data set.
+        defect: Kind of defect.
+        label: 1 for a defect image, 0 for a normal one.
+        image: The picture as a data URI; None where it is not in the page.
+        mask: The mask of a defect image, likewise.
+    """
+
+    path: str
+    defect: str
+    label: int
+    image: str | None
+    mask: str | None
+
+
+@dataclass(frozen=True)
+class PageRun:
+    """A run.
+
+    Attributes:
+        label: Name of the variant.
+        system: Its system.
+        category: The category.
+        seed: The seed.
+        threshold: Calibrated threshold on image scores.
+        scores: From the path of an image to its score.
+        maps: From the path of an image to its score map as a data URI.
+        range: The scores between which the maps are coloured.
+        curves: From the curve's name to axis to values.
+    """
+
+    label: str
+    system: str
+    category: str
+    seed: int
+    threshold: float | None
+    scores: dict[str, float]
+    maps: dict[str, str]
+    range: tuple[float, float]
+    curves: dict[str, dict[str, list[float | None]]]
+
+
+@dataclass(frozen=True)
+class PageData:
+    """All of it.
+
+    Attributes:
+        title: Of the page.
+        version: Of padseg.
+        metrics: Name and title of each metric, in the order of the columns.
+        axes: How each curve is drawn, in the order of the charts.
+        axis_titles: From the name of an axis to its title.
+        summary: The rows of the table of results.
+        published: The published rows beside them.
+        images: From category to its test images.
+        runs: The runs.
+        left_out: Number of images whose pictures did not fit.
+        missing: Folder of a run, and what could not be read in it.
+    """
+
+    title: str
+    version: str
+    metrics: list[tuple[str, str]]
+    axes: dict[str, CurveAxes]
+    axis_titles: dict[str, str]
+    summary: list[SummaryRow]
+    published: list[PublishedRow]
+    images: dict[str, list[PageImage]]
+    runs: list[PageRun]
+    left_out: int
+    missing: list[tuple[str, str]]
+
+
+def page_data(title: str, runs: list[Run]) -> PageData:
+    """Gather what the page shows."""
+    pictures = Pictures(runs)
+    table = results(runs)
+    counts = {run.category: len(run.images) for run in runs if len(run.images)}
+    return PageData(
+        title=title,
+        version=__version__,
+        metrics=[(name, _NAMES[name]) for name in METRICS],
+        axes=CURVES,
+        axis_titles=AXIS_TITLES,
+        summary=_summary(table),
+        published=_published(table, counts),
+        images=_images(runs, pictures),
+        runs=[_run(number, run, pictures) for number, run in enumerate(runs)],
+        left_out=pictures.left_out,
+        missing=[
+            (run.folder.relative_to(run.folder.parents[2]).as_posix(), reason)
+            for run in runs
+            for reason in run.missing
+        ],
+    )
+
+
+def _summary(table: pd.DataFrame) -> list[SummaryRow]:
+    """A row a label for all categories together, where there are several, and for each category."""
+    categories = list(dict.fromkeys(table["category"]))
+    rows = []
+    for category in ([None] if len(categories) > 1 else []) + categories:
+        for label in sorted(table["label"].unique()):
+            chosen = table[table["label"] == label]
+            if category is not None:
+                chosen = chosen[chosen["category"] == category]
+            if not chosen.empty:
+                rows.append(_summary_row(category, label, chosen))
+    return rows
+
+
+def _summary_row(category: str | None, label: str, chosen: pd.DataFrame) -> SummaryRow:
+    each = [
+        SeedRow(
+            seed=int(row["seed"]),
+            values={name: _number(row[name]) for name in METRICS},
+            minutes=_number(row["train_minutes"]),
+        )
+        for row in chosen.to_dict("records")
+    ]
+    return SummaryRow(
+        category=category,
+        label=label,
+        system=", ".join(chosen["system"].unique()),
+        categories=int(chosen["category"].nunique()),
+        seeds=sorted(int(seed) for seed in chosen["seed"].unique()),
+        values={name: _spread(summarise(chosen, name)) for name in METRICS},
+        minutes=_number(chosen["train_minutes"].mean()),
+        each=[] if category is None else each,
+    )
+
+
+def _published(table: pd.DataFrame, counts: dict[str, int]) -> list[PublishedRow]:
+    """The published rows of the systems that ran, as shares of one."""
+    sources = read_sources().set_index("method")
+    shown, systems = comparable(table, counts), set(table["system"])
+    rows = []
+    for row in read_published().to_dict("records"):
+        source = sources.loc[row["method"]]
+        if row["category"] in shown and source["system"] in systems:
+            values = {
+                name: _spread(Figure(row[name] / 100, row[f"{name}_std"] / 100, 1))
+                for name in METRICS
+                if name in row
+            }
+            rows.append(
+                PublishedRow(
+                    category=row["category"],
+                    method=row["method"],
+                    source=source["source"],
+                    link=source["link"],
+                    note=source["note"],
+                    values=values,
+                )
+            )
+    return rows
+
+
+def _images(runs: list[Run], pictures: Pictures) -> dict[str, list[PageImage]]:
+    """The images of each category, from whichever run knows them."""
+    images: dict[str, dict[str, PageImage]] = {}
+    for run in runs:
+        known = images.setdefault(run.category, {})
+        for row in run.images.to_dict("records"):
+            path = row["path"]
+            image, mask = pictures.images.get((run.category, path), (None, None))
+            known.setdefault(path, PageImage(path, row["defect"], int(row["label"]), image, mask))
+    return {category: list(known.values()) for category, known in images.items()}
+
+
+def _run(number: int, run: Run, pictures: Pictures) -> PageRun:
+    rows = run.images.to_dict("records")
+    maps = {row["path"]: pictures.maps.get((number, int(row["index"]))) for row in rows}
+    return PageRun(
+        label=run.label,
+        system=run.row["system"],
+        category=run.category,
+        seed=run.seed,
+        threshold=run.threshold,
+        scores={row["path"]: float(row["image_score"]) for row in rows},
+        maps={path: uri for path, uri in maps.items() if uri is not None},
+        range=pictures.ranges[number],
+        curves=run.curves,
+    )
+
+
+def _spread(figure: Figure) -> Spread:
+    return _number(figure.mean), _number(figure.spread)
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,132 @@
+// The images with their score maps: filters and cards.
+
+function verdictIn(run, image) {
+  if (run === null || !Object.hasOwn(run.scores, image.path)) return null;
+  return verdictOf(run.scores[image.path], image.label, run.chosen);
+}
+
+function chosenImages() {
+  const { a, b } = state;
+  if (a === null) return [];
+  const score = (image) => (Object.hasOwn(a.scores, image.path) ? a.scores[image.path] : -1);
+  const images = (data.images[state.category] || []).filter((image) => {
+    if (image.image === null || (state.defect && image.defect !== state.defect)) return false;
+    const verdicts = [verdictIn(a, image), verdictIn(b, image)];
+    if (state.verdict === "differ") return verdicts[0] !== null && verdicts[1] !== null && verdicts[0] !== verdicts[1];
+    if (state.verdict === "wrong") return verdicts.includes("miss") || verdicts.includes("false alarm");
+    return !state.verdict || verdicts.includes(state.verdict);
+  });
+  return images.sort((x, y) => (state.sort === "high" ? score(y) - score(x) : score(x) - score(y)));
+}
+
+function drawFilters() {
+  const images = data.images[state.category] || [];
+  const counts = new Map();
+  for (const image of images) counts.set(image.defect, (counts.get(image.defect) || 0) + 1);
+  const defects = [...counts].sort().map(([name, count]) => [name, `${name} (${count})`]);
+  const set = (key) => (value) => { state[key] = value; state.cards = CARDS_AT_ONCE; drawCards(); };
+  const verdicts = [["", "all"], ["wrong", "wrong"], ["false alarm", "false alarms"], ["miss", "missed"],
+    ["hit", "found"], ["correct", "passed"]];
+  if (state.b) verdicts.push(["differ", "the two differ"]);
+  if (!verdicts.some(([key]) => key === state.verdict)) state.verdict = "";
+  const opacity = make("input", { type: "range", min: 0, max: 100, value: 100 * state.opacity, id: "opacity",
+    oninput: () => { state.opacity = opacity.value / 100; repaintAll(); } });
+  byId("filters").replaceChildren(
+    choice("Defect", [["", `all (${images.length})`], ...defects], state.defect, set("defect")),
+    choice("Verdict", verdicts, state.verdict, set("verdict")),
+    choice("Order", [["high", "highest score first"], ["low", "lowest score first"]], state.sort, set("sort")),
+    make("label", {}, make("span", {}, "Heatmap"), opacity),
+    checkbox("true defect outlined", state.outline, (on) => { state.outline = on; repaintAll(); }));
+  byId("legends").replaceChildren(...shownRuns().map((run) => make("p", { class: "legend" },
+    swatch(run), make("span", {}, `${nameOf(run)}: pixel scores`), make("span", {}, `≤ ${scoreText(run.range[0])}`), colourBar(),
+    make("span", {}, `≥ ${scoreText(run.range[1])}`))));
+}
+
+let redraw = 0;
+function scheduleGallery() {
+  cancelAnimationFrame(redraw);
+  // With a filter on verdicts other cards may come; else only the verdicts' words change.
+  redraw = requestAnimationFrame(() => {
+    if (state.verdict) drawCards();
+    else document.querySelectorAll("#cards .card").forEach((card) => card.update());
+    drawCurves();
+  });
+}
+
+function drawCards() {
+  const images = chosenImages();
+  const all = (data.images[state.category] || []).length;
+  const pictured = (data.images[state.category] || []).filter((image) => image.image !== null).length;
+  byId("shown").textContent = `${images.length} of ${all} images`
+    + (pictured < all ? ` (${pictured} have pictures here)` : "");
+  const box = byId("cards");
+  const had = [...box.querySelectorAll(".card")].findIndex((card) => card === document.activeElement);
+  watcher.disconnect();
+  box.replaceChildren(...images.slice(0, state.cards).map((image, at) => makeCard(image, images, at)));
+  box.classList.toggle("pairs", state.b !== null);
+  if (!images.length) box.append(nothing(pictured ? "No image meets these filters." : "No pictures of this category were recorded."));
+  if (images.length > state.cards) {
+    box.append(make("button", { type: "button", class: "more", onclick: () => {
+      const first = state.cards;
+      state.cards += CARDS_AT_ONCE;
+      drawCards();
+      box.querySelectorAll(".card")[first].focus();
+    } }, `Show ${Math.min(CARDS_AT_ONCE, images.length - state.cards)} more`));
+  }
+  if (had >= 0) box.querySelectorAll(".card")[Math.min(had, images.length - 1)]?.focus();
+}
+
+function layersOf(run, image) {
+  const map = run !== null && Object.hasOwn(run.maps, image.path) ? run.maps[image.path] : null;
+  return { image: image.image, map, mask: state.outline ? image.mask : null, opacity: state.opacity };
+}
+
+function picture(layers, name) {
+  const canvas = make("canvas", { width: 2, height: 2, role: "img", "aria-label": name });
+  canvas.repaint = () => paint(canvas, layers());
+  return canvas;
+}
+
+function verdictBadge(run, image) {
+  const badge = make("span", { class: "badge" });
+  badge.update = () => {
+    const verdict = verdictIn(run, image);
+    badge.className = `badge ${verdict === null ? "" : verdict.replace(" ", "-")}`;
+    badge.textContent = verdict === null ? "not scored" : VERDICTS[verdict];
+  };
+  badge.update();
+  return badge;
+}
+
+function makeCard(image, images, at) {
+  const badges = [];
+  const sides = shownRuns().map((run) => {
+    const canvas = picture(() => layersOf(run, image), `Score map of ${nameOf(run)}`);
+    const badge = verdictBadge(run, image);
+    badges.push(badge);
+    watcher.observe(canvas);
+    const score = run.scores[image.path];
+    return make("span", { class: "side" }, canvas, make("span", { class: "line" }, badge,
+      make("span", { class: "score", title: nameOf(run) }, state.b ? swatch(run) : "", score === undefined ? "" : scoreText(score))));
+  });
+  const card = make("button", { type: "button", class: "card", "data-path": image.path, onclick: () => openViewer(images, at),
+    onkeydown: (event) => moveFocus(event, card) },
+  make("span", { class: "sides" }, ...sides),
+  make("span", { class: "name" }, make("b", {}, image.defect), " ", make("span", {}, image.path.split("/").pop())));
+  card.update = () => badges.forEach((badge) => badge.update());
+  return card;
+}
+
+function moveFocus(event, card) {
+  const cards = [...byId("cards").querySelectorAll(".card")];
+  const columns = cards.filter((other) => other.offsetTop === cards[0].offsetTop).length;
+  const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns };
+  if (event.key in steps) {
+    event.preventDefault();
+    cards[cards.indexOf(card) + steps[event.key]]?.focus();
+  }
+}
+
+function repaintAll() {
+  document.querySelectorAll("#cards canvas").forEach((canvas) => canvas.near && canvas.repaint?.());
+}

@@ -1,0 +1,68 @@
+// The table of results.
+
+function drawTable() {
+  const several = labels.length > 1;
+  const head = make("tr", {},
+    make("th", { scope: "col" }, "System"), make("th", { scope: "col" }, "Seeds"),
+    ...data.metrics.map(([, name]) => make("th", { scope: "col" }, name)),
+    make("th", { scope: "col" }, "Train min"));
+  const table = make("table", {}, make("thead", {}, head));
+  for (const category of [...new Set(data.summary.map((row) => row.category))]) {
+    const rows = data.summary.filter((row) => row.category === category);
+    // Means over other categories do not compare.
+    const rivals = rows.filter((row) => category !== null || row.categories === categories.length);
+    const best = Object.fromEntries(data.metrics.map(([key]) =>
+      [key, Math.max(...rivals.map((row) => row.values[key][0] ?? -1))]));
+    const body = make("tbody", {}, make("tr", { class: "group" },
+      make("th", { colspan: data.metrics.length + 3, scope: "rowgroup" },
+        category === null ? "Mean over categories" : category)));
+    for (const row of rows) {
+      const of = category === null ? ` · ${row.categories} of ${categories.length} categories` : "";
+      const system = row.system === row.label ? "" : ` ${row.system}`;
+      body.append(make("tr", {},
+        make("th", { scope: "row" }, row.label, make("small", {}, system + of)),
+        make("td", { class: "seeds" }, row.seeds.length > 4
+          ? `${row.seeds.length} seeds` : row.seeds.join(", ")),
+        ...data.metrics.map(([key]) =>
+          figureCell(row.values[key], several && rivals.includes(row) && row.values[key][0] === best[key])),
+        make("td", {}, row.minutes === null ? "–" : row.minutes.toFixed(1))));
+      if (state.seeds && row.seeds.length > 1) {
+        for (const one of row.each) {
+          body.append(make("tr", { class: "quiet" }, make("th", { scope: "row" }, "seed"),
+            make("td", { class: "seeds" }, String(one.seed)),
+            ...data.metrics.map(([key]) => figureCell([one.values[key], null], false)),
+            make("td", {}, one.minutes === null ? "–" : one.minutes.toFixed(1))));
+        }
+      }
+    }
+    const published = data.published.filter((row) => row.category === category);
+    for (const row of state.published ? published : []) {
+      const link = make("a", { href: row.link, title: `${row.source}; ${row.note}`, rel: "noreferrer" },
+        row.method);
+      body.append(make("tr", { class: "quiet" },
+        make("th", { scope: "row" }, link, make("small", {}, " published")), make("td", {}),
+        ...data.metrics.map(([key]) => figureCell(row.values[key] || [null, null], false)),
+        make("td", {})));
+    }
+    table.append(body);
+  }
+  byId("table").replaceChildren(table);
+}
+
+function figureCell([mean, spread], best) {
+  const cell = make("td", best ? { class: "best" } : {}, percent(mean));
+  if (spread !== null) cell.append(make("small", {}, ` ±${percent(spread)}`));
+  return cell;
+}
+
+function drawTableControls() {
+  const controls = byId("table-controls");
+  if (data.summary.some((row) => row.seeds.length > 1)) {
+    controls.append(checkbox("each seed", state.seeds, (on) => { state.seeds = on; drawTable(); }));
+  }
+  if (data.published.length) {
+    controls.append(checkbox("published figures", state.published, (on) => { state.published = on; drawTable(); }));
+  }
+  byId("table-hint").textContent = "Percent, on the test images; ± is the sample standard deviation over seeds."
+    + (labels.length > 1 ? " Bold: the best of the systems here." : "");
+}
