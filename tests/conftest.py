@@ -1,4 +1,4 @@
-"""Tiny data that the tests make, and where the real input lies."""
+"""Small generated data, and where to find the real images."""
 
 import os
 from pathlib import Path

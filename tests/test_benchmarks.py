@@ -1,4 +1,4 @@
-"""The benchmarks still fit the package: what they import is there."""
+"""The benchmarks match the package: everything they import exists."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command line, each command in a process of its own where start-up counts, else in this one."""
+"""The command line, in processes of their own where start-up matters, otherwise in this one."""
 
 import runpy
 import subprocess

@@ -1,4 +1,4 @@
-"""What the documents say exists: paths, links, commands, imports."""
+"""The paths, links, commands and imports in the documents exist."""
 
 import ast
 import importlib

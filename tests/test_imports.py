@@ -1,4 +1,4 @@
-"""Arrows between the rooms point one way."""
+"""Imports between the rooms point one way."""
 
 import ast
 from pathlib import Path

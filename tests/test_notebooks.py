@@ -1,4 +1,4 @@
-"""The notebooks: stored without outputs, and they run from top to bottom on the demo set."""
+"""The notebooks are stored without outputs and run from top to bottom on the demo set."""
 
 from pathlib import Path
 

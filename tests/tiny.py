@@ -1,4 +1,4 @@
-"""Every system at its smallest, untrained, and the data it trains on: what most tests begin with."""
+"""Tiny untrained systems and their data, which most tests start from."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Do the answers of a trained student differ between training and evaluation?
+"""Whether a trained student behaves differently in training and evaluation mode.
 
     python tests/benchmarks/batch_norms.py distill.ckpt [...] --root mvtec_ad --category bottle --textures dtd/images
 

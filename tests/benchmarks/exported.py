@@ -1,10 +1,10 @@
-"""Metrics of an exported ONNX network on the test images of a category, and its time.
+"""Metrics and speed of an exported ONNX network on the test images of a category.
 
     padseg export distill.ckpt --format onnx --out full.onnx
     padseg export distill.ckpt --format onnx --out int8.onnx --int8 mvtec_ad/bottle/train/good
     python tests/benchmarks/exported.py full.onnx int8.onnx --root mvtec_ad --category bottle
 
-prints a Markdown table: size of the file, processor's time of an image in one thread, and all figures in percent.
+prints a Markdown table: file size, CPU time per image in one thread, and all metrics in percent.
 """
 
 import argparse

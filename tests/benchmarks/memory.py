@@ -1,4 +1,4 @@
-"""Peak memory of a test run by the number of test images, each number in a process of its own.
+"""Peak memory of a test run for several numbers of test images, each in its own process.
 
     python tests/benchmarks/memory.py [--images 2000 20000] [--size 32]
 

@@ -1,4 +1,4 @@
-"""Pixel metrics beside their peers: seconds, peak memory and values on the same maps.
+"""Pixel metrics of padseg and other packages on the same maps: seconds, peak memory, values.
 
     python tests/benchmarks/metrics.py            # 83 maps of 256x256, the test set of MVTec AD's bottle
     python tests/benchmarks/metrics.py --large    # 40 maps of 1024x1024

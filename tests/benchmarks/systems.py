@@ -2,9 +2,9 @@
 
     python tests/benchmarks/systems.py [--size 256] [--batch 8] [--rounds 3] [--device cpu]
 
-The variants take turns, so that a busy machine slows all of them alike; the best round counts. GMAC are the
-multiply-adds of convolutions and matrix products, forward and backward, for one image; `vs GMAC` is the
-time beside DeSTSeg's, divided by the multiply-adds beside DeSTSeg's: 1 means that nothing is wasted.
+The variants take turns, so that a busy machine slows all of them equally; the best round counts. GMAC are the
+multiply-adds of convolutions and matrix products, forward and backward, for one image, in billions. `vs GMAC`
+is the time relative to DeSTSeg's, divided by the multiply-adds relative to DeSTSeg's.
 """
 
 import argparse

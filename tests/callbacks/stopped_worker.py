@@ -1,4 +1,4 @@
-"""`padseg`, one process of which is told to stop amid a step. Not a test by itself.
+"""`padseg`, one process of which receives a signal to stop during a step. Not a test by itself.
 
     python stopped_worker.py RANK fit ...
 

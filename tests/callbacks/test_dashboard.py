@@ -1,4 +1,4 @@
-"""Weights & Biases: what it is sent, and a real run without network."""
+"""What is logged to Weights & Biases, and a real run in offline mode."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The pictures of the worst images: which, under what names, where, and with what verdicts."""
+"""Pictures of the worst images: which ones, their names, folders and verdicts."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the progress bar says."""
+"""What the progress bar shows."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What `padseg run` leaves behind for the report, against the files and the model themselves."""
+"""What `padseg run` saves for the report, against the files and the model."""
 
 import json
 import shutil

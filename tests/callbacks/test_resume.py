@@ -1,4 +1,4 @@
-"""What a training goes on from."""
+"""What a training resumes from."""
 
 import os
 import subprocess

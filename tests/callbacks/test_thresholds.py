@@ -1,4 +1,4 @@
-"""Thresholds at the end of a training."""
+"""Thresholds set at the end of training."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The augmentation of DeSTSeg's official code, and draws that know nothing of each other."""
+"""The augmentation of DeSTSeg's official code, and its independent random draws."""
 
 import albumentations
 import numpy as np

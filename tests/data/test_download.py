@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine that does what servers do at their worst."""
+"""Downloads from a local server that misbehaves as real servers do."""
 
 import hashlib
 import io

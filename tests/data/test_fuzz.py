@@ -1,4 +1,4 @@
-"""Damaged input of every kind ends in padseg's own error or in a result, and in nothing else."""
+"""Damaged input of any kind leads to one of padseg's own errors or to a result, never to a crash."""
 
 import contextlib
 import io

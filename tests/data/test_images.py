@@ -1,4 +1,4 @@
-"""Files of every kind of pixel, against Pillow and arithmetic."""
+"""Image files of every pixel type, against Pillow and plain arithmetic."""
 
 import runpy
 import weakref

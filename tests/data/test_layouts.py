@@ -1,4 +1,4 @@
-"""Each layout on a tree written here file by file, as its paper's archive has them."""
+"""Each layout on a folder tree written here file by file, as in the published archive."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""What crosses to data workers, also where they are spawned, as on Windows and macOS."""
+"""What is passed to data workers, including spawned ones as on Windows and macOS."""
 
 import errno
 import pickle

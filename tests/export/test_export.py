@@ -1,4 +1,4 @@
-"""What is exported answers as the module does, and needs nothing of padseg."""
+"""Exported networks agree with the module and do not need padseg."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""`padseg detect`, `calibrate` and `predict`: what lies on disk afterwards."""
+"""`padseg detect`, `calibrate` and `predict`: what they leave on disk."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""The predictor against the module's own answer, and against brute force."""
+"""The predictor against the module's own output and against brute force."""
 
 import numpy as np
 import pytest

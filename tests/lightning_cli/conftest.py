@@ -24,7 +24,7 @@ def data_args(data_root, textures) -> list[str]:
 
 @pytest.fixture(scope="session")
 def trained(data_root, textures, tmp_path_factory) -> Path:
-    """Both phases through `fit`, as the README tells."""
+    """Both phases through `fit`, as the guide describes."""
     folder = tmp_path_factory.mktemp("fit")
     common = [*data_args(data_root, textures), *QUIET, f"--trainer.default_root_dir={folder}"]
     for phase, more in (

@@ -1,4 +1,4 @@
-"""Mapping in threads."""
+"""Parallel mapping in threads."""
 
 import threading
 import time

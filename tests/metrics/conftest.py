@@ -1,4 +1,4 @@
-"""Samples and literal reference implementations, as slow and as plain as their definitions."""
+"""Samples, and reference implementations that follow the definitions literally."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What must be refused, and in which words."""
+"""Input that must be refused, and the messages."""
 
 import pytest
 import torch

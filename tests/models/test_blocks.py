@@ -1,4 +1,4 @@
-"""Blocks: parameter counts, limits in which they are something simple, and plain formulas."""
+"""Blocks: parameter counts, special cases that reduce to something simple, and plain formulas."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The segmentation network: published counts, its input, its two parts."""
+"""The segmentation network: published parameter counts, its input, its two parts."""
 
 from functools import partial
 

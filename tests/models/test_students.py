@@ -1,4 +1,4 @@
-"""Students: published parameter counts, starts, and shapes at any size."""
+"""Students: published parameter counts, initialisation, and shapes at any size."""
 
 from functools import partial
 

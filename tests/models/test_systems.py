@@ -1,4 +1,4 @@
-"""The systems as wholes: small teachers and students from images to maps."""
+"""Whole systems with small teachers and students, from images to maps."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The teacher: frozen, fingerprinted, and clear about weights that it cannot use."""
+"""The teacher: frozen, fingerprinted, and with clear errors for weights that it cannot use."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""Colours, outlines and panels, against what they must look like."""
+"""Colours, outlines and panels, pixel by pixel."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The table of an evaluation, and the images that are chosen from it."""
+"""The table of an evaluation, and the choice of images from it."""
 
 import os
 

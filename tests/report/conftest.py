@@ -1,4 +1,4 @@
-"""Run folders as `padseg run` leaves them, without training."""
+"""Folders like those that `padseg run` writes, without training."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""The page in the system's Chromium, without a network."""
+"""The report page in Chromium, without a network."""
 
 import random
 import shutil

@@ -1,4 +1,4 @@
-"""The report: what it holds, what it refuses, what it survives, how large it gets."""
+"""The report: its content, its errors, damaged input, and its size."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Command lines of small runs, and a folder in which two of them are finished."""
+"""Command lines of small runs, and a folder with two finished ones."""
 
 from pathlib import Path
 

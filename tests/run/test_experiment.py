@@ -1,4 +1,4 @@
-"""What runs leave behind, and what stops one of them or all."""
+"""What runs leave behind, and what makes one or all of them fail."""
 
 import errno
 import gc

@@ -1,4 +1,4 @@
-"""What `padseg run` may be asked for, and what its results depend on."""
+"""The options of `padseg run`, and which of them the results depend on."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A second call: what is finished is skipped, what was cut off goes on, and other options are refused."""
+"""A second call skips finished runs, resumes interrupted ones and refuses other options."""
 
 import json
 import platform

@@ -1,4 +1,4 @@
-"""`padseg run` on a folder of one's own, without masks."""
+"""`padseg run` on a user's folder without masks."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A killed run, started again, ends like one that was not killed.
+"""A run that was killed and resumed ends like one that was not.
 
 Bit for bit on one machine with one number of threads, one instruction set and the same versions.
 """

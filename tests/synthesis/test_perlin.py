@@ -1,4 +1,4 @@
-"""Perlin masks against DRAEM's procedure written out per sample, and their published statistics."""
+"""Perlin masks against DRAEM's procedure written out per sample, and against published statistics."""
 
 import math
 import sys
