@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from padseg.cli import LIGHTNING_COMMANDS, PASSED_ON, parser
+from padseg.cli import LIGHTNING_COMMANDS, parser
+from padseg.commands.arguments import options_of_fit
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -73,8 +74,7 @@ def test_commands_are_understood(command):
         assert named or "--ckpt_path" in words
     else:
         options, rest = parser().parse_known_args(words)
-        passed_on = PASSED_ON.get(options.command, ())
-        assert all(word[2:].split(".")[0] in passed_on for word in rest if word.startswith("--"))
+        options_of_fit(rest, options.command, options.options_of_fit)
 
 
 @pytest.mark.parametrize("block", PYTHON)

@@ -18,6 +18,7 @@ FLOORS = (
     {"lightning_cli", "report"},
     {"export", "run"},
     {"demo"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 )

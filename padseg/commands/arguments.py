@@ -1,0 +1,81 @@
+"""Arguments that several commands take."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from padseg.errors import ConfigError
+from padseg.names import LAYOUT_NAMES
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def expanded_path(text: str) -> Path:
+    """A path; in `--out=~/runs`, a shell leaves the `~` to the program."""
+    return Path(text).expanduser()
+
+
+def add_categories(parser: argparse.ArgumentParser) -> None:
+    """One or more categories of a data set."""
+    add_data_set(parser)
+    parser.add_argument("--category", nargs="+", required=True, help="categories in it")
+
+
+def add_data_set(parser: argparse.ArgumentParser) -> None:
+    """Where a data set lies, and how."""
+    parser.add_argument("--root", type=expanded_path, required=True, help="folder of the data set")
+    parser.add_argument(
+        "--layout", choices=LAYOUT_NAMES, default="mvtec", help="of the data set (default: mvtec)"
+    )
+
+
+def add_textures(parser: argparse.ArgumentParser) -> None:
+    """Where the textures of synthetic defects lie."""
+    parser.add_argument(
+        "--textures", type=expanded_path, help="folder of textures, such as dtd/images"
+    )
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """A checkpoint, by position."""
+    parser.add_argument(
+        "checkpoint", type=expanded_path, metavar="CKPT", help="checkpoint of a training"
+    )
+
+
+def add_options_of_fit(parser: argparse.ArgumentParser, groups: Sequence[str]) -> None:
+    """Options that `fit` takes, such as `--model.KEY VALUE`, of these groups; see `options_of_fit`."""
+    parser.set_defaults(options_of_fit=tuple(groups))
+
+
+def options_of_fit(arguments: list[str], command: str, groups: Sequence[str]) -> dict[str, str]:
+    """Read what a command does not know itself.
+
+    Args:
+        arguments: `--model.KEY VALUE` or `--model.KEY=VALUE`, and the like.
+        command: For messages.
+        groups: Of which the command takes options, such as `model`.
+
+    Returns:
+        From `model.KEY` to the value.
+
+    Raises:
+        ConfigError: The command has no such option.
+    """
+    options: dict[str, str] = {}
+    words = iter(arguments)
+    for word in words:
+        key, equals, value = word.removeprefix("--").partition("=")
+        group, dot, _ = key.partition(".")
+        if not word.startswith("--") or not dot or group not in groups:
+            raise ConfigError(f"unknown option {word!r}: see padseg {command} --help.")
+        if not equals:
+            following = next(words, None)
+            if following is None:
+                raise ConfigError(f"option {word} needs a value.")
+            value = following
+        if key in options and key.endswith("+"):
+            raise ConfigError(f"option --{key} is given twice: give all in one, as a list.")
+        options[key] = value
+    return options

@@ -1,0 +1,29 @@
+"""`padseg detect`."""
+
+import argparse
+
+from padseg.commands.arguments import Subparsers, expanded_path
+from padseg.commands.prediction import add_prediction, predictor
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "detect",
+        help="find defects in images, folders of them",
+        description=(
+            "Scores images and writes score maps, overlays, masks and tables of scores, verdicts and "
+            "regions, at the images' own sizes. A second call goes on where one was cut off. Exit "
+            "status 2 when some images cannot be read; the others are done."
+        ),
+    )
+    add_prediction(parser)
+    parser.add_argument("--out", type=expanded_path, required=True, help="folder for the results")
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Run the command."""
+    from padseg.inference.detect import detect
+
+    detect(options.paths, options.out, predictor(options))

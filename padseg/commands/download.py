@@ -1,0 +1,34 @@
+"""`padseg download`."""
+
+import argparse
+
+from padseg.commands.arguments import Subparsers, expanded_path
+from padseg.names import DATA_SET_NAMES
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "download",
+        help="fetch a public data set",
+        description=(
+            "Fetches a data set into ROOT/NAME, checks its SHA-256 and unpacks it. A second call "
+            "resumes what was cut off."
+        ),
+    )
+    parser.add_argument("name", choices=DATA_SET_NAMES)
+    parser.add_argument(
+        "--root", type=expanded_path, required=True, help="folder for the data set's folder"
+    )
+    parser.add_argument(
+        "--archive", type=expanded_path, help="the archive, when it was fetched by hand"
+    )
+    parser.add_argument("--url", help="another place of the same archive")
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Run the command."""
+    from padseg.data.download import download
+
+    download(options.name, options.root, options.archive, options.url)

@@ -1,0 +1,52 @@
+"""`padseg export`."""
+
+import argparse
+
+from padseg.commands.arguments import Subparsers, add_checkpoint, expanded_path
+from padseg.names import EXPORT_FORMATS
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "export",
+        help="write a checkpoint as ONNX and the like",
+        description=(
+            "Writes a checkpoint as a network that takes pixels and gives score map, score and verdict, "
+            "without padseg; or, as safetensors, its weights for exchange. An existing file of other "
+            "content is left alone."
+        ),
+    )
+    add_checkpoint(parser)
+    parser.add_argument("--format", choices=EXPORT_FORMATS, required=True)
+    parser.add_argument(
+        "--out",
+        type=expanded_path,
+        required=True,
+        help=(
+            "file to write; openvino adds a .bin beside it; safetensors without that suffix: a folder "
+            "with configuration and model card"
+        ),
+    )
+    parser.add_argument(
+        "--half", action="store_true", help="store the weights as float16: half the size"
+    )
+    parser.add_argument(
+        "--int8",
+        nargs="+",
+        default=(),
+        metavar="NORMAL",
+        help=(
+            "onnx, openvino: compute convolutions in 8-bit integers, with the ranges of some normal "
+            "images"
+        ),
+    )
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Run the command."""
+    from padseg.export.export import export
+
+    export(options.checkpoint, options.format, options.out, options.half, options.int8)
+    print(options.out)

@@ -1,0 +1,38 @@
+"""What `padseg detect` and `padseg calibrate` take to score images."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from padseg.commands.arguments import add_checkpoint
+
+if TYPE_CHECKING:
+    from padseg.inference import Predictor
+
+
+def add_prediction(parser: argparse.ArgumentParser) -> None:
+    """A checkpoint, images, and how to score them."""
+    add_checkpoint(parser)
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="images, folders or patterns")
+    parser.add_argument(
+        "--tile",
+        type=int,
+        help="cut larger images into overlapping tiles of so many pixels (default: resize them)",
+    )
+    parser.add_argument("--batch-size", type=int, default=8, help="images at a time (default: 8)")
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    parser.add_argument(
+        "--precision",
+        help=(
+            "such as 32-true (default: that, if the thresholds were set in it, else bf16-mixed where "
+            "it is fast)"
+        ),
+    )
+
+
+def predictor(options: argparse.Namespace) -> "Predictor":
+    """The one that the options describe."""
+    from padseg.inference import Predictor
+
+    return Predictor(
+        options.checkpoint, options.device, options.precision, options.tile, options.batch_size
+    )

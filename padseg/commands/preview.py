@@ -1,0 +1,50 @@
+"""`padseg preview`."""
+
+import argparse
+from pathlib import Path
+
+from padseg.commands.arguments import (
+    Subparsers,
+    add_data_set,
+    add_options_of_fit,
+    add_textures,
+    expanded_path,
+)
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "preview",
+        help="show the synthetic defects of training",
+        description=(
+            "Draws the training samples START to START + COUNT, exactly as training sees them: clean "
+            "image, texture, mask, corrupted image. Besides the options below, it takes --data.KEY as "
+            "`fit` does."
+        ),
+    )
+    add_data_set(parser)
+    parser.add_argument("--category", required=True, help="category in it")
+    add_textures(parser)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: 0)")
+    parser.add_argument("--start", type=int, default=0, help="first sample (default: 0)")
+    parser.add_argument("--count", type=int, default=8, help="number of samples (default: 8)")
+    parser.add_argument(
+        "--out",
+        type=expanded_path,
+        default=Path("preview.png"),
+        help="picture (default: preview.png)",
+    )
+    add_options_of_fit(parser, ("data",))
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Run the command."""
+    from padseg.data.preview import write_preview
+
+    names = ("root", "category", "textures", "seed", "layout")
+    given = {name: getattr(options, name) for name in names}
+    named = {f"data.{name}": str(value) for name, value in given.items() if value is not None}
+    write_preview(named | options.overrides, options.start, options.count, options.out)
+    print(options.out)

@@ -1,0 +1,99 @@
+"""`padseg run`."""
+
+import argparse
+
+from padseg.commands.arguments import (
+    Subparsers,
+    add_categories,
+    add_options_of_fit,
+    add_textures,
+    expanded_path,
+)
+from padseg.names import SYSTEM_NAMES
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "run",
+        help="train, test and tabulate categories and seeds",
+        description=(
+            "Trains both phases of a system on each category with each seed, tests, and tabulates. A "
+            "second call resumes what was cut off and skips what is finished. Besides the options "
+            "below, it takes --model.KEY, --data.KEY and --trainer.KEY as `fit` does; what changes "
+            "results needs a --label."
+        ),
+    )
+    parser.add_argument("system", choices=SYSTEM_NAMES)
+    add_categories(parser)
+    parser.add_argument("--out", type=expanded_path, required=True, help="folder for the results")
+    add_textures(parser)
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="seeds (default: 0)")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        nargs="+",
+        default=(),
+        help="optimiser steps of the distillation and of the segmentation (default: as published)",
+    )
+    parser.add_argument("--batch-size", type=int, help="images a step (default: as published)")
+    parser.add_argument(
+        "--precision", help="such as 32-true (default: bf16-mixed where it is fast)"
+    )
+    parser.add_argument(
+        "--weights",
+        type=lambda text: str(expanded_path(text)),
+        help="the teacher's weight file (default: timm's hub)",
+    )
+    parser.add_argument("--label", help="name of the folder and the rows (default: the system)")
+    parser.add_argument(
+        "--parallel", type=int, help="runs at a time on this machine (default: one a GPU)"
+    )
+    parser.add_argument(
+        "--shard", default="1/1", metavar="I/N", help="do the I-th of N equal parts of the runs"
+    )
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const="auto",
+        metavar="ADDRESS",
+        help="run on a Ray cluster: this machine's (default), `local`, or one at an address",
+    )
+    parser.add_argument(
+        "--wandb",
+        metavar="PROJECT",
+        help="log to this project of Weights & Biases too (WANDB_MODE=offline: to disk)",
+    )
+    add_options_of_fit(
+        parser, ("model", "data", "trainer", "checkpoint", "evaluation", "thresholds")
+    )
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Run the command."""
+    from padseg.run.experiment import run
+    from padseg.run.options import RunOptions
+    from padseg.run.schedule import parse_shard
+
+    run(
+        RunOptions(
+            system=options.system,
+            root=options.root,
+            categories=tuple(options.category),
+            out=options.out,
+            textures=options.textures,
+            seeds=tuple(options.seed),
+            steps=tuple(options.steps),
+            batch_size=options.batch_size,
+            precision=options.precision,
+            weights=options.weights,
+            label=options.label,
+            layout=options.layout,
+            wandb=options.wandb,
+            overrides=options.overrides,
+        ),
+        parallel=options.parallel,
+        shard=parse_shard(options.shard),
+        ray=options.ray,
+    )
