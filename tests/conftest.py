@@ -8,6 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from padseg.metrics.calibration import Calibration
+
 
 def save(path: Path, pixels: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,6 +64,23 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def textures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_textures(tmp_path_factory.mktemp("textures"))
+
+
+@pytest.fixture(scope="session")
+def make_calibration():
+    """Thresholds as a training or `padseg calibrate` sets them."""
+
+    def make(image_threshold: float, pixel_threshold: float) -> Calibration:
+        return Calibration(
+            image_threshold,
+            pixel_threshold,
+            false_alarm_rate=0.01,
+            pixel_rate=0.001,
+            expected_false_alarm_rate=0.25,
+            normal_images=3,
+        )
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from padseg.callbacks.resume import stop_on_sigterm
 from padseg.data import AnomalyDataModule
-from padseg.metrics.calibration import Calibrator
-from padseg.modules import AnomalyModule, read_checkpoint
+from padseg.metrics.calibration import Calibration, Calibrator
+from padseg.modules import AnomalyModule, read_header
 from padseg.modules.checkpoint import store_calibration
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class ThresholdCallback(Callback):
         module: AnomalyModule,
         datamodule: AnomalyDataModule,
         path: Path | None = None,
-    ) -> dict[str, Any] | None:
+    ) -> Calibration | None:
         """Set `module.calibration`, on all of the Trainer's devices.
 
         Args:
@@ -51,7 +51,7 @@ class ThresholdCallback(Callback):
                 in the Trainer's `default_root_dir`, if anything.
 
         Returns:
-            See `padseg.metrics.thresholds.Calibrator.compute`; None without held-out images.
+            The thresholds; None without held-out images.
         """
         datamodule.trainer = trainer
         datamodule.setup("validate")
@@ -76,9 +76,7 @@ class ThresholdCallback(Callback):
                 ckpt_path=path,
             )
             module.calibration = None  # the checkpoint may have brought older ones
-            found = self._calibrator.compute()
-            if found is not None:
-                module.calibration = found | {"precision": str(trainer.precision)}
+            module.calibration = self._calibrator.compute(str(trainer.precision))
         finally:
             trainer.callbacks = callbacks  # type: ignore[attr-defined]
             trainer.datamodule = datamodule  # type: ignore[attr-defined]
@@ -99,7 +97,7 @@ class ThresholdCallback(Callback):
             if isinstance(callback, ModelCheckpoint):
                 for name in (callback.best_model_path, callback.last_model_path):
                     if name and Path(name).is_file():
-                        found[Path(name)] = int(read_checkpoint(name)["global_step"])
+                        found[Path(name)] = read_header(name).global_step
         done = -1
         for path, step in sorted(found.items(), key=lambda item: item[1]):
             if step != done:
@@ -149,16 +147,13 @@ class _HeldOut(LightningDataModule):
         return self.data.on_after_batch_transfer(batch, dataloader_idx)
 
 
-def tell_support(calibration: dict[str, Any] | None) -> None:
+def tell_support(calibration: Calibration | None) -> None:
     """Say it where the images are too few for the rate that was asked for."""
-    if calibration is None:
-        return
-    asked, expected = calibration["false_alarm_rate"], calibration["expected_false_alarm_rate"]
-    if expected > asked * (1 + 1e-9):
+    if calibration is not None and not calibration.supports_rate:
         _log.warning(
             "%d normal images support a false-alarm rate of %.1f %%, not %.2g %%: the image threshold "
             "is their largest score; padseg calibrate takes more images.",
-            calibration["normal_images"],
-            100 * expected,
-            100 * asked,
+            calibration.normal_images,
+            100 * calibration.expected_false_alarm_rate,
+            100 * calibration.false_alarm_rate,
         )

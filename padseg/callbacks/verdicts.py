@@ -9,6 +9,7 @@ import pandas as pd
 from lightning import LightningModule, Trainer
 
 from padseg.callbacks.curves import evaluation_curves
+from padseg.metrics.calibration import Calibration
 from padseg.metrics.curves import Curve
 
 
@@ -26,10 +27,10 @@ class Thresholds(NamedTuple):
 
 def calibrated_thresholds(pl_module: LightningModule) -> Thresholds:
     """The thresholds that the module was calibrated with; none if they were set for tiles."""
-    calibration = getattr(pl_module, "calibration", None)
-    if calibration is None or calibration.get("tile") is not None:
+    calibration: Calibration | None = getattr(pl_module, "calibration", None)
+    if calibration is None or calibration.tile is not None:
         return Thresholds()
-    return Thresholds(calibration["image_threshold"], calibration["pixel_threshold"])
+    return Thresholds(calibration.image_threshold, calibration.pixel_threshold)
 
 
 def display_thresholds(trainer: Trainer, pl_module: LightningModule, stage: str) -> Thresholds:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from padseg.metrics.calibration import Calibration
 from padseg.models import SYSTEMS
 from padseg.report.tables import METRICS
 
@@ -109,11 +110,12 @@ def _training(described: dict[str, Any], run: dict[str, Any] | None) -> str:
     return "\n".join(["| | |\n|---|---|", *lines])
 
 
-def _thresholds(calibration: dict[str, Any] | None) -> str:
-    if calibration is None:
+def _thresholds(described: dict[str, Any] | None) -> str:
+    if described is None:
         return "None: the module is not calibrated, it gives scores only."
+    calibration = Calibration.from_dict(described)
     return (
-        f"An image is anomalous above {calibration['image_threshold']:.6g}, a pixel "
-        f"above {calibration['pixel_threshold']:.6g}: set on {calibration['normal_images']} normal "
-        f"images for a false-alarm rate of {calibration['false_alarm_rate']:g}."
+        f"An image is anomalous above {calibration.image_threshold:.6g}, a pixel "
+        f"above {calibration.pixel_threshold:.6g}: set on {calibration.normal_images} normal "
+        f"images for a false-alarm rate of {calibration.false_alarm_rate:g}."
     )

@@ -20,6 +20,7 @@ from padseg.export.int8 import to_int8
 from padseg.export.network import Deployed
 from padseg.inference.inputs import find_images
 from padseg.inference.weights import (
+    DESCRIPTION_KEY,
     WEIGHTS_FILE,
     load_module,
     read_any,
@@ -27,8 +28,9 @@ from padseg.inference.weights import (
     to_safetensors,
 )
 from padseg.machine.files import read_json, write_bytes
+from padseg.metrics.calibration import Calibration
 from padseg.models import SYSTEMS
-from padseg.modules.checkpoint import KEY
+from padseg.modules import Header
 from padseg.names import EXPORT_FORMATS
 from padseg.options import one_of
 
@@ -80,13 +82,15 @@ def export(
     if out.suffix == ".bin" and format == "openvino":
         raise ConfigError(f"--out {out}: that name is for the weights, name the .xml file.")
     found = read_any(checkpoint)
-    run = find_run(Path(checkpoint), found)
-    described = describe(found, run, "float16" if half else "int8" if int8 else "float32")
+    header = Header.from_checkpoint(found)
+    run = find_run(Path(checkpoint), header)
+    described = describe(header, run, "float16" if half else "int8" if int8 else "float32")
     if format == "safetensors":
         write_new(_exchange(found, described, run, out))
         return
     module = load_module(checkpoint)
-    _warn_of_verdicts(module.calibration or {})
+    if module.calibration is not None:
+        _warn_of_verdicts(module.calibration)
     network = Deployed(module, half).eval()
     text = json.dumps(described)
     if format == "torch":
@@ -98,45 +102,41 @@ def export(
     write_new({out: model} if format == "onnx" else _openvino(model, text, out))
 
 
-def _warn_of_verdicts(calibration: dict[str, Any]) -> None:
+def _warn_of_verdicts(calibration: Calibration) -> None:
     """Say it where thresholds were set with scores of another kind than the exported network's."""
-    if calibration.get("tile") is not None:
+    if calibration.tile is not None:
         _log.warning(
             "The thresholds were set with --tile %s, the exported network takes whole images, so it gives "
             "no verdicts: set them without --tile, with padseg calibrate.",
-            calibration["tile"],
+            calibration.tile,
         )
-    elif calibration.get("precision") not in (None, "32-true"):
+    elif calibration.precision not in (None, "32-true"):
         _log.warning(
             "The thresholds were set in %s, the exported network computes in float32: verdicts of scores "
             "near the threshold may differ; padseg calibrate --precision 32-true sets them anew.",
-            calibration["precision"],
+            calibration.precision,
         )
 
 
-def describe(
-    checkpoint: dict[str, Any], run: dict[str, Any] | None, weights: str
-) -> dict[str, Any]:
+def describe(header: Header, run: dict[str, Any] | None, weights: str) -> dict[str, Any]:
     """What an exported file says about itself, in plain values.
 
     Args:
-        checkpoint: As `read_any` gives it.
+        header: Of the checkpoint.
         run: What `padseg run` has measured, if it is known.
         weights: Type of the stored weights.
     """
-    meta = checkpoint[KEY]
-    system = SYSTEMS[meta["system"]]
-    network = meta["network"]
-    teachers = [network.get(key) for key in ("teacher", "teacher2")][: len(system.teachers)]
+    system = SYSTEMS[header.system]
+    teachers = [header.network.get(key) for key in ("teacher", "teacher2")][: len(system.teachers)]
     fingerprint = (run or {}).get("fingerprint", {})
     return {
         "padseg": __version__,
         "system": system.name,
-        "module": meta["class"],
+        "module": header.class_name,
         "teacher": [given or own for given, own in zip(teachers, system.teachers, strict=True)],
-        "teacher_sha256": meta["teacher_sha256"],
-        "image_size": list(checkpoint["hyper_parameters"]["image_size"]),
-        "calibration": meta.get("calibration"),
+        "teacher_sha256": header.teacher_sha256,
+        "image_size": list(header.hyper_parameters["image_size"]),
+        "calibration": None if header.calibration is None else header.calibration.to_dict(),
         "category": (run or {}).get("category"),
         "data_sha256": fingerprint.get("data_sha256"),
         "weights": weights,
@@ -144,16 +144,15 @@ def describe(
     }
 
 
-def find_run(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any] | None:
+def find_run(path: Path, header: Header) -> dict[str, Any] | None:
     """The metrics.json beside a checkpoint of `padseg run`; None without one of the same teacher."""
     beside = path.parent / "metrics.json"
     if not beside.is_file():
         return None
-    meta = checkpoint[KEY]
     try:
         run = read_json(beside)
-        same = run["fingerprint"]["teacher_sha256"] == meta["teacher_sha256"]
-        return run if same and run["system"] == meta["system"] else None
+        same = run["fingerprint"]["teacher_sha256"] == header.teacher_sha256
+        return run if same and run["system"] == header.system else None
     except (ValueError, KeyError, TypeError):  # any other's file of this name
         return None
 
@@ -211,7 +210,7 @@ def to_onnx(network: Deployed, described: str) -> bytes:
     _strip(model.graph)
     for name, dim in zip(_AXES, model.graph.input[0].type.tensor_type.shape.dim, strict=False):
         _rename_axis(model.graph, dim.dim_param, name)
-    model.metadata_props.add(key=KEY, value=described)
+    model.metadata_props.add(key=DESCRIPTION_KEY, value=described)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 
@@ -238,7 +237,7 @@ def _openvino(onnx: bytes, described: str, out: Path) -> dict[Path, bytes]:
     import openvino
 
     model = openvino.Core().read_model(onnx)
-    model.set_rt_info(described, [KEY])
+    model.set_rt_info(described, [DESCRIPTION_KEY])
     with tempfile.TemporaryDirectory() as folder:
         xml = Path(folder) / "model.xml"
         openvino.save_model(model, xml, compress_to_fp16=False)

@@ -29,12 +29,12 @@ class Deployed(nn.Module):
 
     def __init__(self, module: AnomalyModule, half: bool = False) -> None:
         super().__init__()
-        height, width = module.image_size
-        calibration = module.calibration or {}
-        self.size = (height, width)
+        self.size = module.image_size
         # A threshold for the highest score of an image's tiles says nothing of the whole image.
-        tiled = calibration.get("tile") is not None
-        self.threshold: float | None = None if tiled else calibration.get("image_threshold")
+        known = (
+            module.calibration if module.calibration and module.calibration.tile is None else None
+        )
+        self.threshold = None if known is None else known.image_threshold
         with torch.no_grad():
             self.module = fold_batch_norms(copy.deepcopy(module).cpu().eval(), self.size)
         # As files hold them: torch.export warns of weights in another layout.

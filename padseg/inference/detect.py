@@ -94,15 +94,13 @@ def calibrate(
         }
         mask = torch.zeros(scores["score_map"].shape, dtype=torch.uint8)
         calibrator.update(scores, mask, torch.tensor([False]))
-    calibration = calibrator.compute()
+    calibration = calibrator.compute(predictor.precision, predictor.tile)
     assert calibration is not None
     tell_support(calibration)
-    store_calibration(
-        checkpoint, calibration | {"tile": predictor.tile, "precision": predictor.precision}
-    )
+    store_calibration(checkpoint, calibration)
     Console(markup=False).print(
-        f"{checkpoint}: image threshold {calibration['image_threshold']:.4g}, pixel threshold "
-        f"{calibration['pixel_threshold']:.4g}, from {calibration['normal_images']} normal images.",
+        f"{checkpoint}: image threshold {calibration.image_threshold:.4g}, pixel threshold "
+        f"{calibration.pixel_threshold:.4g}, from {calibration.normal_images} normal images.",
         highlight=False,
         soft_wrap=True,
     )

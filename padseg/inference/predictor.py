@@ -22,6 +22,7 @@ from padseg.inference.tiles import Blend, Box, tile_boxes
 from padseg.inference.weights import load_module
 from padseg.machine.precision import PRECISIONS, accelerator, default_precision
 from padseg.machine.threads import map_in_threads
+from padseg.metrics.calibration import Calibration
 from padseg.modules import AnomalyModule
 from padseg.names import PRECISION_NAMES
 from padseg.options import one_of
@@ -112,11 +113,14 @@ class Predictor:
         self.batch_size = batch_size
         module = checkpoint if isinstance(checkpoint, AnomalyModule) else load_module(checkpoint)
         self.module = module.to(self.device).eval()
-        self.precision = precision or default_precision(self.device.type, module.calibration)
+        thresholds = module.calibration
+        self.precision = precision or default_precision(
+            self.device.type, None if thresholds is None else thresholds.precision
+        )
 
     @property
-    def calibration(self) -> dict[str, Any] | None:
-        """The thresholds and how they came about; see `padseg.metrics.calibration`."""
+    def calibration(self) -> Calibration | None:
+        """The thresholds and how they came about."""
         return self.module.calibration
 
     def __call__(self, images: Source | Iterable[Source]) -> Any:
@@ -239,7 +243,7 @@ def _pixels(source: Source) -> int:
 
 
 def warn_of_verdicts(
-    calibration: dict[str, Any] | None, precision: str, tile: int | None = None
+    calibration: Calibration | None, precision: str, tile: int | None = None
 ) -> None:
     """Say it where there are no thresholds, or where they are of scores of another kind."""
     if calibration is None:
@@ -247,18 +251,18 @@ def warn_of_verdicts(
             "The checkpoint has no thresholds, so there are scores and no verdicts: set them with "
             "padseg calibrate CKPT FOLDER, on normal images."
         )
-    elif calibration.get("tile") != tile:
+    elif calibration.tile != tile:
         _log.warning(
             "The thresholds were set %s, these images are scored %s, so that verdicts may be wrong: set the "
             "thresholds with padseg calibrate as images are scored.",
-            _tiled(calibration.get("tile")),
+            _tiled(calibration.tile),
             _tiled(tile),
         )
-    elif calibration.get("precision") not in (None, precision):
+    elif calibration.precision not in (None, precision):
         _log.warning(
             "The thresholds were set in %s, these images are scored in %s: verdicts of scores near a "
             "threshold may differ: score in the former, or set the thresholds anew with padseg calibrate.",
-            calibration["precision"],
+            calibration.precision,
             precision,
         )
 
@@ -286,18 +290,18 @@ def make_prediction(
     image: Image.Image,
     score_map: NDArray[np.float32],
     image_score: float,
-    calibration: dict[str, Any] | None,
+    calibration: Calibration | None,
 ) -> Prediction:
     """Apply the thresholds to the score map of an RGB image, at its size."""
     pixels = np.array(image, dtype=np.uint8)
     if calibration is None:
         return Prediction(pixels, score_map, image_score, None, [], None)
-    threshold = calibration["pixel_threshold"]
+    threshold = calibration.pixel_threshold
     return Prediction(
         pixels,
         score_map,
         image_score,
-        image_score > calibration["image_threshold"],
+        calibration.is_anomalous(image_score),
         find_regions(score_map, threshold),
         threshold,
     )

@@ -224,7 +224,7 @@ def describe(module: AnomalyModule, precision: str, tile: int | None, base: Path
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return {
         "checkpoint": digest.hexdigest(),
-        "calibration": module.calibration,
+        "calibration": None if module.calibration is None else module.calibration.to_dict(),
         "precision": precision,
         "tile": tile,
         "images below": str(base),

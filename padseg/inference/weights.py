@@ -9,9 +9,12 @@ from safetensors import SafetensorError, safe_open
 
 from padseg.errors import CheckpointError
 from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModule, read_checkpoint
-from padseg.modules.checkpoint import FORMAT, KEY
+from padseg.modules.checkpoint import check_format
+from padseg.modules.header import HEADER_KEY, Header
 
 WEIGHTS_FILE = "model.safetensors"  # as hubs call it
+DESCRIPTION_KEY = "padseg"
+"""Of what an exported file says about itself, among its metadata."""
 _CLASSES = {kind.__name__: kind for kind in (StudentDistillModule, SegmentationModule)}
 
 
@@ -25,9 +28,9 @@ def load_module(path: str | Path) -> AnomalyModule:
         CheckpointError: The file is missing, damaged, or not padseg's.
     """
     checkpoint = read_any(path)
-    meta = checkpoint[KEY]
     try:
-        module = _CLASSES[meta["class"]](**checkpoint["hyper_parameters"])
+        header = Header.from_checkpoint(checkpoint)
+        module = _CLASSES[header.class_name](**header.hyper_parameters)
         module.load_state_dict(checkpoint["state_dict"])
         module.on_load_checkpoint(checkpoint)
     except (KeyError, TypeError, RuntimeError) as error:
@@ -55,18 +58,14 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"weight file {path} does not exist.")
     try:
         with safe_open(path, "pt") as file:
-            described = json.loads((file.metadata() or {}).get(KEY, "{}"))
+            described = json.loads((file.metadata() or {}).get(DESCRIPTION_KEY, "{}"))
         state = safetensors.torch.load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"weight file {path} is damaged: export it again.") from error
     if "module" not in described:
         raise CheckpointError(f"{path} was not written by padseg export --format safetensors.")
-    module: dict[str, Any] = described["module"]
-    if (version := module[KEY]["format"]) != FORMAT:
-        raise CheckpointError(
-            f"{path} has format {version}, this padseg reads {FORMAT}: use the padseg that wrote it."
-        )
-    return {**module, "state_dict": state}
+    check_format(described["module"], str(path))
+    return {**described["module"], "state_dict": state}
 
 
 def to_safetensors(checkpoint: dict[str, Any], description: dict[str, Any]) -> bytes:
@@ -74,9 +73,9 @@ def to_safetensors(checkpoint: dict[str, Any], description: dict[str, Any]) -> b
     described = description | {"module": stored_module(checkpoint)}
     state = {name: value.contiguous() for name, value in checkpoint["state_dict"].items()}
     # One key: the library stores several in any order, and the same weights should be the same bytes.
-    return safetensors.torch.save(state, {KEY: json.dumps(described)})
+    return safetensors.torch.save(state, {DESCRIPTION_KEY: json.dumps(described)})
 
 
 def stored_module(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """What rebuilds the module of a checkpoint, without its weights, in plain values."""
-    return {name: checkpoint[name] for name in (KEY, "hyper_parameters")}
+    return {name: checkpoint[name] for name in (HEADER_KEY, "hyper_parameters")}

@@ -32,8 +32,8 @@ from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.inference.writer import PredictionWriter
 from padseg.lightning_cli.recipes import shipped
 from padseg.machine.precision import accelerator, default_precision
-from padseg.modules import AnomalyModule, read_checkpoint
-from padseg.modules.checkpoint import KEY, STORED
+from padseg.modules import AnomalyModule, read_header
+from padseg.modules.header import STORED_WEIGHTS
 from padseg.options import check_seed, plain
 
 _EXPECTED_WARNINGS = (
@@ -90,8 +90,8 @@ class PadsegCLI(LightningCLI):
         run: False to build trainer, model and data only.
     """
 
-    # The thresholds of the checkpoint that is scored with.
-    _calibration: dict[str, Any] | None = None
+    # Precision of the thresholds in the checkpoint that is scored with.
+    _calibrated_in: str | None = None
 
     def __init__(self, args: list[str] | None = None, run: bool = True) -> None:
         given = sys.argv[1:] if args is None else args
@@ -165,7 +165,7 @@ class PadsegCLI(LightningCLI):
         if kind in ("auto", "gpu"):
             kind = accelerator().type
         if options.precision is None:
-            options.precision = default_precision(kind, self._calibration)
+            options.precision = default_precision(kind, self._calibrated_in)
         if kind == "cpu":  # which cannot do it
             options.sync_batchnorm = False
 
@@ -255,22 +255,22 @@ class PadsegCLI(LightningCLI):
             raise ConfigError(_NO_CHECKPOINT.format(subcommand))
         if not path or path in ("best", "last", "hpc", "registry"):
             return
-        checkpoint = read_checkpoint(path)
-        if subcommand in _SCORING:
-            self._calibration = checkpoint[KEY].get("calibration")
+        header = read_header(path)
+        if subcommand in _SCORING and header.calibration is not None:
+            self._calibrated_in = header.calibration.precision
         configured = self.config[subcommand].model
         name = configured.class_path.rpartition(".")[-1]
-        if checkpoint[KEY]["class"] != name:
+        if header.class_name != name:
             raise CheckpointError(
-                f"--ckpt_path {path} is a checkpoint of {checkpoint[KEY]['class']}, the configured model "
+                f"--ckpt_path {path} is a checkpoint of {header.class_name}, the configured model "
                 f"is {name}: the hand-off between the phases is --model.distilled."
             )
-        for key, value in checkpoint["hyper_parameters"].items():
+        for key, value in header.hyper_parameters.items():
             asked = plain(configured.init_args.get(key))
             if key == "image_size" and isinstance(asked, int):
                 asked = [asked, asked]
             # What named the weights that training began with means nothing any more: they are in there.
-            inside = key in ("distilled", "network") or value == STORED
+            inside = key in ("distilled", "network") or value == STORED_WEIGHTS
             if key in self._typed and not inside and asked != plain(value):
                 raise ConfigError(
                     f"--model.{key} is {asked}, but {path} was made with {value}: leave the option out."
@@ -302,8 +302,7 @@ def _seed(given: int | bool) -> int:
 
 
 def _image_size(model: AnomalyModule) -> tuple[int, int]:
-    height, width = model.image_size
-    return height, width
+    return model.image_size
 
 
 def complete_args(args: list[str]) -> list[str]:
@@ -330,7 +329,7 @@ def complete_args(args: list[str]) -> list[str]:
     if not Path(path).suffix:
         return args
     # First, as options of the model are read by its class.
-    return [args[0], "--model", f"padseg.modules.{read_checkpoint(path)[KEY]['class']}", *args[1:]]
+    return [args[0], "--model", f"padseg.modules.{read_header(path).class_name}", *args[1:]]
 
 
 def _found(arg: str) -> str:

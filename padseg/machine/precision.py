@@ -1,8 +1,5 @@
 """The precisions of training, test and prediction."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 
 # What autocast computes in.
@@ -13,14 +10,15 @@ PRECISIONS: dict[str, torch.dtype | None] = {
 }
 
 
-def default_precision(kind: str, calibration: Mapping[str, Any] | None = None) -> str:
+def default_precision(kind: str, calibrated_in: str | None = None) -> str:
     """`bf16-mixed` where the processor computes in bfloat16, else `32-true`.
 
     Args:
         kind: Type of the device, such as `cpu` or `cuda`.
-        calibration: Thresholds to compare scores with, if any; those set in `32-true` keep that.
+        calibrated_in: Precision of the thresholds that scores are compared with, if any; those set in
+            `32-true` keep that.
     """
-    if calibration is not None and calibration.get("precision") == "32-true":
+    if calibrated_in == "32-true":
         return "32-true"
     if kind == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -4,16 +4,19 @@ An image is anomalous when its score exceeds the threshold t. Of n normal scores
 k-th, k = ceil((n + 1)(1 - r)), is exceeded by a further normal image with a probability of at most r:
 split conformal prediction (Vovk et al., Algorithmic Learning in a Random World, 2005, section 2.2). Fewer
 than 1/r - 1 images cannot support the rate r; then the largest score is taken, which a further normal
-image exceeds with a probability of 1/(n + 1), and that rate is told as the one to be expected.
+image exceeds with a probability of 1/(n + 1), and that rate is reported as the expected one.
 
 Pixels are many, so that their threshold is the plain quantile, counted exactly by `PixelMetrics`' state.
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
@@ -24,6 +27,83 @@ from padseg.metrics.pixel import PixelMetrics
 from padseg.metrics.score_counts import key_scores
 
 _LEVELS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999, 1.0)
+Quantiles = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Thresholds from normal images, and how they came about.
+
+    Scores become verdicts here and nowhere else. A network that is exported compares with
+    `image_threshold` itself.
+
+    Attributes:
+        image_threshold: In [0, 1]; an image whose score exceeds it is anomalous.
+        pixel_threshold: In [0, 1]; a pixel whose score exceeds it is anomalous.
+        false_alarm_rate: Share of normal images that may be called anomalous, as asked for, (0, 1).
+        pixel_rate: The same of the pixels of normal images, (0, 1).
+        expected_false_alarm_rate: Share of further normal images that are called anomalous, at most;
+            above `false_alarm_rate` where the images were too few for that.
+        normal_images: How many normal images were scored.
+        synthetic_defects: How many images with a synthetic defect were scored.
+        image_recall: Share of the synthetic defects whose image is anomalous, [0, 1]; None without any.
+        pixel_recall: Share of their pixels that is anomalous, [0, 1]; None without any.
+        image_quantiles: Distribution of the scores of normal images: pairs of level and score.
+        pixel_quantiles: The same of their pixels.
+        precision: Of the network that gave the scores, such as `32-true`; None where it is not known.
+        tile: Side in pixels of the tiles that were scored; None for whole images.
+    """
+
+    image_threshold: float
+    pixel_threshold: float
+    false_alarm_rate: float
+    pixel_rate: float
+    expected_false_alarm_rate: float
+    normal_images: int
+    synthetic_defects: int = 0
+    image_recall: float | None = None
+    pixel_recall: float | None = None
+    image_quantiles: Quantiles = ()
+    pixel_quantiles: Quantiles = ()
+    precision: str | None = None
+    tile: int | None = None
+
+    def is_anomalous(self, image_score: float) -> bool:
+        """The verdict on an image."""
+        return image_score > self.image_threshold
+
+    def anomalous_pixels(self, score_map: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """The verdict on each pixel.
+
+        Args:
+            score_map: Of any shape, in [0, 1].
+        """
+        return score_map > self.pixel_threshold
+
+    @property
+    def supports_rate(self) -> bool:
+        """Whether the normal images were enough for the rate that was asked for."""
+        return self.expected_false_alarm_rate <= self.false_alarm_rate * (1 + 1e-9)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as checkpoints and JSON files hold them."""
+        lists = {
+            name: [list(pair) for pair in getattr(self, name)]
+            for name in ("image_quantiles", "pixel_quantiles")
+        }
+        return asdict(self) | lists
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Calibration":
+        """Read what `to_dict` wrote; values that only a later padseg knows are left out.
+
+        Raises:
+            TypeError: A value is missing.
+        """
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        for name in ("image_quantiles", "pixel_quantiles"):
+            known[name] = tuple((level, score) for level, score in known.get(name, ()))
+        return cls(**known)
 
 
 class PixelScores(PixelMetrics):
@@ -98,20 +178,15 @@ class Calibrator:
         self._normal.update(score_map[~label], mask[~label], mask[~label].int())
         self._synthetic.update(score_map[label], mask[label], mask[label].int())
 
-    def compute(self) -> dict[str, Any] | None:
+    def compute(self, precision: str, tile: int | None = None) -> Calibration | None:
         """Choose the thresholds.
 
-        Returns:
-            Plain, finite values; None without a normal image.
+        Args:
+            precision: Of the network that gave the scores.
+            tile: Side in pixels of the tiles that were scored; None for whole images.
 
-            - `image_threshold`, `pixel_threshold`: [0, 1]; what exceeds them is anomalous.
-            - `false_alarm_rate`, `pixel_rate`: as asked for.
-            - `expected_false_alarm_rate`: of further normal images, at most; higher than asked for where
-              the images are too few.
-            - `normal_images`, `synthetic_defects`: how many images it comes from.
-            - `image_recall`, `pixel_recall`: share of the synthetic defects that is found; None without.
-            - `image_quantiles`, `pixel_quantiles`: the distribution of the scores of normal images, as
-              pairs of level and score.
+        Returns:
+            Finite values; None without a normal image.
         """
         images, pixels = self._images.compute(), self._normal.compute()
         normal, defect = (np.atleast_1d(images[name].numpy()) for name in ("normal", "defect"))
@@ -130,22 +205,24 @@ class Calibrator:
             score_there, found = (np.atleast_1d(painted[name]) for name in ("score", "defect"))
             place = int((score_there > pixel_threshold).sum())
             pixel_recall = float(found[place - 1] / found[-1]) if place else 0.0
-        return {
-            "image_threshold": image_threshold,
-            "pixel_threshold": pixel_threshold,
-            "false_alarm_rate": self.false_alarm_rate,
-            "pixel_rate": self.pixel_rate,
-            "expected_false_alarm_rate": (count + 1 - rank) / (count + 1),
-            "normal_images": count,
-            "synthetic_defects": len(defect),
-            "image_recall": image_recall,
-            "pixel_recall": pixel_recall,
-            "image_quantiles": [
-                [level, float(np.quantile(normal, level, method="inverted_cdf"))]
+        return Calibration(
+            image_threshold=image_threshold,
+            pixel_threshold=pixel_threshold,
+            false_alarm_rate=self.false_alarm_rate,
+            pixel_rate=self.pixel_rate,
+            expected_false_alarm_rate=(count + 1 - rank) / (count + 1),
+            normal_images=count,
+            synthetic_defects=len(defect),
+            image_recall=image_recall,
+            pixel_recall=pixel_recall,
+            image_quantiles=tuple(
+                (level, float(np.quantile(normal, level, method="inverted_cdf")))
                 for level in _LEVELS
-            ],
-            "pixel_quantiles": [[level, _quantile(score, above, level)] for level in _LEVELS],
-        }
+            ),
+            pixel_quantiles=tuple((level, _quantile(score, above, level)) for level in _LEVELS),
+            precision=precision,
+            tile=tile,
+        )
 
 
 def conformal_rank(count: int, rate: float) -> int:

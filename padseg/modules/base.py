@@ -6,17 +6,18 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
-from lightning.pytorch.plugins import TorchSyncBatchNorm
-from torch import Tensor, nn
+from torch import Tensor
 
-from padseg import __version__
 from padseg.data import AnomalyDataModule
-from padseg.data.images import as_size
+from padseg.data.images import Size, as_size
 from padseg.errors import CheckpointError, ConfigError, PadsegError
+from padseg.metrics.calibration import Calibration
 from padseg.models import StudentTeacher, build_student_teacher, image_score
-from padseg.modules.checkpoint import FORMAT, KEY, STORED
+from padseg.modules.checkpoint import check_format
+from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS, Header
+from padseg.modules.sync_batch_norm import TrainedSyncBatchNorm
 from padseg.names import PRECISION_NAMES
-from padseg.options import one_of, refuse_others
+from padseg.options import one_of, plain, refuse_others
 
 _CHECK_EVERY = 50  # steps between looks at the loss on a GPU, which must wait for each
 
@@ -27,25 +28,28 @@ class AnomalyModule(LightningModule):
     A subclass sets `student_teacher` and `network`, the options that rebuild it, and calls `ready`.
 
     Attributes:
+        student_teacher: Teachers and students.
+        network: Options of `build_student_teacher`, plain values.
+        image_size: (H, W) in pixels, of the images it is trained with.
+        top_k: Pixels averaged to the image score.
         complete: Whether the weights are there: given, or loaded since.
-        before: What the data module of the phase before has left in its checkpoint.
-        calibration: Thresholds from normal images, in plain values: `image_threshold` and
-            `pixel_threshold` in [0, 1], and how they came about; None before calibration.
+        previous_data: What the data module of the phase before has left in its checkpoint.
+        calibration: Thresholds from normal images; None before calibration.
     """
 
     student_teacher: StudentTeacher
-    complete: bool
-    network: dict[str, Any]
-    image_size: list[int]
+    network: Mapping[str, Any]
+    image_size: Size
     top_k: int
-    before: Mapping[str, Any] | None = None
-    calibration: dict[str, Any] | None = None
+    complete: bool
+    previous_data: Mapping[str, Any] | None = None
+    calibration: Calibration | None = None
     _last_loss: Tensor | None = None
 
     def build(
         self,
-        network: dict[str, Any],
-        weights: dict[str, str],
+        network: Mapping[str, Any],
+        weights: Mapping[str, str],
         image_size: int | tuple[int, int],
         top_k: int | None,
     ) -> None:
@@ -53,7 +57,7 @@ class AnomalyModule(LightningModule):
 
         Args:
             network: Options of `build_student_teacher`, plain values.
-            weights: Its weight files; `stored` where a checkpoint will bring them.
+            weights: Its weight files; `STORED_WEIGHTS` where a checkpoint will bring them.
             image_size: Height and width in pixels, or one number for both.
             top_k: Pixels averaged to the image score; None for the system's own.
 
@@ -61,12 +65,12 @@ class AnomalyModule(LightningModule):
             ConfigError: An option cannot be used.
         """
         sources: dict[str, Any] = {
-            key: "random" if value == STORED else value for key, value in weights.items()
+            key: "random" if value == STORED_WEIGHTS else value for key, value in weights.items()
         }
         self.network = network
         self.student_teacher = build_student_teacher(**network, **sources)
-        self.complete = STORED not in weights.values()
-        self.image_size = list(as_size(image_size))
+        self.complete = STORED_WEIGHTS not in weights.values()
+        self.image_size = as_size(image_size)
         self.top_k = self.student_teacher.system.top_k if top_k is None else top_k
         if self.top_k < 1:
             raise ConfigError(f"--model.top_k is {self.top_k}; it must be at least 1.")
@@ -103,6 +107,23 @@ class AnomalyModule(LightningModule):
         score_map = self.score_map(image.contiguous(memory_format=torch.channels_last))
         return {"score_map": score_map, "image_score": image_score(score_map, self.top_k)}
 
+    def sgd(self, groups: list[dict[str, Any]], momentum: float, weight_decay: float) -> Any:
+        """SGD as all four papers use it.
+
+        Raises:
+            ConfigError: A learning rate is negative.
+        """
+        if (lowest := min(group["lr"] for group in groups)) < 0:
+            raise ConfigError(f"a learning rate is {lowest}; it must not be negative.")
+        # One pass over the weights instead of one for each operation, with the same bits on a CPU.
+        fused = self.device.type in ("cpu", "cuda")
+        if self._trainer is not None:
+            # Lightning clips no gradients of a fused optimiser in mixed precision; and a first step that
+            # overflows in float16 would leave it with momentum from uninitialised memory (PyTorch 2.15).
+            clips = self._trainer.gradient_clip_val is not None
+            fused = fused and not clips and self._trainer.precision != "16-mixed"
+        return torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay, fused=fused)
+
     def setup(self, stage: str) -> None:
         """Check what the Trainer brings along, and tell its data module where to begin.
 
@@ -114,13 +135,17 @@ class AnomalyModule(LightningModule):
         if getattr(self.trainer.strategy, "_layer_sync", None) is not None:
             self.trainer.strategy._layer_sync = TrainedSyncBatchNorm()  # type: ignore[attr-defined]
         data = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and isinstance(data, AnomalyDataModule) and self.before is not None:
-            data.begin_after(self.before)
-        given = getattr(data, "image_size", None)
-        if given is not None and list(given) != list(self.image_size):
+        if (
+            stage == "fit"
+            and isinstance(data, AnomalyDataModule)
+            and self.previous_data is not None
+        ):
+            data.begin_after(self.previous_data)
+        size = as_size(getattr(data, "image_size", self.image_size))
+        if size != self.image_size:
             raise ConfigError(
-                f"the data module's image_size is {list(given)}, the module's {self.image_size}: give "
-                "both the same."
+                f"the data module's image_size is {list(size)}, the module's {list(self.image_size)}: "
+                "give both the same."
             )
 
     def on_fit_start(self) -> None:
@@ -135,6 +160,17 @@ class AnomalyModule(LightningModule):
     def on_train_start(self) -> None:
         """Forget thresholds that a resumed training brought along: its weights change now."""
         self.calibration = None
+
+    def check_loss(self, loss: Tensor, batch_idx: int) -> None:
+        """Stop a diverged training, without waiting for a GPU at every step.
+
+        Raises:
+            PadsegError: The loss is not finite.
+        """
+        self._last_loss = loss.detach()
+        often = loss.device.type == "cpu" or batch_idx % _CHECK_EVERY == 0
+        if often and not torch.isfinite(loss):
+            raise _diverged(f"the loss at step {self.global_step} is {loss.item()}")
 
     def on_train_end(self) -> None:
         """Look at the last loss, also where a GPU was not waited for.
@@ -156,13 +192,6 @@ class AnomalyModule(LightningModule):
     on_test_start = on_validation_start
     on_predict_start = on_validation_start
 
-    def _check_complete(self) -> None:
-        if not self.complete:
-            raise ConfigError(
-                "the weights should come from a checkpoint and none was loaded: pass the --ckpt_path of one, "
-                "or, to train anew, --model.weights (and weights2) or --model.distilled."
-            )
-
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Score a batch; callbacks do the rest.
 
@@ -177,59 +206,25 @@ class AnomalyModule(LightningModule):
     test_step = validation_step
     predict_step = validation_step
 
-    def check_loss(self, loss: Tensor, batch_idx: int) -> None:
-        """Stop a diverged training, without waiting for a GPU at every step.
-
-        Raises:
-            PadsegError: The loss is not finite.
-        """
-        self._last_loss = loss.detach()
-        often = loss.device.type == "cpu" or batch_idx % _CHECK_EVERY == 0
-        if often and not torch.isfinite(loss):
-            raise _diverged(f"the loss at step {self.global_step} is {loss.item()}")
-
-    def sgd(self, groups: list[dict[str, Any]], momentum: float, weight_decay: float) -> Any:
-        """SGD as all four papers use it.
-
-        Raises:
-            ConfigError: A learning rate is negative.
-        """
-        if (lowest := min(group["lr"] for group in groups)) < 0:
-            raise ConfigError(f"a learning rate is {lowest}; it must not be negative.")
-        # One pass over the weights instead of one for each operation, with the same bits on a CPU.
-        fused = self.device.type in ("cpu", "cuda")
-        if self._trainer is not None:
-            # Lightning clips no gradients of a fused optimiser in mixed precision; and a first step that
-            # overflows in float16 would leave it with momentum from uninitialised memory (PyTorch 2.15).
-            clips = self._trainer.gradient_clip_val is not None
-            fused = fused and not clips and self._trainer.precision != "16-mixed"
-        return torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay, fused=fused)
+    def _check_complete(self) -> None:
+        if not self.complete:
+            raise ConfigError(
+                "the weights should come from a checkpoint and none was loaded: pass the --ckpt_path of one, "
+                "or, to train anew, --model.weights (and weights2) or --model.distilled."
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint complete: nothing outside it is needed to load it."""
-        checkpoint[KEY] = {
-            "format": FORMAT,
-            "version": __version__,
-            "class": type(self).__name__,
-            "system": self.system,
-            "network": self.network,
-            "teacher_sha256": self.student_teacher.fingerprint(),
-            "calibration": self.calibration,
-            "precision": None if self._trainer is None else str(self._trainer.precision),
-        }
-        checkpoint["hyper_parameters"] = self._options()
-
-    def _options(self) -> dict[str, Any]:
-        return {
-            **self.hparams,
-            **self.stored_hparams(),
-            "image_size": self.image_size,
-            "top_k": self.top_k,
-        }
-
-    @abstractmethod
-    def stored_hparams(self) -> dict[str, Any]:
-        """The constructor's arguments that must differ when the weights come from a checkpoint."""
+        header = Header(
+            class_name=type(self).__name__,
+            system=self.system,
+            network=self.network,
+            teacher_sha256=self.student_teacher.fingerprint(),
+            hyper_parameters=self._constructor_arguments(),
+            calibration=self.calibration,
+            precision=None if self._trainer is None else str(self._trainer.precision),
+        )
+        checkpoint.update(header.to_checkpoint())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse what was made by something else.
@@ -238,42 +233,41 @@ class AnomalyModule(LightningModule):
             CheckpointError: The checkpoint is another class's, system's or teacher's, or a training
                 would go on with other options than it began with.
         """
-        meta = checkpoint.get(KEY)
-        if meta is None:
+        if HEADER_KEY not in checkpoint:
             raise CheckpointError("the checkpoint was not written by padseg.")
-        for what, ours in (("class", type(self).__name__), ("system", self.system)):
-            if meta[what] != ours:
+        check_format(checkpoint, "the checkpoint")
+        header = Header.from_checkpoint(checkpoint)
+        for what, theirs, ours in (
+            ("class", header.class_name, type(self).__name__),
+            ("system", header.system, self.system),
+        ):
+            if theirs != ours:
                 raise CheckpointError(
-                    f"the checkpoint is of {what} {meta[what]}, the configured {what} is {ours}: use "
+                    f"the checkpoint is of {what} {theirs}, the configured {what} is {ours}: use "
                     "the configuration it was trained with."
                 )
         if self._trainer is not None and self._trainer.state.fn == "fit":
-            refuse_others("model", checkpoint["hyper_parameters"], self._options())
-            precision = meta.get("precision")
-            if precision not in (None, self.trainer.precision):
+            refuse_others("model", header.hyper_parameters, self._constructor_arguments())
+            if header.precision not in (None, self.trainer.precision):
                 raise CheckpointError(
-                    f"the checkpoint was trained in {precision}, not {self.trainer.precision}: pass "
-                    f"--trainer.precision {precision}."
+                    f"the checkpoint was trained in {header.precision}, not {self.trainer.precision}: "
+                    f"pass --trainer.precision {header.precision}."
                 )
         self.complete = True
-        self.calibration = meta.get("calibration")
+        self.calibration = header.calibration
 
+    def _constructor_arguments(self) -> dict[str, Any]:
+        """Those that rebuild the module from its checkpoint, in plain values."""
+        return {
+            **self.hparams,
+            **self.stored_hparams(),
+            "image_size": plain(self.image_size),
+            "top_k": self.top_k,
+        }
 
-class TrainedSyncBatchNorm(TorchSyncBatchNorm):
-    """Lightning's synchronisation over devices, for the norms that are trained.
-
-    Those of a frozen teacher count nothing. PyTorch would replace them too, and with timm's, which hold an
-    activation as well, that would be gone: the student would learn from another network.
-    """
-
-    def apply(self, model: nn.Module) -> nn.Module:
-        """Replace the norms in place."""
-        for module in list(model.modules()):
-            for name, child in module.named_children():
-                norm = isinstance(child, nn.modules.batchnorm._BatchNorm)
-                if norm and child.weight.requires_grad:
-                    module.add_module(name, super().apply(child))
-        return model
+    @abstractmethod
+    def stored_hparams(self) -> dict[str, Any]:
+        """The constructor's arguments that must differ when the weights come from a checkpoint."""
 
 
 def _diverged(how: str) -> PadsegError:

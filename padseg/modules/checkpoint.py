@@ -1,4 +1,4 @@
-"""Checkpoints: what padseg adds to Lightning's, writing them whole, and reading them without trust.
+"""Checkpoints: reading them without trust, and writing them whole.
 
 A checkpoint holds tensors and plain types only and is read with `weights_only=True`. It is complete:
 teacher, student and, after phase two, segmentation network, with the options that rebuild them.
@@ -14,35 +14,49 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from padseg.errors import CheckpointError
 from padseg.machine.files import write_bytes
-
-KEY = "padseg"
-FORMAT = 1
-# As the value of an option that names a weight file: the weights are in the checkpoint itself.
-STORED = "stored"
+from padseg.metrics.calibration import Calibration
+from padseg.modules.header import FORMAT_VERSION, HEADER_KEY, Header
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # what torch has written since 1.6, and before
+
+
+def read_header(path: str | Path) -> Header:
+    """Read what a checkpoint says about itself, without reading its tensors.
+
+    Raises:
+        CheckpointError: As `read_checkpoint`.
+    """
+    return _header(_load(Path(path), mmap=True), path)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read one of padseg's checkpoints on the CPU.
 
     Returns:
-        Lightning's checkpoint dict; under `padseg` the format version, the module's class, the system
-        and the SHA-256 of the teacher.
+        Lightning's checkpoint dict; `Header.from_checkpoint` takes out what it says about itself.
 
     Raises:
         CheckpointError: The file is missing, damaged, holds code, or is not padseg's.
     """
-    path = Path(path)
+    checkpoint = _load(Path(path), mmap=False)
+    _header(checkpoint, path)
+    return checkpoint
+
+
+def _load(path: Path, mmap: bool) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist.")
     if path.stat().st_size == 0:
         raise CheckpointError(f"checkpoint {path} is empty (0 bytes): train again.")
     with path.open("rb") as file:
-        if not file.read(len(_ZIP)).startswith((_ZIP, _PICKLE)):
-            raise _foreign(path)
+        begin = file.read(len(_ZIP))
+    if not begin.startswith((_ZIP, _PICKLE)):
+        raise _foreign(path)
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        # torch maps files of the newer kind only.
+        checkpoint = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=mmap and begin == _ZIP
+        )
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"checkpoint {path} is refused: it holds something else than tensors and plain values, "
@@ -52,28 +66,52 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(
             f"checkpoint {path} is damaged ({_first_line(error)}): restore it, or remove it and train again."
         ) from error
-    if not isinstance(checkpoint, dict) or KEY not in checkpoint:
+    if not isinstance(checkpoint, dict) or HEADER_KEY not in checkpoint:
         raise _foreign(path)
-    if (version := checkpoint[KEY]["format"]) != FORMAT:
-        raise CheckpointError(
-            f"checkpoint {path} has format {version}, this padseg reads {FORMAT}: use the padseg "
-            f"({checkpoint[KEY]['version']}) that wrote it."
-        )
     return checkpoint
+
+
+def _header(checkpoint: dict[str, Any], path: str | Path) -> Header:
+    try:
+        check_format(checkpoint, f"checkpoint {path}")
+        return Header.from_checkpoint(checkpoint)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} is damaged ({type(error).__name__}: {_first_line(error)}): restore it, "
+            "or remove it and train again."
+        ) from error
+
+
+def check_format(checkpoint: dict[str, Any], what: str) -> None:
+    """Refuse a checkpoint of a format that this padseg cannot read.
+
+    Args:
+        checkpoint: The checkpoint, or what is stored of it elsewhere.
+        what: It, in the message.
+
+    Raises:
+        CheckpointError: It is of another format.
+    """
+    own = checkpoint[HEADER_KEY]
+    if own["format"] != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{what} has format {own['format']}, this padseg reads {FORMAT_VERSION}: use the padseg "
+            f"({own['version']}) that wrote it."
+        )
 
 
 def _foreign(path: Path) -> CheckpointError:
     return CheckpointError(f"{path} is not a checkpoint of padseg: pass one that it has written.")
 
 
-def store_calibration(path: str | Path, calibration: dict[str, Any] | None) -> None:
+def store_calibration(path: str | Path, calibration: Calibration | None) -> None:
     """Replace the thresholds in a checkpoint, at once; nothing else in it changes.
 
     Raises:
         CheckpointError: As `read_checkpoint`, or the file cannot be written.
     """
     checkpoint = read_checkpoint(path)
-    checkpoint[KEY]["calibration"] = calibration
+    checkpoint[HEADER_KEY]["calibration"] = None if calibration is None else calibration.to_dict()
     write_checkpoint(checkpoint, path)
 
 

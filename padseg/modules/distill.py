@@ -9,7 +9,7 @@ from padseg.errors import ConfigError
 from padseg.losses import distillation_loss
 from padseg.models import find_system
 from padseg.modules.base import AnomalyModule
-from padseg.modules.checkpoint import STORED
+from padseg.modules.header import STORED_WEIGHTS
 from padseg.names import (
     STUDENT_INPUTS,
     Fusion,
@@ -96,7 +96,7 @@ class StudentDistillModule(AnomalyModule):
             "upsample": upsample,
         }
         one_of("student_input", student_input, STUDENT_INPUTS)
-        if weights != STORED:  # what a checkpoint holds was given long ago
+        if weights != STORED_WEIGHTS:  # what a checkpoint holds was given long ago
             self._refuse_unread(network | {"weights2": weights2})
         self.build(network, {"weights": weights, "weights2": weights2}, image_size, top_k)
         recipe = self.student_teacher.system
@@ -152,4 +152,4 @@ class StudentDistillModule(AnomalyModule):
 
     def stored_hparams(self) -> dict[str, Any]:
         """The teachers' weights are in the checkpoint."""
-        return {"weights": STORED, "weights2": STORED}
+        return {"weights": STORED_WEIGHTS, "weights2": STORED_WEIGHTS}

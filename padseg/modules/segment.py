@@ -1,5 +1,6 @@
 """Phase two: a segmentation network reads the discrepancy of teacher and student."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from padseg.errors import CheckpointError, ConfigError
 from padseg.losses import segmentation_loss
 from padseg.models import RCM, SYSTEMS, build_segmentation
 from padseg.modules.base import AnomalyModule
-from padseg.modules.checkpoint import KEY, STORED, read_checkpoint
+from padseg.modules.checkpoint import read_checkpoint
+from padseg.modules.header import STORED_WEIGHTS, Header
 from padseg.names import Context, Fusion, SecondConv
 
 
@@ -69,8 +71,9 @@ class SegmentationModule(AnomalyModule):
         self.save_hyperparameters()
         if distilled is not None:
             checkpoint = read_distilled(distilled, system)
-            network = checkpoint[KEY]["network"]
-            image_size = image_size or checkpoint["hyper_parameters"]["image_size"]
+            header = Header.from_checkpoint(checkpoint)
+            network = dict(header.network)
+            image_size = image_size or header.hyper_parameters["image_size"]
             if layer_scale != 1 and (context or SYSTEMS[network["system"]].context) != "rcm":
                 raise ConfigError(
                     "--model.layer_scale is of the RCM: give --model.context rcm as well."
@@ -80,11 +83,12 @@ class SegmentationModule(AnomalyModule):
         assert network is not None
         if gamma != 0 and gamma < 1:
             raise ConfigError(f"--model.gamma is {gamma}; it must be 0, or at least 1.")
-        self.build(network, {"weights": STORED, "weights2": STORED}, image_size or 256, top_k)
+        stored = {"weights": STORED_WEIGHTS, "weights2": STORED_WEIGHTS}
+        self.build(network, stored, image_size or 256, top_k)
         if distilled is not None:
-            self._take_over(checkpoint, distilled)
+            self._take_over(checkpoint["state_dict"], header.teacher_sha256, distilled)
             # As published, one stream goes through both phases: no pair is seen twice.
-            self.before = checkpoint.get(AnomalyDataModule.__qualname__)
+            self.previous_data = checkpoint.get(AnomalyDataModule.__qualname__)
         self.student_teacher.requires_grad_(False)
         self.segmentation = build_segmentation(
             self.system,
@@ -100,7 +104,7 @@ class SegmentationModule(AnomalyModule):
         )
         self.ready()
 
-    def _take_over(self, checkpoint: dict[str, Any], path: str) -> None:
+    def _take_over(self, weights: Mapping[str, Tensor], teacher_sha256: str, path: str) -> None:
         """Load teacher and student of phase one.
 
         Raises:
@@ -109,7 +113,7 @@ class SegmentationModule(AnomalyModule):
         prefix = "student_teacher."
         state = {
             key.removeprefix(prefix): value
-            for key, value in checkpoint["state_dict"].items()
+            for key, value in weights.items()
             if key.startswith(prefix)
         }
         try:
@@ -117,7 +121,7 @@ class SegmentationModule(AnomalyModule):
         except RuntimeError as error:
             raise CheckpointError(f"{path} does not fit its own options: {error}") from error
         self.complete = True
-        if self.student_teacher.fingerprint() != checkpoint[KEY]["teacher_sha256"]:
+        if self.student_teacher.fingerprint() != teacher_sha256:
             raise CheckpointError(
                 f"the teacher in {path} is not the one that its student was trained with: distil again."
             )
@@ -183,13 +187,13 @@ def read_distilled(path: str, system: str | None) -> dict[str, Any]:
         CheckpointError: It cannot be read, is not of phase one, or is of another system.
     """
     checkpoint = read_checkpoint(path)
-    meta = checkpoint[KEY]
-    if meta["class"] != "StudentDistillModule":
+    header = Header.from_checkpoint(checkpoint)
+    if header.class_name != "StudentDistillModule":
         raise CheckpointError(
-            f"{path} is a checkpoint of {meta['class']}; --model.distilled takes one of phase one."
+            f"{path} is a checkpoint of {header.class_name}; --model.distilled takes one of phase one."
         )
-    if system is not None and meta["system"] != system:
-        raise CheckpointError(f"{path} was distilled for {meta['system']}, not for {system}.")
-    if not SYSTEMS[meta["system"]].segmentation:
-        raise CheckpointError(f"{path} is of {meta['system']}, which has no segmentation phase.")
+    if system is not None and header.system != system:
+        raise CheckpointError(f"{path} was distilled for {header.system}, not for {system}.")
+    if not SYSTEMS[header.system].segmentation:
+        raise CheckpointError(f"{path} is of {header.system}, which has no segmentation phase.")
     return checkpoint

@@ -24,8 +24,8 @@ from padseg.machine.files import read_json, write_json
 from padseg.machine.folders import locked, require_same_options
 from padseg.machine.peak_memory import peak_memory_mb, reset_peak_memory
 from padseg.models import SYSTEMS
-from padseg.modules import read_checkpoint
-from padseg.modules.checkpoint import KEY, store_calibration
+from padseg.modules import read_header
+from padseg.modules.checkpoint import store_calibration
 from padseg.report.tables import METRICS, print_results, write_results
 from padseg.run.fingerprint import device_name, hash_data, versions
 from padseg.run.options import RunOptions
@@ -196,7 +196,7 @@ def _run_phase(
     _keep_log(folder / "logs" / phase / "metrics.csv")
     args = options.fit_args(category, seed, folder, phase)
     before = [folder / f"{phase}{name}.ckpt" for name in ("", "-resume")]
-    began = [read_checkpoint(path)[KEY].get("precision") for path in before if path.exists()]
+    began = [read_header(path).precision for path in before if path.exists()]
     if options.precision is None and began and began[0] is not None:
         # What another machine began goes on in the precision that is the default there.
         args.append(f"--trainer.precision={began[0]}")
@@ -228,17 +228,17 @@ def _run_phase(
     start = time.perf_counter()
     (figures,) = trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path=final, verbose=False)
     seconds = time.perf_counter() - start
-    saved = read_checkpoint(final)
+    saved = read_header(final)
     result = {
         "metrics": {name: _finite(figures[name]) for name in METRICS},
         "train_minutes": trained["train_minutes"],
         "peak_memory_mb": max(trained["peak_memory_mb"] or 0, peak_memory_mb(device) or 0) or None,
         "images_per_second": len(cli.datamodule.test_dataloader().dataset) / seconds,
-        "calibration": calibration,
-        "teacher_sha256": saved[KEY]["teacher_sha256"],
+        "calibration": None if calibration is None else calibration.to_dict(),
+        "teacher_sha256": saved.teacher_sha256,
         "precision": str(trainer.precision),
         "device": device_name(device),
-        "steps": int(saved["global_step"]),
+        "steps": saved.global_step,
         "resumed_from_step": resumed_from,
     }
     write_json(done, result)
@@ -255,9 +255,9 @@ def _train(cli: PadsegCLI, timer: Timer, folder: Path, phase: str) -> int:
     resume = folder / f"{phase}-resume.ckpt"
     trained = folder / f"{phase}-trained.json"
     if final.exists():
-        resumed_from = int(read_checkpoint(final)["global_step"])
+        resumed_from = read_header(final).global_step
     else:
-        resumed_from = int(read_checkpoint(resume)["global_step"]) if resume.exists() else 0
+        resumed_from = read_header(resume).global_step if resume.exists() else 0
         start = resume if resumed_from else None
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=start)
         cost = {

@@ -58,7 +58,7 @@ def test_the_worst_come_first(module, make_data, make_trainer, data_root, tmp_pa
 
 
 def test_thresholds_without_calibration_are_those_of_the_best_f1(
-    module, make_data, make_trainer, data_root, tmp_path
+    module, make_data, make_trainer, make_calibration, data_root, tmp_path
 ):
     trainer = make_trainer(EvaluationCallback(), RecordsCallback(tmp_path, data_root))
     trainer.test(module, datamodule=make_data(), verbose=False)
@@ -73,7 +73,7 @@ def test_thresholds_without_calibration_are_those_of_the_best_f1(
     best = float(trainer.callback_metrics["pixel_f1max"])
     # A curve has some hundred points.
     assert f1_score(masks, maps > found.pixel) == pytest.approx(best, abs=5e-3)
-    module.calibration = {"image_threshold": 0.25, "pixel_threshold": 0.5}
+    module.calibration = make_calibration(0.25, 0.5)
     try:
         assert display_thresholds(trainer, module, "test") == (0.25, 0.5)
     finally:

@@ -109,11 +109,13 @@ def test_the_curves_are_the_metrics(module, make_data, make_trainer, data_root, 
     assert roc["fpr"][-1] == roc["tpr"][-1] == 1
 
 
-def test_verdicts_follow_the_calibration(module, make_data, make_trainer, data_root, tmp_path):
+def test_verdicts_follow_the_calibration(
+    module, make_data, make_trainer, make_calibration, data_root, tmp_path
+):
     evaluated(make_trainer, module, make_data(), RecordsCallback(tmp_path, data_root))
     scores = pd.read_csv(tmp_path / "images.csv")["image_score"]
     threshold = float(scores[4])  # a score at the threshold is normal
-    module.calibration = {"image_threshold": threshold, "pixel_threshold": 0.5}
+    module.calibration = make_calibration(threshold, 0.5)
     try:
         evaluated(make_trainer, module, make_data(), RecordsCallback(tmp_path, data_root))
     finally:

@@ -142,7 +142,7 @@ def test_calibration_leaves_the_weights_and_predictions_of_others_alone(
         ThresholdCallback,
         Forbidden,
     ]
-    assert np.isfinite(result["image_threshold"])
+    assert np.isfinite(result.image_threshold)
 
 
 @pytest.mark.slow
@@ -163,6 +163,6 @@ def test_two_processes_calibrate_like_one(data_root, textures, tmp_path, monkeyp
     )
     trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     ours = ThresholdCallback(0.2).calibrate(trainer, module, data)
-    assert ours["normal_images"] == theirs["normal_images"] == 6
+    assert ours.normal_images == theirs["normal_images"] == 6
     for key in ("image_threshold", "pixel_threshold", "image_recall", "pixel_recall"):
-        assert ours[key] == pytest.approx(theirs[key], rel=1e-3)
+        assert getattr(ours, key) == pytest.approx(theirs[key], rel=1e-3)

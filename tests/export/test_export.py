@@ -21,8 +21,9 @@ from padseg.errors import CheckpointError, PadsegError
 from padseg.export.export import export, find_run, write_new
 from padseg.export.network import Deployed, fold_batch_norms, resize
 from padseg.inference import load_module
+from padseg.metrics.calibration import Calibration
 from padseg.models import ResidualBlock
-from padseg.modules import AnomalyModule, read_checkpoint
+from padseg.modules import AnomalyModule, read_header
 from tiny import tiny_segmentation, tiny_student
 
 EXAMPLE = Path(__file__).parents[2] / "notebooks/detect_onnx.py"
@@ -65,12 +66,15 @@ def make(system: str, folder: Path, images: torch.Tensor, **options) -> Path:
         settle(module, images)
     with torch.no_grad():
         scores = module(images)["image_score"].sort().values
-    module.calibration = {
-        "image_threshold": float(scores[len(scores) // 2 - 1 : len(scores) // 2 + 1].mean()),
-        "pixel_threshold": 0.5,
-        "false_alarm_rate": 0.01,
-        "normal_images": 10,
-    }
+    median = float(scores[len(scores) // 2 - 1 : len(scores) // 2 + 1].mean())
+    module.calibration = Calibration(
+        image_threshold=median,
+        pixel_threshold=0.5,
+        false_alarm_rate=0.01,
+        pixel_rate=0.001,
+        expected_false_alarm_rate=1 / 11,
+        normal_images=10,
+    )
     return save(module, folder / "last.ckpt")
 
 
@@ -109,7 +113,7 @@ def check_same(
     with torch.no_grad():
         expected = module(image)
     assert module.calibration is not None
-    verdicts = expected["image_score"] > module.calibration["image_threshold"]
+    verdicts = expected["image_score"] > module.calibration.image_threshold
     assert np.abs(found["score_map"] - expected["score_map"].numpy()).max() < tolerance
     assert np.abs(found["image_score"] - expected["image_score"].numpy()).max() < tolerance
     assert found["anomalous"].tolist() == verdicts.tolist()
@@ -177,7 +181,7 @@ def test_an_onnx_file_is_complete_and_described(stpm, stpm_onnx):
     assert described["system"] == "stpm"
     assert described["teacher_sha256"] == module.student_teacher.fingerprint()
     assert described["image_size"] == [SIZE, SIZE]
-    assert described["calibration"] == module.calibration
+    assert Calibration.from_dict(described["calibration"]) == module.calibration
     assert described["data_sha256"] is None
 
 
@@ -214,7 +218,7 @@ def test_the_example_needs_neither_padseg_nor_torch(stpm, stpm_onnx, tmp_path):
     assert eight[2:] == sixteen[2:]
     assert upright[2:] == told[0][2:]
     assert [float(line[2]) for line in told] == pytest.approx(scores, abs=1e-3)
-    threshold = module.calibration["image_threshold"]
+    threshold = module.calibration.image_threshold
     assert [line[3] == "anomalous" for line in told] == [score > threshold for score in scores]
     assert Image.open(tmp_path / "1_map.png").size == (70, 90)
 
@@ -322,7 +326,7 @@ def test_the_model_card_tells_what_the_run_measured(stpm, tmp_path):
         export(stpm, "safetensors", tmp_path / "other")
         for content in ("", "[]", '{"loss": 1}'):  # somebody else's file of this name
             beside.write_text(content)
-            assert find_run(stpm, read_checkpoint(stpm)) is None
+            assert find_run(stpm, read_header(stpm)) is None
     finally:
         beside.unlink()
     card = (tmp_path / "hub/README.md").read_text()

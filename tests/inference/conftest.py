@@ -11,10 +11,10 @@ from tiny import tiny_student
 
 
 @pytest.fixture(scope="session")
-def module() -> StudentDistillModule:
+def module(make_calibration) -> StudentDistillModule:
     torch.manual_seed(0)
     module = tiny_student(top_k=5)
-    module.calibration = {"image_threshold": 0.05, "pixel_threshold": 0.02, "normal_images": 3}
+    module.calibration = make_calibration(0.05, 0.02)
     return module.eval()
 
 

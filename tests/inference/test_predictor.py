@@ -80,7 +80,7 @@ def test_verdict_and_regions_follow_the_thresholds(predictor, module):
     found = predictor([picture(90, 70, seed) for seed in range(3)])
     assert module.calibration is not None
     for one in found:
-        assert one.anomalous == (one.image_score > module.calibration["image_threshold"])
+        assert one.anomalous == (one.image_score > module.calibration.image_threshold)
         assert np.array_equal(one.mask, one.score_map > 0.02)
         assert sum(region.area for region in one.regions) == one.mask.sum()
 

@@ -12,7 +12,7 @@ from padseg.data import AnomalyDataModule
 from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.inference import Predictor
 from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
-from padseg.modules.checkpoint import KEY
+from padseg.modules.header import HEADER_KEY
 from padseg.synthesis import SynthesisParams
 from tiny import tiny_data, tiny_segmentation, tiny_student
 
@@ -120,8 +120,8 @@ def test_phase_two_goes_on_in_the_stream(data, distilled, tmp_path):
 )
 def test_phase_two_wants_the_images_of_phase_one(data, distilled, tmp_path, name, value, told):
     module = segmentation(distilled)
-    options = {**module.before["options"], name: value}
-    module.before = {**module.before, "options": options}
+    options = {**module.previous_data["options"], name: value}
+    module.previous_data = {**module.previous_data, "options": options}
     with pytest.raises(ConfigError, match=rf"--model\.distilled was trained with --data\.{told}"):
         trainer(tmp_path, 1).fit(module, datamodule=data)
 
@@ -158,8 +158,8 @@ def test_segment_checkpoint_is_complete(data, distilled, tmp_path, monkeypatch):
     loaded = SegmentationModule.load_from_checkpoint(path, map_location="cpu").eval()
     for name, value in loaded(image).items():
         assert torch.equal(value, expected[name])
-    assert loaded.image_size == [64, 64]
-    assert read_checkpoint(path)[KEY]["format"] == 1
+    assert loaded.image_size == (64, 64)
+    assert read_checkpoint(path)[HEADER_KEY]["format"] == 1
 
 
 def test_scores_have_the_promised_form(distilled):
@@ -289,7 +289,7 @@ def test_damaged_and_hostile_checkpoints_are_refused(distilled, tmp_path):
     with pytest.raises(CheckpointError, match="not a checkpoint of padseg"):
         segmentation(path)
     checkpoint = torch.load(distilled, weights_only=True)
-    checkpoint[KEY]["format"] = 99
+    checkpoint[HEADER_KEY]["format"] = 99
     torch.save(checkpoint, path)
     with pytest.raises(CheckpointError, match="format 99"):
         segmentation(path)
@@ -305,7 +305,7 @@ def test_checkpoints_hold_plain_values_only(distilled):
 
     checkpoint = torch.load(distilled, weights_only=True)
     assert plain(checkpoint["hyper_parameters"])
-    assert plain(checkpoint[KEY])
+    assert plain(checkpoint[HEADER_KEY])
 
 
 def test_another_image_size_of_the_data_is_told(data, tmp_path):
@@ -373,7 +373,7 @@ def test_data_of_a_resumed_training_serve_another_one(data, tmp_path):
 
 
 def test_weights_that_only_a_checkpoint_brings_must_come(data, distilled, tmp_path):
-    network = read_checkpoint(distilled)[KEY]["network"]
+    network = read_checkpoint(distilled)[HEADER_KEY]["network"]
     for module in (
         tiny_student(weights="stored"),
         SegmentationModule(network=network, image_size=64),
@@ -383,7 +383,10 @@ def test_weights_that_only_a_checkpoint_brings_must_come(data, distilled, tmp_pa
                 getattr(trainer(tmp_path, 1), start)(module, datamodule=data)
     module = tiny_student(weights="stored", lr=0.05)
     trainer(tmp_path, 4).fit(module, datamodule=data, ckpt_path=distilled, weights_only=True)
-    assert module.student_teacher.fingerprint() == read_checkpoint(distilled)[KEY]["teacher_sha256"]
+    assert (
+        module.student_teacher.fingerprint()
+        == read_checkpoint(distilled)[HEADER_KEY]["teacher_sha256"]
+    )
 
 
 def test_a_sanity_check_needs_no_whole_validation(data, tmp_path):

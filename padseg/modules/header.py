@@ -1,0 +1,80 @@
+"""What a checkpoint says about itself, beside its tensors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from padseg import __version__
+from padseg.metrics.calibration import Calibration
+
+HEADER_KEY = "padseg"
+"""Where padseg's part of the header lies in Lightning's checkpoint."""
+FORMAT_VERSION = 1
+STORED_WEIGHTS = "stored"
+"""As the value of an option that names a weight file: the weights are in the checkpoint itself."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says about itself: all that is needed to rebuild its module but the weights.
+
+    Attributes:
+        class_name: `StudentDistillModule` or `SegmentationModule`.
+        system: Name of the system.
+        network: Options of `build_student_teacher`, plain values.
+        teacher_sha256: Of the teacher's weights, or of both teachers', hex.
+        hyper_parameters: The module's arguments, plain values.
+        calibration: Thresholds; None before calibration.
+        precision: Of the training, such as `bf16-mixed`; None where it is not known.
+        global_step: Optimiser steps taken; 0 in a file for exchange, which does not keep them.
+        version: Of the padseg that wrote it.
+        format_version: Of the checkpoint; this padseg reads and writes `FORMAT_VERSION`.
+    """
+
+    class_name: str
+    system: str
+    network: Mapping[str, Any]
+    teacher_sha256: str
+    hyper_parameters: Mapping[str, Any]
+    calibration: Calibration | None = None
+    precision: str | None = None
+    global_step: int = 0
+    version: str = __version__
+    format_version: int = FORMAT_VERSION
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Mapping[str, Any]) -> "Header":
+        """Take the header out of a checkpoint.
+
+        Raises:
+            KeyError: It has none, or a value is missing.
+            TypeError: The calibration is incomplete.
+        """
+        own = checkpoint[HEADER_KEY]
+        calibration = own.get("calibration")
+        return cls(
+            class_name=own["class"],
+            system=own["system"],
+            network=own["network"],
+            teacher_sha256=own["teacher_sha256"],
+            hyper_parameters=checkpoint["hyper_parameters"],
+            calibration=None if calibration is None else Calibration.from_dict(calibration),
+            precision=own.get("precision"),
+            global_step=int(checkpoint.get("global_step", 0)),
+            version=own["version"],
+            format_version=own["format"],
+        )
+
+    def to_checkpoint(self) -> dict[str, Any]:
+        """The entries of a checkpoint that hold the header, but for the step, which Lightning writes."""
+        own = {
+            "format": self.format_version,
+            "version": self.version,
+            "class": self.class_name,
+            "system": self.system,
+            "network": dict(self.network),
+            "teacher_sha256": self.teacher_sha256,
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "precision": self.precision,
+        }
+        return {HEADER_KEY: own, "hyper_parameters": dict(self.hyper_parameters)}
