@@ -1,0 +1,126 @@
+"""What a checkpoint says about itself."""
+
+import pickle
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from padseg import __version__
+from padseg.errors import CheckpointError
+from padseg.modules import Header, StudentDistillModule, read_checkpoint, read_header
+from padseg.modules.checkpoint import store_calibration
+from padseg.modules.header import HEADER_KEY
+from tiny import tiny_student
+
+
+@pytest.fixture(scope="module")
+def module(make_calibration) -> StudentDistillModule:
+    module = tiny_student(image_size=(64, 96))
+    module.calibration = make_calibration(0.25, 0.5)
+    return module
+
+
+@pytest.fixture
+def checkpoint(module, tmp_path):
+    path = tmp_path / "module.ckpt"
+    stored = {"state_dict": module.state_dict(), "global_step": 7}
+    module.on_save_checkpoint(stored)
+    torch.save(stored, path)
+    return path
+
+
+def test_a_header_says_what_rebuilds_the_module(checkpoint, module):
+    header = read_header(checkpoint)
+    assert header.class_name == "StudentDistillModule"
+    assert header.system == "destseg"
+    assert header.network["width"] == 16
+    assert header.hyper_parameters["image_size"] == [64, 96]
+    assert header.teacher_sha256 == module.student_teacher.fingerprint()
+    assert header.calibration == module.calibration
+    assert header.global_step == 7
+    assert (header.version, header.format_version) == (__version__, 1)
+    again = StudentDistillModule(**header.hyper_parameters)
+    again.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
+    assert again.image_size == (64, 96)
+    assert again.student_teacher.fingerprint() == header.teacher_sha256
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts what is read")
+def test_a_header_is_read_without_the_tensors(checkpoint):
+    def bytes_read(read) -> int:
+        counts = []
+        for step in (lambda: None, lambda: read(checkpoint)):
+            step()
+            first_line = Path("/proc/self/io").read_text().splitlines()[0]
+            counts.append(int(first_line.removeprefix("rchar: ")))
+        return counts[1] - counts[0]
+
+    size = checkpoint.stat().st_size
+    assert bytes_read(read_checkpoint) > 0.9 * size
+    assert bytes_read(read_header) < 0.1 * size
+
+
+def test_a_header_goes_into_a_checkpoint_and_out_of_it(checkpoint):
+    header = read_header(checkpoint)
+    assert Header.from_checkpoint(header.to_checkpoint() | {"global_step": 7}) == header
+    bare = replace(header, calibration=None, precision="bf16-mixed", global_step=0)
+    assert Header.from_checkpoint(bare.to_checkpoint()) == bare
+
+
+def test_thresholds_are_replaced_and_what_is_not_known_is_kept(checkpoint, make_calibration):
+    stored = torch.load(checkpoint, weights_only=True)
+    stored[HEADER_KEY]["of_a_later_release"] = 1
+    torch.save(stored, checkpoint)
+    for calibration in (make_calibration(0.1, 0.2), None):
+        store_calibration(checkpoint, calibration)
+        assert read_header(checkpoint).calibration == calibration
+        assert read_checkpoint(checkpoint)[HEADER_KEY]["of_a_later_release"] == 1
+
+
+class Attack:
+    def __init__(self, witness):
+        self.witness = witness
+
+    def __reduce__(self):
+        return (open, (self.witness, "w"))
+
+
+@pytest.mark.parametrize("read", [read_header, read_checkpoint])
+def test_both_readers_refuse_the_same(read, checkpoint, tmp_path):
+    path, witness = tmp_path / "bad.ckpt", tmp_path / "witness"
+    stored = torch.load(checkpoint, weights_only=True)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        read(path)
+    for save in (torch.save, lambda what, where: where.write_bytes(pickle.dumps(what))):
+        save(stored | {"more": Attack(str(witness))}, path)
+        with pytest.raises(CheckpointError, match="could run code"):
+            read(path)
+        assert not witness.exists()
+    for content, told in (
+        (b"", "is empty"),
+        (b"some text", "not a checkpoint of padseg"),
+        (checkpoint.read_bytes()[:5000], "is damaged"),
+        (checkpoint.read_bytes()[:-100], "is damaged"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=told):
+            read(path)
+    broken = {name: value for name, value in stored[HEADER_KEY].items() if name != "network"}
+    for changed, told in (
+        ({}, None),
+        ({HEADER_KEY: stored[HEADER_KEY] | {"format": 99}}, "format 99, this padseg reads 1"),
+        ({HEADER_KEY: broken}, "is damaged .*network"),
+        ({HEADER_KEY: 1}, "is damaged"),
+    ):
+        torch.save(stored | changed, path)
+        if told is None:
+            read(path)
+        else:
+            with pytest.raises(CheckpointError, match=told):
+                read(path)
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(CheckpointError, match="not a checkpoint of padseg"):
+        read(path)
