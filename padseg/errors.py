@@ -1,7 +1,7 @@
-"""What padseg raises when the input, not the program, is wrong.
+"""Errors that padseg raises when the input is wrong, not the program.
 
-Each message is one sentence that names the file or option, says what is wrong and what to do. The
-command line prints it without a traceback and ends with exit status 2.
+Each message is one sentence that names the file or option, what is wrong with it and what to do. The
+command line prints it without a traceback and exits with status 2.
 """
 
 
@@ -9,7 +9,7 @@ class PadsegError(Exception):
     """A user's mistake or a broken input."""
 
     def __str__(self) -> str:
-        """The sentence alone, without the traceback that a data worker hands on with it."""
+        """The sentence alone, without the traceback that a data worker passes on with it."""
         told = super().__str__()
         if told.startswith("Caught "):
             told = told.rpartition(f"{type(self).__name__}: ")[2].strip()

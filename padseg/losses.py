@@ -1,4 +1,4 @@
-"""Losses of the student and of the segmentation network, in float32 also inside autocast."""
+"""Losses of the student and of the segmentation network, in float32 even inside autocast."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ def normalized_product(teacher: Tensor, student: Tensor) -> Tensor:
 def cosine_distance(teacher: Tensor, student: Tensor) -> Tensor:
     """Return one minus the cosine similarity over the channels, pixel by pixel.
 
-    Half of STPM's squared distance of the normalised features. The quotient of the sums is the
+    This is half of STPM's squared distance of the normalised features. Dividing the sums gives the
     sum of `normalized_product` without its two intermediate maps.
 
     Args:
@@ -50,7 +50,7 @@ def cosine_distance(teacher: Tensor, student: Tensor) -> Tensor:
 
 
 def _distance(teacher: Tensor, student: Tensor) -> Tensor:
-    """`cosine_distance`, up to 2 where features point apart, as those without ReLU can."""
+    """`cosine_distance`, but up to 2 where features point in opposite directions, as they can without ReLU."""
     teacher, student = teacher.float(), student.float()
     lengths = (_length(teacher) * _length(student)).squeeze(1)
     return 1 - (teacher * student).sum(dim=1) / lengths
@@ -63,8 +63,8 @@ def distillation_loss(
 ) -> Tensor:
     """Sum the spatial means of the cosine distances over pairs and levels.
 
-    The published codes differ: DeSTSeg sums over the batch (scale 1), RSTPM likewise (half of the
-    squared distance), STPM averages over it and takes the whole squared distance (scale 2).
+    The systems differ: DeSTSeg sums over the batch (scale 1), and so does RSTPM (half of the squared
+    distance); STPM averages over the batch and uses the whole squared distance (scale 2).
 
     Args:
         pairs: (teacher, student) feature lists, each level (B, C, h, w).
@@ -79,7 +79,9 @@ def distillation_loss(
     """
     one_of("loss_reduction", reduction, LOSS_REDUCTIONS)
     distances = [
-        _distance(t, s).mean(dim=(1, 2))  # not clamped, or opposed features would not learn
+        _distance(t, s).mean(
+            dim=(1, 2)
+        )  # not clamped, because features that point in opposite directions would not learn
         for teacher, student in pairs
         for t, s in zip(teacher, student, strict=True)
     ]
@@ -106,8 +108,8 @@ def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
 def focal_loss(logits: Tensor, target: Tensor, gamma: float = 4.0) -> Tensor:
     """Average -(1 - p)^gamma log p over all pixels, p the probability of the true class.
 
-    Lin et al. 2017 without class weights. 1 - p comes from the cross entropy of the logits, so
-    neither large logits nor low precision break it.
+    Lin et al. 2017, without class weights. 1 - p is computed from the cross entropy of the logits, so
+    that it is stable for large logits and in low precision.
 
     Args:
         logits: (B, 1, h, w), any float dtype.
@@ -130,7 +132,7 @@ def segmentation_loss(
     focal_weight: float = 1.0,
     l1_weight: float = 1.0,
 ) -> Tensor:
-    """Weigh focal loss and mean absolute error of the segmentation network. DeSTSeg, section 3.3.
+    """Weighted sum of focal loss and mean absolute error of the segmentation network. DeSTSeg, section 3.3.
 
     Args:
         logits: (B, 1, h, w), any float dtype.

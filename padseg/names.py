@@ -1,6 +1,6 @@
-"""What options can be set to by name: each list once, as a type and as a tuple.
+"""The names that options accept, each list as a type and as a tuple.
 
-Nothing is imported, so that the command line lists them without loading a library.
+This file imports no library, so that the command line can list them at once.
 """
 
 from typing import Literal, get_args
@@ -18,8 +18,8 @@ DATA_SET_NAMES: tuple[DataSetName, ...] = get_args(DataSetName)
 ExportFormat = Literal["onnx", "openvino", "torch", "safetensors"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 
-# By Lightning's names. Those that convert the weights are not among them: in 16 bits, small steps of SGD
-# and the statistics of BatchNorm are lost; 64 bits bring nothing.
+# Lightning's names, without those that convert the weights: 16 bits lose small steps of SGD and the
+# statistics of BatchNorm, and 64 bits have no benefit.
 PrecisionName = Literal["32-true", "bf16-mixed", "16-mixed"]
 PRECISION_NAMES: tuple[PrecisionName, ...] = get_args(PrecisionName)
 

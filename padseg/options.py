@@ -1,4 +1,4 @@
-"""Options as checkpoints hold them, and what a resumed training makes of them."""
+"""Checks of options, and options as checkpoints store them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from padseg.errors import CheckpointError, ConfigError
 
 
 def plain(option: Any) -> Any:
-    """An option as a checkpoint gives it back: tuples are lists, NumPy's numbers are Python's."""
+    """An option as a checkpoint returns it: tuples become lists, NumPy numbers become Python numbers."""
     if isinstance(option, dict):
         return {name: plain(value) for name, value in option.items()}
     if isinstance(option, tuple | list):
@@ -18,17 +18,17 @@ def plain(option: Any) -> Any:
 
 
 def one_of(option: str, value: str, known: Iterable[str]) -> None:
-    """Refuse a name that an option does not know.
+    """Reject a value that is not among the names that an option accepts.
 
     Raises:
-        ConfigError: The value is not among those known.
+        ConfigError: The value is not one of the names.
     """
     if value not in (names := tuple(known)):
         raise ConfigError(f"{option} is {value!r}; give one of {', '.join(names)}.")
 
 
 def check_seed(option: str, seed: int) -> None:
-    """Refuse what NumPy cannot be seeded with.
+    """Reject a seed that NumPy does not accept.
 
     Raises:
         ConfigError: It is negative, or needs more than 32 bits.
@@ -38,15 +38,15 @@ def check_seed(option: str, seed: int) -> None:
 
 
 def refuse_others(room: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Let a training go on only as it began.
+    """Reject options that differ from those with which a training began.
 
     Args:
-        room: Whose options they are, `model` or `data`.
-        before: Of the checkpoint; what is not among those of now is left out.
-        now: The same, as they are configured.
+        room: The owner of the options, `model` or `data`.
+        before: Those of the checkpoint; names that are not in `now` are ignored.
+        now: Those of the configuration.
 
     Raises:
-        CheckpointError: One differs.
+        CheckpointError: An option differs.
     """
     for name in before.keys() & now.keys():
         if plain(before[name]) != plain(now[name]):

@@ -11,11 +11,11 @@ _POINTS = 256
 
 
 def evaluation_curves(trainer: Trainer, stage: str) -> dict[str, Curve]:
-    """The curves of the evaluation that has just ended, the metrics' level in their names.
+    """The curves of the evaluation that has just ended, with `image` or `pixel` in their names.
 
     Returns:
         `pixel_precision_recall`, `pixel_roc`, `pro`, `iap`, `image_precision_recall`, `image_roc`;
-        those that are not defined are left out.
+        undefined curves are left out.
     """
     if getattr(evaluated_dataset(trainer, stage), "defects", True) is None:
         return {}
@@ -30,7 +30,7 @@ def evaluation_curves(trainer: Trainer, stage: str) -> dict[str, Curve]:
 
 
 def thin_out(curve: Curve) -> dict[str, list[float | None]]:
-    """At most 256 points of a curve, in plain numbers; what is infinite is None."""
+    """At most 256 points of a curve as plain numbers, with None for infinity."""
     count = len(next(iter(curve.values())))
     step = max(1, count - 1) / (_POINTS - 1)
     at = range(count) if count <= _POINTS else [round(i * step) for i in range(_POINTS)]

@@ -1,4 +1,4 @@
-"""What Weights & Biases shows, beside the figures that Lightning logs."""
+"""What Weights & Biases shows in addition to the figures that Lightning logs."""
 
 import tempfile
 from dataclasses import asdict
@@ -21,22 +21,21 @@ from padseg.records import Records, choose_images, worst_first
 
 
 class WandbCallback(ImagesCallback):
-    """Shows Weights & Biases what a run trains on and how it judges.
+    """Logs to Weights & Biases what a run trains on and how it judges images.
 
-    When training starts, synthetic pairs; after each validation and test, the images judged worst, with
-    their masks; after a test, a table with a row an image, and the curves. The configuration also has
-    what belongs to the data and to the Trainer. Without a `WandbLogger` it does nothing.
+    It logs synthetic pairs when training starts; the images judged worst, with their masks, after each
+    validation and test; and a table with one row per image, and the curves, after a test. It adds the
+    options of the data and the Trainer to the configuration. Without a `WandbLogger` it does nothing.
 
     The hand-off between the phases is an artifact: `student-<digest of the weights>`, of type
-    `student`, is logged when a distillation ends and used when a segmentation starts. Both runs know
-    the name from the weights themselves, and it is in their configuration as `student`; offline, where
-    W&B cannot link a used artifact, only there.
+    `student`, is logged when a distillation ends and used when a segmentation starts. Both runs derive
+    the name from the weights and store it in their configuration as `student`. Offline, where W&B cannot
+    link artifacts, the configuration is the only place that has it.
 
     Args:
         pairs: Synthetic pairs to show.
-        pictures: Most normal images, and most defect images, to show after an evaluation.
-        table: Most rows of the table of test images; where there are more images, the worst are among
-            its rows.
+        pictures: Largest number of normal images, and of defect images, to show after an evaluation.
+        table: Largest number of rows in the table of test images, which always includes the worst ones.
     """
 
     def __init__(self, pairs: int = 8, pictures: int = 8, table: int = 250) -> None:
@@ -50,12 +49,12 @@ class WandbCallback(ImagesCallback):
         return bool(_loggers(trainer))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Add data and Trainer to the configuration: Lightning logs the module's options only."""
+        """Add data and Trainer to the configuration, because Lightning logs only the module's options."""
         for logger in _loggers(trainer):
             logger.log_hyperparams(_configuration(trainer, pl_module))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show pairs and link the student in use; not again when a training is resumed."""
+        """Show pairs and link the student in use, unless a training is resumed."""
         if trainer.global_step or not trainer.is_global_zero:
             return
         for logger in _loggers(trainer):
@@ -70,7 +69,7 @@ class WandbCallback(ImagesCallback):
         if not SYSTEMS[pl_module.system].segmentation or not _loggers(trainer):
             return
         with tempfile.TemporaryDirectory(prefix="padseg-") as folder:
-            # All processes take part in saving, the first one writes.
+            # All processes take part in saving, but only the first one writes.
             path = Path(trainer.strategy.broadcast(folder)) / "distill.ckpt"
             trainer.save_checkpoint(path, weights_only=True)
             if trainer.is_global_zero:
@@ -83,7 +82,7 @@ class WandbCallback(ImagesCallback):
     def show(
         self, trainer: Trainer, pl_module: LightningModule, stage: str, records: Records
     ) -> None:
-        """Show the worst images; after a test all of them, and the curves."""
+        """Show the worst images; after a test, also the table and the curves."""
         thresholds = display_thresholds(trainer, pl_module, stage)
         step = trainer.global_step
         for logger in _loggers(trainer):

@@ -14,13 +14,13 @@ from padseg.metrics import ImageMetrics, PixelMetrics
 class EvaluationCallback(Callback):
     """Computes all metrics of a validation or test run and logs them.
 
-    Test figures carry the names of `PixelMetrics` and `ImageMetrics`, validation figures `val_` before
-    them; `val_score_map` is the mean over the score maps of held-out normal images, by which STPM
-    chooses its best step. No score maps are kept, and several devices give the figures of one (but for
+    Test figures have the names of `PixelMetrics` and `ImageMetrics`, validation figures the prefix `val_`.
+    `val_score_map` is the mean over the score maps of held-out normal images, by which STPM chooses its
+    best step. No score maps are kept, and the figures do not depend on the number of devices (except for
     the last bits of that mean).
 
     Args:
-        exact: Keep all maps and sort once, instead of the bounded state.
+        exact: Keep all maps and sort once instead of using the bounded state.
         fpr_limit: False-positive rate up to which PRO is integrated.
         recall: Instance recall at which the precision is reported (`iap90` for 0.9).
     """
@@ -28,7 +28,7 @@ class EvaluationCallback(Callback):
     def __init__(self, exact: bool = False, fpr_limit: float = 0.3, recall: float = 0.9) -> None:
         self.pixel = PixelMetrics(exact=exact, fpr_limit=fpr_limit, recall=recall)
         self.image = ImageMetrics()
-        # The module has checked for NaN already; a second check would make the host wait for a GPU.
+        # The module has already checked for NaN; a second check would make the host wait for the GPU.
         self._normal_score = SumMetric(nan_strategy="disable")
         self._normal_count = SumMetric(nan_strategy="disable")
 
@@ -37,7 +37,7 @@ class EvaluationCallback(Callback):
 
     def _start(self, pl_module: LightningModule) -> None:
         for metric in self._metrics():
-            # Lightning moves no callback's metrics; NCCL reduces states on the GPU only.
+            # Lightning does not move the metrics of callbacks, and NCCL reduces only states on the GPU.
             metric.to(pl_module.device)
             metric.reset()
 
@@ -72,15 +72,15 @@ class EvaluationCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Take in one batch."""
+        """Update the metrics with one batch."""
         self._update(outputs, batch)
 
     on_test_batch_end = on_validation_batch_end
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log `val_*`; segmentation figures only where there are synthetic defects."""
+        """Log `val_*`, with segmentation figures only if there are synthetic defects."""
         if trainer.sanity_checking:
-            return  # a few batches only, and what is logged of them is thrown away
+            return  # only a few batches, whose logs are discarded
         loader = trainer.val_dataloaders
         assert loader is not None
         figures = {
@@ -91,19 +91,19 @@ class EvaluationCallback(Callback):
         self._log(pl_module, {f"val_{name}": value for name, value in figures.items()})
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the figures."""
+        """Log the test figures."""
         loader = trainer.test_dataloaders
         assert loader is not None
         self._log(pl_module, self._figures(trainer, len(loader.dataset)))
 
     def _log(self, pl_module: LightningModule, figures: dict[str, Tensor]) -> None:
-        # The metrics have met across processes already.
+        # The metrics are already reduced across processes.
         values = {name: value.to(torch.float32) for name, value in figures.items()}
         pl_module.log_dict(values, sync_dist=False)
 
 
 def _limited(trainer: Trainer) -> bool:
-    """Whether the user asked for a part of the images only; `fast_dev_run` sets whole numbers."""
+    """Whether the user limited the images; `fast_dev_run` sets whole numbers."""
     limits = (trainer.limit_val_batches, trainer.limit_test_batches)
     return any(isinstance(limit, int) or limit < 1 for limit in limits)
 

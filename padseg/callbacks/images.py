@@ -1,4 +1,4 @@
-"""Writing the images of an evaluation to files, on any number of processes."""
+"""Write the images of an evaluation to files, on any number of processes."""
 
 import shutil
 import tempfile
@@ -28,13 +28,13 @@ from padseg.records import (
 
 
 class ImagesCallback(Callback):
-    """Writes the images of an evaluation to files batch by batch; a subclass shows them at its end.
+    """Writes the images of an evaluation to files batch by batch; a subclass shows them at the end.
 
-    Memory holds two batches, whatever the number of images. Each process writes its own images, and
-    the first one shows all of them.
+    It holds two batches in memory, however many images there are. Each process writes its own images,
+    and the first one shows all of them.
 
     Attributes:
-        side: Pixels of the longer side that pictures are reduced to.
+        side: Length in pixels to which the longer side of pictures is reduced.
     """
 
     side = 256
@@ -75,7 +75,7 @@ class ImagesCallback(Callback):
             empty_records(folder)
         self._folder = trainer.strategy.broadcast(folder)
         self._rows = []
-        # Compressing lets other threads run: it goes on while the next batch is scored.
+        # Compressing releases the GIL, so it continues while the next batch is scored.
         self._pool = ThreadPoolExecutor(min(8, usable_cores()))
 
     on_test_start = on_validation_start
@@ -119,7 +119,7 @@ class ImagesCallback(Callback):
             return
         folder = self._folder
         self._finish_writing()
-        # As objects: text of pandas 3 cannot hold names that are no UTF-8.
+        # As objects, because pandas 3 cannot store names that are not UTF-8 as text.
         part = pd.DataFrame(self._rows, columns=COLUMNS, dtype=object)
         write_table(folder / f".part{trainer.global_rank}", part)
         trainer.strategy.barrier()
@@ -142,7 +142,7 @@ class ImagesCallback(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Remove what was written."""
+        """Remove the written files."""
         folder = self._folder
         self._reset()
         if folder is not None:

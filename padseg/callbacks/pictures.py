@@ -21,16 +21,16 @@ from padseg.records import Records, panels, worst_first
 class PicturesCallback(ImagesCallback):
     """Draws the normal images with the highest scores and the defect images with the lowest.
 
-    These are the worst false alarms and the worst misses, where there are any. Each picture shows
-    image, mask, score map and overlay, the overlay outlined at the pixel threshold, with the verdict
-    and the score; all pictures of an evaluation have one colour scale. They go to
-    `folder/{val,test}/{normal,defect}-<place>-<kind>-<name>.png`, those of the last evaluation only,
-    and to TensorBoard, if that is the logger. Without a calibration the thresholds are those of the
-    highest F1 of the evaluation.
+    These are the worst false alarms and the worst misses, if there are any. Each picture shows image,
+    mask, score map and overlay, with the overlay outlined at the pixel threshold, and the verdict and
+    the score. All pictures of an evaluation share one colour scale. They are saved as
+    `folder/{val,test}/{normal,defect}-<place>-<kind>-<name>.png`, replacing those of the evaluation
+    before, and logged to TensorBoard if that is the logger. Without a calibration, the thresholds are
+    those with the highest F1 in the evaluation.
 
     Args:
-        folder: Where they go; null for TensorBoard only.
-        count: Most normal images, and most defect images, to draw.
+        folder: Folder for the pictures; null for TensorBoard only.
+        count: Largest number of normal images, and of defect images, to draw.
 
     Raises:
         ConfigError: `count` is not positive.
@@ -57,7 +57,7 @@ class PicturesCallback(ImagesCallback):
         drawn = dict(draw_worst(records, self.count, thresholds))
         for logger in _tensorboards(trainer):
             for name, picture in drawn.items():
-                # One tag for each place, so that the slider shows how it changes with the steps.
+                # One tag for each place, so that the slider shows how the picture changes over the steps.
                 tag = f"{stage}/{'-'.join(name.split('-')[:2])}"
                 logger.experiment.add_image(
                     tag, np.asarray(picture), trainer.global_step, dataformats="HWC"
@@ -67,7 +67,7 @@ class PicturesCallback(ImagesCallback):
         folder = self.target / stage
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("*-[0-9][0-9]*-*.png"):
-            # Nothing else is touched: the folder may hold files of the user.
+            # Nothing else is removed: the folder may contain files of the user.
             if old.name.startswith(("normal-", "defect-")) and old.stem not in drawn:
                 old.unlink()
         for name, picture in drawn.items():
@@ -100,7 +100,7 @@ def draw_worst(
                 top,
                 side=max(256, *records.image(index).shape[:2]),
             )
-            defect = re.sub(r"[\\/]", "_", row["defect"])  # a list of samples may name it anything
+            defect = re.sub(r"[\\/]", "_", row["defect"])  # a list of samples may contain any name
             yield f"{kind}-{place:02d}-{defect}-{Path(row['path']).stem}", picture
 
 

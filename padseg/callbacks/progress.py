@@ -1,4 +1,4 @@
-"""The progress bar of a stage that is one endless pass."""
+"""The progress bar of a phase, which is one endless pass over the data."""
 
 import time
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
-_SECONDS = 0.2  # between two looks at the loss
+_SECONDS = 0.2  # between two updates of the loss
 
 
 class StepBar(RichProgressBar):
-    """Lightning's bar, which counts the steps of a stage instead of calling them an epoch."""
+    """Lightning's bar, which counts steps instead of calling the whole phase an epoch."""
 
     _shown = float("-inf")
 
@@ -23,14 +23,14 @@ class StepBar(RichProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Show the step, unless the last one was shown just now."""
-        # To read the loss, the host waits for the GPU.
+        """Show the step, unless the bar was updated a moment ago."""
+        # Reading the loss makes the host wait for the GPU.
         now = time.monotonic()
         if now - self._shown >= _SECONDS or trainer.global_step == trainer.max_steps:
             self._shown = now
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Without the logger's version, which is a phase's name here, cut to four letters."""
+        """Leave out the logger's version: here it is the name of a phase, and would be cut to four letters."""
         metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
         return {name: value for name, value in metrics.items() if name != "v_num"}

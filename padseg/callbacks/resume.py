@@ -1,4 +1,4 @@
-"""Stopping, and saving what a training goes on from."""
+"""Save checkpoints that a training can resume from, and stop it on SIGTERM."""
 
 import math
 from datetime import timedelta
@@ -13,19 +13,19 @@ from padseg.errors import ConfigError
 
 
 class ResumeCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, whose file always is a step from which training goes on exactly.
+    """A ModelCheckpoint from whose file training always resumes exactly.
 
-    It saves in intervals of time, so that a slow machine loses no more than a fast one; on SIGTERM; and
-    the last step. By default there is one file, `last.ckpt`, which each save replaces.
+    It saves at intervals of time, so that a slow machine loses no more than a fast one, and also on
+    SIGTERM and at the last step. By default there is one file, `last.ckpt`, which each save replaces.
 
     Args:
         dirpath: Folder; None for the logger's.
         filename: Name of the `save_top_k` checkpoints.
         every_n_train_steps: Steps between saves, instead of an interval of time.
-        train_time_interval: Time between saves; ignored when a number of steps is given.
+        train_time_interval: Time between saves; ignored if a number of steps is given.
         save_last: Whether `last.ckpt` is written.
         save_top_k: Checkpoints kept beside it.
-        enable_version_counter: Whether an existing file gets a successor instead of being replaced.
+        enable_version_counter: Whether an existing file is kept and the new one gets a version number.
         **options: As in ModelCheckpoint.
     """
 
@@ -53,10 +53,10 @@ class ResumeCheckpoint(ModelCheckpoint):
         )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave what another training has saved.
+        """Protect the checkpoint of another training.
 
         Raises:
-            ConfigError: This one would replace it.
+            ConfigError: This training would replace it.
         """
         super().on_train_start(trainer, pl_module)
         last = Path(self.dirpath or "", self.CHECKPOINT_NAME_LAST + self.FILE_EXTENSION)
@@ -69,16 +69,16 @@ class ResumeCheckpoint(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when it is time, but leave a step that will be validated to the end of that."""
+        """Save when it is time, but only after the validation if the step will be validated."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return  # amid a step
-        # Saved before its validation, a step would never be validated by the resumed training.
+            return  # in the middle of a step
+        # If a step were saved before its validation, the resumed training would never validate it.
         every = (trainer.val_check_batch if sum(trainer.num_val_batches) else None) or math.inf
         if (batch_idx + 1) % every:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save when it was time before the validation."""
+        """Save if it was time before the validation."""
         super().on_validation_end(trainer, pl_module)
         if trainer.state.fn == "fit" and _between_steps(trainer):
             super().on_train_batch_end(trainer, pl_module, None, None, 0)
@@ -86,9 +86,9 @@ class ResumeCheckpoint(ModelCheckpoint):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """On SIGTERM, save the step; it is raised between two steps, or in a validation."""
+        """Save the step on SIGTERM, which is raised between two steps or during a validation."""
         super().on_exception(trainer, pl_module, exception)
-        # A validation that was cut short cannot go on with half of its images.
+        # An interrupted validation cannot continue with half of its images.
         whole = trainer.training and _between_steps(trainer)
         if isinstance(exception, SIGTERMException) and whole:
             self._save(trainer)
@@ -97,7 +97,7 @@ class ResumeCheckpoint(ModelCheckpoint):
             exception.args = (self.last_model_path,)  # for the message
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the last step, when the interval did not."""
+        """Save the last step, unless the interval just did."""
         if self.save_last:
             self._save(trainer)
 
@@ -109,32 +109,32 @@ class ResumeCheckpoint(ModelCheckpoint):
 
 
 def _goes_on(trainer: Trainer, last: Path) -> bool:
-    """Whether this is the training that has saved `last`."""
+    """Whether this training saved `last`."""
     if trainer.global_step == 0:
         return False
     if trainer.ckpt_path is None:
         return True
     resumed = Path(trainer.ckpt_path)
-    # Those of Lightning for a job that SLURM preempts lie in the trainer's folder.
+    # Lightning saves the checkpoint of a job that SLURM preempts in the Trainer's folder.
     preempted = resumed.name.startswith("hpc_ckpt_")
     return preempted or resumed.parent.resolve() == last.parent.resolve()
 
 
 def _between_steps(trainer: Trainer) -> bool:
-    """Whether no gradient waits for further batches of its step."""
+    """Whether no accumulated gradient is waiting for further batches."""
     done: int = trainer.fit_loop.epoch_loop.batch_progress.current.completed
     return done % trainer.accumulate_grad_batches == 0
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, beside the file that training goes on from, unless a folder is named.
+    """A ModelCheckpoint that saves beside the file that training resumes from, unless a folder is given.
 
-    It does not forget the best step when a training is resumed, as Lightning does where the folder has
-    another name than before: that of a logger's next version has.
+    It remembers the best step when a training is resumed. Lightning forgets it if the folder has another
+    name than before, as that of a logger's next version has.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the folder of `ResumeCheckpoint`, which leaves another training's alone."""
+        """Use the folder of `ResumeCheckpoint`, which protects the files of other trainings."""
         if self.dirpath is None:
             folders = [
                 callback.dirpath
@@ -145,7 +145,7 @@ class BestCheckpoint(ModelCheckpoint):
         super().setup(trainer, pl_module, stage)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what was best, wherever it lies now."""
+        """Continue with the best checkpoint, wherever it is now."""
         state = dict(state_dict)
         for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
             state[key] = self._now(state.get(key) or "")
@@ -155,26 +155,26 @@ class BestCheckpoint(ModelCheckpoint):
 
     def _now(self, path: str) -> str:
         moved = Path(self.dirpath or "") / Path(path).name
-        # Rather than the one before: a copied folder must leave the original alone.
+        # Not the path stored before: training in a copied folder must not change the original.
         return str(moved) if path and moved.exists() else path
 
 
 def stop_on_sigterm(trainer: Trainer) -> None:
-    """Stop a prediction, as Lightning stops its other loops.
+    """Stop a prediction as Lightning stops its other loops.
 
     Raises:
-        SIGTERMException: The process was told to stop.
+        SIGTERMException: The process received SIGTERM.
     """
     if trainer.received_sigterm:
         raise SIGTERMException
 
 
 def stop_together(trainer: Trainer) -> None:
-    """Let all processes of a training stop at the same step when one of them is told to.
+    """Make all processes of a training stop at the same step when one of them receives SIGTERM.
 
-    In Lightning 2.6 the process that was told broadcasts from within the signal's handler, for which one
-    that waits in a step's reduction cannot answer: both wait for ever. Here the handler only takes a note,
-    and the processes ask each other between two steps, where Lightning has them meet anyway.
+    In Lightning 2.6, the process that receives the signal broadcasts from within its handler. A process
+    that is waiting in the reduction of a step cannot answer, so both wait forever. Here, the handler only
+    sets a flag, and the processes exchange it between two steps, where they synchronise anyway.
     """
     connector, loop = trainer._signal_connector, trainer.fit_loop.epoch_loop
     told = False

@@ -12,7 +12,7 @@ from padseg.modules import AnomalyModule, SegmentationModule
 
 
 def _student_name(pl_module: AnomalyModule) -> str:
-    """Of the student's artifact, from its weights; see `WandbCallback`."""
+    """The name of a student's artifact, derived from its weights; see `WandbCallback`."""
     return f"student-{hash_weights(pl_module.student_teacher)[:16]}"
 
 
@@ -25,7 +25,7 @@ def student_artifact(pl_module: AnomalyModule, path: Path) -> wandb.Artifact:
 
 
 def use_student(logger: WandbLogger, pl_module: SegmentationModule) -> None:
-    """Link the student that was handed over, or the file it came in where no run has logged it."""
+    """Link the artifact of the student, or its file if no run has logged it."""
     name = _student_name(pl_module)
     logger.log_hyperparams({"student": name})
     run: Any = logger.experiment

@@ -1,4 +1,4 @@
-"""Pictures, tables and curves as Weights & Biases takes them."""
+"""Pictures, tables and curves in the form that Weights & Biases expects."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -60,13 +60,13 @@ def log_table(
     thresholds: Thresholds,
     step: int,
 ) -> None:
-    """Log a table with a row an image."""
+    """Log a table with one row per image."""
     rows = list(_rows(records, indices, thresholds))
     logger.log_table("test/images", columns=_COLUMNS, data=rows, step=step)
 
 
 def log_curves(logger: WandbLogger, curves: Mapping[str, Curve]) -> None:
-    """Log a chart a curve."""
+    """Log a chart for each curve."""
     for name, curve in curves.items():
         axes = CURVES[name]
         points = thin_out(curve)
@@ -104,10 +104,10 @@ def _record_masks(records: Records, index: int, thresholds: Thresholds) -> dict[
 def _masks(
     defect: NDArray[np.bool_], found: NDArray[np.bool_] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Masks as `wandb.Image` takes them."""
+    """Masks in the form that `wandb.Image` expects."""
     masks = {"defect": {"mask_data": defect.astype(np.uint8), "class_labels": {1: "defect"}}}
     if found is not None:
-        # Another class, so that W&B gives it another colour.
+        # A class of its own, so that W&B gives it another colour.
         masks["found"] = {"mask_data": found * np.uint8(2), "class_labels": {2: "above threshold"}}
     return masks
 

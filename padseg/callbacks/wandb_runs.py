@@ -16,7 +16,7 @@ from padseg.machine.files import read_json, write_json
 
 
 def log_to_wandb(trainer: Trainer, project: str, folder: Path, group: str, phase: str) -> None:
-    """Add a logger with its callbacks; each phase is one W&B run, also when resumed, in the run's group."""
+    """Add a logger and its callbacks; each phase is one W&B run, even if resumed, in the run's group."""
     kept = folder / "logs" / phase / "wandb.json"
     if not kept.exists():
         write_json(kept, {"id": uuid.uuid4().hex[:8]})
@@ -42,7 +42,7 @@ def log_to_wandb(trainer: Trainer, project: str, folder: Path, group: str, phase
 
 @contextmanager
 def finished_wandb() -> Iterator[None]:
-    """End the W&B run that was started within: the next phase is another one."""
+    """End the W&B run that was started inside, because the next phase is another one."""
     before = wandb.run
     failed = 1
     try:

@@ -1,1 +1,1 @@
-"""A small generated data set, and all of padseg on it."""
+"""A small generated data set, and a complete run of padseg on it."""

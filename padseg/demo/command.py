@@ -1,4 +1,4 @@
-"""All of it on a small generated data set."""
+"""`padseg demo`: train and test on a small generated data set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ def demo(out: Path, categories: Sequence[str] = DEMO_CATEGORIES) -> pd.DataFrame
             textures=data / "textures",
             steps=(64, 120),
             batch_size=8,
-            # The features of a teacher that was never trained hardly differ: bfloat16 rounds away what does.
+            # The features of an untrained teacher hardly differ, and bfloat16 rounds the differences away.
             precision="32-true",
             weights=str(DEMO_TEACHER),
             label="demo",

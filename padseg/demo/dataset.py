@@ -1,13 +1,13 @@
 """The demo set: a small generated data set and the small teacher that goes with it.
 
-Three kinds of parts are painted in the folder layout of MVTec AD, good ones and ones with defects
-and exact masks, together with a folder of textures for the synthetic anomalies. The defects of the
-test set are strokes, blots, bowls and faults of making, each drawn by its own painter; the
-textures are flat patterns. Nothing that training sees is made by what draws the test defects.
+Three kinds of parts are painted in the folder layout of MVTec AD, good ones and defective ones with
+exact masks, together with a folder of textures for synthetic defects. The defects of the test set are
+strokes, blots, bowls and manufacturing faults, each drawn by its own painter; the textures are flat
+patterns. Nothing that training sees is drawn by the painters of test defects.
 
-The teacher is timm's `test_resnet` as it is initialised after `torch.manual_seed(0)`, in float16; one
-trained for 500 steps on procedural textures was no better on the cap and on wood. It is a file, so
-that it does not change with timm or torch. `padseg demo` shows the figures.
+The teacher is timm's `test_resnet` as initialised after `torch.manual_seed(0)`, in float16. Training it
+for 500 steps on procedural textures did not improve the results on cap and wood. It is stored as a
+file, so that it does not change with timm or torch.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _COVERED = 0.35
 
 
 def make_demo(root: Path, seed: int = 0, categories: Sequence[str] = DEMO_CATEGORIES) -> Path:
-    """Writes the demo set into `root`, all of it or nothing.
+    """Write the demo set into `root`, all of it or nothing.
 
     Args:
         root: folder to make; holds `<category>/{train,test,ground_truth}` and `textures/<kind>`
-            afterwards. The same set found there is left as it is.
-        seed: every picture follows from (seed, category, split, number).
-        categories: which of `DEMO_CATEGORIES` to paint.
+            afterwards. If the same set is already there, it is left as it is.
+        seed: every picture depends only on (seed, category, split, number).
+        categories: those of `DEMO_CATEGORIES` to paint.
 
     Returns:
         `root`.
@@ -82,7 +82,7 @@ def make_demo(root: Path, seed: int = 0, categories: Sequence[str] = DEMO_CATEGO
 
 
 def _complete(root: Path, record: dict[str, object]) -> bool:
-    """Whether `root` holds this very set; False where there is nothing yet."""
+    """Whether `root` holds this very set; False if there is nothing yet."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     try:
@@ -95,7 +95,7 @@ def _complete(root: Path, record: dict[str, object]) -> bool:
 
 
 def _generator(seed: int, *names: str | int) -> np.random.Generator:
-    """A generator of its own for each picture, so that none depends on how many came before."""
+    """A separate generator for each picture, so that none depends on the number of earlier ones."""
     return np.random.default_rng([seed, zlib.crc32("/".join(map(str, names)).encode())])
 
 

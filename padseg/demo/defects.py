@@ -1,6 +1,6 @@
-"""Painters of the demo set: the defects put on the parts.
+"""Painters of the demo set: defects on the parts.
 
-A defect takes a scene and a generator and gives the damaged picture and the damage's coverage,
+A defect takes a scene and a generator and returns the damaged picture and the coverage of the damage,
 float32 (SIZE, SIZE, 3) and (SIZE, SIZE).
 """
 
@@ -111,7 +111,7 @@ def _dent(depth: float, size: tuple[float, float]) -> Defect:
 
 
 def _crack(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
-    """A split along the grain that forks."""
+    """A forked split along the grain."""
     x, y = place(scene, rng)
     heading = scene.along + rng.uniform(-0.15, 0.15)
     points = wander(rng, x, y, heading, rng.uniform(44, 70), 0.3)
@@ -127,7 +127,7 @@ def _crack(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def _chip(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
-    """A piece broken out of the cap's rim, the belt showing."""
+    """A piece broken out of the rim of the cap, with the belt showing."""
     angle, reach = rng.uniform(0, 2 * math.pi), rng.uniform(41, 46)
     ys, xs = np.nonzero(scene.area)
     x, y = xs.mean() + reach * math.cos(angle), ys.mean() + reach * math.sin(angle)
@@ -139,9 +139,9 @@ def _chip(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def _remade(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
-    """A fault of making, not of handling: the part painted once more with it."""
+    """A manufacturing fault: the part is painted again with it."""
     if scene.remake is None:
-        raise ValueError("this part has no fault of making")
+        raise ValueError("this part has no manufacturing fault")
     return scene.remake(rng.uniform())
 
 

@@ -1,6 +1,6 @@
 """Painters of the demo set: strokes, and parts without a defect.
 
-Every painter gets a numpy generator and draws all its choices from it, so that one seed gives one
+Every painter gets a NumPy generator and draws all its choices from it, so that one seed gives one
 picture. Colours are float32 RGB in [0, 1], arrays of shape (SIZE, SIZE, 3); coverages are float32
 (SIZE, SIZE) in [0, 1], with smooth edges.
 """
@@ -28,16 +28,16 @@ _Y, _X = (np.mgrid[0:SIZE, 0:SIZE] + 0.5).astype(np.float32)
 
 @dataclass(frozen=True)
 class Scene:
-    """A part as it should look, with what a defect needs to know of it.
+    """A part without defects, and what a defect needs to know about it.
 
     Attributes:
-        image: the picture before the camera, (SIZE, SIZE, 3).
-        behind: what is seen where material is missing, (SIZE, SIZE, 3).
+        image: the scene in front of the camera, (SIZE, SIZE, 3).
+        behind: what shows where material is missing, (SIZE, SIZE, 3).
         area: where the centre of a defect may lie, bool (SIZE, SIZE).
         solid: coverage of the part itself, (SIZE, SIZE).
         along: direction of grain or threads, radians.
-        remake: the same part made with a fault, and the fault's coverage, from a number in [0, 1]
-            that places it.
+        remake: takes a position in [0, 1] and returns the same part with a manufacturing fault there,
+            and the coverage of the fault.
     """
 
     image: Array
@@ -60,7 +60,7 @@ def rgb(red: float, green: float, blue: float) -> Array:
 
 
 def clouds(rng: np.random.Generator, rows: int, cols: int, size: int = SIZE) -> Array:
-    """Smooth noise of about unit deviation with the given number of cells, (size, size)."""
+    """Smooth noise with a deviation of about one and the given number of cells, (size, size)."""
     coarse = rng.standard_normal((rows + 1, cols + 1)).astype(np.float32)
     return np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC))
 
@@ -72,12 +72,12 @@ def smooth(low: float, high: float, value: Array) -> Array:
 
 
 def over(image: Array, colour: Array, cover: Array) -> Array:
-    """`colour` laid over `image` where `cover` says so."""
+    """`colour` laid over `image` with the opacity `cover`."""
     return image + (colour - image) * cover[..., None]
 
 
 def halve(fine: Array) -> Array:
-    """Averages 2x2 blocks of a (2 SIZE, 2 SIZE) array."""
+    """Average 2x2 blocks of a (2 SIZE, 2 SIZE) array."""
     blocks: Array = fine.reshape(SIZE, 2, SIZE, 2).mean((1, 3), dtype=np.float32)
     return blocks
 
@@ -108,7 +108,7 @@ def polygon(points: Points) -> Array:
 
 
 def blob(rng: np.random.Generator, x: float, y: float, radius: float, rough: float) -> Points:
-    """A closed outline around (x, y), `rough` being the relative deviation from an ellipse."""
+    """A closed outline around (x, y); `rough` is the relative deviation from an ellipse."""
     angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     reach = np.ones_like(angle)
     for wave in range(2, 9):
@@ -122,7 +122,7 @@ def blob(rng: np.random.Generator, x: float, y: float, radius: float, rough: flo
 def wander(
     rng: np.random.Generator, x: float, y: float, heading: float, length: float, bend: float
 ) -> Points:
-    """Points of a curve centred near (x, y) whose heading drifts by `bend` radians in all."""
+    """Points of a curve centred near (x, y) whose heading drifts by `bend` radians in total."""
     steps = 24
     turns = heading + np.linspace(-0.5, 0.5, steps) * bend * rng.choice((-1, 1))
     turns = turns + bend * 0.4 * np.sin(np.linspace(0, rng.uniform(2, 6), steps))
@@ -148,7 +148,7 @@ def place(scene: Scene, rng: np.random.Generator) -> tuple[float, float]:
 
 
 def camera(image: Array, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The picture a camera takes: exposure, falling light, sensor noise, 8 bits."""
+    """The picture that a camera takes: exposure, uneven light, sensor noise, 8 bits."""
     turn, fall = rng.uniform(0, 2 * np.pi), rng.uniform(0.02, 0.1)
     slope = (math.cos(turn) * (_X / SIZE - 0.5) + math.sin(turn) * (_Y / SIZE - 0.5)) * 2
     light = rng.uniform(0.93, 1.05) * (1 + fall * slope)
@@ -160,7 +160,7 @@ def camera(image: Array, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def weave(rng: np.random.Generator) -> Scene:
-    """Blue twill cloth; remade, it lacks some warp threads."""
+    """Blue twill cloth; its manufacturing fault is missing warp threads."""
     n = 2 * SIZE
     tilt, pitch = rng.uniform(-0.05, 0.05), rng.uniform(7.0, 7.5)
     c, s = math.cos(tilt), math.sin(tilt)
@@ -192,7 +192,7 @@ def weave(rng: np.random.Generator) -> Scene:
 
 
 def wood(rng: np.random.Generator) -> Scene:
-    """A planed oak board, the grain upright."""
+    """A planed oak board with vertical grain."""
     tilt = rng.uniform(-0.06, 0.06)
     drift = 0.9 * clouds(rng, 2, 3) + 0.25 * clouds(rng, 3, 8)
     across = (_X + tilt * (_Y - SIZE / 2)) / SIZE
@@ -239,7 +239,7 @@ def cap(rng: np.random.Generator) -> Scene:
 
 
 def _inside(margin: int) -> NDArray[np.bool_]:
-    """The picture less a margin."""
+    """The picture without a margin."""
     area = np.zeros((SIZE, SIZE), np.bool_)
     area[margin:-margin, margin:-margin] = True
     return area

@@ -1,4 +1,4 @@
-"""Procedural anomaly-source textures of the demo set: surfaces, no strokes, blots or holes."""
+"""Procedural textures for the synthetic defects of the demo set: surfaces without strokes, blots or holes."""
 
 from __future__ import annotations
 

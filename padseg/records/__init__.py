@@ -1,4 +1,4 @@
-"""What an evaluation leaves on disk, and pictures of it."""
+"""What an evaluation saves, and how it is drawn."""
 
 from padseg.records.drawing import heatmap, outline, overlay, panels
 from padseg.records.folder import Records, empty_records, read_records

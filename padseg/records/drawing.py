@@ -1,7 +1,7 @@
 """Pictures for people: heatmaps, overlays with contours, and panels with labels.
 
-Colours come from viridis, which rises evenly in lightness and can be read without colour vision;
-contours are white with a black rim, which shows on anything.
+Colours come from viridis, whose lightness rises evenly, so that it can be read without colour vision.
+Contours are white with a black rim, which is visible on any image.
 """
 
 import unicodedata
@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 
-# In pixels: between panels, for the title, for the labels, and what a label needs in width.
+# In pixels: between panels, for the title, for the labels, and the width of a label.
 _GAP, _HEAD, _LEGEND, _CELL = 8, 34, 22, 200
 _BAND = 2**22  # pixels
 _INK, _PALE = "#141414", "#5a5a5a"
@@ -25,7 +25,7 @@ def heatmap(score_map: NDArray[np.floating], top: float = 1.0) -> Pixels:
 
     Args:
         score_map: (H, W); 0 is dark violet.
-        top: The score that is bright yellow, and those above it.
+        top: The score from which on the colour is bright yellow.
 
     Returns:
         (H, W, 3) uint8.
@@ -50,7 +50,7 @@ def outline(image: Pixels, region: NDArray[np.bool_]) -> Pixels:
 def overlay(
     image: Pixels, score_map: NDArray[np.floating], threshold: float | None, top: float = 1.0
 ) -> Pixels:
-    """Lay the heatmap over the image, the more of it the higher the score, and outline what is found.
+    """Lay the heatmap over the image, more opaque the higher the score, and outline what is found.
 
     Args:
         image: (H, W, 3) uint8.
@@ -60,7 +60,7 @@ def overlay(
     """
     mixed = np.empty_like(image)
     rows = max(1, _BAND // image.shape[1])
-    for start in range(0, len(image), rows):  # floats of a whole scan would take gigabytes
+    for start in range(0, len(image), rows):  # the floats of a whole scan would take gigabytes
         band = slice(start, start + rows)
         share = 0.7 * np.sqrt(np.clip(score_map[band] / max(top, 1e-12), 0, 1))[..., None]
         hot = heatmap(score_map[band], top)
@@ -122,7 +122,7 @@ def panels(
 def _write(
     draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: str
 ) -> None:
-    # Pillow's font has the letters of ASCII: of others what they are made of, or a question mark.
+    # Pillow's font has only ASCII: other letters lose their accents or become question marks.
     plain = unicodedata.normalize("NFKD", text)
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
     plain = plain.replace("ß", "ss").encode("ascii", "replace").decode()

@@ -1,8 +1,8 @@
-"""What an evaluation leaves on disk: a table with a row an image, and small pictures of some of them.
+"""What an evaluation saves: a table with one row per image, and small pictures of some of them.
 
-    images.csv                 index, path, defect, label, image_score, anomalous; every image
+    images.csv                 index, path, defect, label, image_score, anomalous; all images
     maps/<index>.png           score map, 16-bit grey, round(score * 65535)
-    thumbs/<index>.jpg         the image, at its own aspect ratio, as maps and masks are
+    thumbs/<index>.jpg         the image; like maps and masks at its own aspect ratio
     masks/<index>.png          mask of a defect image, 1 bit, at the map's size
 
 The index has five digits. The table is written last: without it, a folder holds no records.
@@ -27,8 +27,8 @@ class Records:
     """The records in a folder.
 
     Attributes:
-        folder: Where they lie.
-        table: A row an image, ordered by index; columns as in `ImageRow`.
+        folder: Their folder.
+        table: One row per image, ordered by index, with the columns of `ImageRow`.
     """
 
     folder: Path

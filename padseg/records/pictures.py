@@ -34,17 +34,17 @@ def shrink(
 ) -> list[Pictures]:
     """Bring a batch to the host, with each image's own aspect ratio.
 
-    A mask keeps every defect: none is too small to be seen.
+    A mask keeps every defect, however small.
 
     Args:
         batch: `image` (B, 3, H, W) in [0, 1], `score_map` and `mask` (B, 1, H, W); any device.
         shapes: (height, width) of each image before it was resized to (H, W).
-        side: Most pixels on the longer side of a picture, which is never longer than H and W are.
+        side: Largest length of a picture's longer side in pixels; it never exceeds H and W.
 
     Returns:
         The pictures of each image.
     """
-    # On the host: the pooling below is wrong on Apple's GPUs (pytorch/pytorch#190064).
+    # On the host, because the pooling below is wrong on Apple's GPUs (pytorch/pytorch#190064).
     images, score_maps, masks = (
         batch[name].cpu().float() for name in ("image", "score_map", "mask")
     )
@@ -69,7 +69,7 @@ def shrink(
 def write_pictures(folder: Path, index: int, pictures: Pictures) -> None:
     """Write the pictures of one image."""
     Image.fromarray(pictures.image).save(picture_path(folder, "thumbs", index), quality=90)
-    # A quarter of the time of the usual level, for a sixth more bytes.
+    # This takes a quarter of the default level's time, and a sixth more bytes.
     grey = Image.fromarray(pictures.score_map)
     grey.save(picture_path(folder, "maps", index), compress_level=1)
     if pictures.mask.any():

@@ -13,12 +13,12 @@ def to_grey(score_map: NDArray[np.floating[Any]]) -> NDArray[np.uint16]:
     """Round scores to 16 bits.
 
     Args:
-        score_map: Any shape, float32 in [0, 1]; what lies beyond is clipped.
+        score_map: Any shape, float32 in [0, 1]; values outside are clipped.
 
     Returns:
         uint16 of the same shape, off by at most 1/131070 of a score.
     """
-    # numpy would wrap what lies beyond the range around.
+    # NumPy would wrap values outside the range around.
     levels: NDArray[np.floating[Any]] = np.clip(score_map, 0, 1) * np.float32(LARGEST)
     return levels.round().astype(np.uint16)
 

@@ -1,4 +1,4 @@
-"""The table of an evaluation, `images.csv`: a row an image."""
+"""The table of an evaluation, `images.csv`, with one row per image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -18,10 +18,10 @@ class ImageRow:
 
     Attributes:
         index: Number of the image in its data set, from 0.
-        path: Of the image's file; on disk relative to the data set's folder.
+        path: Path of the image file; in `images.csv` relative to the folder of the data set.
         defect: Kind of defect, `good` for a normal image.
         label: 1 for a defect image, 0 for a normal one.
-        image_score: The score, finite.
+        image_score: The score; finite.
         anomalous: The verdict, 1 or 0; None without a threshold.
     """
 
@@ -43,7 +43,7 @@ def read_table(path: Path) -> pd.DataFrame:
         FileNotFoundError: There is no such file.
         ValueError: It is broken; the message says how.
     """
-    # Everything is text first: a defect may be called "NA" or "007".
+    # Everything is read as text first, because a defect may be called "NA" or "007".
     table = pd.read_csv(
         path, dtype=object, keep_default_na=False, encoding_errors="surrogateescape"
     )
@@ -62,7 +62,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table with the columns above, whole or not at all."""
+    """Write a table with the columns above, completely or not at all."""
     write_text(path, table[COLUMNS].to_csv(index=False))
 
 
@@ -70,8 +70,8 @@ def worst_first(table: pd.DataFrame, count: int) -> tuple[list[int], list[int]]:
     """The images that a threshold would judge wrongly first.
 
     Returns:
-        Indices of at most `count` normal images, the highest scores first (the worst false alarms), and
-        of as many defect images, the lowest first (the worst misses).
+        Indices of at most `count` normal images with the highest scores (the worst false alarms), highest
+        first, and of at most `count` defect images with the lowest (the worst misses), lowest first.
     """
     ordered = table.sort_values("image_score", kind="stable")
     normal = ordered.loc[ordered["label"] == 0, "index"].tolist()
@@ -80,7 +80,7 @@ def worst_first(table: pd.DataFrame, count: int) -> tuple[list[int], list[int]]:
 
 
 def choose_images(table: pd.DataFrame, limit: int) -> list[int]:
-    """Choose images: all, or the worst ones and others spread evenly over the ranking by score.
+    """Choose images: all of them, or the worst ones and others spread evenly over the ranking by score.
 
     Returns:
         At most `limit` indices, ascending.

@@ -1,7 +1,6 @@
 """Result tables in the form of the papers, with the published figures beside ours.
 
-The published figures are in percent and lie in `published.csv`, where they come from in
-`published_sources.csv`: the tables of Zhang et al., CVPR 2023 (DeSTSeg), and Song et al., 2025 (PFADSeg).
+`published.csv` holds the published figures in percent, `published_sources.csv` their sources: the tables of Zhang et al., CVPR 2023 (DeSTSeg), and Song et al., 2025 (PFADSeg).
 """
 
 import math
@@ -16,7 +15,7 @@ OBJECTS = (
     *("bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw", "toothbrush"),
     *("transistor", "zipper"),
 )
-# Images in MVTec AD's test sets, by which another data set with the same names is told apart.
+# Images in MVTec AD's test sets, to recognise other data sets with the same category names.
 TEST_IMAGES = dict(
     zip(
         (*TEXTURES, *OBJECTS),
@@ -45,7 +44,7 @@ class Figure:
 def summarise(rows: pd.DataFrame, metric: str) -> Figure:
     """Mean and spread over seeds of the mean over categories.
 
-    Where the categories have different seeds, there is no spread: the mean is that of the categories' means.
+    If the categories have different seeds, there is no spread, and the mean is that of the categories' means.
 
     Args:
         rows: Rows of `results.csv` with one label.
@@ -67,18 +66,18 @@ def read_published() -> pd.DataFrame:
 
 
 def read_sources() -> pd.DataFrame:
-    """Where they come from: method, system (or empty), source, link, note."""
+    """The sources of the published figures: method, system (or empty), source, link, note."""
     return pd.read_csv(_FOLDER / "published_sources.csv", keep_default_na=False)
 
 
 def comparable(table: pd.DataFrame, counts: Mapping[str, int]) -> list[str]:
     """Categories that are MVTec AD's.
 
-    The name must be, and the number of test images; where no number is known, all names must be.
+    Their name and number of test images must match. If a number is unknown, all names must match.
 
     Args:
         table: Rows of `results.csv`.
-        counts: Test images of the categories for which that is known.
+        counts: Number of test images by category, where it is known.
     """
     names = list(dict.fromkeys(table["category"]))
     all_known = all(name in TEST_IMAGES for name in names)
@@ -91,9 +90,9 @@ def comparable(table: pd.DataFrame, counts: Mapping[str, int]) -> list[str]:
 
 
 def paper_tables(table: pd.DataFrame, counts: Mapping[str, int]) -> dict[str, pd.DataFrame]:
-    """The three tables, a row a category and average, a column a method, cells as in the papers.
+    """The three tables: a row for each category and average, a column for each method, as in the papers.
 
-    Published columns are there when every category is MVTec AD's; published averages are taken over
+    Published columns appear only if every category is MVTec AD's. Published averages are taken over
     the same categories as ours.
     """
     present = list(dict.fromkeys(table["category"]))
@@ -153,11 +152,11 @@ def latex(tables: Mapping[str, pd.DataFrame]) -> str:
 
 
 def _groups(present: list[str]) -> list[tuple[str, list[str]]]:
-    """Rows of the tables: a name and the categories it stands for."""
+    """Rows of the tables: their name and the categories that they cover."""
     textures = [name for name in TEXTURES if name in present]
     objects = [name for name in OBJECTS if name in present]
     others = sorted(set(present) - {*textures, *objects})
-    if others:  # another data set: its names mean other things
+    if others:  # another data set, whose names mean something else
         textures, objects, others = [], [], sorted(present)
     groups: list[tuple[str, list[str]]] = []
     for name, members in (("textures", textures), ("objects", objects), ("", others)):
@@ -176,7 +175,7 @@ def _mean_name(name: str, members: list[str]) -> str:
 
 def _ours(rows: pd.DataFrame, categories: list[str], metrics: tuple[str, ...]) -> str:
     rows = rows[rows["category"].isin(categories)]
-    # A mean over fewer categories than the others' would not be comparable.
+    # A mean over fewer categories than the others would not be comparable.
     if rows["category"].nunique() < len(categories):
         return _DASH
     figures = [summarise(rows, metric) for metric in metrics]
@@ -207,11 +206,11 @@ def _cell(figures: list[tuple[float, float]]) -> str:
 
 
 def _notes(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """What a reader of the tables must know."""
+    """Notes below the tables."""
     columns = {column for table in tables.values() for column in table.columns}
     sources = read_sources()
     notes = [
-        "± is the sample standard deviation over seeds; (n) an average over the n categories shown."
+        "± is the sample standard deviation over seeds; (n) is an average over the n categories shown."
     ]
     chosen = sources[sources["method"].isin(columns)].to_dict("records")
     notes += [f"{one['method']}: {one['source']}, {one['link']}; {one['note']}." for one in chosen]

@@ -1,4 +1,4 @@
-"""The pictures of a report: reduced, in data URIs, within a budget."""
+"""The pictures of a report: reduced in size, as data URIs, within a budget."""
 
 import base64
 import io
@@ -14,24 +14,24 @@ from padseg.records.score_maps import LARGEST
 from padseg.report.runs import Run
 
 BUDGET = 24 * 2**20
-"""Most characters of all pictures together; scores and tables are not pictures."""
+"""Upper limit for the characters of all pictures together, without scores and tables."""
 
 _IMAGE_SIDE, _MAP_SIDE = 192, 128
 _SAMPLED_MAPS = 64
 _WORST = 8
-# What Pillow raises for files that are missing, cut off or no pictures.
+# What Pillow raises for files that are missing, truncated or not pictures.
 _BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 class Pictures:
     """Data URIs of images, masks and score maps.
 
-    Images go by category and path, so that systems share them. Every category gets its turn, the
-    worst verdicts first, then evenly over the ranking by score, until the budget is used; the maps of
-    each label's first seed go before those of the others.
+    Images are stored by category and path, so that systems share them. The categories take turns, the
+    worst verdicts first, then evenly over the ranking by score, until the budget is used up. The maps
+    of each label's first seed come before those of its other seeds.
 
     Attributes:
-        images: From (category, path) to the image, and to the mask of a defect image or None.
+        images: From (category, path) to the image and its mask, which is None for a normal image.
         maps: From (number of the run, index) to the score map, 8-bit grey: `shown_range` is 0 to 255.
         left_out: Images whose pictures exist but did not fit.
     """
@@ -87,7 +87,7 @@ class Pictures:
 
 
 def shown_range(run: Run) -> tuple[float, float]:
-    """The scores between which a run's maps are coloured.
+    """The range of scores that the colours of a run's maps cover.
 
     Returns:
         The median and the 99.9th percentile over the pixels of at most 64 maps, evenly over the
@@ -110,7 +110,7 @@ def shown_range(run: Run) -> tuple[float, float]:
 
 
 def _in_turn(runs: list[Run], leading: set[int]) -> Iterator[tuple[str, str]]:
-    """Category and path of every image that a leading run knows, the categories in turn."""
+    """Category and path of every image of the leading runs, with the categories taking turns."""
     queues: dict[str, list[str]] = {}
     for number in sorted(leading):
         queue = queues.setdefault(runs[number].category, [])
@@ -124,13 +124,13 @@ def _in_turn(runs: list[Run], leading: set[int]) -> Iterator[tuple[str, str]]:
 
 
 def _telling_first(images: pd.DataFrame) -> list[str]:
-    """Paths: the worst verdicts, then all others so that any beginning spreads over the ranking."""
+    """Paths: the worst verdicts, then all others in an order that covers the ranking evenly from the start."""
     ordered = images.sort_values("image_score", kind="stable")
     good = ordered.loc[ordered["label"] == 0, "path"].tolist()
     bad = ordered.loc[ordered["label"] == 1, "path"].tolist()
     worst = [*good[::-1][:_WORST], *bad[:_WORST]]
     paths: list[Any] = ordered["path"].tolist()
-    # Counting with reversed bits halves the largest gap again and again.
+    # Counting with reversed bits halves the largest gap again and again (van der Corput).
     spread = sorted(range(len(paths)), key=lambda place: f"{place:032b}"[::-1])
     return list(dict.fromkeys([*worst, *(paths[place] for place in spread)]))
 

@@ -1,4 +1,4 @@
-"""Reading what finished runs left in their folders."""
+"""Read the folders of finished runs."""
 
 import json
 import math
@@ -21,10 +21,10 @@ class Run:
     Attributes:
         folder: `OUT/<label>/<category>/seed<k>`.
         row: The row of `results.csv`.
-        images: The table of the records, a row a test image; empty when not recorded.
-        curves: From the curve's name to axis to values; an infinite threshold is None.
+        images: The table of the records, one row per test image; empty if there are no records.
+        curves: From the name of a curve to its axes and their values; an infinite threshold is None.
         threshold: Calibrated threshold on image scores, if any.
-        missing: What could not be read, and why, a phrase each.
+        missing: What could not be read and why, as short phrases.
     """
 
     folder: Path
@@ -62,7 +62,7 @@ def read_runs(out: Path) -> list[Run]:
         DataError: A `metrics.json` is broken.
     """
     if not out.is_dir():
-        raise PadsegError(f"{out} is no folder: pass the --out folder of padseg run.")
+        raise PadsegError(f"{out} is not a folder: pass the --out folder of padseg run.")
     paths = sorted(out.glob("*/*/seed*/metrics.json"))
     if not paths:
         raise PadsegError(
@@ -92,7 +92,7 @@ def _read_run(path: Path) -> Run:
     try:
         images = read_records(path.parent).table
     except FileNotFoundError:
-        missing.append("no images.csv, hence no scores and pictures")
+        missing.append("no images.csv, therefore no scores and no pictures")
     except (ValueError, OSError) as error:
         missing.append(f"images.csv is broken ({error})")
     curves = {}

@@ -34,10 +34,10 @@ _HEADERS = [
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """Read a run's `metrics.json`; in the columns of `results.csv`, what is undefined is nan.
+    """Read a run's `metrics.json`. Undefined values in the columns of `results.csv` become nan.
 
     Raises:
-        DataError: It is broken, or somebody else's.
+        DataError: It is broken, or not a file of `padseg run`.
     """
     try:
         metrics = read_json(path)
@@ -52,7 +52,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
 
 
 def write_results(out: Path) -> pd.DataFrame:
-    """Gather every finished run below `out` into `results.csv`, a row a run.
+    """Gather every finished run below `out` into `results.csv`, one row per run.
 
     Raises:
         DataError: A `metrics.json` is broken.
@@ -68,13 +68,13 @@ def write_results(out: Path) -> pd.DataFrame:
             raise PadsegError(
                 f"{out} cannot be written ({error.strerror}): pass another --out."
             ) from error
-        # Other processes end their runs meanwhile: whoever writes last must have seen all of them.
+        # Other processes may finish runs meanwhile: whoever writes last must have seen all of them.
         if found == sorted(out.glob("*/*/seed*/metrics.json")):
             return table
 
 
 def print_results(rows: pd.DataFrame) -> None:
-    """Show the rows of one label, and their mean, in percent; it fits a terminal of 80 columns."""
+    """Print the rows of one label and their mean, in percent, within 80 columns."""
     if rows.empty:
         return
     title = f"{', '.join(rows['label'].unique())}: test results in percent"
@@ -93,4 +93,4 @@ def print_results(rows: pd.DataFrame) -> None:
         table.add_section()
         means = (f"{100 * rows[name].mean():.1f}" for name in METRICS)
         table.add_row("mean", "", *means, f"{rows['train_minutes'].mean():.1f}")
-    Console(markup=False).print(table)  # names may hold brackets
+    Console(markup=False).print(table)  # names may contain brackets
