@@ -1,6 +1,7 @@
 """Result tables in the form of the papers, with the published figures beside ours.
 
-`published.csv` holds the published figures in percent, `published_sources.csv` their sources: the tables of Zhang et al., CVPR 2023 (DeSTSeg), and Song et al., 2025 (PFADSeg).
+`published.csv` holds the published figures in percent, `published_sources.csv` their sources: the
+tables of Zhang et al., CVPR 2023 (DeSTSeg), and Song et al., 2025 (PFADSeg).
 """
 
 import math
