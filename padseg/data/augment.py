@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks PyPI at import otherwise
 import albumentations as A
 
-from padseg.names import AugmentationGroup
+from padseg.names import AugmentationGroup, AugmentationName
 
 # DeSTSeg's official lists; objects in a fixed pose are not turned.
 CATEGORY_GROUPS: dict[str, AugmentationGroup] = {
@@ -20,11 +20,19 @@ CATEGORY_GROUPS: dict[str, AugmentationGroup] = {
 }
 
 
+def chosen_group(name: AugmentationName, category: str, layout: str) -> AugmentationGroup:
+    """The group of an option, of which `auto` is the category's own in MVTec AD, elsewhere `none`."""
+    if name != "auto":
+        return name
+    # By the layout too: in another data set, a `screw` may be a part whose place tells what is wrong.
+    return CATEGORY_GROUPS.get(category, "none") if layout == "mvtec" else "none"
+
+
 class Augmentation:
     """A pipeline whose result depends on the image and a seed alone.
 
     Args:
-        pipeline: What albumentations shall do.
+        pipeline: What albumentations does.
     """
 
     def __init__(self, pipeline: A.Compose) -> None:

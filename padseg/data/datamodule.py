@@ -1,43 +1,38 @@
 """The data of one category as a LightningDataModule."""
 
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, default_collate
 
-from padseg.data.augment import CATEGORY_GROUPS, normal_augmentation, texture_jitter
-from padseg.data.check import check_duplicates, check_files, refuse_blocking
-from padseg.data.datasets import (
-    CountedSampler,
-    DefectSource,
-    HeldOutDataset,
-    ShardSampler,
-    TestDataset,
-    TrainDataset,
-    paint_pairs,
-    to_unit,
-)
+from padseg.data.augment import chosen_group, normal_augmentation, texture_jitter
+from padseg.data.cache import ImageCache
+from padseg.data.datasets import HeldOutDataset, TestDataset, TrainDataset
+from padseg.data.duplicates import check_duplicates
+from padseg.data.file_checks import check_files
+from padseg.data.findings import raise_blocking
 from padseg.data.foreground import OTSU, Foreground, find_foreground
-from padseg.data.images import ImageCache, as_size
-from padseg.data.layouts import list_samples
-from padseg.data.samples import Sample, list_textures, split_held_out
+from padseg.data.image_files import list_textures
+from padseg.data.images import as_size
+from padseg.data.layouts import LAYOUTS, list_samples
+from padseg.data.pairs import Batch, DefectSource, paint_pairs, to_unit
+from padseg.data.samplers import CountedSampler, ShardSampler
+from padseg.data.samples import Sample, split_held_out
+from padseg.data.stream import Position, StreamOptions
+from padseg.data.stream_module import StreamDataModule
 from padseg.data.workers import default_workers, forks
 from padseg.errors import ConfigError, DataError
-from padseg.names import AUGMENTATIONS, AugmentationGroup, AugmentationName, LayoutName
-from padseg.options import check_seed, one_of, plain, refuse_others
+from padseg.names import AUGMENTATIONS, AugmentationName, LayoutName
+from padseg.options import check_seed, one_of
 from padseg.synthesis import SynthesisParams
 
-_log = logging.getLogger(__name__)
 _DEFAULT_SYNTHESIS = SynthesisParams()
 
 
-class AnomalyDataModule(LightningDataModule):
+class AnomalyDataModule(StreamDataModule):
     """Normal images, synthetic pairs made from them, and the test images of one category.
 
     Training batches are pairs, painted on the device by `on_after_batch_transfer`: `clean` and
@@ -58,17 +53,17 @@ class AnomalyDataModule(LightningDataModule):
         batch_size: Images a step, on each device.
         seed: Of all draws.
         val_fraction: Share of the normal training images that is held out for validation; 0 trains on
-            all, as the papers do, and does not validate. A data set with validation images of its own
-            holds out those instead.
+            all, as the papers do, and does not validate. A data set that has validation images holds out
+            those instead.
         augmentation: Of normal images: a group of DeSTSeg's lists, or `auto` for the category's own in the
             layout `mvtec` (`none` for other layouts and for a category that is not in MVTec AD).
         jitter_textures: Whether textures get DRAEM's colour and geometry operators; DeSTSeg: no.
         synthesis: How defects are drawn; null for systems that train on normal images only.
-        num_workers: Data worker processes; null for as many as pay off, none on a small machine, and as
-            the shared memory has room for, which is small in a container.
+        num_workers: Data worker processes; null for as many as pay off (none on a small machine) and fit
+            into the shared memory, which is small in a container.
         cache_limit_mb: Above this many MiB, decoded images lie in a memory-mapped temporary file; textures,
-            training and held-out images count by themselves. All do that worker processes read which
-            are not forked, as each would get a copy.
+            training and held-out images count separately. Where worker processes are not forked, all
+            images lie there, as each process would get a copy.
         layout: Of the data set folder, see `padseg.data.layouts`.
         foreground: Keeps synthetic defects on the object: `otsu` finds it by a threshold; else a folder
             that mirrors `root` with a mask for each normal image, white on the object. Null lets them lie
@@ -118,12 +113,8 @@ class AnomalyDataModule(LightningDataModule):
         self.cache_limit_mb = cache_limit_mb
         self.layout = layout
         self.foreground = foreground
-        # Where the stream stood when training began or went on.
-        self._start = _Position()
         self._train: TrainDataset | None = None
         self._held_out: HeldOutDataset | None = None
-        # Whether the data set has validation images, which are never trained on.
-        self._own_validation = False
         self._test: TestDataset | None = None
 
     def setup(self, stage: str | None = None) -> None:
@@ -134,54 +125,45 @@ class AnomalyDataModule(LightningDataModule):
         """
         samples = list_samples(self.root, self.category, self.layout)
         if stage == "fit":
-            self._start = _Position()  # a resumed training sets it after this
+            self.start = Position()  # a resumed training sets it after this
         if stage in ("fit", "validate", None) and self._train is None:
-            refuse_blocking(check_files([s for s in samples if s.split != "test"]))
-            refuse_blocking(check_duplicates(samples))
+            raise_blocking(check_files([s for s in samples if s.split != "test"]))
+            raise_blocking(check_duplicates(samples))
             self._setup_train(samples)
         if stage in ("test", "predict", None) and self._test is None:
             self._test = TestDataset(self.check_test(samples), self.image_size)
 
     def _setup_train(self, samples: Sequence[Sample]) -> None:
-        defects = None
-        if self.synthesis is not None:
-            if self.textures is None:
-                raise DataError(
-                    "no textures to paint defects with: --data.textures (of preview, --textures) names "
-                    "their folder, such as dtd/images."
-                )
-            cache = self._cache(list_textures(self.textures), "Decoding textures")
-            jitter = texture_jitter() if self.jitter_textures else None
-            defects = DefectSource(cache, self.synthesis, jitter)
+        defects = self._defects()
         train = [sample.path for sample in samples if sample.split == "train"]
         held_out = [sample.path for sample in samples if sample.split == "validation"]
-        self._own_validation = bool(held_out)
+        self.own_validation = bool(held_out)
         if self.val_fraction == 0:
             held_out = []
         elif not held_out:
             train, held_out = split_held_out(train, self.val_fraction)
-        group: AugmentationGroup = (
-            # By name: of another data set, a `screw` may be a part whose place tells what is wrong.
-            CATEGORY_GROUPS.get(self.category if self.layout == "mvtec" else "", "none")
-            if self.augmentation == "auto"
-            else self.augmentation
-        )
+        group = chosen_group(self.augmentation, self.category, self.layout)
+        augmentation = normal_augmentation(group, self.image_size)
         images = self._cache(train, f"Decoding {self.category}")
-        self._train = TrainDataset(
-            images,
-            normal_augmentation(group, self.image_size),
-            defects,
-            self.seed,
-            self._foreground(images, train),
-        )
+        foreground = self._foreground(images, train)
+        self._train = TrainDataset(images, augmentation, defects, self.seed, foreground)
         if held_out:
             images = self._cache(held_out, f"Decoding {self.category}, held out")
-            self._held_out = HeldOutDataset(
-                images,
-                [str(path) for path in held_out],
-                defects,
-                self._foreground(images, held_out),
+            foreground = self._foreground(images, held_out)
+            names = [str(path) for path in held_out]
+            self._held_out = HeldOutDataset(images, names, defects, foreground)
+
+    def _defects(self) -> DefectSource | None:
+        if self.synthesis is None:
+            return None
+        if self.textures is None:
+            raise DataError(
+                "no textures to paint defects with: --data.textures (of preview, --textures) names "
+                "their folder, such as dtd/images."
             )
+        cache = self._cache(list_textures(self.textures), "Decoding textures")
+        jitter = texture_jitter() if self.jitter_textures else None
+        return DefectSource(cache, self.synthesis, jitter)
 
     def _cache(self, paths: Sequence[Path], description: str) -> ImageCache:
         limit = 0 if self.num_workers != 0 and not forks() else self.cache_limit_mb
@@ -195,7 +177,7 @@ class AnomalyDataModule(LightningDataModule):
     def check_test(
         self, samples: Sequence[Sample] | None = None, *, decoded: bool = False
     ) -> list[Sample]:
-        """The test samples, once every file was looked at; see `padseg.data.check`.
+        """The test samples, after a look at every file; see `padseg.data.check`.
 
         Args:
             samples: What the root lists; None to list it.
@@ -213,63 +195,52 @@ class AnomalyDataModule(LightningDataModule):
                 f"{self.root / self.category} holds no test images: add some, or train with `padseg "
                 "fit`, which needs none."
             )
-        refuse_blocking(
+        raise_blocking(
             [
-                *check_files(test, masks_optional=self.layout == "folder", decoded=decoded),
+                *check_files(
+                    test, masks_optional=LAYOUTS[self.layout].masks_optional, decoded=decoded
+                ),
                 *check_duplicates(samples),
             ]
         )
         return test
 
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def train_dataloader(self) -> DataLoader[Batch]:
         """The counted stream, from where a resumed run stopped to the last step of the Trainer.
 
         Raises:
             ConfigError: The Trainer counts epochs, or cuts them short.
         """
         assert self._train is not None
-        trainer, stop = self.trainer, None
-        limit = getattr(trainer, "limit_train_batches", 1.0)  # 1 is one batch, 1.0 all
-        whole = isinstance(limit, float) and limit == 1
-        if not whole and not getattr(trainer, "fast_dev_run", False):
-            raise ConfigError(
-                "--trainer.limit_train_batches and overfit_batches would give the same samples again and "
-                "again: set --trainer.max_steps instead."
-            )
-        if trainer is not None and trainer.max_steps > 0:
-            stop = self._position_at(trainer.max_steps).sample
-        elif trainer is not None and trainer.max_epochs != -1:
-            raise ConfigError(
-                "the stream of samples has no epochs: give Trainer(max_steps=N) instead of max_epochs."
-            )
-        world_size, rank = self._shard()
+        world_size, rank = self.shard()
+        first, stop = self.start, self.last_sample()
         sampler = CountedSampler(
-            self._start.sample, stop, self.batch_size, world_size, rank, self._start.batch
+            first.sample, stop, self.batch_size, world_size, rank, behind=first.batch
         )
         return self._loader(self._train, sampler)
 
-    def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[Any]:
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """The held-out images; nothing when `val_fraction` is 0.
 
         Raises:
             ConfigError: `Trainer.validate` would do nothing.
         """
-        if self._held_out is None and self._task() == "validate":
+        if self._held_out is None and self.task() == "validate":
             raise ConfigError(
                 "--data.val_fraction is 0: no image is held out, there is nothing to validate on."
             )
         return [] if self._held_out is None else self._eval_loader(self._held_out)
 
-    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def test_dataloader(self) -> DataLoader[Batch]:
         """The test images, each on one device."""
         assert self._test is not None
         return self._eval_loader(self._test)
 
-    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def predict_dataloader(self) -> DataLoader[Batch]:
         """The test images."""
         return self.test_dataloader()
 
-    def calibration_dataloader(self) -> DataLoader[dict[str, Any]] | None:
+    def calibration_dataloader(self) -> DataLoader[Batch] | None:
         """The held-out images as they are, then those with a synthetic defect; None without any."""
         held_out = self._held_out
         if held_out is None:
@@ -279,8 +250,8 @@ class AnomalyDataModule(LightningDataModule):
             parts.append(Subset(held_out, range(1, len(held_out), 2)))
         return self._eval_loader(ConcatDataset(parts))
 
-    def _eval_loader(self, dataset: Any) -> DataLoader[dict[str, Any]]:
-        world_size, rank = self._shard()
+    def _eval_loader(self, dataset: Any) -> DataLoader[Batch]:
+        world_size, rank = self.shard()
         if len(dataset) < world_size:
             raise ConfigError(
                 f"--trainer.devices: {world_size} processes are more than the {len(dataset)} images "
@@ -289,8 +260,8 @@ class AnomalyDataModule(LightningDataModule):
         return self._loader(dataset, ShardSampler(dataset, world_size, rank))
 
     def _loader(
-        self, dataset: Dataset[dict[str, Any]], sampler: CountedSampler | ShardSampler
-    ) -> DataLoader[dict[str, Any]]:
+        self, dataset: Dataset[Batch], sampler: CountedSampler | ShardSampler
+    ) -> DataLoader[Batch]:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         workers = self._workers()
         return DataLoader(
@@ -308,23 +279,6 @@ class AnomalyDataModule(LightningDataModule):
             return self.num_workers
         processes = 1 if self.trainer is None else self.trainer.num_devices
         return default_workers(self.image_size, self.batch_size, processes)
-
-    def _task(self) -> str | None:
-        """What the Trainer does: fit, validate, test or predict."""
-        return None if self.trainer is None else self.trainer.state.fn
-
-    def _shard(self) -> tuple[int, int]:
-        """(processes, this process's rank)."""
-        trainer = self.trainer
-        return (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
-
-    def _position_at(self, step: int) -> "_Position":
-        """Where a step begins, from where the stream went on."""
-        trainer = self.trainer
-        assert trainer is not None
-        batches = (step - self._start.step) * trainer.accumulate_grad_batches
-        samples = batches * self.batch_size * trainer.world_size
-        return _Position(self._start.sample + samples, step, self._start.batch + batches)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Paint the pairs of a training batch; bring the images of any other to [0, 1]."""
@@ -345,88 +299,15 @@ class AnomalyDataModule(LightningDataModule):
         with torch.no_grad():
             return paint_pairs(batch, self.synthesis)
 
-    @property
-    def first_sample(self) -> int:
-        """Of the stream, that the training begins or goes on with."""
-        return self._start.sample
-
-    def begin_after(self, before: Mapping[str, Any]) -> None:
-        """Let the next training go on in the stream of the phase before.
-
-        Args:
-            before: The `state_dict` of that phase's data module.
-
-        Raises:
-            ConfigError: That phase had another category, or trained on images that are held out now.
-        """
-        options, now = before.get("options", {}), self._options()
-        for name in ("category", "layout"):
-            if options.get(name, now[name]) != now[name]:
-                raise ConfigError(
-                    f"--model.distilled was trained with --data.{name} {options[name]}, not {now[name]}: "
-                    "give the checkpoint of phase one that saw the same images."
-                )
-        self._refuse_seen(options, "--model.distilled")
-        self._start = _Position(before.get("next_sample", 0))
-
-    def _refuse_seen(self, before: Mapping[str, Any], whose: str) -> None:
-        now = self.val_fraction
-        if not self._own_validation and before.get("val_fraction", 1) < now:
-            raise ConfigError(
-                f"{whose} was trained with --data.val_fraction {before['val_fraction']}, not {now}: "
-                "images that it was trained on are not held out; pass the same."
-            )
-
-    def state_dict(self) -> dict[str, Any]:
-        """How many samples were used, so that a resumed run goes on with the next one."""
-        trainer = self.trainer
-        step = 0 if trainer is None else trainer.global_step
-        position = self._position_at(step) if step else self._start
-        return {
-            "next_sample": position.sample,
-            "step": position.step,
-            "batches": position.batch,
-            "options": plain(self._options()),
-        }
-
-    def _options(self) -> dict[str, Any]:
-        """What the samples depend on; folders may move."""
-        return {
-            "category": self.category,
-            "layout": self.layout,
-            "seed": self.seed,
-            "val_fraction": self.val_fraction,
-            "augmentation": self.augmentation,
-            "jitter_textures": self.jitter_textures,
-            "foreground": self.foreground if self.foreground in (None, OTSU) else "masks",
-            "synthesis": None if self.synthesis is None else asdict(self.synthesis),
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the checkpoint was written.
-
-        Raises:
-            CheckpointError: It was with other samples.
-            ConfigError: In a validation, it was with some that are held out now.
-        """
-        before, task = state_dict.get("options", {}), self._task()
-        if task == "fit":
-            refuse_others("data", before, self._options())
-        elif before.get("category", self.category) != self.category:
-            _log.warning(
-                "The checkpoint was trained on category %s, not %s.",
-                before["category"],
-                self.category,
-            )
-        if task == "validate":
-            self._refuse_seen(before, "the checkpoint")
-        sample, step = int(state_dict["next_sample"]), int(state_dict["step"])
-        self._start = _Position(sample, step, int(state_dict.get("batches", step)))
-
-
-class _Position(NamedTuple):
-    """A place in the stream: the next sample, and the steps and batches of a process before it."""
-
-    sample: int = 0
-    step: int = 0
-    batch: int = 0
+    def stream_options(self) -> StreamOptions:
+        """What the samples depend on."""
+        return StreamOptions(
+            category=self.category,
+            layout=self.layout,
+            seed=self.seed,
+            val_fraction=self.val_fraction,
+            augmentation=self.augmentation,
+            jitter_textures=self.jitter_textures,
+            foreground=self.foreground if self.foreground in (None, OTSU) else "masks",
+            synthesis=self.synthesis,
+        )

@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from padseg.data.images import ImageCache, Size, read_masks, refuse
-from padseg.data.samples import IMAGE_SUFFIXES
+from padseg.data.cache import ImageCache
+from padseg.data.findings import raise_problems
+from padseg.data.image_files import IMAGE_SUFFIXES
+from padseg.data.images import Size
+from padseg.data.masks import read_masks
 
 OTSU = "otsu"
 
@@ -56,7 +59,9 @@ def find_foreground(
         return Foreground([otsu_foreground(images[index]) for index in range(len(images))])
     masks = [_mask_file(Path(source) / path.relative_to(root)) for path in paths]
     missing = (path for path, mask in zip(paths, masks, strict=True) if mask is None)
-    refuse([f"{path} has no foreground mask in --data.foreground {source}." for path in missing])
+    raise_problems(
+        [f"{path} has no foreground mask in --data.foreground {source}." for path in missing]
+    )
     return Foreground([read_masks([mask], size) for mask in masks if mask is not None])
 
 

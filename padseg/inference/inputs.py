@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from padseg.data.samples import list_images, unreadable
+from padseg.data.image_files import list_images, unreadable
 from padseg.errors import DataError
 
 

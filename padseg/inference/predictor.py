@@ -15,8 +15,9 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from padseg.data.datasets import to_unit
-from padseg.data.images import Size, as_rgb, image_shape, open_image, resize, upright
+from padseg.data.images import Size, as_rgb, image_shape, open_image, resize
+from padseg.data.orientation import upright
+from padseg.data.pairs import to_unit
 from padseg.errors import ConfigError, DataError, PadsegError
 from padseg.inference.tiles import Blend, Box, tile_boxes
 from padseg.inference.weights import load_module

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from padseg.callbacks import RecordsCallback
 from padseg.callbacks.wandb_runs import finished_wandb, log_to_wandb
+from padseg.data.image_files import list_textures
 from padseg.data.layouts import list_samples
-from padseg.data.samples import list_textures
 from padseg.errors import ConfigError, PadsegError
 from padseg.lightning_cli.cli import PadsegCLI, told_to_stop
 from padseg.machine.files import read_json, write_json

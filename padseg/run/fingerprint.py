@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from padseg import __version__
+from padseg.data.image_files import list_images, list_textures
 from padseg.data.layouts import list_samples
-from padseg.data.samples import list_images, list_textures
 from padseg.errors import DataError
 from padseg.machine.files import hash_file
 

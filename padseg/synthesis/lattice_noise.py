@@ -17,7 +17,7 @@ import torch
 from noise import pnoise2
 from torch import Tensor
 
-from padseg.synthesis.perlin import SynthesisParams, draw_geometry
+from padseg.synthesis.draws import SynthesisParams, draw_geometry
 
 _PERIOD = 256
 
@@ -30,8 +30,8 @@ def lattice_noise_mask(
 ) -> Tensor:
     """Draw and evaluate one mask.
 
-    Lattice, rotation, threshold and retries are those of the "perlin" back-end. Whether the sample
-    gets a defect is not decided here: multiply by `draw`'s `present`.
+    Lattice, rotation, threshold and retries are those of the "perlin" back-end. Whether the sample gets
+    a defect is not decided here: multiply by `draw`'s `present`.
 
     Args:
         rng: the generator of this sample alone. Each candidate calls it in this order: the two

@@ -71,8 +71,8 @@ def predict(name: str, options: argparse.Namespace, out: Path) -> None:
 
 def count(predicted: Path, options: argparse.Namespace) -> dict[str, float]:
     """padseg's metrics of the score maps."""
-    from padseg.data.images import read_masks
     from padseg.data.layouts import list_samples
+    from padseg.data.masks import read_masks
     from padseg.metrics import ImageMetrics, PixelMetrics
 
     samples = {

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from padseg.data import AnomalyDataModule
-from padseg.data.datasets import to_unit
 from padseg.data.images import read_image
 from padseg.data.layouts import list_samples
+from padseg.data.pairs import to_unit
 from padseg.inference.weights import load_module
 from padseg.losses import cosine_distance
 from padseg.models.attention import AFF

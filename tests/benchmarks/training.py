@@ -31,9 +31,9 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from padseg.data import AnomalyDataModule
-from padseg.data.datasets import paint_pairs
+from padseg.data.image_files import list_textures
 from padseg.data.layouts import list_samples
-from padseg.data.samples import list_textures
+from padseg.data.pairs import paint_pairs
 from padseg.losses import distillation_loss, normalized_product, segmentation_loss
 from padseg.machine.peak_memory import peak_memory_mb
 from padseg.machine.precision import default_precision

@@ -32,7 +32,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def found(root: Path, layout: str = "mvtec") -> list[tuple[str, str]]:
-    return [(f.kind, f.path.name) for f in check_category(root, "w", layout)]
+    return [(f.kind, f.file.name) for f in check_category(root, "w", layout)]
 
 
 def setup(root: Path, stage: str, layout: str = "mvtec") -> None:
@@ -133,13 +133,13 @@ def test_images_without_a_use_are_told(root):
     for name in ("license.txt", "train/good/Thumbs.db", "train/good/.9.png"):
         (root / "w" / name).write_bytes(b"no image")
     findings = check_category(root, "w")
-    assert not any(finding.blocking for finding in findings)
-    assert {(f.kind, f.path.relative_to(root / "w").as_posix()) for f in findings} == {
+    assert not any(finding.blocks for finding in findings)
+    assert {(f.kind, f.file.relative_to(root / "w").as_posix()) for f in findings} == {
         ("unused", "val/good"),
         ("unused", "train/good"),
         ("unused", "masks"),
     }
-    told = {finding.path.parent.name: finding.told for finding in findings}
+    told = {finding.file.parent.name: finding.message for finding in findings}
     assert "not used (2, such as 0.png): move them to where layout 'mvtec'" in told["val"]
     assert "not used (1, such as 7.gif): padseg reads .bmp, .jpeg" in told["train"]
 
@@ -238,6 +238,6 @@ def test_pixels_that_fill_few_of_their_bits_are_told(root):
     Image.fromarray(twelve).save(root / "w/train/good/0.png")
     Image.fromarray(twelve * 16).save(root / "w/train/good/1.png")
     (finding,) = check_category(root, "w")
-    assert (finding.kind, finding.path.name) == ("dark", "0.png")
-    assert "its brightest value is 15 of 255" in finding.told
-    assert not finding.blocking
+    assert (finding.kind, finding.file.name) == ("dark", "0.png")
+    assert "its brightest value is 15 of 255" in finding.message
+    assert not finding.blocks

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from padseg.data import AnomalyDataModule
-from padseg.data.datasets import CountedSampler
+from padseg.data.samplers import CountedSampler
 from padseg.data.samples import split_held_out
 from padseg.errors import ConfigError, DataError
 from padseg.synthesis import SynthesisParams
@@ -138,7 +138,7 @@ def test_test_batches(data_root):
 
 
 def test_mask_follows_the_published_reduction(tmp_path, data_root):
-    from padseg.data.images import read_masks
+    from padseg.data.masks import read_masks
 
     rng = np.random.default_rng(0)
     mask = np.kron(rng.integers(0, 2, (9, 9)), np.ones((20, 20))).astype(np.uint8) * 255
@@ -194,6 +194,7 @@ def test_another_batch_size_goes_on_with_the_next_sample_too(data_root, textures
         num_devices=1,
         global_rank=0,
         accumulate_grad_batches=2,
+        limit_train_batches=1.0,
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
     )
     # Two steps of two batches of three after sample 8; four such steps to the end.

@@ -8,16 +8,9 @@ import pytest
 from PIL import ExifTags, Image
 
 from padseg.data import images
-from padseg.data.images import (
-    ImageCache,
-    decode,
-    image_shape,
-    is_empty_mask,
-    open_image,
-    read_image,
-    read_masks,
-    resize,
-)
+from padseg.data.cache import ImageCache
+from padseg.data.images import decode, image_shape, open_image, read_image, resize
+from padseg.data.masks import is_empty_mask, read_masks
 from padseg.errors import DataError
 
 SIZE = (40, 56)

@@ -9,7 +9,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from padseg.data import AnomalyDataModule
-from padseg.data.datasets import CountedSampler, paint_pairs
+from padseg.data.pairs import paint_pairs
+from padseg.data.samplers import CountedSampler
 from padseg.errors import DataError
 
 OPTIONS = {"image_size": 64, "augmentation": "full", "jitter_textures": True, "foreground": "otsu"}

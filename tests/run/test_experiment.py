@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from padseg.cli import main
-from padseg.data.images import ImageCache
+from padseg.data.cache import ImageCache
 from padseg.errors import PadsegError
 from padseg.lightning_cli.cli import PadsegCLI
 from padseg.modules import read_checkpoint

@@ -1,0 +1,98 @@
+"""Images that are in a data set more than once, above all on both sides of its split."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from padseg.data.findings import Finding
+from padseg.data.images import decode
+from padseg.data.samples import Sample
+from padseg.errors import DataError
+from padseg.machine.files import hash_file
+from padseg.machine.threads import map_in_threads
+
+_MIDDLE = 4096  # bytes
+
+
+def hash_pixels(path: Path) -> str:
+    """What tells images apart: their pixels, however they are encoded."""
+    pixels = decode(path)
+    return hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+
+
+def check_duplicates(
+    samples: Sequence[Sample],
+    *,
+    content: Callable[[Path], str] = hash_file,
+    within: bool = False,
+) -> list[Finding]:
+    """Images that lie on both sides of the split, by their content.
+
+    Args:
+        samples: All samples of a category.
+        content: A digest of what counts as content. For `hash_file`, a file is read whole only where the
+            other side has one of its size with the same middle.
+        within: Whether to look for images that are twice on one side too.
+    """
+    tested = [sample.path for sample in samples if sample.split == "test"]
+    trained = [sample.path for sample in samples if sample.split != "test"]
+    if content is hash_file:
+        for quick in (_size, _middle):
+            keys = {path: quick(path) for path in (*tested, *trained)}
+            shared = {keys[path] for path in tested} & {keys[path] for path in trained} - {None}
+            tested = [path for path in tested if keys[path] in shared]
+            trained = [path for path in trained if keys[path] in shared]
+    of_test, of_train = _by_content(tested, content), _by_content(trained, content)
+    findings = [
+        Finding(
+            "train and test",
+            path,
+            f"{path} is the image {of_train[key][0]}, which is trained on: remove one of them.",
+        )
+        for key in of_test.keys() & of_train.keys()
+        for path in of_test[key]
+    ]
+    if within:
+        findings += [
+            Finding("duplicate", path, f"{path} is the image {same[0]} once more.")
+            for side in (of_train, of_test)
+            for same in side.values()
+            for path in same[1:]
+        ]
+    return sorted(findings, key=lambda finding: finding.file.as_posix())
+
+
+def _by_content(paths: Iterable[Path], content: Callable[[Path], str]) -> dict[str, list[Path]]:
+    """Files by their content; `check_files` reports those that cannot be read."""
+    paths = list(dict.fromkeys(paths))
+    found: defaultdict[str, list[Path]] = defaultdict(list)
+
+    def digest(path: Path) -> str | None:
+        try:
+            return content(path)
+        except (DataError, OSError, ValueError):
+            return None
+
+    for path, key in zip(paths, map_in_threads(digest, paths), strict=True):
+        if key is not None:
+            found[key].append(path)
+    return found
+
+
+def _size(path: Path) -> int | None:
+    """In bytes; None where there is nothing."""
+    try:
+        return path.stat().st_size or None
+    except (OSError, ValueError):
+        return None
+
+
+def _middle(path: Path) -> bytes | None:
+    """A digest of some bytes from the middle, where uncompressed images of one size differ."""
+    try:
+        with path.open("rb") as file:
+            file.seek(path.stat().st_size // 2)
+            return hashlib.blake2b(file.read(_MIDDLE), digest_size=16).digest()
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,91 @@
+"""Checks of single files: images that cannot be read, masks that do not fit their image."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from padseg.data.findings import Finding
+from padseg.data.images import Size, decode, image_shape
+from padseg.data.masks import has_dark_regions, is_empty_mask
+from padseg.data.samples import GOOD, Sample
+from padseg.errors import DataError
+from padseg.machine.threads import map_in_threads
+
+_DARK = 32  # of 255
+
+
+def check_files(
+    samples: Sequence[Sample], *, masks_optional: bool = False, decoded: bool = False
+) -> list[Finding]:
+    """Unreadable files, and masks that are missing, empty or of another size than their image.
+
+    Args:
+        samples: What to look at.
+        masks_optional: Whether masks may be missing altogether; a part of them never may.
+        decoded: Whether to decode the images instead of reading their headers.
+    """
+    defects = [sample for sample in samples if sample.defect != GOOD]
+    unmasked = masks_optional and not any(sample.masks for sample in defects)
+    look = partial(_check_sample, unmasked=unmasked, decoded=decoded)
+    findings = [finding for found in map_in_threads(look, samples) for finding in found]
+    if unmasked and defects:
+        message = (
+            f"none of the {len(defects)} defects has a mask: there will be image figures only."
+        )
+        findings.append(Finding("no masks", defects[0].path.parent.parent, message))
+    return findings
+
+
+def _check_sample(sample: Sample, *, unmasked: bool, decoded: bool) -> list[Finding]:
+    path = sample.path
+    findings = []
+    try:
+        if decoded:
+            pixels = decode(path)
+            shape = pixels.shape[:2]
+            if (brightest := int(pixels.max())) < _DARK:
+                message = (
+                    f"{path} is nearly black, its brightest value is {brightest} of 255: if it has 16 bits "
+                    "of which a camera fills 10 or 12, stretch them (and those of all other images)."
+                )
+                findings.append(Finding("dark", path, message))
+        else:
+            shape = image_shape(path)
+    except DataError as error:
+        return [Finding("unreadable", path, str(error))]
+    if sample.defect != GOOD and not sample.masks and not unmasked:
+        message = (
+            f"{path} shows a defect but has no mask: add {path.stem}_mask.png where its like are."
+        )
+        return [*findings, Finding("missing mask", path, message)]
+    return findings + _check_masks(sample, (shape[0], shape[1]), decoded)
+
+
+def _check_masks(sample: Sample, shape: Size, decoded: bool) -> list[Finding]:
+    findings, empty = [], bool(sample.masks)
+    for mask in sample.masks:
+        try:
+            found = image_shape(mask)
+            empty &= is_empty_mask(mask)
+            grey = decoded and has_dark_regions(mask)
+        except DataError as error:
+            findings.append(Finding("unreadable", mask, str(error)))
+            continue
+        if found != shape:
+            message = (
+                f"mask {mask} has {found[1]}x{found[0]} pixels, its image {sample.path} "
+                f"{shape[1]}x{shape[0]}: give both the same size."
+            )
+            findings.append(Finding("mask size", mask, message))
+        if grey:
+            message = (
+                f"mask {mask} has regions darker than half of its brightest one, which count as normal: if "
+                "they are defects, give all the same value."
+            )
+            findings.append(Finding("grey mask", mask, message))
+    if empty and not any(finding.blocks for finding in findings):
+        mask = sample.masks[0]
+        message = (
+            f"mask {mask} is empty, but {sample.path} is said to show a defect: mend one of them."
+        )
+        findings.append(Finding("empty mask", mask, message))
+    return findings

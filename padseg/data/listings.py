@@ -1,0 +1,167 @@
+"""How data sets lie in their folders: a listing function each, from the root and a category to the samples.
+
+MVTec AD: Bergmann et al., CVPR 2019. MVTec LOCO AD: Bergmann et al., IJCV 2022. MVTec AD 2:
+Heckler-Kram et al., arXiv 2503.21622. BTAD: Mishra et al., ISIE 2021. VisA: Zou et al., ECCV 2022.
+KolektorSDD: Tabernik et al., Journal of Intelligent Manufacturing 2020.
+"""
+
+import unicodedata
+from collections import defaultdict
+from pathlib import Path
+
+from padseg.data.image_files import list_entries, list_images
+from padseg.data.masks import is_empty_mask
+from padseg.data.samples import GOOD, NORMAL_NAMES, Sample, Split
+from padseg.data.tables import find_table, list_table
+from padseg.errors import DataError
+
+
+def list_mvtec(root: Path, category: str) -> list[Sample]:
+    """MVTec AD, and MVTec LOCO AD, which has validation images and a folder of masks an image.
+
+    `<category>/{train,validation}/good/*`, `<category>/test/<defect>/*` and
+    `<category>/ground_truth/<defect>/<stem>_mask.*` or `.../<defect>/<stem>/*`.
+    """
+    folder = _category_folder(root, category)
+    return _normal(folder, GOOD) + _tested(folder / "test", folder / "ground_truth", GOOD)
+
+
+def list_mvtec_ad_2(root: Path, category: str) -> list[Sample]:
+    """MVTec AD 2; its private test sets have no labels and are left out.
+
+    `<category>/{train,validation}/good/*`, `<category>/test_public/{good,bad}/*` and
+    `<category>/test_public/ground_truth/bad/<stem>_mask.*`.
+    """
+    folder = _category_folder(root, category)
+    test = folder / "test_public"
+    return _normal(folder, GOOD) + _tested(test, test / "ground_truth", GOOD)
+
+
+def list_btad(root: Path, category: str) -> list[Sample]:
+    """BTAD: `<category>/train/ok/*`, `<category>/test/{ok,ko}/*`, `<category>/ground_truth/ko/*`."""
+    folder = _category_folder(root, category)
+    return _normal(folder, "ok") + _tested(folder / "test", folder / "ground_truth", "ok")
+
+
+def list_visa(root: Path, category: str) -> list[Sample]:
+    """VisA with its one-class split, `split_csv/1cls.csv`."""
+    columns = {"object": "category", "image": "path"}
+    return list_table(root, root / "split_csv" / "1cls.csv", category, columns)
+
+
+def list_kolektorsdd(root: Path, category: str) -> list[Sample]:
+    """KolektorSDD: `<category>/kos<number>/Part<number>.jpg`, each with a `..._label.bmp`.
+
+    It comes without a split for training on normal images alone: the normal images of every fifth item
+    are tested with, the others trained on. No item lies on both sides with normal images.
+    """
+    folder = _category_folder(root, category)
+    samples = []
+    for number, item in enumerate(_folders(folder)):
+        images = {_name(path, item): path for path in list_images(item)}
+        for name, path in images.items():
+            if name.endswith("_label"):
+                continue
+            label = images.get(f"{name}_label")
+            if label is None:
+                raise DataError(f"{path} has no label: {item / name}_label.bmp is missing.")
+            if not is_empty_mask(label):
+                samples.append(Sample(path, "test", "defect", (label,)))
+            else:
+                samples.append(Sample(path, "test" if number % 5 == 4 else "train"))
+    return samples
+
+
+def list_folder(root: Path, category: str) -> list[Sample]:
+    """A user's own folder: normal images, and what else there is.
+
+    `samples.csv` or `samples.parquet` in `root`, see `tables`; else `<category>/train/**`, or the
+    images that lie in `<category>` itself, `<category>/validation/**`, `<category>/test/good/**`,
+    `<category>/test/<defect>/**` and masks as in MVTec AD. Masks may be missing altogether.
+
+    Good images may be called normal or ok as well.
+
+    Raises:
+        DataError: An image lies in `test` itself, where nothing tells whether it is good; or a folder in
+            `train` has the name of a defect.
+    """
+    table = find_table(root)
+    if table is not None:
+        return list_table(root, table, category)
+    folder = _category_folder(root, category)
+    train = folder / "train"
+    normal = list_images(train, recursive=True) if train.is_dir() else list_images(folder)
+    held_out = list_images(folder / "validation", recursive=True)
+    for path in list_images(folder / "test"):
+        raise DataError(
+            f"{path} lies in {folder / 'test'} itself: move it to a folder good or one named by its "
+            "defect."
+        )
+    tested = _tested(folder / "test", folder / "ground_truth", *NORMAL_NAMES, recursive=True)
+    defects = {sample.defect for sample in tested} - {GOOD}
+    for kind in _folders(train) if train.is_dir() else ():
+        if kind.name in defects:
+            raise DataError(
+                f"{kind} is named like a defect in {folder / 'test'}, but all of {train} is trained on as "
+                "normal: move it out of there."
+            )
+    return [
+        *(Sample(path, "train") for path in normal),
+        *(Sample(path, "validation") for path in held_out),
+        *tested,
+    ]
+
+
+def _category_folder(root: Path, category: str) -> Path:
+    if category in ("", ".", "..") or Path(category).name != category:
+        raise DataError(f"category {category!r} is not the name of a folder in {root}.")
+    if not (root / category).is_dir():
+        known = ", ".join(path.name for path in _folders(root)) or "none"
+        too_deep = root.resolve().name == category
+        hint = (
+            f": if that is the category itself, pass {root.resolve().parent}." if too_deep else "."
+        )
+        raise DataError(f"category {category!r} does not exist in {root}, which has {known}{hint}")
+    return root / category
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder, sorted by name, without hidden ones."""
+    return sorted(list_entries(folder)[0], key=lambda path: path.name)
+
+
+def _normal(folder: Path, good: str) -> list[Sample]:
+    splits: tuple[Split, ...] = ("train", "validation")
+    return [Sample(path, split) for split in splits for path in list_images(folder / split / good)]
+
+
+def _tested(test: Path, truth: Path, *good: str, recursive: bool = False) -> list[Sample]:
+    samples = []
+    for kind in _folders(test):
+        if kind == truth:
+            continue
+        images = list_images(kind, recursive=recursive)
+        if kind.name.casefold() in good:
+            samples += [Sample(path, "test") for path in images]
+        else:
+            masks = _masks(truth / kind.name)
+            samples += [
+                Sample(path, "test", kind.name, tuple(masks[_name(path, kind)])) for path in images
+            ]
+    return samples
+
+
+def _masks(folder: Path) -> defaultdict[str, list[Path]]:
+    """The masks of a kind of defect by the name of their image: a file each, or a folder of files."""
+    masks: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in list_images(folder, recursive=True):
+        name = _name(path, folder)
+        masks[name.removesuffix("_mask")].append(path)
+        if "/" in name:
+            masks[name.rpartition("/")[0]].append(path)
+    return masks
+
+
+def _name(path: Path, folder: Path) -> str:
+    """A file's name in a folder, without suffix; macOS spells accents in another way than others."""
+    return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())

@@ -1,0 +1,85 @@
+"""Pairs of a normal image and the same image with a synthetic defect.
+
+The draws of a defect are made in a data worker, sample by sample; the defects are painted in one batch
+on the device.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from padseg.data.augment import Augmentation
+from padseg.data.cache import ImageCache
+from padseg.synthesis import SynthesisParams, corrupt, draw_defect
+
+# A sample, or several of them collated, by the keys that `AnomalyDataModule` documents.
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DefectSource:
+    """Draws the defect of a sample: its texture and the few numbers that its mask follows from.
+
+    Attributes:
+        textures: What defects are painted with.
+        params: How they are drawn.
+        jitter: Augmentation of the textures, if any.
+    """
+
+    textures: ImageCache
+    params: SynthesisParams
+    jitter: Augmentation | None
+
+    def draw(
+        self,
+        rng: np.random.Generator,
+        size: tuple[int, int],
+        foreground: NDArray[np.uint8] | None = None,
+    ) -> dict[str, Tensor]:
+        """Draw one defect.
+
+        Args:
+            rng: The generator of this sample alone.
+            size: (H, W) in pixels.
+            foreground: (H, W) uint8, 1 where a defect may lie; None for anywhere. What is drawn does not
+                depend on it.
+
+        Returns:
+            `texture`, (H, W, 3) uint8, and the draws of `padseg.synthesis`, small CPU tensors.
+        """
+        texture = self.textures[int(rng.integers(len(self.textures)))]
+        if self.jitter is not None:
+            texture = self.jitter(texture, int(rng.integers(2**31)))
+        area = None if foreground is None else torch.from_numpy(foreground)
+        draws = draw_defect(rng, self.params, size, area)
+        return {"texture": torch.from_numpy(texture), **draws}
+
+
+def paint_pairs(batch: Batch, params: SynthesisParams | None) -> dict[str, Tensor]:
+    """Paint the drawn defects, on the device of the batch.
+
+    Args:
+        batch: What `TrainDataset` yields, collated.
+        params: As in the draw; None for normal images only.
+
+    Returns:
+        `clean` (B, 3, H, W) float32 in [0, 1]; with `params` also `corrupted` and `texture`, alike, and
+        `mask` (B, 1, H, W) float32, 1 on the defect. Outside the mask `corrupted` equals `clean`. A
+        defect that misses the foreground altogether leaves its sample clean.
+    """
+    if params is None:
+        return {"clean": to_unit(batch["image"])}
+    # One plane a channel: in channels-last order, what broadcasts over the channels takes twice as long.
+    clean = to_unit(batch["image"], torch.contiguous_format)
+    texture = to_unit(batch["texture"], torch.contiguous_format)
+    corrupted, mask = corrupt(clean, texture, batch, params)
+    return {"clean": clean, "corrupted": corrupted, "mask": mask, "texture": texture}
+
+
+def to_unit(image: Tensor, memory_format: torch.memory_format = torch.channels_last) -> Tensor:
+    """(B, H, W, 3) uint8 to (B, 3, H, W) float32 in [0, 1], in the given memory order."""
+    return image.permute(0, 3, 1, 2).to(torch.float32, memory_format=memory_format).div_(255)

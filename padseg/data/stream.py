@@ -1,0 +1,108 @@
+"""The stream of training samples: where a training stands in it, and who may go on with it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from padseg.errors import ConfigError
+from padseg.options import plain
+from padseg.synthesis import SynthesisParams
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in the stream.
+
+    Attributes:
+        sample: Number of the next sample.
+        step: Optimiser steps before it.
+        batch: Batches of one process before it.
+    """
+
+    sample: int = 0
+    step: int = 0
+    batch: int = 0
+
+    def at_step(self, step: int, batches_per_step: int, samples_per_batch: int) -> "Position":
+        """Where a later step begins.
+
+        Args:
+            step: The step, counted from the beginning of the training.
+            batches_per_step: Of one process.
+            samples_per_batch: Of all processes together.
+        """
+        batches = (step - self.step) * batches_per_step
+        return Position(self.sample + batches * samples_per_batch, step, self.batch + batches)
+
+    def state(self) -> dict[str, int]:
+        """As checkpoints hold it."""
+        return {"next_sample": self.sample, "step": self.step, "batches": self.batch}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Position":
+        """What `state` returned; older checkpoints do not count batches, and had one a step."""
+        sample, step = int(state["next_sample"]), int(state["step"])
+        return cls(sample, step, int(state.get("batches", step)))
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """What the samples depend on; folders may move.
+
+    Attributes:
+        category: See `AnomalyDataModule`, like all others.
+        layout: Of the data set.
+        seed: Of all draws.
+        val_fraction: Share that is held out.
+        augmentation: Of normal images.
+        jitter_textures: Whether textures are augmented.
+        foreground: None, `otsu`, or `masks` for any folder of masks.
+        synthesis: How defects are drawn.
+    """
+
+    category: str
+    layout: str
+    seed: int
+    val_fraction: float
+    augmentation: str
+    jitter_textures: bool
+    foreground: str | None
+    synthesis: SynthesisParams | None
+
+    def state(self) -> dict[str, Any]:
+        """As checkpoints hold it, in plain values."""
+        state: dict[str, Any] = plain(asdict(self))
+        return state
+
+    def require_same_images(self, before: Mapping[str, Any]) -> None:
+        """Let a second phase begin only on the images of the first.
+
+        Args:
+            before: The `state` of the first phase.
+
+        Raises:
+            ConfigError: That phase had another category or layout.
+        """
+        now = self.state()
+        for name in ("category", "layout"):
+            if before.get(name, now[name]) != now[name]:
+                raise ConfigError(
+                    f"--model.distilled was trained with --data.{name} {before[name]}, not {now[name]}: "
+                    "give the checkpoint of phase one that saw the same images."
+                )
+
+    def require_held_out(self, before: Mapping[str, Any], checkpoint: str) -> None:
+        """Keep images that a training saw out of the validation.
+
+        Args:
+            before: The `state` of that training.
+            checkpoint: How messages name its checkpoint.
+
+        Raises:
+            ConfigError: It held out fewer images than are held out now.
+        """
+        if before.get("val_fraction", 1) < self.val_fraction:
+            raise ConfigError(
+                f"{checkpoint} was trained with --data.val_fraction {before['val_fraction']}, not "
+                f"{self.val_fraction}: images that it was trained on are not held out; pass the same."
+            )

@@ -1,0 +1,124 @@
+"""The part of the data module that knows where the training stands in its stream."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from lightning import LightningDataModule
+
+from padseg.data.stream import Position, StreamOptions
+from padseg.errors import ConfigError
+from padseg.options import refuse_others
+
+_log = logging.getLogger(__name__)
+
+
+class StreamDataModule(LightningDataModule):
+    """A data module whose training samples are one counted stream, which a resumed training continues.
+
+    Attributes:
+        batch_size: Images a step, on each device.
+        start: Where the stream stood when training began or went on.
+        own_validation: Whether the data set has validation images, which are never trained on.
+    """
+
+    batch_size: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = Position()
+        self.own_validation = False
+
+    def stream_options(self) -> StreamOptions:
+        """What the samples depend on."""
+        raise NotImplementedError
+
+    @property
+    def first_sample(self) -> int:
+        """The sample that the training begins or goes on with."""
+        return self.start.sample
+
+    def begin_after(self, before: Mapping[str, Any]) -> None:
+        """Let the next training go on in the stream of the phase before.
+
+        Args:
+            before: The `state_dict` of that phase's data module.
+
+        Raises:
+            ConfigError: That phase had another category, or trained on images that are held out now.
+        """
+        options = before.get("options", {})
+        self.stream_options().require_same_images(options)
+        self._require_held_out(options, "--model.distilled")
+        self.start = Position(before.get("next_sample", 0))
+
+    def _require_held_out(self, before: Mapping[str, Any], checkpoint: str) -> None:
+        if not self.own_validation:
+            self.stream_options().require_held_out(before, checkpoint)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many samples were used, so that a resumed run continues with the next one."""
+        trainer = self.trainer
+        step = 0 if trainer is None else trainer.global_step
+        position = self._position_at(step) if step else self.start
+        return {**position.state(), "options": self.stream_options().state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where the checkpoint was written.
+
+        Raises:
+            CheckpointError: Its training had other samples.
+            ConfigError: In a validation, its training saw images that are held out now.
+        """
+        before, task, options = state_dict.get("options", {}), self.task(), self.stream_options()
+        if task == "fit":
+            refuse_others("data", before, options.state())
+        elif before.get("category", options.category) != options.category:
+            _log.warning(
+                "The checkpoint was trained on category %s, not %s.",
+                before["category"],
+                options.category,
+            )
+        if task == "validate":
+            self._require_held_out(before, "the checkpoint")
+        self.start = Position.from_state(state_dict)
+
+    def last_sample(self) -> int | None:
+        """Where the stream ends; None for never.
+
+        Raises:
+            ConfigError: The Trainer counts epochs, or cuts them short.
+        """
+        trainer = self.trainer
+        if trainer is None:
+            return None
+        limit = trainer.limit_train_batches  # 1 is one batch, 1.0 all
+        whole = isinstance(limit, float) and limit == 1
+        if not whole and not getattr(trainer, "fast_dev_run", False):
+            raise ConfigError(
+                "--trainer.limit_train_batches and overfit_batches would give the same samples again and "
+                "again: set --trainer.max_steps instead."
+            )
+        if trainer.max_steps > 0:
+            return self._position_at(trainer.max_steps).sample
+        if trainer.max_epochs != -1:
+            raise ConfigError(
+                "the stream of samples has no epochs: give Trainer(max_steps=N) instead of max_epochs."
+            )
+        return None
+
+    def task(self) -> str | None:
+        """What the Trainer does: fit, validate, test or predict."""
+        return None if self.trainer is None else self.trainer.state.fn
+
+    def shard(self) -> tuple[int, int]:
+        """(processes, this process's rank)."""
+        trainer = self.trainer
+        return (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
+
+    def _position_at(self, step: int) -> Position:
+        """Where a step begins, from where the stream went on."""
+        trainer = self.trainer
+        assert trainer is not None
+        samples = self.batch_size * trainer.world_size
+        return self.start.at_step(step, trainer.accumulate_grad_batches, samples)
