@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from padseg.data import AnomalyDataModule
 from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, StudentDistillModule
@@ -43,3 +46,16 @@ def tiny_data(root: Path | str, textures: Path | str | None = None, **more) -> A
     if textures is None:
         return AnomalyDataModule(str(root), "widget", **{**options, "synthesis": None, **more})
     return AnomalyDataModule(str(root), "widget", str(textures), **{**options, **more})
+
+
+def count_parameters(*modules: nn.Module) -> int:
+    return sum(p.numel() for module in modules for p in module.parameters())
+
+
+def shake(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Give batch norms statistics and weights that are not those of the start."""
+    generator = torch.Generator().manual_seed(seed)
+    for value in module.state_dict().values():
+        if value.dtype.is_floating_point:
+            value.copy_(torch.rand(value.shape, generator=generator) * 0.5 + 0.1)
+    return module.eval()

@@ -7,7 +7,7 @@ import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
-from padseg.models.teacher import hash_weights
+from padseg.models.weight_files import hash_weights
 from padseg.modules import AnomalyModule, SegmentationModule
 
 
@@ -18,7 +18,7 @@ def _student_name(pl_module: AnomalyModule) -> str:
 
 def student_artifact(pl_module: AnomalyModule, path: Path) -> wandb.Artifact:
     """The artifact of a student whose checkpoint is at `path`."""
-    metadata = {"system": pl_module.system, "network": pl_module.network}
+    metadata = {"system": pl_module.system, "network": pl_module.network.to_plain()}
     artifact = wandb.Artifact(_student_name(pl_module), type="student", metadata=metadata)
     artifact.add_file(str(path), name="distill.ckpt")
     return artifact

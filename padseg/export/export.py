@@ -127,7 +127,7 @@ def describe(header: Header, run: dict[str, Any] | None, weights: str) -> dict[s
         weights: Type of the stored weights.
     """
     system = SYSTEMS[header.system]
-    teachers = [header.network.get(key) for key in ("teacher", "teacher2")][: len(system.teachers)]
+    teachers = (header.network.teacher, header.network.teacher2)[: len(system.teachers)]
     fingerprint = (run or {}).get("fingerprint", {})
     return {
         "padseg": __version__,

@@ -1,24 +1,48 @@
 """The segmentation network on top of a frozen student and teacher."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from padseg.losses import normalized_product
-from padseg.models.attention import full_precision
-from padseg.models.blocks import (
-    ASPP,
-    RCM,
-    ResidualBlock,
-    conv_bn_relu,
-    kaiming_init,
-    resize_to,
-)
+from padseg.models.aspp import ASPP
+from padseg.models.layers import conv_bn_relu, full_precision, kaiming_init, resize_to
+from padseg.models.rcm import RCM
+from padseg.models.residual import PLAIN, BlockOptions, ResidualBlock
 from padseg.models.teacher import FeaturePair
 from padseg.names import CONTEXTS, Context
 from padseg.options import one_of
+
+
+@dataclass(frozen=True)
+class SegmentationOptions:
+    """What a segmentation network is made of; the defaults are DeSTSeg's.
+
+    Attributes:
+        width: channels inside.
+        block: what the residual blocks are made of.
+        context: "aspp" or "rcm".
+        layer_scale: start of RCM's layer scale.
+    """
+
+    width: int = 256
+    block: BlockOptions = PLAIN
+    context: Context = "aspp"
+    layer_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown context.
+
+        Raises:
+            ConfigError: the context is unknown.
+        """
+        one_of("context", self.context, CONTEXTS)
+
+
+DESTSEG = SegmentationOptions()
 
 
 class _FullPrecisionConv2d(nn.Conv2d):
@@ -41,30 +65,24 @@ class SegmentationNetwork(nn.Module):
 
     Args:
         channels: the teacher's channels, fine to coarse.
-        width: channels inside.
-        block: residual block, called with (in_channels, out_channels).
-        context: "aspp" or "rcm".
-        layer_scale: start of RCM's layer scale.
-
-    Raises:
-        ConfigError: the context is unknown.
+        options: what it is made of.
     """
 
     def __init__(
-        self,
-        channels: Sequence[int] = (64, 128, 256),
-        width: int = 256,
-        block: Callable[..., ResidualBlock] = ResidualBlock,
-        context: Context = "aspp",
-        layer_scale: float = 1.0,
+        self, channels: Sequence[int] = (64, 128, 256), options: SegmentationOptions = DESTSEG
     ) -> None:
         super().__init__()
-        one_of("context", context, CONTEXTS)
-        self.res = nn.Sequential(block(sum(channels), width), block(width, width))
+        width, block = options.width, options.block
+        self.res = nn.Sequential(
+            ResidualBlock(sum(channels), width, options=block),
+            ResidualBlock(width, width, options=block),
+        )
         kaiming_init(self.res)
         self.head = nn.Sequential(
             OrderedDict(
-                context=ASPP(width) if context == "aspp" else RCM(width, layer_scale),
+                context=(
+                    ASPP(width) if options.context == "aspp" else RCM(width, options.layer_scale)
+                ),
                 out=nn.Sequential(conv_bn_relu(width, width), _FullPrecisionConv2d(width, 1, 1)),
             )
         )

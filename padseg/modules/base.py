@@ -2,17 +2,26 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.nn import Parameter
 
 from padseg.data import AnomalyDataModule
 from padseg.data.images import Size, as_size
 from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.metrics.calibration import Calibration
-from padseg.models import StudentTeacher, build_student_teacher, image_score
+from padseg.models import (
+    FeaturePair,
+    NetworkOptions,
+    StudentTeacher,
+    System,
+    build_student_teacher,
+    find_system,
+)
 from padseg.modules.checkpoint import check_format
 from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS, Header
 from padseg.modules.sync_batch_norm import TrainedSyncBatchNorm
@@ -22,6 +31,13 @@ from padseg.options import one_of, plain, refuse_others
 _CHECK_EVERY = 50  # steps between looks at the loss on a GPU, which must wait for each
 
 
+class ParameterGroup(NamedTuple):
+    """Parameters that learn at one rate."""
+
+    params: list[Parameter]
+    lr: float
+
+
 class AnomalyModule(LightningModule):
     """A student-teacher system that answers an image with a score map and a score.
 
@@ -29,7 +45,7 @@ class AnomalyModule(LightningModule):
 
     Attributes:
         student_teacher: Teachers and students.
-        network: Options of `build_student_teacher`, plain values.
+        network: Options that it is built with.
         image_size: (H, W) in pixels, of the images it is trained with.
         top_k: Pixels averaged to the image score.
         complete: Whether the weights are there: given, or loaded since.
@@ -38,7 +54,7 @@ class AnomalyModule(LightningModule):
     """
 
     student_teacher: StudentTeacher
-    network: Mapping[str, Any]
+    network: NetworkOptions
     image_size: Size
     top_k: int
     complete: bool
@@ -48,30 +64,31 @@ class AnomalyModule(LightningModule):
 
     def build(
         self,
-        network: Mapping[str, Any],
-        weights: Mapping[str, str],
+        network: NetworkOptions,
+        weights: str,
+        weights2: str,
         image_size: int | tuple[int, int],
         top_k: int | None,
     ) -> None:
         """Build the student-teacher network.
 
         Args:
-            network: Options of `build_student_teacher`, plain values.
-            weights: Its weight files; `STORED_WEIGHTS` where a checkpoint will bring them.
+            network: What is built.
+            weights: The teacher's, see `Teacher`; `STORED_WEIGHTS` where a checkpoint will bring them.
+            weights2: The second teacher's.
             image_size: Height and width in pixels, or one number for both.
             top_k: Pixels averaged to the image score; None for the system's own.
 
         Raises:
             ConfigError: An option cannot be used.
         """
-        sources: dict[str, Any] = {
-            key: "random" if value == STORED_WEIGHTS else value for key, value in weights.items()
-        }
+        given = (weights, weights2)
+        sources = ("random" if source == STORED_WEIGHTS else source for source in given)
         self.network = network
-        self.student_teacher = build_student_teacher(**network, **sources)
-        self.complete = STORED_WEIGHTS not in weights.values()
+        self.student_teacher = build_student_teacher(network, *sources)
+        self.complete = STORED_WEIGHTS not in given
         self.image_size = as_size(image_size)
-        self.top_k = self.student_teacher.system.top_k if top_k is None else top_k
+        self.top_k = self.parts.top_k if top_k is None else top_k
         if self.top_k < 1:
             raise ConfigError(f"--model.top_k is {self.top_k}; it must be at least 1.")
 
@@ -85,12 +102,21 @@ class AnomalyModule(LightningModule):
     @property
     def system(self) -> str:
         """Name of the system."""
-        name: str = self.network["system"]
-        return name
+        return self.network.system
+
+    @property
+    def parts(self) -> System:
+        """What the system is made of."""
+        return find_system(self.system)
+
+    def compare(self, image: Tensor) -> list[FeaturePair]:
+        """What teachers and students see in images (B, 3, H, W) in [0, 1]."""
+        pairs: list[FeaturePair] = self.student_teacher(image)
+        return pairs
 
     @abstractmethod
-    def score_map(self, image: Tensor) -> Tensor:
-        """(B, 1, H, W) float32 in [0, 1] of images (B, 3, H, W) in [0, 1]."""
+    def score_map(self, pairs: list[FeaturePair], size: Size) -> Tensor:
+        """(B, 1, H, W) float32 in [0, 1] of what `compare` has returned."""
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Score images.
@@ -100,20 +126,25 @@ class AnomalyModule(LightningModule):
 
         Returns:
             `score_map` (B, 1, H, W) float32 in [0, 1], at the size of the image, and `image_score` (B,)
-            float32: the mean of its `top_k` largest pixels.
+            float32: the mean of its `top_k` largest pixels, or what the system has instead.
         """
         if image.dtype == torch.uint8:
             image = image.float() / 255
-        score_map = self.score_map(image.contiguous(memory_format=torch.channels_last))
-        return {"score_map": score_map, "image_score": image_score(score_map, self.top_k)}
+        pairs = self.compare(image.contiguous(memory_format=torch.channels_last))
+        score_map = self.score_map(pairs, (image.shape[-2], image.shape[-1]))
+        score = self.parts.image_score(score_map, self.top_k, pairs)
+        return {"score_map": score_map, "image_score": score}
 
-    def sgd(self, groups: list[dict[str, Any]], momentum: float, weight_decay: float) -> Any:
-        """SGD as all four papers use it.
+    def build_optimizer(self, groups: list[ParameterGroup]) -> OptimizerLRScheduler:
+        """The system's optimiser, and its schedule over the steps of the training.
+
+        Args:
+            groups: Parameters with a learning rate each; empty groups are left out.
 
         Raises:
             ConfigError: A learning rate is negative.
         """
-        if (lowest := min(group["lr"] for group in groups)) < 0:
+        if (lowest := min(group.lr for group in groups)) < 0:
             raise ConfigError(f"a learning rate is {lowest}; it must not be negative.")
         # One pass over the weights instead of one for each operation, with the same bits on a CPU.
         fused = self.device.type in ("cpu", "cuda")
@@ -122,7 +153,17 @@ class AnomalyModule(LightningModule):
             # overflows in float16 would leave it with momentum from uninitialised memory (PyTorch 2.15).
             clips = self._trainer.gradient_clip_val is not None
             fused = fused and not clips and self._trainer.precision != "16-mixed"
-        return torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay, fused=fused)
+        optimizer = self.parts.optimizer(
+            [group._asdict() for group in groups if group.params],
+            momentum=self.hparams["momentum"],
+            weight_decay=self.hparams["weight_decay"],
+            fused=fused,
+        )
+        if self.parts.schedule is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = self.parts.schedule(optimizer, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def setup(self, stage: str) -> None:
         """Check what the Trainer brings along, and tell its data module where to begin.

@@ -3,12 +3,13 @@
 import inspect
 from typing import Any
 
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from padseg.data.images import Size
 from padseg.errors import ConfigError
-from padseg.losses import distillation_loss
-from padseg.models import find_system
-from padseg.modules.base import AnomalyModule
+from padseg.models import FeaturePair, NetworkOptions, find_system
+from padseg.modules.base import AnomalyModule, ParameterGroup
 from padseg.modules.header import STORED_WEIGHTS
 from padseg.names import (
     STUDENT_INPUTS,
@@ -83,34 +84,34 @@ class StudentDistillModule(AnomalyModule):
         super().__init__()
         lr = find_system(system).lr if lr is None else lr  # before it is saved, for loggers to show
         self.save_hyperparameters()
-        network = {
-            "system": system,
-            "teacher": teacher,
-            "teacher2": teacher2,
-            "width": width,
-            "fusion": fusion,
-            "second_conv": second_conv,
-            "kernels": list(kernels),
-            "dilations": list(dilations),
-            "recalibration": recalibration,
-            "upsample": upsample,
-        }
+        network = NetworkOptions(
+            system=system,
+            teacher=teacher,
+            teacher2=teacher2,
+            width=width,
+            fusion=fusion,
+            second_conv=second_conv,
+            kernels=tuple(kernels),
+            dilations=tuple(dilations),
+            recalibration=recalibration,
+            upsample=upsample,
+        )
         one_of("student_input", student_input, STUDENT_INPUTS)
         if weights != STORED_WEIGHTS:  # what a checkpoint holds was given long ago
-            self._refuse_unread(network | {"weights2": weights2})
-        self.build(network, {"weights": weights, "weights2": weights2}, image_size, top_k)
-        recipe = self.student_teacher.system
-        self.student_input = student_input if recipe.synthetic else "clean"
-        self.loss_reduction = loss_reduction or recipe.loss_reduction
-        self.loss_scale = recipe.loss_scale if loss_scale is None else loss_scale
+            self._refuse_unread(network, weights2)
+        self.build(network, weights, weights2, image_size, top_k)
+        self.student_input = student_input if self.parts.synthetic else "clean"
+        self.loss_reduction = loss_reduction or self.parts.loss_reduction
+        self.loss_scale = self.parts.loss_scale if loss_scale is None else loss_scale
         self.ready()
 
-    def _refuse_unread(self, given: dict[str, Any]) -> None:
-        parts, own = find_system(given["system"]), inspect.signature(type(self)).parameters
+    def _refuse_unread(self, network: NetworkOptions, weights2: str) -> None:
+        parts, own = find_system(network.system), inspect.signature(type(self)).parameters
+        given = network.to_plain() | {"weights2": weights2}
         unread: list[str] = []
-        if (given["second_conv"] or parts.second_conv) != "pcar":
+        if network.block(parts.block).second_conv != "pcar":
             unread += ["kernels", "dilations", "recalibration"]
-        if parts.student2 is None:
+        if len(parts.teachers) == 1:
             unread += ["teacher2", "weights2", "upsample"]
         for name in unread:
             if given[name] != plain(own[name].default):
@@ -119,10 +120,9 @@ class StudentDistillModule(AnomalyModule):
                     "leave it out."
                 )
 
-    def score_map(self, image: Tensor) -> Tensor:
+    def score_map(self, pairs: list[FeaturePair], size: Size) -> Tensor:
         """The fused distance maps of the system."""
-        size = (image.shape[-2], image.shape[-1])
-        return self.student_teacher.score_map(self.student_teacher(image), size)
+        return self.parts.distance_map(pairs, size)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Distance between the teacher on the clean and the student on the corrupted image."""
@@ -135,7 +135,7 @@ class StudentDistillModule(AnomalyModule):
                 )
             corrupted = batch["corrupted"]
         pairs = self.student_teacher(batch["clean"], corrupted)
-        loss = distillation_loss(pairs, self.loss_reduction, self.loss_scale)
+        loss = self.parts.distillation_loss(pairs, self.loss_reduction, self.loss_scale)
         self.check_loss(loss, batch_idx)
         self.log("train_loss", loss, prog_bar=True)
         if self.loss_reduction == "batch_sum":
@@ -144,11 +144,10 @@ class StudentDistillModule(AnomalyModule):
             loss = loss * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
         return loss
 
-    def configure_optimizers(self) -> Any:
-        """One SGD; students that share no parameter do not feel each other in it."""
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """One optimiser; students that share no parameter do not feel each other in it."""
         parameters = [p for p in self.student_teacher.parameters() if p.requires_grad]
-        group = {"params": parameters, "lr": self.hparams["lr"]}
-        return self.sgd([group], self.hparams["momentum"], self.hparams["weight_decay"])
+        return self.build_optimizer([ParameterGroup(parameters, self.hparams["lr"])])
 
     def stored_hparams(self) -> dict[str, Any]:
         """The teachers' weights are in the checkpoint."""

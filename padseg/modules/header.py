@@ -6,6 +6,7 @@ from typing import Any
 
 from padseg import __version__
 from padseg.metrics.calibration import Calibration
+from padseg.models import NetworkOptions
 
 HEADER_KEY = "padseg"
 """Where padseg's part of the header lies in Lightning's checkpoint."""
@@ -21,7 +22,7 @@ class Header:
     Attributes:
         class_name: `StudentDistillModule` or `SegmentationModule`.
         system: Name of the system.
-        network: Options of `build_student_teacher`, plain values.
+        network: Options that teachers and students are built with.
         teacher_sha256: Of the teacher's weights, or of both teachers', hex.
         hyper_parameters: The module's arguments, plain values.
         calibration: Thresholds; None before calibration.
@@ -33,7 +34,7 @@ class Header:
 
     class_name: str
     system: str
-    network: Mapping[str, Any]
+    network: NetworkOptions
     teacher_sha256: str
     hyper_parameters: Mapping[str, Any]
     calibration: Calibration | None = None
@@ -48,14 +49,14 @@ class Header:
 
         Raises:
             KeyError: It has none, or a value is missing.
-            TypeError: The calibration is incomplete.
+            TypeError: The calibration is incomplete, or the network's options are others.
         """
         own = checkpoint[HEADER_KEY]
         calibration = own.get("calibration")
         return cls(
             class_name=own["class"],
             system=own["system"],
-            network=own["network"],
+            network=NetworkOptions.from_plain(own["network"]),
             teacher_sha256=own["teacher_sha256"],
             hyper_parameters=checkpoint["hyper_parameters"],
             calibration=None if calibration is None else Calibration.from_dict(calibration),
@@ -72,7 +73,7 @@ class Header:
             "version": self.version,
             "class": self.class_name,
             "system": self.system,
-            "network": dict(self.network),
+            "network": self.network.to_plain(),
             "teacher_sha256": self.teacher_sha256,
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "precision": self.precision,

@@ -1,16 +1,19 @@
 """Phase two: a segmentation network reads the discrepancy of teacher and student."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.nn import Parameter
 
 from padseg.data import AnomalyDataModule
+from padseg.data.images import Size
 from padseg.errors import CheckpointError, ConfigError
-from padseg.losses import segmentation_loss
-from padseg.models import RCM, SYSTEMS, build_segmentation
-from padseg.modules.base import AnomalyModule
+from padseg.models import RCM, FeaturePair, NetworkOptions, build_segmentation, find_system
+from padseg.modules.base import AnomalyModule, ParameterGroup
 from padseg.modules.checkpoint import read_checkpoint
 from padseg.modules.header import STORED_WEIGHTS, Header
 from padseg.names import Context, Fusion, SecondConv
@@ -72,35 +75,34 @@ class SegmentationModule(AnomalyModule):
         if distilled is not None:
             checkpoint = read_distilled(distilled, system)
             header = Header.from_checkpoint(checkpoint)
-            network = dict(header.network)
+            options = header.network
             image_size = image_size or header.hyper_parameters["image_size"]
-            if layer_scale != 1 and (context or SYSTEMS[network["system"]].context) != "rcm":
+            if layer_scale != 1 and (context or find_system(options.system).context) != "rcm":
                 raise ConfigError(
                     "--model.layer_scale is of the RCM: give --model.context rcm as well."
                 )
-        elif network is None:
+        elif network is not None:
+            options = NetworkOptions.from_plain(network)
+        else:
             raise ConfigError("--model.distilled is not set: it names the checkpoint of phase one.")
-        assert network is not None
         if gamma != 0 and gamma < 1:
             raise ConfigError(f"--model.gamma is {gamma}; it must be 0, or at least 1.")
-        stored = {"weights": STORED_WEIGHTS, "weights2": STORED_WEIGHTS}
-        self.build(network, stored, image_size or 256, top_k)
+        self.build(options, STORED_WEIGHTS, STORED_WEIGHTS, image_size or 256, top_k)
         if distilled is not None:
             self._take_over(checkpoint["state_dict"], header.teacher_sha256, distilled)
             # As published, one stream goes through both phases: no pair is seen twice.
             self.previous_data = checkpoint.get(AnomalyDataModule.__qualname__)
         self.student_teacher.requires_grad_(False)
         self.segmentation = build_segmentation(
-            self.system,
-            self.student_teacher.teacher.channels[:3],
+            replace(
+                options,
+                fusion=fusion or options.fusion,
+                second_conv=second_conv or options.second_conv,
+            ),
+            self.student_teacher.channels,
             width=segmentation_width,
-            fusion=fusion or network["fusion"],
-            second_conv=second_conv or network["second_conv"],
             context=context,
             layer_scale=layer_scale,
-            kernels=network["kernels"],
-            dilations=network["dilations"],
-            recalibration=network.get("recalibration", "channel"),
         )
         self.ready()
 
@@ -132,18 +134,20 @@ class SegmentationModule(AnomalyModule):
         self.student_teacher.eval()
         return self
 
-    def logits(self, image: Tensor) -> Tensor:
-        """(B, 1, h, w) float32 at the resolution of the finest features."""
+    def compare(self, image: Tensor) -> list[FeaturePair]:
+        """What the frozen teacher and student see in images (B, 3, H, W) in [0, 1]."""
         with torch.no_grad():
-            (pair,) = self.student_teacher(image)
+            return super().compare(image)
+
+    def logits(self, pairs: list[FeaturePair]) -> Tensor:
+        """(B, 1, h, w) float32 at the resolution of the finest features."""
+        (pair,) = pairs
         logits: Tensor = self.segmentation(pair)
         return logits
 
-    def score_map(self, image: Tensor) -> Tensor:
+    def score_map(self, pairs: list[FeaturePair], size: Size) -> Tensor:
         """The segmentation's probabilities, upsampled."""
-        probability = self.logits(image).float().sigmoid()
-        size = image.shape[-2:]
-        return nn.functional.interpolate(probability, size, mode="bilinear", align_corners=False)
+        return self.parts.segmentation_map(self.logits(pairs), size)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Focal and L1 loss against the painted mask."""
@@ -152,8 +156,8 @@ class SegmentationModule(AnomalyModule):
                 "the segmentation trains on synthetic pairs, but the data has none: set "
                 "--data.synthesis and --data.textures."
             )
-        loss = segmentation_loss(
-            self.logits(batch["corrupted"]),
+        loss = self.parts.segmentation_loss(
+            self.logits(self.compare(batch["corrupted"])),
             batch["mask"],
             gamma=self.hparams["gamma"],
             focal_weight=self.hparams["focal_weight"],
@@ -161,23 +165,28 @@ class SegmentationModule(AnomalyModule):
         )
         self.check_loss(loss, batch_idx)
         self.log("train_loss", loss, prog_bar=True)
-        context = self.segmentation.head.context
-        if isinstance(context, RCM):
-            # Near zero the RCM does nothing, as it was started in CGRSeg.
-            self.log("layer_scale", context.layer_scale.detach().abs().mean())
+        for part in self.segmentation.modules():
+            if isinstance(part, RCM):
+                # Near zero the RCM does nothing, as it was started in CGRSeg.
+                self.log("layer_scale", part.layer_scale.detach().abs().mean())
         return loss
 
-    def configure_optimizers(self) -> Any:
-        """SGD with a rate for the residual blocks and one for the head."""
-        groups = [
-            {"params": list(self.segmentation.res.parameters()), "lr": self.hparams["lr_res"]},
-            {"params": list(self.segmentation.head.parameters()), "lr": self.hparams["lr_head"]},
-        ]
-        return self.sgd(groups, self.hparams["momentum"], self.hparams["weight_decay"])
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """An optimiser with a rate for the residual blocks and one for the rest."""
+        res: list[Parameter] = []
+        rest: list[Parameter] = []
+        for name, parameter in self.segmentation.named_parameters():
+            (res if name.startswith("res.") else rest).append(parameter)
+        return self.build_optimizer(
+            [
+                ParameterGroup(res, self.hparams["lr_res"]),
+                ParameterGroup(rest, self.hparams["lr_head"]),
+            ]
+        )
 
     def stored_hparams(self) -> dict[str, Any]:
         """Teacher and student are in the checkpoint."""
-        return {"distilled": None, "network": self.network, "system": self.system}
+        return {"distilled": None, "network": self.network.to_plain(), "system": self.system}
 
 
 def read_distilled(path: str, system: str | None) -> dict[str, Any]:
@@ -194,6 +203,6 @@ def read_distilled(path: str, system: str | None) -> dict[str, Any]:
         )
     if system is not None and header.system != system:
         raise CheckpointError(f"{path} was distilled for {header.system}, not for {system}.")
-    if not SYSTEMS[header.system].segmentation:
+    if find_system(header.system).segmentation is None:
         raise CheckpointError(f"{path} is of {header.system}, which has no segmentation phase.")
     return checkpoint

@@ -23,7 +23,7 @@ from padseg.data.layouts import list_samples
 from padseg.data.pairs import to_unit
 from padseg.inference.weights import load_module
 from padseg.losses import cosine_distance
-from padseg.models.attention import AFF
+from padseg.models.aff import AFF
 from padseg.modules import AnomalyModule
 
 

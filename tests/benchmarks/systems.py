@@ -20,7 +20,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from padseg.losses import distillation_loss, segmentation_loss
 from padseg.machine.precision import default_precision
-from padseg.models import build_segmentation, build_student_teacher
+from padseg.models import (
+    NetworkOptions,
+    build_segmentation,
+    build_student_teacher,
+    find_system,
+)
 
 SWITCHES: dict[str, dict[str, Any]] = {
     "destseg": {},
@@ -39,16 +44,17 @@ def steps(name: str, batch: dict[str, Tensor], device: str) -> dict[str, Step]:
     system = name if name in ("stpm", "rstpm") else "destseg"
     switches = dict(SWITCHES.get(name, {}))
     context = switches.pop("context", None)
-    model = build_student_teacher(system, weights="random", weights2="random", **switches)
+    options, parts = NetworkOptions(system, **switches), find_system(system)
+    model = build_student_teacher(options, weights="random", weights2="random")
     model = model.to(device, memory_format=torch.channels_last)
-    corrupted = batch["corrupted"] if model.system.synthetic else None
+    corrupted = batch["corrupted"] if parts.synthetic else None
     made = {
         "distill": _step(
             model, device, lambda: distillation_loss(model(batch["clean"], corrupted), "mean")
         )
     }
-    if model.system.segmentation:
-        network = build_segmentation(system, (64, 128, 256), context=context, **switches)
+    if parts.segmentation:
+        network = build_segmentation(options, (64, 128, 256), context=context)
         network = network.to(device, memory_format=torch.channels_last)
 
         def loss() -> Tensor:

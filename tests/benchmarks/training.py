@@ -37,8 +37,8 @@ from padseg.data.pairs import paint_pairs
 from padseg.losses import distillation_loss, normalized_product, segmentation_loss
 from padseg.machine.peak_memory import peak_memory_mb
 from padseg.machine.precision import default_precision
-from padseg.models import build_segmentation, build_student_teacher
-from padseg.models.blocks import resize_to
+from padseg.models import NetworkOptions, build_segmentation, build_student_teacher
+from padseg.models.layers import resize_to
 from padseg.models.teacher import IMAGENET_MEAN, IMAGENET_STD, Normalize
 
 Step = Callable[[], object]
@@ -156,8 +156,8 @@ def sgd(groups: list[tuple[torch.nn.Module, float]], **options: bool) -> torch.o
 
 def published_step(phase: str, batch: dict[str, Tensor], device: str) -> Step:
     """One step of the published loop, which runs everything and uses half of it."""
-    model = build_student_teacher("destseg", weights="random").to(device)
-    network = build_segmentation("destseg", (64, 128, 256)).to(device)
+    model = build_student_teacher(NetworkOptions("destseg"), weights="random").to(device)
+    network = build_segmentation(NetworkOptions("destseg"), (64, 128, 256)).to(device)
     student_optimizer = sgd([(model.student, 0.4)])
     network_optimizer = sgd([(network.res, 0.1), (network.head, 0.01)])
 
@@ -192,10 +192,10 @@ def published_step(phase: str, batch: dict[str, Tensor], device: str) -> Step:
 
 def our_step(phase: str, batch: dict[str, Tensor], device: str) -> Step:
     """One step of `StudentDistillModule` or `SegmentationModule`."""
-    model = build_student_teacher("destseg", weights="random")
+    model = build_student_teacher(NetworkOptions("destseg"), weights="random")
     model = model.to(device, memory_format=torch.channels_last)
     model.normalize = torch.nn.Identity()  # the batch is normalised already
-    network = build_segmentation("destseg", (64, 128, 256))
+    network = build_segmentation(NetworkOptions("destseg"), (64, 128, 256))
     network = network.to(device, memory_format=torch.channels_last)
     batch = {
         name: value.contiguous(memory_format=torch.channels_last) for name, value in batch.items()

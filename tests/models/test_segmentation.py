@@ -1,19 +1,16 @@
 """The segmentation network: published parameter counts, its input, its two parts."""
 
-from functools import partial
+from dataclasses import replace
 
 import pytest
 import torch
 
 from padseg.errors import ConfigError
-from padseg.models import FeaturePair, ResidualBlock, SegmentationNetwork
+from padseg.models import BlockOptions, FeaturePair, SegmentationNetwork, SegmentationOptions
+from tiny import count_parameters
 
-PA = partial(ResidualBlock, fusion="aff", second_conv="pcar")
-PFADSEG = {"block": PA, "context": "rcm"}
-
-
-def count(module):
-    return sum(p.numel() for p in module.parameters())
+PA = BlockOptions(fusion="aff", second_conv="pcar")
+PFADSEG = SegmentationOptions(block=PA, context="rcm")
 
 
 def pair(channels=(8, 16, 32), sizes=((13, 9), (7, 5), (4, 3)), batch=2):
@@ -26,33 +23,33 @@ def test_destseg_parameters_and_shape():
         network = SegmentationNetwork()
         sizes = ((64, 64), (32, 32), (16, 16))
         assert network(pair((64, 128, 256), sizes)).shape == (2, 1, 64, 64)
-    assert count(network) == 7_706_369
-    assert count(network.res) == 2_918_912
-    assert count(network.head) == 4_787_457
-    assert count(network.head.context) == 4_196_864
-    assert count(network.head.out) == 590_593
+    assert count_parameters(network) == 7_706_369
+    assert count_parameters(network.res) == 2_918_912
+    assert count_parameters(network.head) == 4_787_457
+    assert count_parameters(network.head.context) == 4_196_864
+    assert count_parameters(network.head.out) == 590_593
 
 
 def test_pfadseg_parameters():
     with torch.device("meta"):
-        network = SegmentationNetwork(**PFADSEG)
-    assert count(network) == 6_329_377
-    assert count(network.res) == 5_465_888
-    assert count(network.head.context) == 272_896
-    assert count(network.head.out) == 590_593
+        network = SegmentationNetwork(options=PFADSEG)
+    assert count_parameters(network) == 6_329_377
+    assert count_parameters(network.res) == 5_465_888
+    assert count_parameters(network.head.context) == 272_896
+    assert count_parameters(network.head.out) == 590_593
 
 
 @pytest.mark.parametrize(("kernels", "expected"), [((1, 3, 5), 7_377_953), ((3, 5, 7), 13_669_409)])
 def test_pfadseg_parameters_of_other_kernels(kernels, expected):
     with torch.device("meta"):
-        block = partial(PA, kernels=kernels, dilations=(1, 1, 1))
-        network = SegmentationNetwork(block=block, context="rcm")
-    assert count(network) == expected
+        block = replace(PA, kernels=kernels, dilations=(1, 1, 1))
+        network = SegmentationNetwork(options=replace(PFADSEG, block=block))
+    assert count_parameters(network) == expected
 
 
-@pytest.mark.parametrize("options", [{}, PFADSEG])
+@pytest.mark.parametrize("options", [SegmentationOptions(), PFADSEG])
 def test_logits(options):
-    network = SegmentationNetwork((8, 16, 32), width=16, **options)
+    network = SegmentationNetwork((8, 16, 32), replace(options, width=16))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = network(pair())
     assert logits.shape == (2, 1, 13, 9)
@@ -63,7 +60,7 @@ def test_logits(options):
 
 
 def test_input_is_the_negative_product_of_the_normalised_features():
-    network = SegmentationNetwork((4, 8), width=16).eval()
+    network = SegmentationNetwork((4, 8), SegmentationOptions(width=16)).eval()
     seen = []
     network.res.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
     features = pair((4, 8), ((6, 4), (3, 2)))
@@ -76,7 +73,7 @@ def test_input_is_the_negative_product_of_the_normalised_features():
 
 def test_head_keeps_pytorchs_start_and_res_is_kaiming_normal():
     torch.manual_seed(0)
-    network = SegmentationNetwork((8, 16, 32), width=64)
+    network = SegmentationNetwork((8, 16, 32), SegmentationOptions(width=64))
     out = network.head.out[0][0].weight  # uniform within sqrt(1 / fan_in)
     assert out.abs().max() <= (1 / (64 * 9)) ** 0.5
     res = network.res[1].conv1.weight
@@ -85,10 +82,12 @@ def test_head_keeps_pytorchs_start_and_res_is_kaiming_normal():
 
 
 def test_layer_scale_reaches_the_module():
-    network = SegmentationNetwork((8,), width=8, context="rcm", layer_scale=1e-6)
+    network = SegmentationNetwork(
+        (8,), SegmentationOptions(width=8, context="rcm", layer_scale=1e-6)
+    )
     assert network.head.context.layer_scale.max().item() == pytest.approx(1e-6)
 
 
 def test_unknown_context():
     with pytest.raises(ConfigError, match="context is 'ppm'"):
-        SegmentationNetwork(context="ppm")
+        SegmentationOptions(context="ppm")

@@ -8,6 +8,7 @@ from padseg.losses import cosine_distance, distillation_loss, segmentation_loss
 from padseg.models import (
     SYSTEMS,
     FeaturePair,
+    NetworkOptions,
     build_segmentation,
     build_student_teacher,
     image_score,
@@ -20,11 +21,13 @@ SWITCHES_OFF = {"fusion": "add", "second_conv": "conv"}
 
 def build(system, **options):
     torch.manual_seed(0)
-    return build_student_teacher(system, **tiny_network(system, **options))
+    given = tiny_network(system, **options)
+    weights = {name: given.pop(name) for name in ("weights", "weights2") if name in given}
+    return build_student_teacher(NetworkOptions(system, **given), **weights)
 
 
 def students(model):
-    return [m for m in (model.student, model.student2) if m is not None]
+    return [part for name, part in model.named_children() if name.startswith("student")]
 
 
 @pytest.mark.parametrize("size", [(72, 40), (40, 104)])
@@ -34,7 +37,7 @@ def test_small_systems_at_odd_sizes(system, size):
     clean, corrupted = torch.rand(2, 2, 3, *size)
     with torch.no_grad():
         pairs = model(clean, corrupted)
-        score_map = model.score_map(pairs, size)
+        score_map = SYSTEMS[system].distance_map(pairs, size)
     assert len(pairs) == len(SYSTEMS[system].teachers)
     for pair in pairs:
         assert [f.shape for f in pair.teacher] == [f.shape for f in pair.student]
@@ -48,9 +51,10 @@ def test_small_systems_at_odd_sizes(system, size):
 @pytest.mark.parametrize("name", ["resnet34", "wide_resnet50_2"])
 def test_larger_backbones(name):
     with torch.device("meta"):
-        model = build_student_teacher("destseg", teacher=name, weights="random").eval()
+        options = NetworkOptions("destseg", teacher=name)
+        model = build_student_teacher(options, weights="random").eval()
         (pair,) = model(torch.empty(1, 3, 256, 256))
-        logits = build_segmentation("pfadseg", model.teacher.channels).eval()(pair)
+        logits = build_segmentation(NetworkOptions("pfadseg"), model.channels).eval()(pair)
     assert [f.shape for f in pair.teacher] == [f.shape for f in pair.student]
     wide = 4 if name.startswith("wide") else 1
     assert model.teacher.channels == (64 * wide, 128 * wide, 256 * wide)
@@ -62,9 +66,10 @@ def test_whole_sizes_of_the_papers():
         return sum(p.numel() for m in modules for p in m.parameters())
 
     with torch.device("meta"):
-        built = {n: build_student_teacher(n, weights="random") for n in ("destseg", "pfadseg")}
-        heads = {n: build_segmentation(n, m.teacher.channels) for n, m in built.items()}
-        rstpm = build_student_teacher("rstpm", weights="random", weights2="random")
+        options = {name: NetworkOptions(name) for name in ("destseg", "pfadseg")}
+        built = {n: build_student_teacher(o, weights="random") for n, o in options.items()}
+        heads = {n: build_segmentation(options[n], m.channels) for n, m in built.items()}
+        rstpm = build_student_teacher(NetworkOptions("rstpm"), weights="random", weights2="random")
     assert count(built["destseg"], heads["destseg"]) == 35_154_177
     assert count(built["pfadseg"], heads["pfadseg"]) == 60_815_505
     assert count(rstpm.teacher) == 11_176_512
@@ -80,9 +85,11 @@ def test_all_switches_off_is_destseg():
     # The same draws in the same order, so that even the start is the same.
     assert all(torch.equal(value, state[key]) for key, value in off.state_dict().items())
     networks = []
-    for name, options in (("destseg", {}), ("pfadseg", {**SWITCHES_OFF, "context": "aspp"})):
+    for name, switches, context in (("destseg", {}, None), ("pfadseg", SWITCHES_OFF, "aspp")):
         torch.manual_seed(1)
-        networks.append(build_segmentation(name, (32, 48, 192), width=16, **options).eval())
+        options = NetworkOptions(name, **switches)
+        network = build_segmentation(options, (32, 48, 192), width=16, context=context)
+        networks.append(network.eval())
     assert list(networks[0].state_dict()) == list(networks[1].state_dict())
     with torch.no_grad():
         logits = [n(m(image)[0]) for n, m in zip(networks, (destseg, off), strict=True)]
@@ -149,11 +156,11 @@ def test_fingerprint_covers_both_teachers():
 @pytest.mark.parametrize("system", TWO_PHASES)
 def test_steps_in_low_precision_are_finite(system, dtype):
     model = build(system).train()
-    network = build_segmentation(system, model.teacher.channels, width=16)
+    network = build_segmentation(NetworkOptions(system), model.channels, width=16)
     image, mask = torch.rand(2, 3, 32, 32), torch.rand(2, 1, 32, 32) > 0.5
     with torch.autocast("cpu", dtype=dtype):
         pairs = model(image)
-        score_map = model.score_map(pairs, (32, 32))
+        score_map = SYSTEMS[system].distance_map(pairs, (32, 32))
         first = distillation_loss(pairs)
         frozen = FeaturePair(*([f.detach() for f in side] for side in pairs[0]))
         second = segmentation_loss(network(frozen), mask)
@@ -179,7 +186,7 @@ def test_score_map_multiplies_at_the_finest_level():
     for t, s in zip(teacher, student, strict=True):
         product = product * up(cosine_distance(t, s), (8, 6))
     expected = up(product[:, 0], (32, 24))
-    torch.testing.assert_close(build("stpm").score_map(pairs, (32, 24)), expected)
+    torch.testing.assert_close(SYSTEMS["stpm"].distance_map(pairs, (32, 24)), expected)
 
 
 def test_score_map_of_two_pairs_multiplies_half_sums_at_the_size_of_the_input():
@@ -188,7 +195,7 @@ def test_score_map_of_two_pairs_multiplies_half_sums_at_the_size_of_the_input():
     for level in range(3):
         maps = [up(cosine_distance(p.teacher[level], p.student[level]), (32, 24)) for p in pairs]
         expected = expected * (maps[0] + maps[1]) / 2
-    torch.testing.assert_close(build("rstpm").score_map(pairs, (32, 24)), expected)
+    torch.testing.assert_close(SYSTEMS["rstpm"].distance_map(pairs, (32, 24)), expected)
 
 
 def test_image_score():
@@ -201,7 +208,14 @@ def test_image_score():
 
 def test_constants_of_the_papers():
     facts = {
-        name: (s.segmentation, s.synthetic, s.top_k, s.loss_scale, s.loss_reduction, s.teachers[1:])
+        name: (
+            s.segmentation is not None,
+            s.synthetic,
+            s.top_k,
+            s.loss_scale,
+            s.loss_reduction,
+            s.teachers[1:],
+        )
         for name, s in SYSTEMS.items()
     }
     assert facts == {
@@ -232,10 +246,10 @@ def test_options_that_do_not_exist(system, options, message):
 
 def test_one_phase_systems_have_no_segmentation():
     with pytest.raises(ConfigError, match="destseg, pfadseg"):
-        build_segmentation("stpm", (64, 128, 256))
+        build_segmentation(NetworkOptions("stpm"), (64, 128, 256))
 
 
 def test_rstpm_asks_for_the_whole_first_teacher(assets):
     path = assets / "weights/resnet18_tv_in1k_trunk.safetensors"
     with pytest.raises(CheckpointError, match="layer4"):
-        build_student_teacher("rstpm", weights=str(path), weights2="random")
+        build_student_teacher(NetworkOptions("rstpm"), str(path), "random")

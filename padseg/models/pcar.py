@@ -1,40 +1,20 @@
-"""Attention inside the residual block: which receptive field, and how much of the shortcut.
+"""PCAR: parallel convolutions with recalibration, PFADSeg's second convolution of a residual block.
 
+PCAR: PFADSeg, section 3.2, equations 5-9: parallel convolutional attention recalibration.
 SPR: Yu et al., "Multi-scale spatial pyramid attention mechanism for image recognition" (MSPANet),
      Eng. Appl. Artif. Intell. 133, 2024: spatial pyramid recalibration.
-PCAR: PFADSeg, section 3.2, equations 5-9: parallel convolutional attention recalibration.
-AFF: Dai et al., "Attentional Feature Fusion", WACV 2021.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padseg.errors import ConfigError
+from padseg.models.layers import full_precision
 from padseg.names import RECALIBRATIONS, Recalibration
 from padseg.options import one_of
-
-
-def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Leave autocast for a few cheap operations that lose in low precision."""
-    # Not entered without autocast: an exporter would record the region.
-    kind = x.device.type
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-        return torch.autocast(kind, enabled=False)
-    return nullcontext()
-
-
-def require_batch(module: nn.Module, x: Tensor) -> None:
-    """Refuse to train a batch norm of globally pooled features on one image: it has no variance.
-
-    Raises:
-        ConfigError: the module is in train mode and the batch holds one image.
-    """
-    if module.training and x.shape[0] < 2:
-        raise ConfigError("batch_size is 1; training this network takes 2 or more images a batch.")
 
 
 class SPR(nn.Module):
@@ -137,47 +117,3 @@ class PCAR(nn.Module):
         for branch, weight in zip(maps[1:], weights[1:], strict=True):
             out = torch.addcmul(out, branch, weight)
         return out
-
-
-def _bottleneck(channels: int, hidden: int) -> nn.Sequential:
-    last = nn.BatchNorm2d(channels)
-    nn.init.zeros_(last.weight)
-    return nn.Sequential(
-        nn.Conv2d(channels, hidden, 1),
-        nn.BatchNorm2d(hidden),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(hidden, channels, 1),
-        last,
-    )
-
-
-class AFF(nn.Module):
-    """Attentional feature fusion 2 x w + 2 y (1 - w), w = sigmoid(local(x + y) + globe(x + y)).
-
-    `local` works on every pixel, `globe` on the mean over all of them. The factor 2 is in the
-    authors' code, not in the formula: w = 0.5 is then plain addition. 4,576 parameters at C = 64,
-    265,984 at C = 512. Training takes two images or more, `globe` has one value per image.
-
-    It starts as plain addition, its last BNs at zero. Left at one, as in the authors' code, the first
-    weights are random, and through sixteen blocks the gradient that passes both branches explodes:
-    training oscillates, and the step it ends with decides what comes out.
-    """
-
-    def __init__(self, channels: int, reduction: int = 4) -> None:
-        super().__init__()
-        hidden = max(1, channels // reduction)
-        self.local = _bottleneck(channels, hidden)
-        self.globe = _bottleneck(channels, hidden)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Fuse the residual x and the shortcut y, both (B, C, h, w), to (B, C, h, w)."""
-        require_batch(self, x)
-        total = x + y
-        # Rounded before its BN, what the images of a batch differ in would be lost.
-        dtype = next(self.globe.parameters()).dtype
-        pooled = total.mean(dim=(2, 3), keepdim=True, dtype=dtype)
-        with full_precision(pooled):
-            globe: Tensor = self.globe(pooled)
-        local: Tensor = self.local(total)
-        weight = torch.sigmoid(local + globe.to(local.dtype))
-        return 2 * torch.lerp(y.to(weight.dtype), x.to(weight.dtype), weight)

@@ -1,0 +1,50 @@
+"""AFF: attentional feature fusion. Dai et al., "Attentional Feature Fusion", WACV 2021."""
+
+import torch
+from torch import Tensor, nn
+
+from padseg.models.layers import full_precision, require_batch
+
+
+class AFF(nn.Module):
+    """Attentional feature fusion 2 x w + 2 y (1 - w), w = sigmoid(local(x + y) + globe(x + y)).
+
+    `local` works on every pixel, `globe` on the mean over all of them. The factor 2 is in the
+    authors' code, not in the formula: w = 0.5 is then plain addition. 4,576 parameters at C = 64,
+    265,984 at C = 512. Training takes two images or more, `globe` has one value per image.
+
+    It starts as plain addition, its last BNs at zero. Left at one, as in the authors' code, the first
+    weights are random, and through sixteen blocks the gradient that passes both branches explodes:
+    training oscillates, and the step it ends with decides what comes out.
+    """
+
+    def __init__(self, channels: int, reduction: int = 4) -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.local = _bottleneck(channels, hidden)
+        self.globe = _bottleneck(channels, hidden)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Fuse the residual x and the shortcut y, both (B, C, h, w), to (B, C, h, w)."""
+        require_batch(self, x)
+        total = x + y
+        # Rounded before its BN, what the images of a batch differ in would be lost.
+        dtype = next(self.globe.parameters()).dtype
+        pooled = total.mean(dim=(2, 3), keepdim=True, dtype=dtype)
+        with full_precision(pooled):
+            globe: Tensor = self.globe(pooled)
+        local: Tensor = self.local(total)
+        weight = torch.sigmoid(local + globe.to(local.dtype))
+        return 2 * torch.lerp(y.to(weight.dtype), x.to(weight.dtype), weight)
+
+
+def _bottleneck(channels: int, hidden: int) -> nn.Sequential:
+    last = nn.BatchNorm2d(channels)
+    nn.init.zeros_(last.weight)
+    return nn.Sequential(
+        nn.Conv2d(channels, hidden, 1),
+        nn.BatchNorm2d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(hidden, channels, 1),
+        last,
+    )

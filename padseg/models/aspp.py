@@ -1,0 +1,41 @@
+"""ASPP: atrous spatial pyramid pooling.
+
+Chen et al., "Rethinking Atrous Convolution", 2017, in the form that DeSTSeg uses.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from padseg.models.layers import conv_bn_relu, full_precision, require_batch
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling: global mean and three dilated convolutions, fused by a 3x3.
+
+    As in DeSTSeg's code: no plain 1x1 branch. 4,196,864 parameters at C = 256. Training takes two
+    images or more, the pooled branch has one value per image.
+    """
+
+    def __init__(self, channels: int, dilations: Sequence[int] = (6, 12, 18)) -> None:
+        super().__init__()
+        self.pooled = conv_bn_relu(channels, channels, kernel=1)
+        self.dilated = nn.ModuleList(
+            conv_bn_relu(channels, channels, dilation=d) for d in dilations
+        )
+        self.fuse = conv_bn_relu((1 + len(dilations)) * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, h, w) to non-negative (B, C, h, w)."""
+        require_batch(self, x)
+        # Rounded before its BN, what the images of a batch differ in would be lost.
+        dtype = next(self.pooled.parameters()).dtype
+        mean = x.mean(dim=(2, 3), keepdim=True, dtype=dtype)
+        with full_precision(mean):
+            pooled: Tensor = self.pooled(mean)
+        maps: list[Tensor] = [conv(x) for conv in self.dilated]
+        # Added to zeros rather than expanded, so that the memory format stays.
+        maps.append(torch.zeros_like(maps[0]) + pooled.to(maps[0].dtype))
+        out: Tensor = self.fuse(torch.cat(maps, dim=1))
+        return out

@@ -1,0 +1,66 @@
+"""What a checkpoint rebuilds its network from: flat, plain values."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from padseg.models.residual import BlockOptions
+from padseg.names import Fusion, Recalibration, SecondConv, Upsample
+from padseg.options import plain
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Options of teachers and students, without their weights; None stands for the system's own.
+
+    Attributes:
+        system: name of a registered system.
+        teacher: timm tag of a backbone with levels at 1/4, 1/8, 1/16 (RSTPM: 1/32 as well).
+        teacher2: timm tag of the second teacher; only RSTPM has one.
+        width: channels of the student's stem, 64 in the papers.
+        fusion: see BlockOptions.
+        second_conv: see BlockOptions.
+        kernels: see BlockOptions.
+        dilations: see BlockOptions.
+        recalibration: see BlockOptions.
+        upsample: "deconv" or "bilinear", see ReconstructionStudent.
+    """
+
+    system: str
+    teacher: str | None = None
+    teacher2: str | None = None
+    width: int = 64
+    fusion: Fusion | None = None
+    second_conv: SecondConv | None = None
+    kernels: tuple[int, ...] = (3, 3, 3)
+    dilations: tuple[int, ...] = (1, 2, 3)
+    recalibration: Recalibration = "channel"
+    upsample: Upsample = "deconv"
+
+    @classmethod
+    def from_plain(cls, stored: Mapping[str, Any]) -> Self:
+        """The options that `to_plain` has made plain."""
+        lists = {name: tuple(stored[name]) for name in ("kernels", "dilations")}
+        return cls(**(dict(stored) | lists))
+
+    def to_plain(self) -> dict[str, Any]:
+        """The options by name, as a checkpoint stores them: lists instead of tuples."""
+        values: dict[str, Any] = plain(asdict(self))
+        return values
+
+    def block(self, own: BlockOptions) -> BlockOptions:
+        """What the residual blocks are made of.
+
+        Args:
+            own: the system's own block, whose switches hold where these options leave them open.
+
+        Raises:
+            ConfigError: a switch has an unknown value.
+        """
+        return BlockOptions(
+            fusion=self.fusion or own.fusion,
+            second_conv=self.second_conv or own.second_conv,
+            kernels=self.kernels,
+            dilations=self.dilations,
+            recalibration=self.recalibration,
+        )

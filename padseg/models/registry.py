@@ -1,0 +1,208 @@
+"""What a system is made of, and the register of systems.
+
+A system from outside the package is one more entry, made by a module that `--plugin` names:
+
+    from padseg.models import System, register
+
+    register(System(name="mine", title="Mine", paper="", teachers=("resnet18.tv_in1k",),
+                    student=MyStudent, recipes=Path(__file__).parent))
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from padseg import losses
+from padseg.errors import ConfigError
+from padseg.models import scores
+from padseg.models.options import NetworkOptions
+from padseg.models.reconstruction import ReconstructionStudent
+from padseg.models.residual import PLAIN, BlockOptions
+from padseg.models.segmentation import SegmentationOptions
+from padseg.models.student_teacher import StudentTeacher, TwoStudentTeacher
+from padseg.models.teacher import FeaturePair, Teacher
+from padseg.names import Context, LossReduction
+
+StudentFactory = Callable[[Sequence[int], int, BlockOptions], nn.Module]
+
+
+NetworkFactory = Callable[["System", NetworkOptions, Sequence[str]], StudentTeacher]
+
+
+def one_teacher(
+    system: "System", options: NetworkOptions, weights: Sequence[str]
+) -> StudentTeacher:
+    """Join a teacher of three levels and a student that sees the image.
+
+    Args:
+        system: whose parts they are.
+        options: what was configured.
+        weights: where the weights of each teacher come from, see Teacher.
+
+    Raises:
+        ConfigError: an option does not exist, or the backbone has other resolutions.
+        CheckpointError: a teacher's weights cannot be used.
+    """
+    teacher = Teacher(options.teacher or system.teachers[0], weights[0])
+    student = system.student(teacher.channels, options.width, options.block(system.block))
+    return StudentTeacher(teacher, student)
+
+
+def two_teachers(
+    system: "System", options: NetworkOptions, weights: Sequence[str]
+) -> TwoStudentTeacher:
+    """Join RSTPM's two teachers, of which the first has a fourth level, and its two students.
+
+    See one_teacher.
+    """
+    first = Teacher(options.teacher or system.teachers[0], weights[0], (4, 8, 16, 32))
+    student = system.student(first.channels[:3], options.width, options.block(system.block))
+    second = Teacher(options.teacher2 or system.teachers[1], weights[1], option="--model.weights2")
+    student2 = ReconstructionStudent(first.channels[3], second.channels, options.upsample)
+    return TwoStudentTeacher(first, student, second, student2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """What makes a system: its parts and the constants of its paper.
+
+    Attributes:
+        name: in the register, on the command line and in checkpoints.
+        title: as its paper writes it.
+        paper: citation.
+        teachers: timm tag of each teacher.
+        student: builds the student from (channels of the levels, width, block).
+        network: joins teachers and students, from (system, options, weights of each teacher).
+        block: residual block of student and segmentation network.
+        synthetic: the student learns on images with synthetic defects.
+        distillation_loss: of phase one, called with (pairs, loss_reduction, loss_scale).
+        loss_scale: factor of the distillation loss.
+        loss_reduction: the distillation loss over the batch.
+        lr: learning rate of the distillation.
+        distance_map: score map of phase one, (B, 1, H, W) float32 in [0, 1], from (pairs, (H, W)).
+        image_score: (B,) from (score map, top_k, pairs).
+        top_k: the image score is the mean of this many largest pixels.
+        segmentation: builds the network of a second phase from (channels of the levels, options);
+            None for a system of one phase. It maps a FeaturePair to logits (B, 1, h, w). Its part
+            `res`, if there is one, learns with `lr_res`, the rest with `lr_head`.
+        context: default of SegmentationOptions.
+        segmentation_loss: of phase two, called with (logits, mask, gamma=, focal_weight=,
+            l1_weight=).
+        segmentation_map: score map of phase two, as `distance_map`, from (logits, (H, W)).
+        optimizer: of both phases, called with (parameter groups, momentum=, weight_decay=, fused=).
+        schedule: of both phases, from (optimizer, number of steps), stepped after each step; None:
+            constant rates.
+        recipes: folder of distill.yaml and, with a second phase, segment.yaml, for `padseg run`;
+            None: the folder configs/<name> that comes with padseg.
+    """
+
+    name: str
+    title: str
+    paper: str
+    teachers: tuple[str, ...]
+    student: StudentFactory
+    network: NetworkFactory = one_teacher
+    block: BlockOptions = PLAIN
+    synthetic: bool = False
+    distillation_loss: Callable[[Sequence[FeaturePair], LossReduction, float], Tensor] = (
+        losses.distillation_loss
+    )
+    loss_scale: float = 1.0
+    loss_reduction: LossReduction = "batch_sum"
+    lr: float = 0.4
+    distance_map: Callable[[Sequence[FeaturePair], tuple[int, int]], Tensor] = scores.distance_map
+    image_score: Callable[[Tensor, int, Sequence[FeaturePair]], Tensor] = scores.image_score
+    top_k: int = 1
+    segmentation: Callable[[Sequence[int], SegmentationOptions], nn.Module] | None = None
+    context: Context = "aspp"
+    segmentation_loss: Callable[..., Tensor] = losses.segmentation_loss
+    segmentation_map: Callable[[Tensor, tuple[int, int]], Tensor] = scores.probability_map
+    optimizer: Callable[..., Optimizer] = torch.optim.SGD
+    schedule: Callable[[Optimizer, int], LRScheduler] | None = None
+    recipes: Path | None = None
+
+
+SYSTEMS: dict[str, System] = {}
+
+
+def register(system: System) -> System:
+    """Add a system; one of the same name gives way, so that a notebook's cell can be run again.
+
+    Returns:
+        The system.
+    """
+    SYSTEMS[system.name] = system
+    return system
+
+
+def find_system(name: str) -> System:
+    """Look a system up.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    if name not in SYSTEMS:
+        raise ConfigError(
+            f"system is {name!r}; give one of {', '.join(SYSTEMS)}, or name the module that registers it "
+            "with --plugin."
+        )
+    return SYSTEMS[name]
+
+
+def build_student_teacher(
+    options: NetworkOptions, weights: str = "pretrained", weights2: str = "pretrained"
+) -> StudentTeacher:
+    """Build teachers and students of a system.
+
+    Args:
+        options: what is built.
+        weights: where the teacher's weights come from, see Teacher.
+        weights2: the same of the second teacher.
+
+    Raises:
+        ConfigError: an option does not exist, or the backbone has other resolutions.
+        CheckpointError: a teacher's weights cannot be used.
+    """
+    system = find_system(options.system)
+    if options.width < 16:
+        # PyTorch 2.15 on CPUs corrupts memory in the backward pass of strided convolutions with 8 or fewer
+        # channels in channels_last.
+        raise ConfigError(f"width is {options.width}; give 16 or more channels.")
+    return system.network(system, options, (weights, weights2))
+
+
+def build_segmentation(
+    options: NetworkOptions,
+    channels: Sequence[int],
+    *,
+    width: int = 256,
+    context: Context | None = None,
+    layer_scale: float = 1.0,
+) -> nn.Module:
+    """Build a system's segmentation network.
+
+    Args:
+        options: the system, and what its residual blocks are made of.
+        channels: of the levels, fine to coarse.
+        width: see SegmentationOptions.
+        context: see SegmentationOptions; None: the system's own.
+        layer_scale: see SegmentationOptions.
+
+    Raises:
+        ConfigError: the system has no second phase, or an option does not exist.
+    """
+    system = find_system(options.system)
+    if system.segmentation is None:
+        having = (name for name, other in SYSTEMS.items() if other.segmentation)
+        raise ConfigError(
+            f"system {options.system} has no segmentation network; give one of {', '.join(having)}."
+        )
+    block = options.block(system.block)
+    return system.segmentation(
+        channels, SegmentationOptions(width, block, context or system.context, layer_scale)
+    )

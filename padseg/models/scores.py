@@ -1,0 +1,69 @@
+"""From what teacher and student disagree on, or what a segmentation says, to maps and scores."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from padseg.losses import cosine_distance
+from padseg.models.layers import resize_to
+from padseg.models.teacher import FeaturePair
+
+
+def distance_map(
+    pairs: Sequence[FeaturePair], size: tuple[int, int], *, at_input: bool = False
+) -> Tensor:
+    """Fuse the distances to one map: the mean over pairs, the product over levels.
+
+    STPM and DeSTSeg multiply at the finest level's size (1/4), RSTPM at the input's.
+
+    Args:
+        pairs: what StudentTeacher returned.
+        size: (H, W) of the map.
+        at_input: multiply at `size`, not at the finest level's.
+
+    Returns:
+        (B, 1, H, W), float32, in [0, 1].
+    """
+    height, width = size if at_input else pairs[0].teacher[0].shape[-2:]
+    fused: Tensor | None = None
+    for level in range(len(pairs[0].teacher)):
+        distances = [
+            resize_to(
+                cosine_distance(pair.teacher[level], pair.student[level])[:, None],
+                (height, width),
+            )
+            for pair in pairs
+        ]
+        mean = torch.stack(distances).mean(dim=0)
+        fused = mean if fused is None else fused * mean
+    assert fused is not None
+    return resize_to(fused, size).clamp(0, 1)
+
+
+def probability_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Upsample the probabilities of a segmentation.
+
+    Args:
+        logits: (B, 1, h, w), any float dtype.
+        size: (H, W) of the map.
+
+    Returns:
+        (B, 1, H, W), float32, in [0, 1].
+    """
+    return resize_to(logits.float().sigmoid(), size)
+
+
+def image_score(score_map: Tensor, top_k: int, pairs: Sequence[FeaturePair] = ()) -> Tensor:
+    """Average the largest pixels of each map: 100 in DeSTSeg, the largest one in STPM.
+
+    Args:
+        score_map: (B, 1, H, W), any float dtype.
+        top_k: how many pixels; all of a smaller map.
+        pairs: what StudentTeacher returned, for rules that weigh the map by it; not used here.
+
+    Returns:
+        (B,) float32, in the range of the map.
+    """
+    pixels = score_map.flatten(1).float()
+    return pixels.topk(min(top_k, pixels.shape[1]), dim=1).values.mean(dim=1)

@@ -1,0 +1,93 @@
+"""Teachers and students joined: from images to pairs of features."""
+
+import hashlib
+
+from torch import Tensor, nn
+
+from padseg.models.teacher import FeaturePair, Normalize, Teacher
+
+
+class StudentTeacher(nn.Module):
+    """One teacher, and a student that sees the image.
+
+    Gradients reach the student only. A system whose student sees something else, or that compares
+    other levels, is a subclass with its own `forward` and `channels`.
+
+    Args:
+        teacher: answers standardised images with features, fine to coarse.
+        student: answers standardised images (B, 3, H, W) and the (height, width) of each level with
+            features like the teacher's.
+    """
+
+    def __init__(self, teacher: Teacher, student: nn.Module) -> None:
+        super().__init__()
+        self.normalize = Normalize()
+        self.teacher = teacher
+        self.student = student
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of the first pair's levels, fine to coarse."""
+        return self.teacher.channels
+
+    def forward(self, clean: Tensor, corrupted: Tensor | None = None) -> list[FeaturePair]:
+        """Compare what teachers see in the clean images with what students see in the others.
+
+        Args:
+            clean: RGB images (B, 3, H, W) in [0, 1].
+            corrupted: the same with synthetic defects, for the first student; None: the clean ones.
+
+        Returns:
+            One pair for each teacher, of as many levels as `channels`, fine to coarse.
+        """
+        clean = self.normalize(clean)
+        image = clean if corrupted is None else self.normalize(corrupted)
+        features = self.teacher(clean)
+        return [FeaturePair(features, self.student(image, sizes_of(features)))]
+
+    def fingerprint(self) -> str:
+        """Hash the weights of all teachers (sha256, hex)."""
+        return self.teacher.fingerprint()
+
+
+class TwoStudentTeacher(StudentTeacher):
+    """RSTPM: a second student rebuilds a second teacher's features from the first teacher's last.
+
+    Args:
+        teacher: of four levels, the last at 1/32 resolution; three are compared.
+        student: see StudentTeacher.
+        teacher2: answers standardised images with features, fine to coarse.
+        student2: answers the first teacher's last level and the second teacher's features with
+            features like the latter.
+    """
+
+    def __init__(
+        self, teacher: Teacher, student: nn.Module, teacher2: Teacher, student2: nn.Module
+    ) -> None:
+        super().__init__(teacher, student)
+        self.teacher2 = teacher2
+        self.student2 = student2
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of the first pair's levels, fine to coarse."""
+        return self.teacher.channels[:3]
+
+    def forward(self, clean: Tensor, corrupted: Tensor | None = None) -> list[FeaturePair]:
+        """See StudentTeacher."""
+        clean = self.normalize(clean)
+        image = clean if corrupted is None else self.normalize(corrupted)
+        *features, last = self.teacher(clean)
+        first = FeaturePair(features, self.student(image, sizes_of(features)))
+        guides = self.teacher2(clean)
+        return [first, FeaturePair(guides, self.student2(last, guides))]
+
+    def fingerprint(self) -> str:
+        """Hash the weights of both teachers (sha256, hex)."""
+        both = self.teacher.fingerprint() + self.teacher2.fingerprint()
+        return hashlib.sha256(both.encode()).hexdigest()
+
+
+def sizes_of(features: list[Tensor]) -> list[tuple[int, int]]:
+    """(height, width) of each level."""
+    return [(x.shape[-2], x.shape[-1]) for x in features]

@@ -1,0 +1,101 @@
+"""Weight files of backbones: read without running code from them, matched by name, hashed."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from padseg.errors import CheckpointError
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dict without running code from it.
+
+    Args:
+        path: a .safetensors file, or any other name for what torch.save wrote.
+
+    Returns:
+        The tensors by name, on the CPU.
+
+    Raises:
+        CheckpointError: there is no such file, or it holds anything else.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(
+            f"weight file {path} does not exist; give the path of a .safetensors file or of a "
+            "torch state dict, or 'pretrained' for the timm hub."
+        )
+    try:
+        state = (
+            safetensors.torch.load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except Exception as error:  # both libraries raise whatever a broken file runs into
+        raise CheckpointError(
+            f"weight file {path} cannot be read ({type(error).__name__}); give an intact "
+            ".safetensors file or a torch state dict that holds tensors only."
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(
+            f"weight file {path} holds something else than a state dict; save "
+            "model.state_dict() and give that file."
+        )
+    return state
+
+
+def load_weights(net: nn.Module, state: dict[str, Tensor], name: str, path: str) -> None:
+    """Copy the weights that `net` needs out of `state`.
+
+    Raises:
+        CheckpointError: a weight is missing or has another shape.
+    """
+    needed = net.state_dict()
+    # Counters of batches have no effect in eval mode, and some exporters drop them.
+    optional = {key for key in needed if key.endswith("num_batches_tracked")}
+    source = {key: _stored_name(key, state) for key in needed}
+    missing = [key for key in needed if source[key] not in state and key not in optional]
+    if missing:
+        raise CheckpointError(
+            f"weight file {path} lacks {len(missing)} of the {len(needed) - len(optional)} weights "
+            f"that {name} needs: {_summary(missing)}; give a file with all of them."
+        )
+    found = {key: state[source[key]] for key in needed if source[key] in state}
+    wrong = [key for key, value in found.items() if value.shape != needed[key].shape]
+    if wrong:
+        first = wrong[0]
+        raise CheckpointError(
+            f"weight file {path} is not made for {name}: {_summary(wrong)} differ in shape "
+            f"({first} is {tuple(found[first].shape)}, needed {tuple(needed[first].shape)}); "
+            "give the file of this backbone."
+        )
+    net.load_state_dict(found, strict=False)
+
+
+def hash_weights(net: nn.Module) -> str:
+    """Hash a state dict (sha256, hex): the same on every device and in every memory format."""
+    digest = hashlib.sha256()
+    for name, value in sorted(net.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        plain = value.detach().cpu().contiguous().reshape(-1)
+        digest.update(plain.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _stored_name(key: str, state: dict[str, Tensor]) -> str:
+    """Name a weight as a whole model does: timm's pyramids call `stages.0` `stages_0`."""
+    top, _, rest = key.partition(".")
+    return key if key in state else f"{'.'.join(top.rsplit('_', 1))}.{rest}"
+
+
+def _summary(keys: Sequence[str], limit: int = 4) -> str:
+    """List a few names in full, and many by the part of the network that they belong to."""
+    if len(keys) <= limit:
+        return ", ".join(keys)
+    parts = Counter(key.split(".")[0] for key in keys)
+    return ", ".join(f"{part} ({number})" for part, number in parts.items())
