@@ -56,7 +56,7 @@ def padseg(system: str) -> nn.Module:
 
     module = StudentDistillModule(system, weights="random", weights2="random")
     if module.student_teacher.system.segmentation:
-        module = SegmentationModule(network=module.network)
+        module = SegmentationModule(network=module.network.to_plain())
     return Deployed(module)
 
 

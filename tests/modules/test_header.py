@@ -36,7 +36,7 @@ def test_a_header_says_what_rebuilds_the_module(checkpoint, module):
     header = read_header(checkpoint)
     assert header.class_name == "StudentDistillModule"
     assert header.system == "destseg"
-    assert header.network["width"] == 16
+    assert header.network.width == 16
     assert header.hyper_parameters["image_size"] == [64, 96]
     assert header.teacher_sha256 == module.student_teacher.fingerprint()
     assert header.calibration == module.calibration
