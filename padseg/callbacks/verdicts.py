@@ -14,7 +14,7 @@ from padseg.metrics.curves import Curve
 
 
 class Thresholds(NamedTuple):
-    """Scores above which an image or a pixel is anomalous; None where they are not known.
+    """Scores above which an image or a pixel is anomalous; None if unknown.
 
     Attributes:
         image: Of image scores.
@@ -26,7 +26,7 @@ class Thresholds(NamedTuple):
 
 
 def calibrated_thresholds(pl_module: LightningModule) -> Thresholds:
-    """The thresholds that the module was calibrated with; none if they were set for tiles."""
+    """The calibrated thresholds of the module; none if they were set for tiles."""
     calibration: Calibration | None = getattr(pl_module, "calibration", None)
     if calibration is None or calibration.tile is not None:
         return Thresholds()
@@ -34,7 +34,7 @@ def calibrated_thresholds(pl_module: LightningModule) -> Thresholds:
 
 
 def display_thresholds(trainer: Trainer, pl_module: LightningModule, stage: str) -> Thresholds:
-    """The calibrated thresholds or, for display only, those of the highest F1 in this evaluation."""
+    """The calibrated thresholds or, for display only, those with the highest F1 in this evaluation."""
     thresholds = calibrated_thresholds(pl_module)
     if thresholds.image is not None:
         return thresholds
@@ -50,7 +50,7 @@ def _best_f1(curve: Curve | None) -> float | None:
         return None
     precision, recall = curve["precision"], curve["recall"]
     best = int((2 * precision * recall / (precision + recall).clamp(min=1e-12)).argmax())
-    # A curve counts scores at its threshold as found; a verdict needs a score above it.
+    # On a curve, a score equal to the threshold counts as found; a verdict needs a higher score.
     score = np.float32(curve["threshold"][best].item())
     return float(np.nextafter(score, np.float32(-math.inf)))
 
