@@ -12,16 +12,16 @@ from padseg.records import TABLE, Records, choose_images, remove_pictures, write
 
 
 class RecordsCallback(ImagesCallback):
-    """Leaves the records of a test in a folder, with the curves of its metrics beside them.
+    """Saves the records of a test in a folder, together with the curves of its metrics.
 
     `images.csv` has a row for every image; at most `limit` of them keep their pictures. `curves.json`
-    has the curves of `PixelMetrics` and `ImageMetrics`, from name to axis to values; an infinite
-    threshold is null.
+    has the curves of `PixelMetrics` and `ImageMetrics`: their axes and values, with null for an infinite
+    threshold.
 
     Args:
-        folder: Where they go; older records in it are removed.
+        folder: Folder for the records; older records in it are removed.
         root: Folder of the data set, to which the paths are relative.
-        limit: Most images with pictures.
+        limit: Largest number of images with pictures.
     """
 
     def __init__(self, folder: Path, root: Path, limit: int = 500) -> None:
@@ -35,16 +35,16 @@ class RecordsCallback(ImagesCallback):
         return stage == "test"
 
     def make_folder(self, trainer: Trainer) -> Path:
-        """The folder that was given."""
+        """The given folder."""
         return self.target
 
     def remove_folder(self, folder: Path) -> None:
-        """Keep the records."""
+        """Keep the records at the end."""
 
     def show(
         self, trainer: Trainer, pl_module: LightningModule, stage: str, records: Records
     ) -> None:
-        """Remove surplus pictures, then write the table, last: it says that the records are whole."""
+        """Remove surplus pictures, then write the table; it is last because it marks the records as complete."""
         table = records.table
         kept = set(choose_images(table, self.limit))
         for index in table["index"]:

@@ -1,4 +1,4 @@
-"""Thresholds at the end of a training, from held-out normal images."""
+"""Thresholds at the end of training, from held-out normal images."""
 
 import logging
 from pathlib import Path
@@ -19,9 +19,9 @@ _log = logging.getLogger(__name__)
 class ThresholdCallback(Callback):
     """Calibrates a trained module on the held-out normal images of its data.
 
-    See `padseg.metrics.calibration` for how the thresholds are chosen. The images with synthetic defects
-    only tell how many of those would be found. A training that held no image out has no thresholds:
-    images get scores and no verdicts, until `padseg calibrate` is given normal images.
+    See `padseg.metrics.calibration` for how the thresholds are chosen. Images with synthetic defects only
+    show how many of these would be found. Without held-out images there are no thresholds: images get
+    scores but no verdicts, until `padseg calibrate` sets thresholds.
 
     Args:
         false_alarm_rate: Share of normal images that may be called anomalous, (0, 1).
@@ -29,7 +29,7 @@ class ThresholdCallback(Callback):
     """
 
     def __init__(self, false_alarm_rate: float = 0.01, pixel_rate: float = 0.001) -> None:
-        Calibrator(false_alarm_rate, pixel_rate)  # a wrong rate is refused before the training
+        Calibrator(false_alarm_rate, pixel_rate)  # reject a wrong rate before training
         self.false_alarm_rate = false_alarm_rate
         self.pixel_rate = pixel_rate
         self._calibrator: Calibrator | None = None
@@ -41,14 +41,14 @@ class ThresholdCallback(Callback):
         datamodule: AnomalyDataModule,
         path: Path | None = None,
     ) -> Calibration | None:
-        """Set `module.calibration`, on all of the Trainer's devices.
+        """Set `module.calibration`, using all of the Trainer's devices.
 
         Args:
-            trainer: Whose devices and precision are used.
-            module: With the weights of `path`, if that is given, else with those it has now.
+            trainer: Its devices and precision are used.
+            module: Scores with the weights of `path` if that is given, else with its own.
             datamodule: Has the held-out images.
-            path: A checkpoint. Without one, and on SLURM, Lightning takes what a preempted job has left
-                in the Trainer's `default_root_dir`, if anything.
+            path: A checkpoint. Without one, on SLURM, Lightning uses the checkpoint of a preempted job
+                in the Trainer's `default_root_dir`, if there is one.
 
         Returns:
             The thresholds; None without held-out images.
@@ -66,7 +66,7 @@ class ThresholdCallback(Callback):
             return None
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
         self._calibrator = Calibrator(self.false_alarm_rate, self.pixel_rate)
-        # Others must not take these images for predictions that somebody asked for.
+        # Other callbacks must not treat these images as predictions.
         trainer.callbacks = [self]  # type: ignore[attr-defined]
         try:
             trainer.predict(
@@ -75,7 +75,7 @@ class ThresholdCallback(Callback):
                 return_predictions=False,
                 ckpt_path=path,
             )
-            module.calibration = None  # the checkpoint may have brought older ones
+            module.calibration = None  # the checkpoint may contain older ones
             module.calibration = self._calibrator.compute(str(trainer.precision))
         finally:
             trainer.callbacks = callbacks  # type: ignore[attr-defined]
@@ -88,9 +88,9 @@ class ThresholdCallback(Callback):
     def calibrate_checkpoints(
         self, trainer: Trainer, module: AnomalyModule, datamodule: AnomalyDataModule
     ) -> None:
-        """Calibrate what a `fit` has left: the last, and, where one was chosen, the best checkpoint.
+        """Calibrate the checkpoints of a `fit`: the last one and, if there is one, the best.
 
-        The module ends with the weights of the last one.
+        Afterwards, the module has the weights of the last one.
         """
         found: dict[Path, int] = {}
         for callback in trainer.checkpoint_callbacks:
@@ -108,7 +108,7 @@ class ThresholdCallback(Callback):
         trainer.strategy.barrier()
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count where the scores are: Lightning moves no callback's metrics."""
+        """Count on the device of the scores: Lightning does not move the metrics of callbacks."""
         if self._calibrator is not None:
             self._calibrator.to(pl_module.device)
 
@@ -125,21 +125,21 @@ class ThresholdCallback(Callback):
         if self._calibrator is None:
             return
         stop_on_sigterm(trainer)
-        # A synthetic defect may be empty: its image is normal, and counted already.
+        # A synthetic defect may be empty; such an image is normal and already counted.
         new = batch["label"] | ~batch["painted"]
         scores = {name: value[new] for name, value in outputs.items()}
         self._calibrator.update(scores, batch["mask"][new], batch["label"][new])
 
 
 class _HeldOut(LightningDataModule):
-    """The held-out images of a data module, as what is to be predicted."""
+    """The held-out images of a data module, as images to predict."""
 
     def __init__(self, data: AnomalyDataModule) -> None:
         super().__init__()
         self.data = data
 
     def predict_dataloader(self) -> Any:
-        """Each image on one device."""
+        """Each image once, on one of the devices."""
         return self.data.calibration_dataloader()
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -148,7 +148,7 @@ class _HeldOut(LightningDataModule):
 
 
 def tell_support(calibration: Calibration | None) -> None:
-    """Say it where the images are too few for the rate that was asked for."""
+    """Warn if there are too few images for the requested rate."""
     if calibration is not None and not calibration.supports_rate:
         _log.warning(
             "%d normal images support a false-alarm rate of %.1f %%, not %.2g %%: the image threshold "

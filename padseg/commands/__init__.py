@@ -1,1 +1,1 @@
-"""What each command of the command line takes, and the call that does its work: a file a command."""
+"""The commands of the command line, one file each: their options, and the call that does the work."""

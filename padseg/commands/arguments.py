@@ -12,7 +12,7 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def expanded_path(text: str) -> Path:
-    """A path; in `--out=~/runs`, a shell leaves the `~` to the program."""
+    """A path; shells do not expand the `~` in `--out=~/runs`."""
     return Path(text).expanduser()
 
 
@@ -23,22 +23,25 @@ def add_categories(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data_set(parser: argparse.ArgumentParser) -> None:
-    """Where a data set lies, and how."""
+    """The folder of a data set, and its layout."""
     parser.add_argument("--root", type=expanded_path, required=True, help="folder of the data set")
     parser.add_argument(
-        "--layout", choices=LAYOUT_NAMES, default="mvtec", help="of the data set (default: mvtec)"
+        "--layout",
+        choices=LAYOUT_NAMES,
+        default="mvtec",
+        help="layout of the data set (default: mvtec)",
     )
 
 
 def add_textures(parser: argparse.ArgumentParser) -> None:
-    """Where the textures of synthetic defects lie."""
+    """The folder of textures for synthetic defects."""
     parser.add_argument(
         "--textures", type=expanded_path, help="folder of textures, such as dtd/images"
     )
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """A checkpoint, by position."""
+    """A checkpoint, as a positional argument."""
     parser.add_argument(
         "checkpoint", type=expanded_path, metavar="CKPT", help="checkpoint of a training"
     )
@@ -50,12 +53,12 @@ def add_options_of_fit(parser: argparse.ArgumentParser, groups: Sequence[str]) -
 
 
 def options_of_fit(arguments: list[str], command: str, groups: Sequence[str]) -> dict[str, str]:
-    """Read what a command does not know itself.
+    """Read the options of `fit` on the command line of another command.
 
     Args:
-        arguments: `--model.KEY VALUE` or `--model.KEY=VALUE`, and the like.
-        command: For messages.
-        groups: Of which the command takes options, such as `model`.
+        arguments: `--model.KEY VALUE`, `--model.KEY=VALUE` and the like.
+        command: Its name, for messages.
+        groups: Groups of options that the command takes, such as `model`.
 
     Returns:
         From `model.KEY` to the value.
@@ -76,6 +79,6 @@ def options_of_fit(arguments: list[str], command: str, groups: Sequence[str]) ->
                 raise ConfigError(f"option {word} needs a value.")
             value = following
         if key in options and key.endswith("+"):
-            raise ConfigError(f"option --{key} is given twice: give all in one, as a list.")
+            raise ConfigError(f"option --{key} is given twice: give all values in one list.")
         options[key] = value
     return options

@@ -12,8 +12,8 @@ def add_parser(commands: Subparsers) -> None:
         "calibrate",
         help="set the thresholds of a checkpoint",
         description=(
-            "Scores normal images, which should not have been trained on, and stores in the checkpoint "
-            "the thresholds above which an image or a pixel is anomalous."
+            "Scores normal images, which training should not have seen, and stores in the "
+            "checkpoint the thresholds above which an image or a pixel is anomalous."
         ),
     )
     add_prediction(parser)

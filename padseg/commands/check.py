@@ -11,8 +11,8 @@ def add_parser(commands: Subparsers) -> None:
         "check",
         help="find what is wrong with a data set",
         description=(
-            "Decodes every file of the categories and reports what is unreadable, missing, doubled or "
-            "does not fit together. Exit status 2 when some category cannot be used."
+            "Decodes every file of the categories and reports files that are unreadable, missing, "
+            "duplicated or inconsistent. The exit status is 2 if a category cannot be used."
         ),
     )
     add_categories(parser)

@@ -10,10 +10,10 @@ def add_parser(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "demo",
-        help="see it all work on a small generated data set",
+        help="see padseg work on a small generated data set",
         description=(
-            "Makes a small data set, trains DeSTSeg on it and tests: no network, about two minutes on "
-            "two cores. A second call finds it finished."
+            "Generates a small data set, trains DeSTSeg on it and tests. This takes about two "
+            "minutes on two cores and needs no network. A second call finds the runs finished."
         ),
     )
     parser.add_argument(

@@ -10,11 +10,12 @@ def add_parser(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "detect",
-        help="find defects in images, folders of them",
+        help="find defects in images or folders of images",
         description=(
-            "Scores images and writes score maps, overlays, masks and tables of scores, verdicts and "
-            "regions, at the images' own sizes. A second call goes on where one was cut off. Exit "
-            "status 2 when some images cannot be read; the others are done."
+            "Scores images and writes score maps, overlays, masks and tables of scores, verdicts "
+            "and regions, at the images' own sizes. A second call resumes where the first was "
+            "interrupted. The exit status is 2 if some images cannot be read; the others are "
+            "still processed."
         ),
     )
     add_prediction(parser)

@@ -12,18 +12,21 @@ def add_parser(commands: Subparsers) -> None:
         "download",
         help="fetch a public data set",
         description=(
-            "Fetches a data set into ROOT/NAME, checks its SHA-256 and unpacks it. A second call "
-            "resumes what was cut off."
+            "Fetches a data set into ROOT/NAME, verifies its SHA-256 and unpacks it. A second "
+            "call resumes an interrupted download."
         ),
     )
     parser.add_argument("name", choices=DATA_SET_NAMES)
     parser.add_argument(
-        "--root", type=expanded_path, required=True, help="folder for the data set's folder"
+        "--root",
+        type=expanded_path,
+        required=True,
+        help="folder in which the folder of the data set is made",
     )
     parser.add_argument(
-        "--archive", type=expanded_path, help="the archive, when it was fetched by hand"
+        "--archive", type=expanded_path, help="the archive, if you downloaded it yourself"
     )
-    parser.add_argument("--url", help="another place of the same archive")
+    parser.add_argument("--url", help="another address of the same archive")
     parser.set_defaults(execute=execute)
 
 

@@ -10,11 +10,11 @@ def add_parser(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "export",
-        help="write a checkpoint as ONNX and the like",
+        help="write a checkpoint as ONNX or in another format",
         description=(
-            "Writes a checkpoint as a network that takes pixels and gives score map, score and verdict, "
-            "without padseg; or, as safetensors, its weights for exchange. An existing file of other "
-            "content is left alone."
+            "Writes a checkpoint as a network that takes pixels, returns score map, score and "
+            "verdict, and runs without padseg; or, as safetensors, only its weights. Existing "
+            "files with other content are not overwritten."
         ),
     )
     add_checkpoint(parser)
@@ -24,8 +24,8 @@ def add_parser(commands: Subparsers) -> None:
         type=expanded_path,
         required=True,
         help=(
-            "file to write; openvino adds a .bin beside it; safetensors without that suffix: a folder "
-            "with configuration and model card"
+            "file to write; openvino also writes a .bin file; safetensors writes a folder with "
+            "configuration and model card, unless the name ends in .safetensors"
         ),
     )
     parser.add_argument(
@@ -37,7 +37,7 @@ def add_parser(commands: Subparsers) -> None:
         default=(),
         metavar="NORMAL",
         help=(
-            "onnx, openvino: compute convolutions in 8-bit integers, with the ranges of some normal "
+            "onnx, openvino: compute convolutions in 8-bit integers, with ranges measured on some normal "
             "images"
         ),
     )

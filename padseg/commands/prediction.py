@@ -1,4 +1,4 @@
-"""What `padseg detect` and `padseg calibrate` take to score images."""
+"""Options of `padseg detect` and `padseg calibrate`, which both score images."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -16,21 +16,21 @@ def add_prediction(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tile",
         type=int,
-        help="cut larger images into overlapping tiles of so many pixels (default: resize them)",
+        help="cut larger images into overlapping tiles of this many pixels (default: resize them)",
     )
     parser.add_argument("--batch-size", type=int, default=8, help="images at a time (default: 8)")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
     parser.add_argument(
         "--precision",
         help=(
-            "such as 32-true (default: that, if the thresholds were set in it, else bf16-mixed where "
+            "such as 32-true (default: 32-true if the thresholds were set in it, else bf16-mixed where "
             "it is fast)"
         ),
     )
 
 
 def predictor(options: argparse.Namespace) -> "Predictor":
-    """The one that the options describe."""
+    """The predictor that the options describe."""
     from padseg.inference import Predictor
 
     return Predictor(

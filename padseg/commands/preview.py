@@ -18,9 +18,8 @@ def add_parser(commands: Subparsers) -> None:
         "preview",
         help="show the synthetic defects of training",
         description=(
-            "Draws the training samples START to START + COUNT, exactly as training sees them: clean "
-            "image, texture, mask, corrupted image. Besides the options below, it takes --data.KEY as "
-            "`fit` does."
+            "Draws the training samples START to START + COUNT, exactly as training sees them: "
+            "clean image, texture, mask, corrupted image. It also takes --data.KEY as `fit` does."
         ),
     )
     add_data_set(parser)

@@ -9,10 +9,10 @@ def add_parser(commands: Subparsers) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "report",
-        help="make a page and tables of finished runs",
+        help="make a page and tables from finished runs",
         description=(
-            "Writes report.html, a page that needs no network, and tables.md and tables.tex in the form "
-            "of the papers into the folder of the runs."
+            "Writes report.html, a page that works offline, and tables.md and tables.tex in the "
+            "form of the papers into the folder of the runs."
         ),
     )
     parser.add_argument(

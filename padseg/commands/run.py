@@ -18,10 +18,10 @@ def add_parser(commands: Subparsers) -> None:
         "run",
         help="train, test and tabulate categories and seeds",
         description=(
-            "Trains both phases of a system on each category with each seed, tests, and tabulates. A "
-            "second call resumes what was cut off and skips what is finished. Besides the options "
-            "below, it takes --model.KEY, --data.KEY and --trainer.KEY as `fit` does; what changes "
-            "results needs a --label."
+            "Trains all phases of a system on each category with each seed, tests, and tabulates "
+            "the results. A second call resumes what was interrupted and skips what is finished. "
+            "The command also takes --model.KEY, --data.KEY and --trainer.KEY as `fit` does; "
+            "options that change the results need a --label."
         ),
     )
     parser.add_argument("system", choices=SYSTEM_NAMES)
@@ -36,7 +36,7 @@ def add_parser(commands: Subparsers) -> None:
         default=(),
         help="optimiser steps of the distillation and of the segmentation (default: as published)",
     )
-    parser.add_argument("--batch-size", type=int, help="images a step (default: as published)")
+    parser.add_argument("--batch-size", type=int, help="images per step (default: as published)")
     parser.add_argument(
         "--precision", help="such as 32-true (default: bf16-mixed where it is fast)"
     )
@@ -47,7 +47,7 @@ def add_parser(commands: Subparsers) -> None:
     )
     parser.add_argument("--label", help="name of the folder and the rows (default: the system)")
     parser.add_argument(
-        "--parallel", type=int, help="runs at a time on this machine (default: one a GPU)"
+        "--parallel", type=int, help="simultaneous runs on this machine (default: one per GPU)"
     )
     parser.add_argument(
         "--shard", default="1/1", metavar="I/N", help="do the I-th of N equal parts of the runs"
@@ -57,12 +57,12 @@ def add_parser(commands: Subparsers) -> None:
         nargs="?",
         const="auto",
         metavar="ADDRESS",
-        help="run on a Ray cluster: this machine's (default), `local`, or one at an address",
+        help="run on a Ray cluster: the one of this machine (default), `local`, or one at an address",
     )
     parser.add_argument(
         "--wandb",
         metavar="PROJECT",
-        help="log to this project of Weights & Biases too (WANDB_MODE=offline: to disk)",
+        help="also log to this project of Weights & Biases (with WANDB_MODE=offline, to disk)",
     )
     add_options_of_fit(
         parser, ("model", "data", "trainer", "checkpoint", "evaluation", "thresholds")

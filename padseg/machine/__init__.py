@@ -1,1 +1,1 @@
-"""The machine underneath: files written whole, threads, precision, peak memory."""
+"""Files, folders, threads, precision and memory of the machine."""

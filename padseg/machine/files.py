@@ -1,4 +1,4 @@
-"""Files, written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import errno
 import hashlib
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-# What the system answers where a file or folder cannot be written as things are.
+# Errors of the operating system if a file or folder cannot be written at present.
 CANNOT_WRITE = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR),
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
@@ -21,13 +21,13 @@ CANNOT_WRITE = (
 def written_whole(
     path: Path, temporary: Path | None = None, durable: bool = True
 ) -> Iterator[Path]:
-    """Write a file under another name; at the end of the block it takes the place of `path` at once.
+    """Write a file under another name; at the end of the block it replaces `path` atomically.
 
     Args:
-        path: The file; its folder is made where it is missing.
+        path: The file; its folder is created if it does not exist.
         temporary: The other name, in the same folder. The default is a new one each time, so that any
             number of processes, on several machines too, may write the same file.
-        durable: Wait until the file is on the disk, so that it is whole after a power cut, too.
+        durable: Wait until the file is on the disk, so that it is complete even after a power failure.
 
     Yields:
         Where to write it, with the suffix of `path`.
@@ -52,29 +52,29 @@ def written_whole(
 
 @contextmanager
 def text_written_whole(path: Path) -> Iterator[TextIO]:
-    """A text file to write to, which replaces the old one at the end of the block."""
+    """A text file to write to, which replaces the old one atomically at the end of the block."""
     with (
         written_whole(path) as temporary,
-        # Names of files in it that are not UTF-8 keep their bytes.
+        # File names in it that are not UTF-8 keep their bytes.
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         yield file
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, which replaces the old one at once."""
+    """Write a text file, which replaces the old one atomically."""
     with text_written_whole(path) as file:
         file.write(text)
 
 
 def write_bytes(path: Path, content: bytes | memoryview, temporary: Path | None = None) -> None:
-    """Write a file, which replaces the old one at once; `temporary` as in `written_whole`."""
+    """Write a file, which replaces the old one atomically; `temporary` as in `written_whole`."""
     with written_whole(path, temporary) as draft:
         draft.write_bytes(content)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, which replaces the old one at once; its numbers are finite or null."""
+    """Write a JSON file, which replaces the old one atomically; its numbers are finite or null."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 

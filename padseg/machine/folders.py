@@ -1,4 +1,4 @@
-"""Folders of results: one process at a time, and results of one set of options only."""
+"""Folders of results: for one process at a time, and for one set of options."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ from padseg.machine.files import CANNOT_WRITE, read_json, write_json
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder, which is made where it is missing.
+    """Keep other processes out of a folder, which is created if it does not exist.
 
     Raises:
-        PadsegError: Another process is in it, or something cannot be written.
+        PadsegError: Another process uses it, or something cannot be written.
     """
     inside = False
     try:
@@ -31,24 +31,24 @@ def locked(folder: Path) -> Iterator[None]:
             raise
         named = [Path(name) for name in (error.filename, error.filename2) if name]
         if inside and named and not any(path.is_relative_to(folder) for path in named):
-            # An input: what is written lies in the folder, and a full disk names no file.
+            # An input file: output lies in the folder, and errors of a full disk name no file.
             raise PadsegError(f"{named[0]} cannot be opened ({error.strerror}).") from error
         raise PadsegError(
             f"{folder} cannot be written ({error.strerror}): make room or pass another --out; the same "
-            "command goes on from what is there."
+            "command resumes from what is there."
         ) from error
 
 
 def require_same_options(folder: Path, options: Mapping[str, Any], remedy: str) -> None:
-    """Record in `options.json` what the results in a folder depend on; later calls must have the same.
+    """Record in `options.json` what the results in a folder depend on; later calls must agree.
 
     Args:
         folder: The folder.
-        options: What they depend on, in plain values.
-        remedy: What to do if the folder holds others.
+        options: What the results depend on, in plain values.
+        remedy: What to do if the folder holds other results, for the message.
 
     Raises:
-        ConfigError: It holds results of other options.
+        ConfigError: The folder holds results of other options.
     """
     path = folder / "options.json"
     if not path.exists():
@@ -64,7 +64,7 @@ def require_same_options(folder: Path, options: Mapping[str, Any], remedy: str) 
 
 
 def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options within options, by both names."""
+    """Nested options, by both names."""
     flat: dict[str, Any] = {}
     for key, value in options.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The most memory that a training has used."""
+"""The peak memory of a training."""
 
 import sys
 from contextlib import suppress
@@ -10,16 +10,16 @@ _PROCESS = Path("/proc/self")
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Forget the peak so far: a GPU's, or that of the process on Linux; elsewhere it can only grow."""
+    """Reset the peak of the GPU or, on Linux, of the process; elsewhere it can only grow."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
-        with suppress(OSError):  # some containers do not let processes do so
+        with suppress(OSError):  # some containers do not allow this
             (_PROCESS / "clear_refs").write_text("5")
 
 
 def peak_memory_mb(device: torch.device) -> float | None:
-    """The peak in MiB, of a GPU's memory or else of the process; None where it is not known."""
+    """The peak in MiB, of the GPU or else of the process; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     if sys.platform == "win32":
@@ -33,7 +33,7 @@ def peak_memory_mb(device: torch.device) -> float | None:
 
 
 def _peak_in_proc() -> float | None:
-    """MiB. Linux's `getrusage` would count the peak of the process that started this one, too."""
+    """MiB. Linux's `getrusage` would include the peak of the parent process."""
     for line in (_PROCESS / "status").read_text().splitlines():
         name, *words = line.split()
         if name == "VmHWM:":

@@ -2,7 +2,7 @@
 
 import torch
 
-# What autocast computes in.
+# The dtypes of autocast.
 PRECISIONS: dict[str, torch.dtype | None] = {
     "32-true": None,
     "bf16-mixed": torch.bfloat16,
@@ -11,12 +11,11 @@ PRECISIONS: dict[str, torch.dtype | None] = {
 
 
 def default_precision(kind: str, calibrated_in: str | None = None) -> str:
-    """`bf16-mixed` where the processor computes in bfloat16, else `32-true`.
+    """`bf16-mixed` if the processor computes in bfloat16, else `32-true`.
 
     Args:
         kind: Type of the device, such as `cpu` or `cuda`.
-        calibrated_in: Precision of the thresholds that scores are compared with, if any; those set in
-            `32-true` keep that.
+        calibrated_in: Precision in which the thresholds were set, if there are any; `32-true` is kept.
     """
     if calibrated_in == "32-true":
         return "32-true"
@@ -31,7 +30,7 @@ def default_precision(kind: str, calibrated_in: str | None = None) -> str:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the processor computes in bfloat16, rather than emulates it."""
+    """Whether the processor computes in bfloat16 instead of emulating it."""
     if hasattr(torch.cpu, "get_capabilities"):  # of recent releases of PyTorch
         found = torch.cpu.get_capabilities()
         return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
@@ -39,5 +38,5 @@ def cpu_has_bfloat16() -> bool:
 
 
 def accelerator() -> torch.device:
-    """The accelerator's device, or the CPU's where there is none."""
+    """The accelerator, or the CPU if there is none."""
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")

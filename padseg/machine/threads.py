@@ -1,4 +1,4 @@
-"""Work in threads, a bounded distance ahead of the one who uses the results."""
+"""Work in threads that run ahead of the consumer, within limits."""
 
 import os
 from collections import deque
@@ -11,7 +11,7 @@ Output = TypeVar("Output")
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on, which a scheduler can limit."""
+    """Number of cores that this process may use, which a scheduler can limit."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -24,16 +24,16 @@ def map_in_threads(
     weigh: Callable[[Input], float] = lambda item: 0,
     most_weight: float = 0,
 ) -> Iterator[Output]:
-    """Map with a thread a core; the results come in the order of the items.
+    """Map with one thread per core; the results come in the order of the items.
 
-    Items are taken, and results made, only so far ahead as the limits allow.
+    Items are taken and results computed ahead of time only as far as the limits allow.
 
     Args:
         function: What to do with an item.
         items: The items.
-        most_waiting: Results that may wait to be used (default: 4 a core).
+        most_waiting: Number of results that may wait to be used (default: 4 per core).
         weigh: The weight of an item's result, such as its bytes.
-        most_weight: What all results that wait may weigh together, unless one alone weighs more.
+        most_weight: Total weight of waiting results, unless a single one weighs more.
     """
     threads = usable_cores()
     pending: deque[tuple[Future[Output], float]] = deque()

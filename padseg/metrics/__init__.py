@@ -1,4 +1,4 @@
-"""Metrics that are exact or within a known error, bounded, and the same on any number of devices."""
+"""Metrics with bounded memory that are exact or within a known error, on any number of devices."""
 
 from padseg.metrics.checks import MetricInputError
 from padseg.metrics.image import ImageMetrics

@@ -14,11 +14,11 @@ from padseg.metrics.curves import Curve
 
 
 class RankingMetric(Metric):
-    """A metric that counts images, names the first bad one, and has curves behind its values.
+    """A metric that counts images, reports the first bad one, and offers the curves behind its values.
 
     Attributes:
-        reasons: What can be wrong with an image, as the end of a sentence that begins with it.
-        images_seen: Images of all processes, as of the last `compute`.
+        reasons: What can be wrong with an image, as the end of a sentence whose subject is the image.
+        images_seen: Images of all processes at the last `compute`.
     """
 
     is_differentiable = False
@@ -48,12 +48,12 @@ class RankingMetric(Metric):
         self.images_seen = int(self.images)
 
     def curves(self) -> dict[str, Curve]:
-        """Return the curves of the last `compute`, computing first where needed.
+        """Return the curves of the last `compute`, computing first if necessary.
 
-        In a distributed run all processes must call this, or all have called `compute` before.
+        In a distributed run, all processes must call this, or all must have called `compute` before.
 
         Returns:
-            See `padseg.metrics.curves.make_curves`; of image scores `precision_recall` and `roc` only.
+            See `padseg.metrics.curves.make_curves`; for image scores only `precision_recall` and `roc`.
         """
         self.compute()
         assert self._curves is not None
@@ -75,7 +75,7 @@ class RankingMetric(Metric):
 
 
 def as_float32(score: Tensor) -> Tensor:
-    """Detach and cast to float32, in which all scores are compared."""
+    """Detach and cast to float32, the type in which all scores are compared."""
     return score.detach().to(torch.float32)
 
 
@@ -97,5 +97,5 @@ def as_tensors(
 
 
 def counting_device(device: torch.device) -> torch.device:
-    """The device itself, or, where it has no float64 (Apple's), the CPU."""
+    """The device itself, or the CPU if the device has no float64 (Apple's GPUs)."""
     return torch.device("cpu") if device.type == "mps" else device

@@ -1,12 +1,14 @@
-"""Thresholds from the scores of normal images, without any defect and without the test set.
+"""Thresholds from the scores of normal images, without defects and without the test set.
 
-An image is anomalous when its score exceeds the threshold t. Of n normal scores in ascending order, the
-k-th, k = ceil((n + 1)(1 - r)), is exceeded by a further normal image with a probability of at most r:
-split conformal prediction (Vovk et al., Algorithmic Learning in a Random World, 2005, section 2.2). Fewer
-than 1/r - 1 images cannot support the rate r; then the largest score is taken, which a further normal
-image exceeds with a probability of 1/(n + 1), and that rate is reported as the expected one.
+An image is anomalous if its score exceeds the threshold. Sort the scores of n normal images in ascending
+order. A further normal image exceeds the k-th score, k = ceil((n + 1)(1 - r)), with a probability of at
+most r: split conformal prediction (Vovk et al., Algorithmic Learning in a Random World, 2005, section
+2.2). Fewer than 1/r - 1 images cannot support the rate r. In that case the threshold is the highest
+score, which a further normal image exceeds with a probability of 1/(n + 1); this is reported as the
+expected rate.
 
-Pixels are many, so that their threshold is the plain quantile, counted exactly by `PixelMetrics`' state.
+There are so many pixels that their threshold is a plain quantile, counted exactly by the state of
+`PixelMetrics`.
 """
 
 import math
@@ -32,25 +34,25 @@ Quantiles = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class Calibration:
-    """Thresholds from normal images, and how they came about.
+    """Thresholds from normal images, and where they come from.
 
-    Scores become verdicts here and nowhere else. A network that is exported compares with
-    `image_threshold` itself.
+    Only this class turns scores into verdicts, except in exported networks, which compare with
+    `image_threshold` themselves.
 
     Attributes:
         image_threshold: In [0, 1]; an image whose score exceeds it is anomalous.
         pixel_threshold: In [0, 1]; a pixel whose score exceeds it is anomalous.
-        false_alarm_rate: Share of normal images that may be called anomalous, as asked for, (0, 1).
-        pixel_rate: The same of the pixels of normal images, (0, 1).
-        expected_false_alarm_rate: Share of further normal images that are called anomalous, at most;
-            above `false_alarm_rate` where the images were too few for that.
-        normal_images: How many normal images were scored.
-        synthetic_defects: How many images with a synthetic defect were scored.
+        false_alarm_rate: Requested share of normal images that may be called anomalous, (0, 1).
+        pixel_rate: Requested share of their pixels that may be called anomalous, (0, 1).
+        expected_false_alarm_rate: Largest expected share of further normal images that are called
+            anomalous; above `false_alarm_rate` if there were too few images.
+        normal_images: Number of normal images that were scored.
+        synthetic_defects: Number of images with synthetic defects that were scored.
         image_recall: Share of the synthetic defects whose image is anomalous, [0, 1]; None without any.
         pixel_recall: Share of their pixels that is anomalous, [0, 1]; None without any.
-        image_quantiles: Distribution of the scores of normal images: pairs of level and score.
-        pixel_quantiles: The same of their pixels.
-        precision: Of the network that gave the scores, such as `32-true`; None where it is not known.
+        image_quantiles: Distribution of the scores of normal images, as pairs of level and score.
+        pixel_quantiles: Distribution of the scores of their pixels, likewise.
+        precision: Precision of the network that computed the scores, such as `32-true`; None if unknown.
         tile: Side in pixels of the tiles that were scored; None for whole images.
     """
 
@@ -82,11 +84,11 @@ class Calibration:
 
     @property
     def supports_rate(self) -> bool:
-        """Whether the normal images were enough for the rate that was asked for."""
+        """Whether there were enough normal images for the requested rate."""
         return self.expected_false_alarm_rate <= self.false_alarm_rate * (1 + 1e-9)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as checkpoints and JSON files hold them."""
+        """Plain values, for checkpoints and JSON files."""
         lists = {
             name: [list(pair) for pair in getattr(self, name)]
             for name in ("image_quantiles", "pixel_quantiles")
@@ -95,7 +97,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Calibration":
-        """Read what `to_dict` wrote; values that only a later padseg knows are left out.
+        """Read what `to_dict` wrote, ignoring values of later versions of padseg.
 
         Raises:
             TypeError: A value is missing.
@@ -114,8 +116,8 @@ class PixelScores(PixelMetrics):
 
         Returns:
             Float64 (K,) on the CPU, from the highest score down: `score`; `normal` and `defect`, the
-            number of normal and of defect pixels with that score or a higher one. `highest` () is what
-            no score exceeds; more than the first `score` where the scores lost their lowest bits.
+            number of normal and of defect pixels with that score or a higher one. No score exceeds
+            `highest` (), which is above the first `score` if the scores lost their lowest bits.
         """
         self.check_values()
         counts = self._all_counts()
@@ -138,9 +140,9 @@ class ImageScores(ImageMetrics):
 
 
 class Calibrator:
-    """Collects scores of normal images, and of synthetic defects, and chooses the thresholds.
+    """Collects the scores of normal images and of synthetic defects, and chooses the thresholds.
 
-    Memory does not grow with the number of images beyond some bytes each; processes meet in `compute`.
+    Memory grows by only a few bytes per image. Processes synchronise in `compute`.
 
     Args:
         false_alarm_rate: Share of normal images that may be called anomalous, (0, 1).
@@ -161,7 +163,7 @@ class Calibrator:
         self._synthetic = PixelScores()
 
     def to(self, device: torch.device) -> None:
-        """Move to the device that the scores come from."""
+        """Move to the device of the scores."""
         for metric in (self._images, self._normal, self._synthetic):
             metric.to(device)
 
@@ -169,9 +171,9 @@ class Calibrator:
         """Count a batch.
 
         Args:
-            scores: What a module answers: `score_map` (B, 1, H, W) and `image_score` (B,).
-            mask: (B, 1, H, W), 1 on a synthetic defect.
-            label: Bool (B,), whether there is one.
+            scores: The output of a module: `score_map` (B, 1, H, W) and `image_score` (B,).
+            mask: (B, 1, H, W), 1 on synthetic defects.
+            label: Bool (B,), whether the image has a synthetic defect.
         """
         score_map = scores["score_map"]
         self._images.update(scores["image_score"].float(), label)
@@ -182,11 +184,11 @@ class Calibrator:
         """Choose the thresholds.
 
         Args:
-            precision: Of the network that gave the scores.
+            precision: Precision of the network that computed the scores.
             tile: Side in pixels of the tiles that were scored; None for whole images.
 
         Returns:
-            Finite values; None without a normal image.
+            Finite values; None without normal images.
         """
         images, pixels = self._images.compute(), self._normal.compute()
         normal, defect = (np.atleast_1d(images[name].numpy()) for name in ("normal", "defect"))
@@ -226,33 +228,33 @@ class Calibrator:
 
 
 def conformal_rank(count: int, rate: float) -> int:
-    """Which of `count` ascending scores a further one exceeds with a probability of at most `rate`.
+    """The rank of the score that a further one exceeds with a probability of at most `rate`.
 
     Returns:
-        From 1 up; `count` + 1 where none does.
+        Its place among `count` ascending scores, from 1; `count` + 1 if there is none.
     """
-    # The small term keeps 0.99 * 100 = 99.000...001 from asking for one score more.
+    # The small term prevents 0.99 * 100 = 99.000...001 from being rounded up to 100.
     return max(1, math.ceil((count + 1) * (1 - rate) - 1e-9))
 
 
 def exceeded_by(score: Any, above: Any, rate: float, highest: float) -> float:
-    """The lowest number that at most a share of all scores exceeds, as a float32 value.
+    """The lowest float32 number that at most a given share of all scores exceeds.
 
     Args:
         score: (K,), distinct scores, descending.
-        above: (K,), how many are that high or higher.
+        above: (K,), number of scores that are that high or higher.
         rate: The share.
-        highest: What no score exceeds.
+        highest: A number that no score exceeds.
     """
     kept = int((above <= rate * above[-1]).sum())
     if not kept:
         return highest
-    # What exceeds the float32 number just below a score is that score and all above it, also where
-    # the scores in between lost their lowest bits. Any number down to the next score does the same.
+    # That score and all higher ones exceed the float32 number just below it, even if the scores in
+    # between lost their lowest bits. Any number down to the next score has the same effect.
     return max(float(np.nextafter(np.float32(score[kept - 1]), np.float32(-1))), 0.0)
 
 
 def _quantile(score: Any, above: Any, level: float) -> float:
-    """The lowest score that at least the share `level` of all does not exceed."""
+    """The lowest score that at least the share `level` of all scores does not exceed."""
     exceeding = np.concatenate([[0.0], above[:-1]])
     return float(score[int((exceeding <= (1 - level) * above[-1]).sum()) - 1])

@@ -1,7 +1,7 @@
-"""Checks of what is given to a metric. Those on shapes and types raise at once.
+"""Checks of the input of metrics.
 
-Those on values set a flag on the device, the index of the first bad image, so that no update waits for
-the device; on the CPU, where nothing has to be waited for, they raise at once too.
+Checks of shapes and types raise at once. Checks of values set a flag on the device, the index of the
+first bad image, so that no update waits for the device; on the CPU, they raise at once too.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from torch import Tensor
 from padseg.errors import PadsegError
 
 NONE_BAD = 2**62
-"""Larger than any image index, so that the smallest index of several processes is the first."""
+"""Larger than any image index, so that the minimum over several processes is the first bad image."""
 
 
 class MetricInputError(PadsegError, ValueError):
-    """Scores, masks or labels that no metric can be computed from."""
+    """Scores, masks or labels from which no metric can be computed."""
 
 
 def describe(tensor: Tensor) -> str:
@@ -25,7 +25,7 @@ def describe(tensor: Tensor) -> str:
 
 
 def check_scores(name: str, scores: Tensor, device: torch.device) -> None:
-    """Raise MetricInputError unless `scores` are floating and where the metric is."""
+    """Raise MetricInputError unless `scores` are floating and on the device of the metric."""
     if not scores.is_floating_point():
         raise MetricInputError(
             f"{name} must be floating (float16, bfloat16, float32 or float64), got {describe(scores)}."
@@ -49,7 +49,7 @@ def check_companion(name: str, given: Tensor, beside: str, scores: Tensor) -> No
 
 
 def comparable(given: Tensor) -> Tensor:
-    """Detach; unsigned integers of 16 bits and more, which torch compares with nothing, become int64."""
+    """Detach; convert unsigned integers of 16 bits and more, which torch cannot compare, to int64."""
     wide = given.dtype in (torch.uint16, torch.uint32, torch.uint64)
     return given.detach().long() if wide else given.detach()
 

@@ -20,7 +20,7 @@ Curve = dict[str, Tensor]
 """From the name of an axis, or `threshold`, to the values of all points, float64 (n,) on the CPU."""
 
 CURVE_POINTS = 1000
-"""Most points of a curve; more cannot be told apart in a plot."""
+"""Largest number of points of a curve; a plot cannot show more."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class CurveAxes:
     """How a curve is drawn.
 
     Attributes:
-        title: For people.
+        title: Title of the plot.
         x: Name of the horizontal axis in the curve.
         y: Name of the vertical axis, which ends at 1.
         x_limit: Where the horizontal axis ends.
@@ -66,7 +66,7 @@ def make_curves(ranking: Ranking) -> dict[str, Curve]:
         Float64 tensors on the CPU, at most `CURVE_POINTS` + 1 points each, every point exact.
         `precision_recall`: recall, precision, threshold. `roc`: fpr, tpr, threshold. `pro`: fpr, pro,
         threshold, up to a rate of 1. `iap`: recall (of instances), precision, threshold. Thresholds
-        descend; the first of `roc` and `pro` is infinite. A curve that is not defined is left out.
+        descend; the first of `roc` and `pro` is infinite. Undefined curves are left out.
     """
     at = _few_points(ranking)
     positives, negatives = ranking.positives, ranking.negatives
@@ -100,7 +100,7 @@ def make_curves(ranking: Ranking) -> dict[str, Curve]:
 
 
 def _few_points(ranking: Ranking) -> Indices:
-    """Choose thresholds for plots: the first, the last, and what draws every curve evenly."""
+    """Choose thresholds for plots: the first, the last, and points spread evenly along every curve."""
     count = len(ranking.threshold)
     if count <= CURVE_POINTS:
         return np.arange(count)
@@ -109,6 +109,6 @@ def _few_points(ranking: Ranking) -> Indices:
         np.searchsorted(column, np.linspace(column[0], column[-1], share)).clip(max=count - 1)
         for column in (ranking.tp, ranking.fp, ranking.covered)
     ]
-    # The highest scores, where precision changes most.
+    # The highest scores, where precision changes fastest.
     chosen.append(np.geomspace(1, count, CURVE_POINTS - 3 * share).astype(np.int64) - 1)
     return np.unique(np.concatenate(chosen))

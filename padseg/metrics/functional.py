@@ -1,11 +1,11 @@
 """Ranking metrics of anomaly maps and images, from counts of their scores.
 
-Every function takes a `Ranking`: the counts above each distinct score. Nothing here depends on how the
-scores were collected; counts at full resolution give exact values.
+Every function takes a `Ranking`, the counts above each distinct score. Nothing here depends on how the
+scores were collected. Counts at full resolution give exact values.
 
 Sources: PRO with its limit on the false positive rate from Bergmann et al., "The MVTec Anomaly Detection
 Dataset", IJCV 2021, section 5.2; instance average precision (IAP, IAP@k) from Zhang et al., "DeSTSeg",
-CVPR 2023, section 4.1. Sums are numpy's, which unlike torch's do not depend on the number of threads.
+CVPR 2023, section 4.1. Sums are computed by NumPy, because torch's depend on the number of threads.
 """
 
 import math
@@ -60,8 +60,8 @@ def label_regions(mask: Tensor) -> Tensor:
         mask: Bool (B, H, W), any device; the masks are copied to the host.
 
     Returns:
-        Int32 (B, H, W) on the device of `mask`: 0 for background, from 1 on for the regions, no number
-        twice within a batch.
+        Int32 (B, H, W) on the device of `mask`: 0 for background, and unique numbers from 1 for the
+        regions of the batch.
     """
     within_image = np.zeros((3, 3, 3), dtype=bool)
     within_image[1] = True
@@ -91,7 +91,7 @@ def rank(counts: ScoreCounts, instance_keys: Tensor | None = None) -> Ranking:
     )
     at_instances = np.empty(0, dtype=np.int64)
     if instance_keys is not None and len(instance_keys):
-        # An order statistic commutes with dropping bits, so the key is one of those counted.
+        # Order statistics commute with dropping bits, so the key is among those counted.
         ordered = drop_bits(instance_keys.cpu(), counts.shift).numpy()
         at_instances = len(keys) - 1 - np.searchsorted(keys.numpy(), np.sort(ordered))
     regions = max(weight_above[-1], 1.0) if len(keys) else 1.0
@@ -125,15 +125,15 @@ def f1_max(ranking: Ranking) -> float:
 def pro(ranking: Ranking, fpr_limit: float = 0.3) -> float:
     """Area under the per-region overlap curve up to a false positive rate, divided by that rate.
 
-    The rate is that of all normal pixels, those of images without defect included. One point per
-    distinct score, (0, 0) put before, the curve interpolated linearly at the limit.
+    The false positive rate counts all normal pixels, including those of images without defects. The
+    curve has one point per distinct score, starts at (0, 0) and is interpolated linearly at the limit.
 
     Args:
         ranking: Made with region weights.
         fpr_limit: Upper end of the false positive rate, (0, 1].
 
     Returns:
-        [0, 1]; nan without defect or without normal pixels.
+        [0, 1]; nan without defect pixels or without normal pixels.
     """
     if not ranking.positives or not ranking.negatives:
         return math.nan
@@ -163,7 +163,7 @@ def iap_at(ranking: Ranking, recall: float = 0.9) -> float:
     count = len(ranking.at_instances)
     if not count:
         return math.nan
-    # The small term keeps 0.7 * 10 = 7.000...001 from asking for 8 instances.
+    # The small term prevents 0.7 * 10 = 7.000...001 from requiring 8 instances.
     needed = max(1, math.ceil(recall * count - 1e-9))
     return float(instance_precision(ranking)[count - needed])
 
@@ -180,10 +180,10 @@ def instance_precision(ranking: Ranking) -> Floats:
 
 
 def from_origin(values: Floats) -> Floats:
-    """Values with 0 put before."""
+    """Values with a 0 in front."""
     return np.concatenate([[0.0], values])
 
 
 def _area(x: Floats, y: Floats) -> float:
-    """Area by trapezoids."""
+    """Area by the trapezoidal rule."""
     return float(np.sum(np.diff(x) * (y[1:] + y[:-1]))) / 2

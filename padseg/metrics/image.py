@@ -11,16 +11,16 @@ from padseg.metrics.base import RankingMetric, as_float32, as_tensors
 from padseg.metrics.curves import make_curves
 from padseg.metrics.score_counts import count_scores, score_keys
 
-_CURVES = ("precision_recall", "roc")  # the others are of regions
+_CURVES = ("precision_recall", "roc")  # the others need regions
 
 
 class ImageMetrics(RankingMetric):
     """Image AUROC, AP and F1max of image scores against labels.
 
-    Exact, 5 bytes an image, and like `PixelMetrics` the same bit for bit for any batch size, order and
-    number of processes. torchmetrics' binary curves have the same definitions but sum in float32, in
-    the order in which the images came. Any finite score is legal; a metric without meaning (one class
-    only) is nan, with one warning.
+    The values are exact, take 5 bytes per image and are, like those of `PixelMetrics`, identical bit for
+    bit for any batch size, order and number of processes. torchmetrics' binary curves have the same
+    definitions but sum in float32, in the order of the images. Scores can be any finite numbers. A
+    metric that is undefined (only one class) is nan, with one warning.
 
     Args:
         **kwargs: For torchmetrics' `Metric`.
@@ -30,7 +30,7 @@ class ImageMetrics(RankingMetric):
         "has a score that is NaN, infinite or too large for float32",
         "has a label other than 0 and 1",
     )
-    full_state_update = True  # `forward` would forget what was counted when it refuses a batch
+    full_state_update = True  # otherwise `forward` would lose the counts when it rejects a batch
 
     keys: list[Tensor]
     labels: list[Tensor]
@@ -87,7 +87,7 @@ class ImageMetrics(RankingMetric):
         return as_tensors(values, "image", ranking, self.device)
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Meet the other processes as torchmetrics does, with lists that are never empty.
+        """Synchronise processes as torchmetrics does, with lists that are never empty.
 
         A process with an empty list would send a tensor of another dtype than the others.
         """

@@ -18,25 +18,24 @@ _COUNTS = ("tally_keys", "tally_total", "tally_defect_keys", "tally_defect", "ta
 class PixelMetrics(RankingMetric):
     """Pixel AUROC, AP, F1max, PRO, IAP and IAP@k of score maps against masks.
 
-    Streaming by default: the state is at most 2**20 distinct scores with integer counts, a buffer of
-    2**22 pixels and one number per defect instance, whatever the number of images. Up to 2**20 distinct
-    scores the values are exact; beyond, the scores lose their lowest bits, just enough of them. The
-    result is the same bit for bit for any batch size, order of images and number of processes.
+    By default, the state holds at most 2**20 distinct scores with integer counts, a buffer of 2**22
+    pixels and one number per defect instance, however many images there are. Up to 2**20 distinct scores
+    the values are exact; beyond that, the scores lose just enough of their lowest bits. The result is
+    identical bit for bit for any batch size, order of images and number of processes.
 
-    Any finite score is legal: no range, no sigmoid. Scores are compared as float32. A metric without
-    meaning (no defect, nothing but defects) is nan, with one warning. `forward` counts a batch twice as
-    slowly as `update`, for the value of the batch; `merge_state` is not supported.
+    Scores can be any finite numbers; they are compared as float32. A metric that is undefined (no
+    defects, or only defects) is nan, with one warning. `forward` takes twice as long as `update`, because
+    it also computes the value of the batch. `merge_state` is not supported.
 
-    On CUDA nothing is copied to the host by `update` when it is given `regions`, and the host does not
-    wait, except once every 2**22 pixels, when the buffer is counted on the device: the number of distinct
-    scores decides the size of the state. Processes meet once, in `compute`; any of them may have seen
-    no image.
+    On CUDA, `update` with `regions` copies nothing to the host, and the host waits only once every 2**22
+    pixels, when the buffer is counted on the device and the number of distinct scores determines the
+    size of the state. Processes synchronise once, in `compute`; any of them may have seen no images.
 
     Args:
-        exact: Keep every pixel on the CPU (8 bytes each) and never drop a bit.
+        exact: Keep every pixel on the CPU (8 bytes each) and never drop bits.
         fpr_limit: Upper end of the false positive rate for PRO, (0, 1].
         recall: Instance recall of IAP@k, (0, 1]; 0.9 gives the key `iap90`.
-        overlap: Share of its pixels that must be exceeded for an instance to be found, [0, 1).
+        overlap: An instance is found if more than this share of its pixels is, [0, 1).
         **kwargs: For torchmetrics' `Metric`.
 
     Raises:
@@ -48,7 +47,7 @@ class PixelMetrics(RankingMetric):
         "has a mask with other values than 0 and 1 (divide by 255 or compare with a threshold)",
         "has regions that are not positive exactly where its mask is 1",
     )
-    full_state_update = True  # `forward` must count into the bounded state, not beside it
+    full_state_update = True  # `forward` must count into the bounded state
 
     max_keys: int = 2**20
     max_buffered: int = 2**22
@@ -85,9 +84,9 @@ class PixelMetrics(RankingMetric):
         self.recall = recall
         self.overlap = overlap
         self.add_state("shift", torch.tensor(0), "max")
-        # What the states depend on, so that a `MetricCollection` lets only metrics share them that agree.
+        # What the states depend on, so that a `MetricCollection` shares them only between equal metrics.
         self.add_state("kind", torch.tensor([float(exact), overlap]), "max")
-        # Empty by the time processes meet; states, so that they are reset, moved and copied.
+        # Empty when processes synchronise; states, so that they are reset, moved and copied.
         self.add_state("buffer_keys", [], None)
         self.add_state("buffer_regions", [], None)
         for name in (*_COUNTS, "instance_keys"):
@@ -100,8 +99,8 @@ class PixelMetrics(RankingMetric):
             score_map: Floating (B, 1, H, W) or (B, H, W), any finite values, on the metric's device.
             mask: Bool, integer or floating of the same shape and device, 1 for defect, 0 for normal.
             regions: Integer of the same shape and device: 0 for background, below 2**31 for the
-                8-connected regions, any positive number that no other region of its image has. Without
-                it the masks are copied to the host and labelled there.
+                8-connected regions, with unique positive numbers within an image. Without it, the masks
+                are copied to the host and labelled there.
 
         Raises:
             MetricInputError: A ValueError, for wrong shapes, dtypes or devices. For NaN, infinite
@@ -141,13 +140,15 @@ class PixelMetrics(RankingMetric):
         return as_tensors(values, "pixel", ranking, self.device)
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Count what is buffered, then meet the other processes as torchmetrics does."""
+        """Count the buffer, then synchronise processes as torchmetrics does."""
         if not self._is_synced:
             self._flush()
         super().sync(*args, **kwargs)
 
     def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
-        if self.exact:  # what was on the CPU must be where the processes can exchange it
+        if (
+            self.exact
+        ):  # what was on the CPU must be on the device that processes use to communicate
             for name in (*_COUNTS, "instance_keys"):
                 setattr(self, name, [part.to(self.device) for part in getattr(self, name)])
         super()._sync_dist(*args, **kwargs)
@@ -180,7 +181,7 @@ class PixelMetrics(RankingMetric):
         return score, defect, labels, wrong
 
     def _add(self, score: Tensor, labels: Tensor) -> None:
-        """Buffer some images, (B, H, W); count what was buffered before if they do not fit."""
+        """Buffer some images, (B, H, W); count the buffer first if they do not fit."""
         buffered = sum(keys.numel() for keys in self.buffer_keys)
         if not self.exact and buffered + score.numel() > self.max_buffered:
             self._flush()
@@ -192,8 +193,8 @@ class PixelMetrics(RankingMetric):
     def _flush(self) -> None:
         """Count the buffered images; afterwards each list state has one tensor.
 
-        One even with nothing to count: a process with an empty list would send a tensor of another
-        dtype than the others.
+        It has one even if there is nothing to count: a process with an empty list would send a tensor of
+        another dtype than the others.
         """
         home = torch.device("cpu") if self.exact else counting_device(self.device)
         bound = None if self.exact else self.max_keys
@@ -207,8 +208,8 @@ class PixelMetrics(RankingMetric):
                 torch.cat([empty, *(part.to(home).flatten() for part in buffer)])
                 for buffer in (self.buffer_keys, self.buffer_regions)
             )
-            # Before the count, which needs the memory. New lists, as those of a `MetricCollection` may be
-            # shared with other metrics.
+            # Cleared before the count, which needs the memory. The lists are new ones, because those of a
+            # `MetricCollection` may be shared with other metrics.
             self.buffer_keys, self.buffer_regions = [], []
             counted, found = count_pixels(keys, regions, starts, self.overlap, bound, shift)
             parts.append(counted)

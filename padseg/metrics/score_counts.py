@@ -1,12 +1,12 @@
-"""How often each score occurs: the one state from which every ranking metric follows.
+"""How often each score occurs: the state from which every ranking metric is computed.
 
 A float32 score is stored as an int32 *key* that sorts like the score, so counting scores is counting
-integers: sums in any order are exact. Above a bound on the number of distinct keys all keys lose their
-lowest bits, which keeps the relative resolution the same over the whole range of scores; no range has
-to be guessed, as it must be for bins of equal width.
+integers, and sums are exact in any order. Above a bound on the number of distinct keys, all keys lose
+their lowest bits, which keeps the relative resolution equal over the whole range of scores. Unlike bins
+of equal width, this needs no guess of the range.
 
-Why the result depends on the set of pixels alone, not on batches, order or processes. Let d(A, s) be
-the number of distinct keys of the set A without their s lowest bits, and s(A) the smallest s with
+Here is why the result depends only on the set of pixels, not on batches, order or processes. Let d(A, s)
+be the number of distinct keys of the set A without their s lowest bits, and s(A) the smallest s with
 d(A, s) <= bound. The claim is that all counts of A, however merged, have the shift s(A), and are those of A under it.
 
 1. d(A, s) does not grow with s, and not when A shrinks. So A within B means s(A) <= s(B).
@@ -98,7 +98,7 @@ def count_pixels(
         starts: Int64 (B,), ascending, index of the first pixel of each image.
         overlap: Share of a defect instance that must be exceeded for it to be found, [0, 1).
         bound: Largest number of distinct keys; None for no bound.
-        shift: Bits that are known to be dropped anyhow.
+        shift: Number of bits that must be dropped in any case.
 
     Returns:
         The counts, and one int32 key per defect instance: the highest score threshold at which more
@@ -118,7 +118,7 @@ def count_pixels(
 
     # Sorted by (instance, key): the instance's n-th largest key is n places before its last.
     packed = _sort(instance << 32 | (defect_keys.long() + 2**31))
-    # The small term keeps 0.29 * 100 = 28.999... from counting as 28.
+    # The small term prevents 0.29 * 100 = 28.999... from counting as 28.
     needed = torch.floor(overlap * area.double() + 1e-9).long().clamp(max=area - 1)
     instance_keys = ((packed[ends - needed] & 0xFFFF_FFFF) - 2**31).int()
 
@@ -152,10 +152,10 @@ def count_scores(keys: Tensor, label: Tensor) -> ScoreCounts:
 
 
 def merge_counts(parts: Sequence[ScoreCounts], bound: int | None) -> ScoreCounts:
-    """Add counts up, and drop as many bits as the bound demands.
+    """Add up counts and drop as many bits as the bound requires.
 
-    The keys of a part may come in any order and repeat, as they do in the counts of several processes
-    put end to end; sorting is fast where they come in ascending runs.
+    The keys of a part may be in any order and repeat, as in the concatenated counts of several processes.
+    Sorting is fast if they form ascending runs.
     """
     keys = torch.cat([part.keys for part in parts])
     order = _argsort(keys, in_runs=True)
@@ -184,7 +184,7 @@ def smallest_shift(ordered: Tensor, bound: int | None, start: int) -> int:
     """
     if bound is None or len(ordered) <= bound:
         return start
-    # Neighbours are told apart under a shift exactly if a differing bit is left.
+    # Neighbours differ after a shift exactly if a differing bit is left.
     differing = ordered[1:] ^ ordered[:-1]
     always = 1 + int(torch.count_nonzero(differing < 0))  # the sign bit is never dropped
     low, high, middle = start, LARGEST_SHIFT, start
@@ -200,7 +200,7 @@ def smallest_shift(ordered: Tensor, bound: int | None, start: int) -> int:
 def _add_up(keys: Tensor, columns: Sequence[Tensor], order: Tensor | None = None) -> list[Tensor]:
     """Return the distinct keys, ascending, and the sum of each int64 column over equal keys.
 
-    `order` says that the keys are sorted already, and how the columns must be to follow them.
+    `order` means that the keys are already sorted, and how to reorder the columns accordingly.
     """
     if order is None:
         order = _argsort(keys)
@@ -217,7 +217,7 @@ def _run_ends(ordered: Tensor) -> Tensor:
 
 
 def _where(values: Tensor) -> Tensor:
-    """Return the indices of what is not zero; numpy's search is three times as fast on the CPU."""
+    """Return the indices of nonzero values; NumPy's search is three times as fast on the CPU."""
     if values.device.type == "cpu":
         return torch.from_numpy(np.flatnonzero(values.numpy()))
     return values.nonzero().squeeze(1)
@@ -230,7 +230,7 @@ def _differences(cumulated: Tensor) -> Tensor:
 
 
 def _sort(values: Tensor) -> Tensor:
-    """Sort; on the CPU in place and by numpy, whose vectorised sort is ten times faster."""
+    """Sort; on the CPU in place with NumPy, whose vectorised sort is ten times as fast."""
     if values.device.type == "cpu":
         values.numpy().sort()
         return values
@@ -238,9 +238,9 @@ def _sort(values: Tensor) -> Tensor:
 
 
 def _argsort(values: Tensor, in_runs: bool = False) -> Tensor:
-    """Sort indirectly; `in_runs` says that the values are a few ascending runs."""
+    """Sort indirectly; `in_runs` means that the values consist of a few ascending runs."""
     if values.device.type == "cpu":
-        # numpy's stable sort is a merge of the runs it finds, its default a vectorised quicksort.
+        # NumPy's stable sort merges existing runs; its default is a vectorised quicksort.
         return torch.from_numpy(
             np.argsort(values.numpy(), kind="stable" if in_runs else "quicksort")
         )

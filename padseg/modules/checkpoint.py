@@ -1,4 +1,4 @@
-"""Checkpoints: reading them without trust, and writing them whole.
+"""Checkpoints: read without trusting them, and written atomically.
 
 A checkpoint holds tensors and plain types only and is read with `weights_only=True`. It is complete:
 teacher, student and, after phase two, segmentation network, with the options that rebuild them.
@@ -17,7 +17,7 @@ from padseg.machine.files import write_bytes
 from padseg.metrics.calibration import Calibration
 from padseg.modules.header import FORMAT_VERSION, HEADER_KEY, Header
 
-_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # what torch has written since 1.6, and before
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # the formats of torch since 1.6, and before
 
 
 def read_header(path: str | Path) -> Header:
@@ -33,10 +33,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read one of padseg's checkpoints on the CPU.
 
     Returns:
-        Lightning's checkpoint dict; `Header.from_checkpoint` takes out what it says about itself.
+        Lightning's checkpoint dict; `Header.from_checkpoint` reads its header.
 
     Raises:
-        CheckpointError: The file is missing, damaged, holds code, or is not padseg's.
+        CheckpointError: The file is missing, damaged, contains code, or is not from padseg.
     """
     checkpoint = _load(Path(path), mmap=False)
     _header(checkpoint, path)
@@ -53,16 +53,16 @@ def _load(path: Path, mmap: bool) -> dict[str, Any]:
     if not begin.startswith((_ZIP, _PICKLE)):
         raise _foreign(path)
     try:
-        # torch maps files of the newer kind only.
+        # torch maps only files of the newer format.
         checkpoint = torch.load(
             path, map_location="cpu", weights_only=True, mmap=mmap and begin == _ZIP
         )
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"checkpoint {path} is refused: it holds something else than tensors and plain values, "
+            f"checkpoint {path} is refused: it holds something other than tensors and plain values, "
             "which could run code when it is loaded."
         ) from error
-    except Exception as error:  # torch's reader raises nearly anything on a damaged file
+    except Exception as error:  # torch raises nearly any exception on a damaged file
         raise CheckpointError(
             f"checkpoint {path} is damaged ({_first_line(error)}): restore it, or remove it and train again."
         ) from error
@@ -83,11 +83,11 @@ def _header(checkpoint: dict[str, Any], path: str | Path) -> Header:
 
 
 def check_format(checkpoint: dict[str, Any], what: str) -> None:
-    """Refuse a checkpoint of a format that this padseg cannot read.
+    """Reject a checkpoint whose format this version of padseg cannot read.
 
     Args:
-        checkpoint: The checkpoint, or what is stored of it elsewhere.
-        what: It, in the message.
+        checkpoint: The checkpoint, or its header from another file.
+        what: Its name in the message.
 
     Raises:
         CheckpointError: It is of another format.
@@ -101,11 +101,11 @@ def check_format(checkpoint: dict[str, Any], what: str) -> None:
 
 
 def _foreign(path: Path) -> CheckpointError:
-    return CheckpointError(f"{path} is not a checkpoint of padseg: pass one that it has written.")
+    return CheckpointError(f"{path} is not a checkpoint of padseg: pass one that padseg wrote.")
 
 
 def store_calibration(path: str | Path, calibration: Calibration | None) -> None:
-    """Replace the thresholds in a checkpoint, at once; nothing else in it changes.
+    """Replace the thresholds in a checkpoint atomically; nothing else in it changes.
 
     Raises:
         CheckpointError: As `read_checkpoint`, or the file cannot be written.
@@ -116,7 +116,7 @@ def store_calibration(path: str | Path, calibration: Calibration | None) -> None
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
-    """Write a checkpoint, which replaces the old one at once.
+    """Write a checkpoint, which replaces the old one atomically.
 
     Raises:
         CheckpointError: It cannot be written; the old one is still there.
@@ -125,7 +125,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
     try:
-        # One name, so that killed processes leave one such file and not many.
+        # Always the same name, so that killed processes leave at most one such file.
         write_bytes(path, buffer.getbuffer(), path.with_name(f".{path.name}.part"))
     except OSError as error:
         raise CheckpointError(
@@ -139,17 +139,17 @@ def _first_line(error: Exception) -> str:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint files, written whole or not at all, and read without unpickling code.
+    """Lightning's checkpoint files, written completely or not at all, and read without unpickling code.
 
-    Lightning writes to the system's temporary folder first; from there to another disk a file is
-    copied, and a copy can be cut short.
+    Lightning writes to the system's temporary folder first. If that is on another disk, the file is
+    then copied, and a copy can be interrupted.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """As `write_checkpoint`."""
-        if "://" in str(path):  # an object store writes whole objects anyway
+        if "://" in str(path):  # object stores write atomically anyway
             super().save_checkpoint(checkpoint, path, storage_options)
         else:
             write_checkpoint(checkpoint, path)
@@ -157,6 +157,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Read a checkpoint that holds tensors and plain types only, whoever asks for more."""
+        """Read a checkpoint that holds only tensors and plain types, even if the caller allows more."""
         checkpoint: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only=True)
         return checkpoint

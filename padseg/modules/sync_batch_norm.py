@@ -5,10 +5,10 @@ from torch import nn
 
 
 class TrainedSyncBatchNorm(TorchSyncBatchNorm):
-    """Lightning's synchronisation over devices, for the norms that are trained.
+    """Synchronises over devices only the BatchNorms that are trained.
 
-    Those of a frozen teacher count nothing. PyTorch would replace them too, and with timm's, which hold an
-    activation as well, that would be gone: the student would learn from another network.
+    Those of a frozen teacher collect no statistics. PyTorch would replace them too, and those of timm,
+    which include an activation, would lose it: the student would learn from another network.
     """
 
     def apply(self, model: nn.Module) -> nn.Module:
