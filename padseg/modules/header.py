@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself, beside its tensors."""
+"""The header of a checkpoint: everything in it except the tensors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,27 +9,27 @@ from padseg.metrics.calibration import Calibration
 from padseg.models import NetworkOptions
 
 HEADER_KEY = "padseg"
-"""Where padseg's part of the header lies in Lightning's checkpoint."""
+"""The key of padseg's part of the header in Lightning's checkpoint."""
 FORMAT_VERSION = 1
 STORED_WEIGHTS = "stored"
-"""As the value of an option that names a weight file: the weights are in the checkpoint itself."""
+"""Stands for a weight file in the options when the checkpoint itself holds the weights."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a checkpoint says about itself: all that is needed to rebuild its module but the weights.
+    """Everything needed to rebuild the module of a checkpoint, except the weights.
 
     Attributes:
         class_name: `StudentDistillModule` or `SegmentationModule`.
         system: Name of the system.
         network: Options that teachers and students are built with.
-        teacher_sha256: Of the teacher's weights, or of both teachers', hex.
+        teacher_sha256: SHA-256 of the weights of the teacher, or of both teachers, in hexadecimal.
         hyper_parameters: The module's arguments, plain values.
         calibration: Thresholds; None before calibration.
-        precision: Of the training, such as `bf16-mixed`; None where it is not known.
-        global_step: Optimiser steps taken; 0 in a file for exchange, which does not keep them.
-        version: Of the padseg that wrote it.
-        format_version: Of the checkpoint; this padseg reads and writes `FORMAT_VERSION`.
+        precision: Precision of the training, such as `bf16-mixed`; None if unknown.
+        global_step: Number of optimiser steps; 0 in safetensors files, which do not store it.
+        version: Version of padseg that wrote it.
+        format_version: Format of the checkpoint; this version of padseg uses `FORMAT_VERSION`.
     """
 
     class_name: str
@@ -45,10 +45,10 @@ class Header:
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Mapping[str, Any]) -> "Header":
-        """Take the header out of a checkpoint.
+        """Read the header of a checkpoint.
 
         Raises:
-            KeyError: It has none, or a value is missing.
+            KeyError: There is none, or a value is missing.
             TypeError: The calibration is incomplete, or the network's options are others.
         """
         own = checkpoint[HEADER_KEY]
@@ -67,7 +67,7 @@ class Header:
         )
 
     def to_checkpoint(self) -> dict[str, Any]:
-        """The entries of a checkpoint that hold the header, but for the step, which Lightning writes."""
+        """The entries of a checkpoint that hold the header, except for the step, which Lightning writes."""
         own = {
             "format": self.format_version,
             "version": self.version,
