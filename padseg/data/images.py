@@ -68,7 +68,7 @@ def image_shape(path: Path) -> Size:
     Raises:
         DataError: The file is missing, empty or not an image.
     """
-    return _use(path, upright_shape)
+    return _with_open(path, upright_shape)
 
 
 def decode(path: Path) -> NDArray[np.uint8]:
@@ -86,10 +86,10 @@ def open_image(path: Path, use: Callable[[Image.Image], Result]) -> Result:
     Raises:
         DataError: It cannot be read, or has more than 2^31 pixels.
     """
-    return _use(path, lambda image: use(upright(image)))
+    return _with_open(path, lambda image: use(upright(image)))
 
 
-def _use(path: Path, use: Callable[[Image.Image], Result]) -> Result:
+def _with_open(path: Path, use: Callable[[Image.Image], Result]) -> Result:
     try:
         # Given a path, Pillow maps plain TIFFs into memory, those that lie on their side in a wrong shape.
         with path.open("rb") as file, Image.open(file) as image:

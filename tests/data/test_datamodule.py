@@ -1,7 +1,6 @@
 import re
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +8,6 @@ import torch
 from PIL import Image
 
 from padseg.data import AnomalyDataModule
-from padseg.data.samplers import CountedSampler
-from padseg.data.samples import split_held_out
 from padseg.errors import ConfigError, DataError
 from padseg.synthesis import SynthesisParams
 
@@ -32,51 +29,6 @@ def test_pairs_have_the_promised_form(data_root, textures):
     outside = (pairs["mask"] == 0).expand_as(pairs["clean"])
     assert torch.equal(pairs["clean"][outside], pairs["corrupted"][outside])
     assert not torch.equal(pairs["clean"], pairs["corrupted"])
-
-
-def test_pairs_depend_on_seed_and_number_alone(data_root, textures):
-    whole = module(data_root, textures, seed=3).pairs(0, 9)
-    again = module(data_root, textures, seed=3)
-    parts = [again.pairs(5, 4), again.pairs(0, 2), again.pairs(2, 3)]
-    for name, value in whole.items():
-        assert torch.equal(value[5:], parts[0][name])
-        assert torch.equal(value[:2], parts[1][name])
-        assert torch.equal(value[2:5], parts[2][name])
-    other = module(data_root, textures, seed=4).pairs(0, 9)
-    assert not torch.equal(other["mask"], whole["mask"])
-
-
-@pytest.mark.parametrize("options", [{"num_workers": 2}, {"cache_limit_mb": 0.0}])
-def test_workers_and_mapped_cache_change_no_pair(data_root, textures, options):
-    expected = module(data_root, textures, num_workers=0).pairs(0, 8)
-    data = module(data_root, textures, **options)
-    data.setup("fit")
-    loader = iter(data.train_dataloader())
-    batches = [data.on_after_batch_transfer(next(loader), 0) for _ in range(2)]
-    for name, value in expected.items():
-        assert torch.equal(value, torch.cat([batch[name] for batch in batches]))
-
-
-def test_every_normal_image_comes_once_an_epoch(data_root, textures):
-    data = module(data_root, textures, val_fraction=0, augmentation="none")
-    clean = data.pairs(0, 24)["clean"]
-    for epoch in (clean[:12], clean[12:]):
-        assert len({image.numpy().tobytes() for image in epoch}) == 12
-    assert not torch.equal(clean[:12], clean[12:])
-
-
-def test_devices_share_the_batches_of_one(data_root):
-    one = list(CountedSampler(12, 48, 6, 1, 0))
-    two = [list(CountedSampler(12, 48, 3, 2, rank)) for rank in (0, 1)]
-    merged = [n for step in range(6) for rank in (0, 1) for n in two[rank][3 * step : 3 * step + 3]]
-    assert one == merged == list(range(12, 48))
-
-
-def test_a_stream_goes_on_with_batches_of_another_size(data_root):
-    """Five batches of 4 are behind; Lightning counts them with what is left."""
-    sampler = CountedSampler(20, 60, 8, 1, 0, behind=5)
-    assert list(sampler) == list(range(20, 60))
-    assert len(sampler) == 8 * (5 + 5)
 
 
 def test_held_out_images_are_not_trained_on(data_root, textures):
@@ -103,27 +55,6 @@ def test_half_of_the_held_out_images_carry_fixed_defects(data_root, textures):
     )
 
 
-def test_held_out_split_is_stable_when_images_are_added():
-    paths = [Path(f"{index:03}.png") for index in range(100)]
-    _, held_out = split_held_out(paths, 0.1)
-    more = paths + [Path(f"new{index}.png") for index in range(100)]
-    train, _ = split_held_out(more, 0.2)
-    assert len(held_out) == 10
-    assert len(set(held_out) & set(train)) <= 4
-    assert split_held_out(paths, 0)[1] == []
-
-
-def test_files_of_one_name_are_held_out_each_for_itself():
-    paths = [Path(f"kos{item:02}/Part{view}.jpg") for item in range(40) for view in range(8)]
-    _, held_out = split_held_out(paths, 0.1)
-    assert len({path.name for path in held_out}) == 8
-    flat = [Path(f"{index:03}.png") for index in range(100)]
-    elsewhere = [Path("/data/widget/train/good") / path for path in flat]
-    assert split_held_out(elsewhere, 0.1)[1] == [
-        Path("/data/widget/train/good") / path for path in split_held_out(flat, 0.1)[1]
-    ]
-
-
 def test_test_batches(data_root):
     data = module(data_root, None)
     data.setup("test")
@@ -135,24 +66,6 @@ def test_test_batches(data_root):
     assert batch["regions"][3].max() == 1
     assert torch.equal(batch["regions"] > 0, batch["mask"] > 0)
     assert Path(batch["path"][3]).name == "000.png"
-
-
-def test_mask_follows_the_published_reduction(tmp_path, data_root):
-    from padseg.data.masks import read_masks
-
-    rng = np.random.default_rng(0)
-    mask = np.kron(rng.integers(0, 2, (9, 9)), np.ones((20, 20))).astype(np.uint8) * 255
-    for scale in (255, 1):
-        path = tmp_path / "mask.png"
-        Image.fromarray(mask // 255 * scale).save(path)
-        tensor = torch.from_numpy(mask / 255).float()[None, None]
-        reference = torch.nn.functional.interpolate(
-            tensor, (64, 64), mode="bilinear", antialias=True, align_corners=False
-        )
-        share = reference[0, 0].numpy()
-        ours = read_masks([path], (64, 64))
-        sure = abs(share - 0.5) > 1e-3  # both round the filter's weights differently
-        assert np.array_equal(ours[sure], (share >= 0.5)[sure])
 
 
 def test_non_square_images(data_root, textures):
@@ -168,38 +81,6 @@ def test_noise_backend_and_jitter(data_root, textures):
     assert pairs["mask"].sum() > 0
     assert torch.equal(pairs["corrupted"], data.pairs(0, 4)["corrupted"])
     assert set(module(data_root, None, synthesis=None).pairs(0, 2)) == {"clean"}
-
-
-def position(data) -> dict[str, int]:
-    return {name: value for name, value in data.state_dict().items() if name != "options"}
-
-
-def test_resume_goes_on_with_the_next_sample(data_root, textures):
-    data = module(data_root, textures)
-    data.setup("fit")
-    data.load_state_dict({"next_sample": 8, "step": 2})
-    batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
-    assert torch.equal(batch["mask"], data.pairs(8, 4)["mask"])
-    assert position(data) == {"next_sample": 8, "step": 2, "batches": 2}
-
-
-def test_another_batch_size_goes_on_with_the_next_sample_too(data_root, textures):
-    data = module(data_root, textures, batch_size=3)
-    data.setup("fit")
-    data.load_state_dict({"next_sample": 8, "step": 2, "batches": 4})
-    data.trainer = SimpleNamespace(
-        max_steps=6,
-        global_step=4,
-        world_size=1,
-        num_devices=1,
-        global_rank=0,
-        accumulate_grad_batches=2,
-        limit_train_batches=1.0,
-        strategy=SimpleNamespace(root_device=torch.device("cpu")),
-    )
-    # Two steps of two batches of three after sample 8; four such steps to the end.
-    assert position(data) == {"next_sample": 20, "step": 4, "batches": 8}
-    assert list(data.train_dataloader().sampler) == list(range(8, 32))
 
 
 @pytest.fixture

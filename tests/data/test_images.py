@@ -1,24 +1,17 @@
 """Image files of every pixel type, against Pillow and plain arithmetic."""
 
 import runpy
-import weakref
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
 from padseg.data import images
-from padseg.data.cache import ImageCache
 from padseg.data.images import decode, image_shape, open_image, read_image, resize
-from padseg.data.masks import is_empty_mask, read_masks
+from padseg.data.masks import read_masks
 from padseg.errors import DataError
 
-SIZE = (40, 56)
-
-
-@pytest.fixture
-def grey() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8)
+from .conftest import SIZE
 
 
 @pytest.mark.parametrize(
@@ -93,61 +86,6 @@ def test_32_bit_images_are_refused(tmp_path, grey):
             read_image(tmp_path / "a.tif", SIZE)
 
 
-@pytest.mark.parametrize("values", [(0, 255), (0, 1), (0, 3), (0, 254), (0, 65535), (0, 1000)])
-def test_masks_of_any_scale(tmp_path, grey, values):
-    expected = (grey > 128).astype(np.uint8)
-    kind = np.uint8 if values[1] < 256 else np.uint16
-    Image.fromarray(np.where(expected, *values[::-1]).astype(kind)).save(tmp_path / "m.png")
-    assert np.array_equal(read_masks([tmp_path / "m.png"], SIZE), expected)
-
-
-def test_masks_that_number_their_defects(tmp_path, grey):
-    kinds = grey // 50
-    Image.fromarray(kinds).save(tmp_path / "m.png")
-    assert np.array_equal(read_masks([tmp_path / "m.png"], SIZE), kinds > 0)
-
-
-def test_palette_masks_are_black_or_not(tmp_path, grey):
-    kinds = grey // 50
-    mask = Image.fromarray(kinds).convert("P")
-    mask.putpalette([0, 0, 0, 0, 0, 60, 128, 0, 0, 255, 255, 255, 1, 1, 1, 9, 9, 9])
-    mask.save(tmp_path / "m.png")
-    assert np.array_equal(read_masks([tmp_path / "m.png"], SIZE), kinds > 0)
-
-
-def test_colours_of_masks_do_not_weigh(tmp_path):
-    colours = np.zeros((*SIZE, 3), np.uint8)
-    for row, colour in enumerate(((255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255))):
-        colours[4 * row : 4 * row + 2] = colour
-    Image.fromarray(colours).save(tmp_path / "m.png")
-    assert np.array_equal(read_masks([tmp_path / "m.png"], SIZE), colours.any(axis=2))
-
-
-def test_masks_with_soft_edges_are_cut_at_one_half(tmp_path, grey):
-    Image.fromarray(grey).save(tmp_path / "m.png")
-    share = grey / grey.max()
-    assert np.array_equal(read_masks([tmp_path / "m.png"], SIZE), share >= 0.5)
-
-
-def test_masks_add_up(tmp_path):
-    left, right = np.zeros(SIZE, np.uint8), np.zeros(SIZE, np.uint8)
-    left[:, :10], right[:, 30:] = 255, 254
-    for name, mask in (("l", left), ("r", right)):
-        Image.fromarray(mask).save(tmp_path / f"{name}.png")
-    both = read_masks([tmp_path / "l.png", tmp_path / "r.png"], SIZE)
-    assert np.array_equal(both, (left + right) > 0)
-    assert not read_masks([], SIZE).any()
-
-
-def test_empty_masks(tmp_path):
-    mask = np.zeros(SIZE, np.uint8)
-    Image.fromarray(mask).save(tmp_path / "m.png")
-    assert is_empty_mask(tmp_path / "m.png")
-    mask[3, 4] = 1
-    Image.fromarray(mask).save(tmp_path / "m.png")
-    assert not is_empty_mask(tmp_path / "m.png")
-
-
 def test_non_square_sizes_are_kept(tmp_path, grey):
     Image.fromarray(grey).save(tmp_path / "a.png")
     assert read_image(tmp_path / "a.png", (20, 32)).shape == (20, 32, 3)
@@ -200,41 +138,3 @@ def test_a_limit_that_was_chosen_is_kept(monkeypatch, chosen, kept):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", chosen)
     runpy.run_path(images.__file__)
     assert kept == Image.MAX_IMAGE_PIXELS
-
-
-@pytest.mark.parametrize("mode", ["LA", "RGBA"])
-@pytest.mark.parametrize("indexed", [False, True])
-def test_what_a_mask_leaves_transparent_is_normal(tmp_path, mode, indexed):
-    alpha = np.zeros((40, 40), np.uint8)
-    alpha[5:15, 10:30] = 255
-    mask = Image.new(mode, (40, 40), "white")
-    mask.putalpha(Image.fromarray(alpha))
-    if indexed:
-        mask = mask.convert("RGBA").quantize()
-        assert mask.mode == "P"
-    mask.save(tmp_path / "m.png")
-    assert np.array_equal(read_masks([tmp_path / "m.png"], (40, 40)), alpha // 255)
-
-
-@pytest.mark.parametrize(("mode", "clear"), [("L", 200), ("RGB", (255, 255, 254))])
-def test_the_transparent_colour_of_a_mask_is_normal(tmp_path, mode, clear):
-    expected = np.zeros((40, 40), np.uint8)
-    expected[5:15, 10:30] = 1
-    mask = Image.new(mode, (40, 40), clear)
-    mask.paste("white", (10, 5, 30, 15))
-    mask.save(tmp_path / "m.png", transparency=clear)
-    assert np.array_equal(read_masks([tmp_path / "m.png"], (40, 40)), expected)
-
-
-def test_the_file_of_decoded_images_is_let_go_before_it_is_deleted(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    (tmp_path / "temporary").mkdir()
-    Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")
-    cache = ImageCache([tmp_path / "a.png"], (32, 32), 0, "Decoding")
-    (folder,) = (tmp_path / "temporary").iterdir()
-    mapped = weakref.ref(cache._images[0])
-    cleanup, gone = cache._folder.cleanup, []
-    cache._folder.cleanup = lambda: (gone.append(mapped() is None), cleanup())
-    del cache
-    assert gone == [True]
-    assert not folder.exists()

@@ -6,7 +6,6 @@ import unicodedata
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
@@ -15,24 +14,14 @@ from padseg.data.layouts import LAYOUTS, list_samples
 from padseg.errors import ConfigError, DataError
 from padseg.names import DATA_SET_NAMES, LAYOUT_NAMES
 
+from .conftest import listed
+
 
 def touch(root: Path, *names: str) -> None:
     """Listing opens no file, so that these can be empty."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
-
-
-def listed(root: Path, category: str, layout: str) -> list[tuple[str, str, str, list[str]]]:
-    return [
-        (
-            sample.path.relative_to(root).as_posix(),
-            sample.split,
-            sample.defect,
-            [mask.relative_to(root).as_posix() for mask in sample.masks],
-        )
-        for sample in list_samples(root, category, layout)
-    ]
 
 
 def test_names_are_the_same_everywhere():
@@ -251,103 +240,6 @@ def test_a_root_that_cannot_be_entered_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "is_dir", refuse)
     with pytest.raises(DataError, match=r"w cannot be read \(Permission denied\)"):
         list_samples(tmp_path, "w")
-
-
-TABLE = pd.DataFrame(
-    {
-        "path": ["a/0.png", "a\\1.png", "a/2.png", "b/0.png"],
-        "split": ["train", "VAL", "test", "train"],
-        "label": [0, 0, 1, 0],
-        "mask": [None, None, "a/2_m.png", None],
-        "category": ["a", "a", "a", "b"],
-    }
-)
-
-
-@pytest.mark.parametrize("name", ["samples.csv", "samples.parquet"])
-def test_list(tmp_path, name):
-    write = TABLE.to_csv if name.endswith("csv") else TABLE.to_parquet
-    write(tmp_path / name, index=False)
-    assert listed(tmp_path, "a", "folder") == [
-        ("a/0.png", "train", "good", []),
-        ("a/1.png", "validation", "good", []),
-        ("a/2.png", "test", "1", ["a/2_m.png"]),
-    ]
-    assert len(listed(tmp_path, "b", "folder")) == 1
-    with pytest.raises(DataError, match=r"'c' does not exist in .* which has a, b"):
-        list_samples(tmp_path, "c", "folder")
-
-
-def test_parquet_labels_of_any_type(tmp_path):
-    for labels in ([0.0, 1.0, None, 0.0], [False, True, None, False]):
-        table = TABLE.assign(
-            label=pd.Series(labels, dtype=None), split=["train", "test", "test", "train"]
-        )
-        table[table["label"].notna()].to_parquet(tmp_path / "samples.parquet", index=False)
-        defects = [defect for *_, defect, _ in listed(tmp_path, "a", "folder")]
-        assert defects[0] == "good"
-        assert defects[1].casefold() in ("1", "true")
-
-
-def test_list_from_excel(tmp_path):
-    text = "path,split,label\r\nÄ.png,train,ok\r\n"
-    (tmp_path / "samples.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
-    assert listed(tmp_path, "any", "folder") == [("Ä.png", "train", "good", [])]
-
-
-def test_words_of_a_list_are_no_empty_cells(tmp_path):
-    words = ["None", "NA", "null", "n/a", "nan"]
-    rows = [f"{word}.png,test,{word},,null" for word in words]
-    text = "\n".join(["path,split,label,mask,category", "0.png,train,good,,null", *rows])
-    (tmp_path / "samples.csv").write_text(text)
-    assert listed(tmp_path, "null", "folder") == [
-        ("0.png", "train", "good", []),
-        *((f"{word}.png", "test", word, []) for word in words),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("row", "told"),
-    [
-        ("../x.png,train,good", "row 2 below the header: path '../x.png' leads out"),
-        ("/etc/x.png,train,good", "leads out"),
-        ("C:\\x.png,train,good", "leads out"),
-        ("a/..\\..\\x.png,train,good", "leads out"),
-        (",train,good", "names no file"),
-        ("x.png,trian,good", "split is 'trian'"),
-        ("x.png,test,", "label is empty"),
-        ("x.png,train,dent", "only normal images are trained on"),
-        ("x.png", "split is ''"),
-        ("./0.png,test,dent", "is there already, in another row"),
-    ],
-)
-def test_wrong_rows_are_named(tmp_path, row, told):
-    (tmp_path / "samples.csv").write_text(f"path,split,label\n0.png,train,good\n{row}\n")
-    with pytest.raises(DataError, match=r"samples\.csv, row 2") as error:
-        list_samples(tmp_path, "x", "folder")
-    assert told in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (b"", "cannot be read"),
-        (b"path;split;label\n", "has the columns path;split;label"),
-        (b"\xff\xfe\x00\x01", "cannot be read"),
-        (b'path,split,label\n"a', "cannot be read"),
-        (b"path,split,label\n", "no normal training images"),
-    ],
-)
-def test_broken_lists(tmp_path, content, told):
-    (tmp_path / "samples.csv").write_bytes(content)
-    with pytest.raises(DataError, match=told):
-        list_samples(tmp_path, "x", "folder")
-
-
-def test_broken_parquet(tmp_path):
-    (tmp_path / "samples.parquet").write_bytes(b"PAR1 and nothing else")
-    with pytest.raises(DataError, match=r"samples\.parquet cannot be read"):
-        list_samples(tmp_path, "x", "folder")
 
 
 @pytest.mark.parametrize("category", ["", ".", "..", "a/b", "../a"])

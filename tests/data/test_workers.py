@@ -1,6 +1,5 @@
 """What is passed to data workers, including spawned ones as on Windows and macOS."""
 
-import errno
 import pickle
 from types import SimpleNamespace
 
@@ -11,7 +10,6 @@ from torch.utils.data import DataLoader
 from padseg.data import AnomalyDataModule
 from padseg.data.pairs import paint_pairs
 from padseg.data.samplers import CountedSampler
-from padseg.errors import DataError
 
 OPTIONS = {"image_size": 64, "augmentation": "full", "jitter_textures": True, "foreground": "otsu"}
 
@@ -87,16 +85,6 @@ def test_workers_have_cores_and_shared_memory(
     monkeypatch.setenv("PADSEG_PARALLEL", str(processes))  # runs side by side
     data.trainer = None
     assert data._workers() == workers
-
-
-def test_decoded_images_without_room_are_told(data_root, textures, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("os.posix_fallocate", full, raising=False)  # Linux alone has it
-    data = AnomalyDataModule(str(data_root), "widget", str(textures), 64, cache_limit_mb=0)
-    with pytest.raises(DataError, match=r"MiB of decoded images do not fit .*No space.*TMPDIR"):
-        data.setup("fit")
 
 
 @pytest.mark.slow

@@ -1,0 +1,59 @@
+"""Every kind of mask, from the draw of a sample to the corrupted image."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import default_collate
+
+from padseg.names import NOISE_BACKENDS
+from padseg.synthesis import SynthesisParams, corrupt, draw_defect
+from padseg.synthesis.defects import MASKS
+
+SIZE = (40, 56)
+
+
+def drawn(params, numbers, foreground=None):
+    return default_collate(
+        [draw_defect(np.random.default_rng([7, n]), params, SIZE, foreground) for n in numbers]
+    )
+
+
+@pytest.fixture(params=NOISE_BACKENDS)
+def params(request) -> SynthesisParams:
+    return SynthesisParams(exponents=(2, 4), threshold=0.2, probability=0.8, backend=request.param)
+
+
+def test_every_kind_that_can_be_named_is_there():
+    assert set(MASKS) == set(NOISE_BACKENDS)
+
+
+def test_a_sample_is_the_same_in_any_batch(params):
+    clean, texture = torch.rand(2, 6, 3, *SIZE)
+    whole = corrupt(clean, texture, drawn(params, range(6)), params)
+    part = corrupt(clean[2:5], texture[2:5], drawn(params, range(2, 5)), params)
+    for ours, theirs in zip(whole, part, strict=True):
+        assert torch.equal(ours[2:5], theirs)
+
+
+def test_the_image_changes_inside_the_mask_alone(params):
+    clean, texture = torch.rand(2, 20, 3, *SIZE)
+    draws = drawn(params, range(20))
+    corrupted, mask = corrupt(clean, texture, draws, params)
+    assert mask.shape == (20, 1, *SIZE)
+    assert set(mask.unique().tolist()) == {0.0, 1.0}
+    assert 0 < mask.flatten(1).any(1).sum() < 20, "a fifth of the samples has no defect"
+    opacity = draws["opacity"][:, None, None, None]
+    blended = torch.where(mask > 0, opacity * texture + (1 - opacity) * clean, clean)
+    torch.testing.assert_close(corrupted, blended)
+    outside = (mask == 0).expand_as(clean)
+    assert torch.equal(corrupted[outside], clean[outside])
+
+
+def test_defects_stay_on_the_foreground_where_they_were(params):
+    foreground = torch.zeros(SIZE, dtype=torch.uint8)
+    foreground[:, :20] = 1
+    clean, texture = torch.rand(2, 10, 3, *SIZE)
+    _, anywhere = corrupt(clean, texture, drawn(params, range(10)), params)
+    _, kept = corrupt(clean, texture, drawn(params, range(10), foreground), params)
+    assert kept.any()
+    assert torch.equal(kept, anywhere * foreground)
