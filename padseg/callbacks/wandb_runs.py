@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import wandb
-from lightning import Trainer
+from lightning import Callback
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import WandbLogger
 
@@ -15,9 +15,20 @@ from padseg.errors import ConfigError
 from padseg.machine.files import read_json, write_json
 
 
-def log_to_wandb(trainer: Trainer, project: str, folder: Path, group: str, phase: str) -> None:
-    """Add a logger and its callbacks; each phase is one W&B run, even if resumed, in the run's group."""
-    kept = folder / "logs" / phase / "wandb.json"
+def start_wandb(project: str, folder: Path, logs: Path, group: str, phase: str) -> WandbLogger:
+    """Start the W&B run of a phase, or go on with the one that an earlier process started.
+
+    Args:
+        project: The project in W&B.
+        folder: Of the run, where W&B keeps its files.
+        logs: Folder of the phase's logs, which remembers the id of its W&B run.
+        group: Name of the run, under which W&B shows its phases.
+        phase: Name of the phase.
+
+    Raises:
+        ConfigError: W&B cannot be used as things are.
+    """
+    kept = logs / "wandb.json"
     if not kept.exists():
         write_json(kept, {"id": uuid.uuid4().hex[:8]})
     logger = WandbLogger(
@@ -36,8 +47,12 @@ def log_to_wandb(trainer: Trainer, project: str, folder: Path, group: str, phase
         raise ConfigError(
             f"--wandb {project}: {reason}; run `wandb login`, or set WANDB_MODE=offline."
         ) from error
-    trainer.loggers = [*trainer.loggers, logger]
-    trainer.callbacks += [WandbCallback(), LearningRateMonitor()]  # type: ignore[attr-defined]
+    return logger
+
+
+def wandb_callbacks() -> list[Callback]:
+    """The callbacks that go with the logger."""
+    return [WandbCallback(), LearningRateMonitor()]
 
 
 @contextmanager

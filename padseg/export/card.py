@@ -3,8 +3,8 @@
 from typing import Any
 
 from padseg.metrics.calibration import Calibration
+from padseg.metrics.names import METRIC_KEYS
 from padseg.models import SYSTEMS
-from padseg.report.tables import METRICS
 
 _TEMPLATE = """---
 library_name: padseg
@@ -73,12 +73,12 @@ def _figures(described: dict[str, Any], run: dict[str, Any] | None) -> str:
         return "Not known: there was no metrics.json beside the checkpoint."
     alone = described["module"] == "StudentDistillModule" and SYSTEMS[run["system"]].segmentation
     figures = run["distill"]["metrics"] if alone else run
-    cells = [_percent(figures.get(name)) for name in METRICS]
+    cells = [_percent(figures.get(name)) for name in METRIC_KEYS]
     return "\n".join(
         [
             "Test images, in percent.\n",
-            f"| {' | '.join(METRICS)} |",
-            "|---" * len(METRICS) + "|",
+            f"| {' | '.join(METRIC_KEYS)} |",
+            "|---" * len(METRIC_KEYS) + "|",
             f"| {' | '.join(cells)} |",
         ]
     )

@@ -5,12 +5,12 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -88,12 +88,18 @@ class PadsegCLI(LightningCLI):
     Args:
         args: The command line; None for the process's own.
         run: False to build trainer, model and data only.
+        callbacks: Further callbacks of the Trainer, after those of the command line.
     """
 
     # Precision of the thresholds in the checkpoint that is scored with.
     _calibrated_in: str | None = None
 
-    def __init__(self, args: list[str] | None = None, run: bool = True) -> None:
+    def __init__(
+        self,
+        args: list[str] | None = None,
+        run: bool = True,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
         given = sys.argv[1:] if args is None else args
         self._asked = given[:1]
         options = (arg.partition("=")[0] for arg in given)
@@ -106,6 +112,7 @@ class PadsegCLI(LightningCLI):
             save_config_callback=_SaveConfig,
             save_config_kwargs={"overwrite": True},  # a resumed run writes it again
             trainer_defaults={
+                "callbacks": [*callbacks],
                 "precision": None,  # see `before_instantiate_classes`
                 # Several sum their losses over as many batches, which is another recipe: to be asked for.
                 "devices": 1,

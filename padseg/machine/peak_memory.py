@@ -32,6 +32,11 @@ def peak_memory_mb(device: torch.device) -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
+def highest_peak(*peaks: float | None) -> float | None:
+    """The highest of some peaks, of which some may be unknown."""
+    return max((peak for peak in peaks if peak is not None), default=None)
+
+
 def _peak_in_proc() -> float | None:
     """MiB. Linux's `getrusage` would include the peak of the parent process."""
     for line in (_PROCESS / "status").read_text().splitlines():

@@ -10,25 +10,13 @@ import pandas as pd
 
 from padseg import __version__
 from padseg.metrics.curves import AXIS_TITLES, CURVES, CurveAxes
+from padseg.metrics.names import METRIC_KEYS, METRICS, MetricName
 from padseg.report.papers import Figure, comparable, read_published, read_sources, summarise
 from padseg.report.pictures import Pictures
 from padseg.report.runs import Run, results
-from padseg.report.tables import METRICS
 
 Spread = tuple[float | None, float | None]
 """Mean over seeds and its sample standard deviation."""
-
-_NAMES = {
-    "image_auroc": "Image AUROC",
-    "image_ap": "Image AP",
-    "image_f1max": "Image F1max",
-    "pixel_auroc": "Pixel AUROC",
-    "pixel_ap": "Pixel AP",
-    "pixel_f1max": "Pixel F1max",
-    "pro": "PRO",
-    "iap": "IAP",
-    "iap90": "IAP@90",
-}
 
 
 @dataclass(frozen=True)
@@ -145,7 +133,7 @@ class PageData:
     Attributes:
         title: Of the page.
         version: Of padseg.
-        metrics: Name and title of each metric, in the order of the columns.
+        metrics: What each metric is called, in the order of the columns.
         axes: How each curve is drawn, in the order of the charts.
         axis_titles: From the name of an axis to its title.
         summary: The rows of the table of results.
@@ -158,7 +146,7 @@ class PageData:
 
     title: str
     version: str
-    metrics: list[tuple[str, str]]
+    metrics: tuple[MetricName, ...]
     axes: dict[str, CurveAxes]
     axis_titles: dict[str, str]
     summary: list[SummaryRow]
@@ -177,7 +165,7 @@ def page_data(title: str, runs: list[Run]) -> PageData:
     return PageData(
         title=title,
         version=__version__,
-        metrics=[(name, _NAMES[name]) for name in METRICS],
+        metrics=METRICS,
         axes=CURVES,
         axis_titles=AXIS_TITLES,
         summary=_summary(table),
@@ -211,7 +199,7 @@ def _summary_row(category: str | None, label: str, chosen: pd.DataFrame) -> Summ
     each = [
         SeedRow(
             seed=int(row["seed"]),
-            values={name: _number(row[name]) for name in METRICS},
+            values={name: _number(row[name]) for name in METRIC_KEYS},
             minutes=_number(row["train_minutes"]),
         )
         for row in chosen.to_dict("records")
@@ -222,7 +210,7 @@ def _summary_row(category: str | None, label: str, chosen: pd.DataFrame) -> Summ
         system=", ".join(chosen["system"].unique()),
         categories=int(chosen["category"].nunique()),
         seeds=sorted(int(seed) for seed in chosen["seed"].unique()),
-        values={name: _spread(summarise(chosen, name)) for name in METRICS},
+        values={name: _spread(summarise(chosen, name)) for name in METRIC_KEYS},
         minutes=_number(chosen["train_minutes"].mean()),
         each=[] if category is None else each,
     )
@@ -238,7 +226,7 @@ def _published(table: pd.DataFrame, counts: dict[str, int]) -> list[PublishedRow
         if row["category"] in shown and source["system"] in systems:
             values = {
                 name: _spread(Figure(row[name] / 100, row[f"{name}_std"] / 100, 1))
-                for name in METRICS
+                for name in METRIC_KEYS
                 if name in row
             }
             rows.append(
@@ -271,7 +259,7 @@ def _run(number: int, run: Run, pictures: Pictures) -> PageRun:
     maps = {row["path"]: pictures.maps.get((number, int(row["index"]))) for row in rows}
     return PageRun(
         label=run.label,
-        system=run.row["system"],
+        system=run.result.system,
         category=run.category,
         seed=run.seed,
         threshold=run.threshold,

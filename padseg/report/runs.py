@@ -1,17 +1,17 @@
 """Read the folders of finished runs."""
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from padseg.errors import PadsegError
+from padseg.machine.files import read_json
 from padseg.records import COLUMNS as IMAGE_COLUMNS
 from padseg.records import picture_path, read_records
-from padseg.report.tables import COLUMNS, read_metrics
+from padseg.run.files import METRICS_FILE, find_finished
+from padseg.run.results import COLUMNS, RunResult
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Run:
 
     Attributes:
         folder: `OUT/<label>/<category>/seed<k>`.
-        row: The row of `results.csv`.
+        result: What its `metrics.json` holds.
         images: The table of the records, one row per test image; empty if there are no records.
         curves: From the name of a curve to its axes and their values; an infinite threshold is None.
         threshold: Calibrated threshold on image scores, if any.
@@ -28,7 +28,7 @@ class Run:
     """
 
     folder: Path
-    row: dict[str, Any]
+    result: RunResult
     images: pd.DataFrame
     curves: dict[str, dict[str, list[float | None]]]
     threshold: float | None
@@ -37,17 +37,17 @@ class Run:
     @property
     def label(self) -> str:
         """Name of the variant."""
-        return str(self.row["label"])
+        return self.result.label
 
     @property
     def category(self) -> str:
         """Category of the data set."""
-        return str(self.row["category"])
+        return self.result.category
 
     @property
     def seed(self) -> int:
         """Seed."""
-        return int(self.row["seed"])
+        return self.result.seed
 
     def picture(self, kind: str, index: int) -> Path:
         """Path of a picture; `kind` is maps, thumbs or masks."""
@@ -63,10 +63,10 @@ def read_runs(out: Path) -> list[Run]:
     """
     if not out.is_dir():
         raise PadsegError(f"{out} is not a folder: pass the --out folder of padseg run.")
-    paths = sorted(out.glob("*/*/seed*/metrics.json"))
+    paths = find_finished(out)
     if not paths:
         raise PadsegError(
-            f"{out} holds no finished run (<label>/<category>/seed<k>/metrics.json): pass the --out "
+            f"{out} holds no finished run (<label>/<category>/seed<k>/{METRICS_FILE}): pass the --out "
             "folder of padseg run."
         )
     runs = [_read_run(path) for path in paths]
@@ -75,18 +75,14 @@ def read_runs(out: Path) -> list[Run]:
 
 def results(runs: list[Run]) -> pd.DataFrame:
     """The rows of `results.csv`."""
-    return pd.DataFrame([run.row for run in runs], columns=COLUMNS)
+    return pd.DataFrame([run.result.row() for run in runs], columns=list(COLUMNS))
 
 
 def _read_run(path: Path) -> Run:
     missing: list[str] = []
-    metrics = read_metrics(path)
-    row = {name: metrics[name] for name in COLUMNS}
-    threshold = None
-    try:
-        calibrated = float(metrics["calibration"]["image_threshold"])
-        threshold = calibrated if math.isfinite(calibrated) else None
-    except (KeyError, TypeError, ValueError):
+    result = RunResult.read(path)
+    threshold = None if result.calibration is None else result.calibration.image_threshold
+    if threshold is None:
         missing.append("no calibrated threshold")
     images = pd.DataFrame(columns=IMAGE_COLUMNS)
     try:
@@ -102,11 +98,11 @@ def _read_run(path: Path) -> Run:
         missing.append("no curves.json")
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         missing.append(f"curves.json is broken ({error})")
-    return Run(path.parent, row, images, curves, threshold, missing)
+    return Run(path.parent, result, images, curves, threshold, missing)
 
 
 def _read_curves(path: Path) -> dict[str, dict[str, list[float | None]]]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     return {
         str(name): {
             str(axis): [

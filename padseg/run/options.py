@@ -1,4 +1,4 @@
-"""What `padseg run` is asked for, and the command lines of `fit` that do it."""
+"""The options of `padseg run`, and the command lines of `fit` that carry them out."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -13,10 +13,11 @@ from padseg.machine.files import hash_file
 from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, StudentDistillModule
 from padseg.options import check_seed, one_of
+from padseg.run.files import PhaseFiles
 from padseg.run.fingerprint import hash_folder, hash_listing
 
-# Options of `fit` that `run` has options of its own for.
-_OWN = {
+# Options of `fit` that a run sets itself, and what sets them.
+_SET_BY_RUN = {
     "data.root": "--root",
     "data.category": "--category",
     "data.textures": "--textures",
@@ -38,8 +39,8 @@ _OWN = {
         "the run's own",
     ),
 }
-# What no result depends on: it may change from call to call.
-_FREE = {
+# Options that no result depends on; they may change from call to call.
+_WITHOUT_EFFECT = {
     "data.num_workers",
     "data.cache_limit_mb",
     "trainer.enable_progress_bar",
@@ -48,14 +49,14 @@ _FREE = {
     "checkpoint.every_n_train_steps",
     "checkpoint.train_time_interval",
 }
-# Other options that may name a file or a folder.
-_INPUTS = {"model.weights2", "data.foreground"}
+# Options of `fit` that may name a file or a folder.
+_MAY_NAME_FILES = {"model.weights2", "data.foreground"}
 _MODULES = {"distill": StudentDistillModule, "segment": SegmentationModule}
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What `padseg run` is asked for.
+    """The options of `padseg run`.
 
     Attributes:
         system: `stpm`, `rstpm`, `destseg` or `pfadseg`.
@@ -122,7 +123,7 @@ class RunOptions:
         self._check_overrides()
 
     def _check_overrides(self) -> None:
-        for key, option in _OWN.items():
+        for key, option in _SET_BY_RUN.items():
             if key in self.overrides:
                 raise ConfigError(f"--{key} is {option} here.")
         if "evaluation.recall" in self.overrides:
@@ -130,10 +131,10 @@ class RunOptions:
                 "--evaluation.recall: the results of a run hold iap90; use `fit` and `test`."
             )
         for key in self.overrides:
-            known = [phase for phase in self.phases if _takes(phase, key)]
+            known = [phase for phase in self.phases if _phase_takes(phase, key)]
             if not known:
                 raise ConfigError(f"--{key} is not an option of {self.system}'s modules.")
-        departures = [key for key in self.overrides if key not in _FREE]
+        departures = [key for key in self.overrides if key not in _WITHOUT_EFFECT]
         if departures and self.label is None:
             key = departures[0]
             raise ConfigError(f"--{key} departs from {self.system}: name the variant with --label.")
@@ -153,8 +154,8 @@ class RunOptions:
         """Label of folder and rows."""
         return self.system if self.label is None else self.label
 
-    def elsewhere(self) -> "RunOptions":
-        """The same for another process, which has another working folder and no terminal."""
+    def portable(self) -> "RunOptions":
+        """The same options for a process with another working folder and without a terminal."""
         textures = None if self.textures is None else self.textures.absolute()
         weights = self.weights
         if weights is not None and Path(weights).is_file():
@@ -172,11 +173,11 @@ class RunOptions:
     def _replace_inputs(self, by: Callable[[Path], str]) -> dict[str, str]:
         """The overrides, with something else for the files and folders that some of them name."""
         return {
-            key: by(Path(value)) if key in _INPUTS and Path(value).exists() else value
+            key: by(Path(value)) if key in _MAY_NAME_FILES and Path(value).exists() else value
             for key, value in self.overrides.items()
         }
 
-    def asked(self, category: str, seed: int) -> dict[str, Any]:
+    def results_depend_on(self, category: str, seed: int) -> dict[str, Any]:
         """What the results of one run depend on, in plain values; inputs may move, but not change."""
         weights = self.weights
         if weights is not None and Path(weights).is_file():
@@ -193,7 +194,9 @@ class RunOptions:
             "steps": list(self.steps),
             "batch_size": self.batch_size,
             "precision": self.precision,
-            "overrides": {key: value for key, value in overrides.items() if key not in _FREE},
+            "overrides": {
+                key: value for key, value in overrides.items() if key not in _WITHOUT_EFFECT
+            },
             "configuration": {
                 phase: hash_file(config_path(self.system, phase)) for phase in self.phases
             },
@@ -203,22 +206,23 @@ class RunOptions:
             "texture images": None if textures is None else hash_folder(textures),
         }
 
-    def fit_args(self, category: str, seed: int, folder: Path, phase: str) -> list[str]:
-        """The command line of `fit` for one phase of one run, which writes to a folder."""
+    def fit_args(self, category: str, seed: int, files: PhaseFiles) -> list[str]:
+        """The command line of `fit` for one phase of one run."""
+        phase = files.phase
         given: dict[str, Any] = {
             "seed_everything": seed,
             "data.root": self.root,
             "data.category": category,
             "data.layout": self.layout,
             "trainer.logger": "CSVLogger",
-            "trainer.logger.save_dir": folder,
-            "trainer.logger.name": "logs",
-            "trainer.logger.version": phase,
-            "trainer.default_root_dir": folder / "logs" / phase,
+            "trainer.logger.save_dir": files.run,
+            "trainer.logger.name": files.logs.parent.name,
+            "trainer.logger.version": files.logs.name,
+            "trainer.default_root_dir": files.logs,
             "trainer.enable_progress_bar": self.progress,
             "trainer.devices": 1,
-            "checkpoint.dirpath": folder.absolute(),  # Lightning would expand a `~` in it
-            "checkpoint.filename": f"{phase}-resume",
+            "checkpoint.dirpath": files.run.absolute(),  # Lightning would expand a `~` in it
+            "checkpoint.filename": files.resume.stem,
             "checkpoint.save_last": "false",
             "checkpoint.save_top_k": 1,
         }
@@ -233,13 +237,13 @@ class RunOptions:
         if phase == "distill" and self.weights is not None:
             given["model.weights"] = self.weights
         if phase == "segment":
-            given["model.distilled"] = folder / "distill.ckpt"
-        given |= {key: value for key, value in self.overrides.items() if _takes(phase, key)}
+            given["model.distilled"] = PhaseFiles(files.run, "distill").checkpoint
+        given |= {key: value for key, value in self.overrides.items() if _phase_takes(phase, key)}
         config = ["--config", str(config_path(self.system, phase))]
         return config + [f"--{key}={value}" for key, value in given.items()]
 
 
-def _takes(phase: str, key: str) -> bool:
+def _phase_takes(phase: str, key: str) -> bool:
     """Whether the phase's module has the option; data and trainer options go to both."""
     room, _, option = key.partition(".")
     return room != "model" or option in inspect.signature(_MODULES[phase]).parameters

@@ -19,7 +19,7 @@ from padseg.errors import ConfigError
 from padseg.machine.threads import usable_cores
 
 Job = tuple[Any, ...]
-Attempt = Callable[..., bool]
+Work = Callable[..., bool]
 _log = logging.getLogger(__name__)
 
 
@@ -48,7 +48,7 @@ def devices() -> list[str]:
     return named.split(",")[: torch.cuda.device_count()]
 
 
-def in_processes(attempt: Attempt, jobs: Sequence[Job], parallel: int) -> list[Job]:
+def in_processes(work: Work, jobs: Sequence[Job], parallel: int) -> list[Job]:
     """Run jobs in processes of their own, `parallel` at a time, each on one GPU where there are any.
 
     A process that dies takes no other with it. When this one is told to stop, so are they.
@@ -64,7 +64,7 @@ def in_processes(attempt: Attempt, jobs: Sequence[Job], parallel: int) -> list[J
         try:
             while waiting or running:
                 while waiting and free:
-                    process = _start(attempt, waiting[0], free[0], min(parallel, len(jobs)))
+                    process = _start(work, waiting[0], free[0], min(parallel, len(jobs)))
                     running[process.sentinel] = (process, waiting.pop(0), free.pop(0))
                 for sentinel in connection.wait(list(running)):
                     process, job, gpu = running.pop(sentinel)
@@ -82,7 +82,7 @@ def in_processes(attempt: Attempt, jobs: Sequence[Job], parallel: int) -> list[J
     return failed
 
 
-def _start(attempt: Attempt, job: Job, gpu: str | None, parallel: int) -> BaseProcess:
+def _start(work: Work, job: Job, gpu: str | None, parallel: int) -> BaseProcess:
     """Start a job in a fresh process, which finds its share of the machine in its environment."""
     if gpu is None:
         share = {"OMP_NUM_THREADS": str(max(1, usable_cores() // parallel))} | os.environ
@@ -90,7 +90,7 @@ def _start(attempt: Attempt, job: Job, gpu: str | None, parallel: int) -> BasePr
         share = os.environ | {"CUDA_VISIBLE_DEVICES": gpu}
     share = {"PADSEG_PARALLEL": str(parallel)} | share
     before = dict(os.environ)
-    process = get_context("spawn").Process(target=_work, args=(attempt, job))
+    process = get_context("spawn").Process(target=_do_and_exit, args=(work, job))
     try:
         os.environ.update(share)
         process.start()
@@ -100,8 +100,8 @@ def _start(attempt: Attempt, job: Job, gpu: str | None, parallel: int) -> BasePr
     return process
 
 
-def _work(attempt: Attempt, job: Job) -> None:
-    raise SystemExit(0 if attempt(*job) else 1)
+def _do_and_exit(work: Work, job: Job) -> None:
+    raise SystemExit(0 if work(*job) else 1)
 
 
 @contextmanager
@@ -121,15 +121,15 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def on_ray(attempt: Attempt, jobs: Sequence[Job], address: str) -> list[Job]:
+def on_ray(work: Work, jobs: Sequence[Job], address: str) -> list[Job]:
     """Run jobs as Ray tasks, one a GPU where the cluster has any, else one a CPU.
 
     The cluster's machines must see the same files under the same absolute paths. Ray starts a job again
     when its machine is lost.
 
     Args:
-        attempt: What to run.
-        jobs: Its arguments.
+        work: Does a job, and answers whether it succeeded.
+        jobs: Its arguments, job by job.
         address: Of the cluster; `auto` for the one this machine is part of, `local` to start one.
 
     Returns:
@@ -158,7 +158,7 @@ def on_ray(attempt: Attempt, jobs: Sequence[Job], address: str) -> list[Job]:
         share = {"PADSEG_PARALLEL": str(min(len(jobs), math.ceil(slots)))}
         task = ray.remote(
             num_cpus=1, num_gpus=gpus, max_retries=3, runtime_env={"env_vars": share}
-        )(attempt)
+        )(work)
         running = {task.remote(*job): job for job in jobs}
         while running:
             (done,), _ = ray.wait(list(running))

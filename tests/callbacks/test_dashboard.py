@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import WandbLogger
 
 from padseg.callbacks import EvaluationCallback, WandbCallback
-from padseg.callbacks.wandb_runs import log_to_wandb
+from padseg.callbacks.wandb_runs import start_wandb
 from padseg.cli import main
 from padseg.errors import ConfigError
 from padseg.machine.files import read_json
@@ -272,7 +272,7 @@ def test_a_missing_login_is_told(make_trainer, tmp_path, monkeypatch):
     monkeypatch.setattr(wandb, "init", refuse)
     told = r"--wandb factory: api_key not configured .*; run `wandb login`, or set WANDB_MODE"
     with pytest.raises(ConfigError, match=told):
-        log_to_wandb(make_trainer(), "factory", tmp_path, "group", "distill")
+        start_wandb("factory", tmp_path, tmp_path / "logs/distill", "group", "distill")
 
 
 @pytest.mark.slow

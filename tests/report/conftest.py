@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from padseg.report.tables import METRICS
+from padseg.metrics.calibration import Calibration
+from padseg.metrics.names import METRIC_KEYS
 
 
 def make_run(
@@ -18,7 +19,7 @@ def make_run(
     seed: int = 0,
     figures: dict[str, float | None] | None = None,
     images: list[tuple[str, str, int, float]] = (),
-    calibration: dict[str, float] | None = None,
+    calibration: Calibration | None = None,
     curves: dict | None = None,
     system: str = "destseg",
     side: int = 48,
@@ -26,11 +27,13 @@ def make_run(
     """`images`: path, defect, label, score."""
     folder = out / label.replace("/", "_") / category.replace("/", "_") / f"seed{seed}"
     folder.mkdir(parents=True)
-    metrics = dict.fromkeys(METRICS, 0.5 + 0.01 * seed) | (figures or {})
+    metrics = dict.fromkeys(METRIC_KEYS, 0.5 + 0.01 * seed) | (figures or {})
     times = {"train_minutes": 1.5, "peak_memory_mb": 100.0, "images_per_second": 9.0}
     row = {"label": label, "system": system, "category": category, "seed": seed}
     (folder / "metrics.json").write_text(
-        json.dumps({**row, **metrics, **times, "calibration": calibration})
+        json.dumps(
+            {**row, **metrics, **times, "calibration": calibration and calibration.to_dict()}
+        )
     )
     if curves is not None:
         (folder / "curves.json").write_text(json.dumps(curves))
@@ -78,7 +81,7 @@ def two_systems(tmp_path: Path) -> Path:
     """Two systems on the same images, one of them calibrated."""
     images = make_images(24)
     other = [(path, defect, label, score * 0.5) for path, defect, label, score in images]
-    calibration = {"image_threshold": 0.45, "pixel_threshold": 0.5}
+    calibration = Calibration(0.45, 0.5, 0.01, 0.001, 0.01, normal_images=99)
     make_run(tmp_path, "one", "bolt", images=images, calibration=calibration, curves=CURVES)
     make_run(tmp_path, "two", "bolt", images=other, curves=CURVES)
     return tmp_path

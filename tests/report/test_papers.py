@@ -6,6 +6,7 @@ import statistics
 import pandas as pd
 import pytest
 
+from padseg.metrics.names import METRIC_KEYS
 from padseg.report.papers import (
     OBJECTS,
     TEST_IMAGES,
@@ -18,13 +19,12 @@ from padseg.report.papers import (
     read_sources,
     summarise,
 )
-from padseg.report.tables import METRICS
 
 
 def rows(label: str, values: dict[tuple[str, int], float]) -> pd.DataFrame:
     return pd.DataFrame(
         {"label": label, "system": "destseg", "category": category, "seed": seed}
-        | dict.fromkeys(METRICS, value)
+        | dict.fromkeys(METRIC_KEYS, value)
         for (category, seed), value in values.items()
     )
 

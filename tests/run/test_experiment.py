@@ -122,7 +122,7 @@ def test_runs_leave_no_images_in_memory(data_root, tmp_path, monkeypatch):
             left.append(sum(isinstance(one, ImageCache) for one in gc.get_objects()))
             super().__init__(*args, **kwargs)
 
-    monkeypatch.setattr("padseg.run.experiment.PadsegCLI", Counted)
+    monkeypatch.setattr("padseg.run.phase.PadsegCLI", Counted)
     gc.collect()
     gc.disable()  # what is left then is left for good
     try:
@@ -140,6 +140,6 @@ def test_each_task_of_srun_may_have_a_shard(data_root, textures, tmp_path, capsy
     def training(*_):
         raise PadsegError("training has begun")
 
-    monkeypatch.setattr("padseg.run.experiment._train", training)
+    monkeypatch.setattr("padseg.run.phase._train", training)
     assert main(run_args(data_root, textures, tmp_path)) == 2
     assert "training has begun" in capsys.readouterr().err

@@ -52,20 +52,20 @@ def test_files_behind_options_are_part_of_the_run(data_root, textures, tmp_path,
     (tmp_path / "masks").mkdir()
     overrides = {"data.foreground": "masks", "model.weights2": "weights2"}
 
-    def asked():
+    def dependencies():
         options = RunOptions(
             "rstpm", data_root, ["widget"], tmp_path, label="x", overrides=overrides
         )
-        there = options.elsewhere().overrides
+        there = options.portable().overrides
         assert there == {key: str(tmp_path / value) for key, value in overrides.items()}
-        return options.asked("widget", 0)["overrides"]
+        return options.results_depend_on("widget", 0)["overrides"]
 
     (tmp_path / "weights2").write_text("one")
-    first = asked()
+    first = dependencies()
     (tmp_path / "weights2").write_text("two")
-    assert asked()["model.weights2"] != first["model.weights2"]
+    assert dependencies()["model.weights2"] != first["model.weights2"]
     shutil.copy(next(textures.rglob("*.png")), tmp_path / "masks/000.png")
-    assert asked()["data.foreground"] != first["data.foreground"]
+    assert dependencies()["data.foreground"] != first["data.foreground"]
 
 
 def test_a_list_that_moves_an_image_is_other_data(data_root, textures, tmp_path, capsys):
@@ -76,10 +76,10 @@ def test_a_list_that_moves_an_image_is_other_data(data_root, textures, tmp_path,
     rows = [f"{p.relative_to(root).as_posix()},{p.parts[-3]},good" for p in paths]
     (root / "samples.csv").write_text("\n".join(["path,split,label", *rows]))
     options = {"root": root, "categories": ("widget",), "out": tmp_path, "layout": "folder"}
-    before = RunOptions("stpm", **options).asked("widget", 0)
+    before = RunOptions("stpm", **options).results_depend_on("widget", 0)
     moved = [row.replace("train,good", "test,good") for row in rows[-1:]]
     (root / "samples.csv").write_text("\n".join(["path,split,label", *rows[:-1], *moved]))
-    after = RunOptions("stpm", **options).asked("widget", 0)
+    after = RunOptions("stpm", **options).results_depend_on("widget", 0)
     assert [key for key in before if before[key] != after[key]] == ["images"]
 
 

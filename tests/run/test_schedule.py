@@ -14,7 +14,7 @@ import pytest
 from padseg.cli import main
 from padseg.errors import ConfigError
 from padseg.machine.files import write_json
-from padseg.report import tables
+from padseg.run import table
 from padseg.run.experiment import run
 from padseg.run.options import RunOptions
 from padseg.run.schedule import devices, in_processes, parse_shard
@@ -63,7 +63,7 @@ def test_bad_shards_are_refused(text):
 def test_shards_cover_every_run_once(data_root, textures, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "padseg.run.experiment.attempt", lambda options, *run: bool(seen.append(run)) or True
+        "padseg.run.experiment.try_run", lambda options, *run: bool(seen.append(run)) or True
     )
     monkeypatch.setattr("padseg.run.experiment.run_one", lambda options, *run: seen.append(run))
     asked = options(data_root, textures, tmp_path, seeds=tuple(range(7)))
@@ -103,14 +103,14 @@ def test_only_devices_that_may_be_used_are_given_out(monkeypatch):
 def test_a_run_that_ends_while_the_table_is_written_is_in_it(tmp_path, monkeypatch):
     row = {"label": "a", "system": "stpm", "category": "b", "seed": 0}
     write_json(tmp_path / "a/b/seed0/metrics.json", row)
-    write_text = tables.write_text
+    write_text = table.write_text
 
     def meanwhile(path, text):
         write_json(tmp_path / "a/b/seed1/metrics.json", row | {"seed": 1})
         write_text(path, text)
 
-    monkeypatch.setattr(tables, "write_text", meanwhile)
-    assert list(tables.write_results(tmp_path)["seed"]) == [0, 1]
+    monkeypatch.setattr(table, "write_text", meanwhile)
+    assert list(table.write_table(tmp_path)["seed"]) == [0, 1]
     assert list(pd.read_csv(tmp_path / "results.csv")["seed"]) == [0, 1]
 
 

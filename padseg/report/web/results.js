@@ -4,15 +4,17 @@ function drawTable() {
   const several = labels.length > 1;
   const head = make("tr", {},
     make("th", { scope: "col" }, "System"), make("th", { scope: "col" }, "Seeds"),
-    ...data.metrics.map(([, name]) => make("th", { scope: "col" }, name)),
+    ...data.metrics.map(({ title }) => make("th", { scope: "col" }, title)),
     make("th", { scope: "col" }, "Train min"));
   const table = make("table", {}, make("thead", {}, head));
   for (const category of [...new Set(data.summary.map((row) => row.category))]) {
     const rows = data.summary.filter((row) => row.category === category);
     // Means over other categories do not compare.
     const rivals = rows.filter((row) => category !== null || row.categories === categories.length);
-    const best = Object.fromEntries(data.metrics.map(([key]) =>
-      [key, Math.max(...rivals.map((row) => row.values[key][0] ?? -1))]));
+    const best = Object.fromEntries(data.metrics.map(({ key, higher_is_better }) => {
+      const values = rivals.map((row) => row.values[key][0]).filter((value) => value !== null);
+      return [key, higher_is_better ? Math.max(...values) : Math.min(...values)];
+    }));
     const body = make("tbody", {}, make("tr", { class: "group" },
       make("th", { colspan: data.metrics.length + 3, scope: "rowgroup" },
         category === null ? "Mean over categories" : category)));
@@ -23,14 +25,14 @@ function drawTable() {
         make("th", { scope: "row" }, row.label, make("small", {}, system + of)),
         make("td", { class: "seeds" }, row.seeds.length > 4
           ? `${row.seeds.length} seeds` : row.seeds.join(", ")),
-        ...data.metrics.map(([key]) =>
+        ...data.metrics.map(({ key }) =>
           figureCell(row.values[key], several && rivals.includes(row) && row.values[key][0] === best[key])),
         make("td", {}, row.minutes === null ? "–" : row.minutes.toFixed(1))));
       if (state.seeds && row.seeds.length > 1) {
         for (const one of row.each) {
           body.append(make("tr", { class: "quiet" }, make("th", { scope: "row" }, "seed"),
             make("td", { class: "seeds" }, String(one.seed)),
-            ...data.metrics.map(([key]) => figureCell([one.values[key], null], false)),
+            ...data.metrics.map(({ key }) => figureCell([one.values[key], null], false)),
             make("td", {}, one.minutes === null ? "–" : one.minutes.toFixed(1))));
         }
       }
@@ -41,7 +43,7 @@ function drawTable() {
         row.method);
       body.append(make("tr", { class: "quiet" },
         make("th", { scope: "row" }, link, make("small", {}, " published")), make("td", {}),
-        ...data.metrics.map(([key]) => figureCell(row.values[key] || [null, null], false)),
+        ...data.metrics.map(({ key }) => figureCell(row.values[key] || [null, null], false)),
         make("td", {})));
     }
     table.append(body);

@@ -1,0 +1,105 @@
+"""One run: a category with a seed, both phases, in a folder of its own."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from padseg.lightning_cli.cli import told_to_stop
+from padseg.machine.folders import locked, require_same_options
+from padseg.machine.peak_memory import highest_peak
+from padseg.run.files import METRICS_FILE, PhaseFiles, run_folder
+from padseg.run.fingerprint import hash_data, versions
+from padseg.run.options import RunOptions
+from padseg.run.phase import run_phase
+from padseg.run.results import Fingerprint, PhaseResult, RunResult
+
+# What a call that failed before its first checkpoint may have left: nothing that training can go on from.
+_BEFORE_TRAINING = {".lock", "options.json", "best.ckpt"}
+
+
+def run_one(options: RunOptions, category: str, seed: int) -> None:
+    """Train and test one category with one seed, or go on where an earlier call stopped.
+
+    Raises:
+        PadsegError: An input is wrong, or the folder is in use or holds a run with other options.
+    """
+    folder = run_folder(options.out, options.name, category, seed)
+    with locked(folder), told_to_stop("the same command goes on from here"), _lightning_quiet():
+        dependencies = options.results_depend_on(category, seed)
+        _forget_failed_start(folder)
+        require_same_options(folder, dependencies, "pass another --label or --out")
+        if (folder / METRICS_FILE).exists():
+            _say(f"{folder} is finished already.")
+            return
+        phases: dict[str, PhaseResult] = {}
+        done_before = 0
+        for phase in options.phases:
+            _say(f"{category}, seed {seed}: {phase}, in {folder}")
+            was_done = PhaseFiles(folder, phase).result.exists()
+            result = run_phase(options, category, seed, folder, phase)
+            done_before += result.steps if was_done else result.resumed_from_step
+            phases[phase] = result
+        fingerprint = Fingerprint(
+            options=dependencies,
+            versions=versions(),
+            data_sha256=hash_data(options.root, category, options.layout, options.used_textures),
+            teacher_sha256=phases[options.phases[-1]].teacher_sha256,
+            precision={name: phase.precision for name, phase in phases.items()},
+            device={name: phase.device for name, phase in phases.items()},
+            resumed_from_step=done_before,
+        )
+        _join(options, category, seed, phases, fingerprint).write(folder / METRICS_FILE)
+
+
+def _join(
+    options: RunOptions,
+    category: str,
+    seed: int,
+    phases: dict[str, PhaseResult],
+    fingerprint: Fingerprint,
+) -> RunResult:
+    """The result of a run from those of its phases."""
+    last = phases[options.phases[-1]]
+    return RunResult(
+        label=options.name,
+        system=options.system,
+        category=category,
+        seed=seed,
+        metrics=last.metrics,
+        train_minutes=sum(phase.train_minutes for phase in phases.values()),
+        peak_memory_mb=highest_peak(*(phase.peak_memory_mb for phase in phases.values())),
+        images_per_second=last.images_per_second,
+        calibration=last.calibration,
+        distill=phases["distill"],
+        fingerprint=fingerprint,
+    )
+
+
+def _forget_failed_start(folder: Path) -> None:
+    """Let a folder in which no training has begun take other options."""
+    if {path.name for path in folder.iterdir() if path.is_file()} <= _BEFORE_TRAINING:
+        for name in ("options.json", "best.ckpt"):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _say(text: str) -> None:
+    # Names may hold brackets.
+    Console(markup=False).print(text, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _lightning_quiet() -> Iterator[None]:
+    """Silence what Lightning says of each of its trainers; warnings pass."""
+    names = ("fabric", "pytorch", "pytorch.utilities.rank_zero")
+    loggers = [logging.getLogger(f"lightning.{name}") for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

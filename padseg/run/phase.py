@@ -1,0 +1,178 @@
+"""One phase of a run: begin, train, calibrate, test; what is done already is not done again."""
+
+import gc
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, Timer
+from rich.console import Console
+
+from padseg.callbacks import RecordsCallback
+from padseg.callbacks.wandb_runs import finished_wandb, start_wandb, wandb_callbacks
+from padseg.errors import ConfigError
+from padseg.lightning_cli.cli import PadsegCLI
+from padseg.machine.files import read_json, write_json
+from padseg.machine.peak_memory import highest_peak, peak_memory_mb, reset_peak_memory
+from padseg.metrics.calibration import Calibration
+from padseg.metrics.names import METRIC_KEYS
+from padseg.modules import read_header
+from padseg.modules.checkpoint import store_calibration
+from padseg.run.files import PhaseFiles
+from padseg.run.fingerprint import device_name
+from padseg.run.options import RunOptions
+from padseg.run.results import PhaseResult, TrainingCost, read_phase_result
+
+
+def run_phase(
+    options: RunOptions, category: str, seed: int, folder: Path, phase: str
+) -> PhaseResult:
+    """Train, calibrate and test one phase of the run in a folder, unless that is done already."""
+    files = PhaseFiles(folder, phase)
+    if files.result.exists():
+        return read_phase_result(files.result)
+    with finished_wandb():
+        cli = _begin(options, category, seed, files)
+        resumed_from = _train(cli, files)
+        calibration = _calibrate(cli, files)
+        metrics, images_per_second = _test(cli, files)
+    device = cli.trainer.strategy.root_device
+    cost = TrainingCost(**read_json(files.cost))
+    trained = read_header(files.checkpoint)
+    result = PhaseResult(
+        metrics=metrics,
+        train_minutes=cost.train_minutes,
+        peak_memory_mb=highest_peak(cost.peak_memory_mb, peak_memory_mb(device)),
+        images_per_second=images_per_second,
+        calibration=calibration,
+        teacher_sha256=trained.teacher_sha256,
+        precision=str(cli.trainer.precision),
+        device=device_name(device),
+        steps=trained.global_step,
+        resumed_from_step=resumed_from,
+    )
+    write_json(files.result, asdict(result))
+    return result
+
+
+def _begin(options: RunOptions, category: str, seed: int, files: PhaseFiles) -> PadsegCLI:
+    """Build trainer, module and data, and check the data.
+
+    Raises:
+        PadsegError: An option or an image cannot be used.
+    """
+    # Trainers, modules and data refer to each other: the decoded images of the phase before would stay.
+    gc.collect()
+    _keep_log(files.logs / "metrics.csv")
+    saved = [path for path in (files.checkpoint, files.resume) if path.exists()]
+    args = options.fit_args(category, seed, files)
+    if options.precision is None and saved:
+        # What another machine began goes on in the precision that is the default there.
+        precision = read_header(saved[0]).precision
+        args += [] if precision is None else [f"--trainer.precision={precision}"]
+    cli = PadsegCLI(args, run=False, callbacks=_callbacks(options, files))
+    if cli.trainer.world_size > 1:
+        raise ConfigError(
+            "--trainer.devices: a run takes one device, and `padseg run` starts a run on each; use "
+            "`padseg fit` for several devices on one run."
+        )
+    # A broken image would stop the test after hours of training, and mended be other data than before.
+    begins = files.phase == options.phases[0] and not saved
+    with Console().status("Checking the test images"):
+        cli.datamodule.check_test(decoded=begins)
+    reset_peak_memory(cli.trainer.strategy.root_device)
+    if options.wandb is not None:
+        group = f"{options.name} {category} seed{seed}"
+        logger = start_wandb(options.wandb, files.run, files.logs, group, files.phase)
+        cli.trainer.loggers = [*cli.trainer.loggers, logger]
+    return cli
+
+
+def _callbacks(options: RunOptions, files: PhaseFiles) -> list[Callback]:
+    """What a run needs beside the callbacks of `fit`."""
+    callbacks: list[Callback] = []
+    if "trainer.max_time" not in options.overrides:  # for which the Trainer has a Timer of its own
+        callbacks.append(Timer())
+    if files.phase == options.phases[-1]:
+        callbacks.append(RecordsCallback(files.run, options.root))
+    return callbacks if options.wandb is None else [*callbacks, *wandb_callbacks()]
+
+
+def _train(cli: PadsegCLI, files: PhaseFiles) -> int:
+    """Train to the end, unless that is done already, and write down what it took.
+
+    Returns:
+        The step that this process began with.
+    """
+    if files.checkpoint.exists():
+        resumed_from = read_header(files.checkpoint).global_step
+    else:
+        resumed_from = _saved_step(files.resume)
+        start = files.resume if resumed_from else None
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=start)
+        cost = TrainingCost(
+            train_minutes=_timer(cli.trainer).time_elapsed("train") / 60,
+            peak_memory_mb=peak_memory_mb(cli.trainer.strategy.root_device),
+        )
+        write_json(files.cost, asdict(cost))
+        _keep_final(cli.trainer, files.checkpoint)
+    files.resume.unlink(missing_ok=True)
+    return resumed_from
+
+
+def _calibrate(cli: PadsegCLI, files: PhaseFiles) -> Calibration | None:
+    """Set thresholds from the held-out images, and store them in the checkpoint."""
+    # With its path: on SLURM, Lightning would prefer what a preempted job has left.
+    calibration = cli.thresholds.calibrate(cli.trainer, cli.model, cli.datamodule, files.checkpoint)
+    store_calibration(files.checkpoint, calibration)
+    return calibration
+
+
+def _test(cli: PadsegCLI, files: PhaseFiles) -> tuple[dict[str, float | None], float]:
+    """Measure on the test images.
+
+    Returns:
+        The metrics, None where undefined, and images a second.
+    """
+    cli.datamodule.setup("test")
+    start = time.perf_counter()
+    (values,) = cli.trainer.test(
+        cli.model, datamodule=cli.datamodule, ckpt_path=files.checkpoint, verbose=False
+    )
+    seconds = time.perf_counter() - start
+    metrics = {
+        key: float(values[key]) if math.isfinite(values[key]) else None for key in METRIC_KEYS
+    }
+    return metrics, len(cli.datamodule.test_dataloader().dataset) / seconds
+
+
+def _saved_step(path: Path) -> int:
+    """The step of a checkpoint; 0 where there is none."""
+    return read_header(path).global_step if path.exists() else 0
+
+
+def _timer(trainer: Trainer) -> Timer:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next(callback for callback in callbacks if isinstance(callback, Timer))
+
+
+def _keep_final(trainer: Trainer, path: Path) -> None:
+    """Save the last step, or, where the configuration chooses by held-out images, the best one."""
+    chosen = [
+        callback
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, ModelCheckpoint) and callback.monitor
+    ]
+    if not chosen or not chosen[0].best_model_path:
+        trainer.save_checkpoint(path, weights_only=True)
+        return
+    Path(chosen[0].best_model_path).replace(path)
+
+
+def _keep_log(path: Path) -> None:
+    """Rename the log of a process that was cut off: Lightning's logger would delete it."""
+    if path.exists():
+        number = 1 + len(list(path.parent.glob(f"{path.stem}-*{path.suffix}")))
+        path.rename(path.with_stem(f"{path.stem}-{number}"))

@@ -1,0 +1,212 @@
+"""What runs leave: named records, and the JSON files that hold them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from padseg.errors import DataError
+from padseg.machine.files import read_json, write_json
+from padseg.metrics.calibration import Calibration
+from padseg.metrics.names import METRIC_KEYS
+
+COLUMNS = (
+    *("label", "system", "category", "seed"),
+    *METRIC_KEYS,
+    *("train_minutes", "peak_memory_mb", "images_per_second"),
+)
+"""Of `results.csv`: the metrics, and attributes of `RunResult`."""
+_WRONG_CONTENT = (ValueError, KeyError, TypeError, AttributeError)
+
+
+@dataclass(frozen=True)
+class TrainingCost:
+    """What the training of one phase took, in `<phase>-trained.json`.
+
+    Attributes:
+        train_minutes: Wall-clock minutes, of all processes that had a part in it.
+        peak_memory_mb: Peak memory in MiB of the process that ended it: the GPU's, or on a CPU the
+            process's own; None where it is not known.
+    """
+
+    train_minutes: float
+    peak_memory_mb: float | None
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """The result of one phase, in `<phase>.json`.
+
+    Attributes:
+        metrics: On the test images, [0, 1], by the keys of `padseg.metrics.names`; None where undefined.
+        train_minutes: As in `TrainingCost`.
+        peak_memory_mb: Peak of training and test in MiB; None where it is not known.
+        images_per_second: Test images a second, decoding and metrics included.
+        calibration: Thresholds; None without held-out images.
+        teacher_sha256: Of the teacher's weights, in hexadecimal.
+        precision: Lightning's name of the precision, such as `32-true`.
+        device: What computed: a GPU by its name, a CPU by its architecture.
+        steps: Optimiser steps behind the weights that were kept.
+        resumed_from_step: The step at which the process that ended the training began.
+    """
+
+    metrics: Mapping[str, float | None]
+    train_minutes: float
+    peak_memory_mb: float | None
+    images_per_second: float
+    calibration: Calibration | None
+    teacher_sha256: str
+    precision: str | None
+    device: str | None
+    steps: int
+    resumed_from_step: int
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "PhaseResult":
+        """From what a JSON file holds; early versions of padseg wrote some values less.
+
+        Raises:
+            KeyError: A value is missing.
+        """
+        early: dict[str, Any] = {"calibration": None, "precision": None, "device": None}
+        known = early | dict(content)
+        known["calibration"] = _calibration(known["calibration"])
+        return cls(**{field.name: known[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a result depends on.
+
+    Attributes:
+        options: What `RunOptions.results_depend_on` names, in plain values.
+        versions: Of padseg, Python and the packages.
+        data_sha256: Of the category's files and the textures.
+        teacher_sha256: Of the teacher's weights.
+        precision: From phase to Lightning's name of the precision.
+        device: From phase to the device.
+        resumed_from_step: Optimiser steps of all phases that were done before the last process began.
+    """
+
+    options: Mapping[str, Any]
+    versions: Mapping[str, str]
+    data_sha256: str
+    teacher_sha256: str
+    precision: Mapping[str, str | None]
+    device: Mapping[str, str | None]
+    resumed_from_step: int
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Fingerprint":
+        """From what a JSON file holds; early versions of padseg wrote less.
+
+        Raises:
+            KeyError: A value is missing.
+        """
+        return cls(
+            options=content["options"],
+            versions=content["versions"],
+            data_sha256=content["data_sha256"],
+            teacher_sha256=content["teacher_sha256"],
+            precision=content.get("precision", {}),
+            device=content.get("device", {}),
+            resumed_from_step=int(content.get("resumed_from_step", 0)),
+        )
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The result of a run, in its `metrics.json`.
+
+    What a file of another origin may lack is None.
+
+    Attributes:
+        label: Name of the variant.
+        system: Name of the system.
+        category: Category of the data set.
+        seed: Seed.
+        metrics: Of the last phase; see `PhaseResult`.
+        train_minutes: Of all phases together.
+        peak_memory_mb: The highest of the phases, in MiB.
+        images_per_second: Of the last phase.
+        calibration: Of the last phase.
+        distill: The result of the first phase.
+        fingerprint: What it all depends on.
+    """
+
+    label: str
+    system: str
+    category: str
+    seed: int
+    metrics: Mapping[str, float | None]
+    train_minutes: float | None
+    peak_memory_mb: float | None
+    images_per_second: float | None
+    calibration: Calibration | None
+    distill: PhaseResult | None
+    fingerprint: Fingerprint | None
+
+    @classmethod
+    def read(cls, path: Path) -> "RunResult":
+        """Read a `metrics.json`.
+
+        Raises:
+            DataError: It is broken, or of another program.
+        """
+        try:
+            content = read_json(path)
+            distill, fingerprint = content.get("distill"), content.get("fingerprint")
+            costs = ("train_minutes", "peak_memory_mb", "images_per_second")
+            return cls(
+                label=str(content["label"]),
+                system=str(content["system"]),
+                category=str(content["category"]),
+                seed=int(content["seed"]),
+                metrics={key: _number(content.get(key)) for key in METRIC_KEYS},
+                **{name: _number(content.get(name)) for name in costs},
+                calibration=_calibration(content.get("calibration")),
+                distill=None if distill is None else PhaseResult.from_json(distill),
+                fingerprint=None if fingerprint is None else Fingerprint.from_json(fingerprint),
+            )
+        except (*_WRONG_CONTENT, OSError) as error:
+            raise DataError(f"{path} is broken: delete it and call padseg run again.") from error
+
+    def write(self, path: Path) -> None:
+        """Write a `metrics.json`."""
+        columns = {name: self._column(name) for name in COLUMNS}
+        rest = asdict(self)
+        write_json(
+            path,
+            columns | {name: rest[name] for name in ("calibration", "distill", "fingerprint")},
+        )
+
+    def row(self) -> dict[str, str | int | float]:
+        """The row of `results.csv`; what is undefined is nan."""
+        columns = {name: self._column(name) for name in COLUMNS}
+        return {name: math.nan if value is None else value for name, value in columns.items()}
+
+    def _column(self, name: str) -> str | int | float | None:
+        value: str | int | float | None
+        value = self.metrics[name] if name in METRIC_KEYS else getattr(self, name)
+        return value
+
+
+def read_phase_result(path: Path) -> PhaseResult:
+    """Read a `<phase>.json`.
+
+    Raises:
+        DataError: It is broken.
+    """
+    try:
+        return PhaseResult.from_json(read_json(path))
+    except _WRONG_CONTENT as error:
+        raise DataError(f"{path} is broken: delete it and call padseg run again.") from error
+
+
+def _calibration(content: Mapping[str, Any] | None) -> Calibration | None:
+    return None if content is None else Calibration.from_dict(content)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,59 @@
+"""`results.csv`: a row a finished run."""
+
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from padseg.errors import PadsegError
+from padseg.machine.files import write_text
+from padseg.metrics.names import METRICS
+from padseg.run.files import TABLE_FILE, find_finished
+from padseg.run.results import COLUMNS, RunResult
+
+
+def write_table(out: Path) -> pd.DataFrame:
+    """Gather every finished run below `out` into `results.csv`, one row per run.
+
+    Raises:
+        DataError: A `metrics.json` is broken.
+        PadsegError: The folder cannot be written.
+    """
+    while True:
+        found = find_finished(out)
+        rows = [RunResult.read(path).row() for path in found]
+        table = pd.DataFrame(rows, columns=list(COLUMNS))
+        table = table.sort_values(["label", "category", "seed"], ignore_index=True)
+        try:
+            write_text(out / TABLE_FILE, table.to_csv(index=False))
+        except OSError as error:
+            raise PadsegError(
+                f"{out} cannot be written ({error.strerror}): pass another --out."
+            ) from error
+        # Other processes may finish runs meanwhile: whoever writes last must have seen all of them.
+        if found == find_finished(out):
+            return table
+
+
+def print_table(rows: pd.DataFrame) -> None:
+    """Print the rows of one label and their mean, in percent, within 80 columns."""
+    if rows.empty:
+        return
+    title = f"{', '.join(rows['label'].unique())}: test results in percent"
+    table = Table(title=title, box=None, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("\ncategory", no_wrap=True)
+    for header in ("\nseed", *(metric.short_title for metric in METRICS), "train\nmin"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for row in rows.to_dict("records"):
+        table.add_row(
+            str(row["category"]),
+            str(row["seed"]),
+            *(f"{100 * row[metric.key]:.1f}" for metric in METRICS),
+            f"{row['train_minutes']:.1f}",
+        )
+    if len(rows) > 1:
+        table.add_section()
+        means = (f"{100 * rows[metric.key].mean():.1f}" for metric in METRICS)
+        table.add_row("mean", "", *means, f"{rows['train_minutes'].mean():.1f}")
+    Console(markup=False).print(table)  # names may contain brackets
