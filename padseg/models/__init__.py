@@ -1,4 +1,4 @@
-"""Networks without Lightning: teachers, students, segmentation, and the systems made of them."""
+"""Networks without Lightning: teachers, students, segmentation networks, and the systems built from them."""
 
 from padseg.models import systems  # noqa: F401 - registers the systems that come with padseg
 from padseg.models.aspp import ASPP

@@ -9,13 +9,13 @@ from padseg.models.layers import full_precision, require_batch
 class AFF(nn.Module):
     """Attentional feature fusion 2 x w + 2 y (1 - w), w = sigmoid(local(x + y) + globe(x + y)).
 
-    `local` works on every pixel, `globe` on the mean over all of them. The factor 2 is in the
-    authors' code, not in the formula: w = 0.5 is then plain addition. 4,576 parameters at C = 64,
-    265,984 at C = 512. Training takes two images or more, `globe` has one value per image.
+    `local` works on every pixel, `globe` on the mean over all pixels. The factor 2 comes from the authors'
+    code, not from the formula: with it, w = 0.5 is plain addition. 4,576 parameters at C = 64, 265,984
+    at C = 512. Training needs two or more images, because `globe` has one value per image.
 
-    It starts as plain addition, its last BNs at zero. Left at one, as in the authors' code, the first
-    weights are random, and through sixteen blocks the gradient that passes both branches explodes:
-    training oscillates, and the step it ends with decides what comes out.
+    The last BNs start at zero, so the module starts as plain addition. If they start at one, as in the
+    authors' code, the first weights are random, and the gradient through both branches of sixteen blocks
+    explodes: training oscillates, and the result depends on the step at which it ends.
     """
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
@@ -28,7 +28,7 @@ class AFF(nn.Module):
         """Fuse the residual x and the shortcut y, both (B, C, h, w), to (B, C, h, w)."""
         require_batch(self, x)
         total = x + y
-        # Rounded before its BN, what the images of a batch differ in would be lost.
+        # Rounding before the BN would remove the differences between the images of a batch.
         dtype = next(self.globe.parameters()).dtype
         pooled = total.mean(dim=(2, 3), keepdim=True, dtype=dtype)
         with full_precision(pooled):

@@ -14,8 +14,8 @@ from padseg.models.layers import conv_bn_relu, full_precision, require_batch
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling: global mean and three dilated convolutions, fused by a 3x3.
 
-    As in DeSTSeg's code: no plain 1x1 branch. 4,196,864 parameters at C = 256. Training takes two
-    images or more, the pooled branch has one value per image.
+    As in DeSTSeg's code, there is no plain 1x1 branch. 4,196,864 parameters at C = 256. Training needs two
+    or more images, because the pooled branch has one value per image.
     """
 
     def __init__(self, channels: int, dilations: Sequence[int] = (6, 12, 18)) -> None:
@@ -29,13 +29,13 @@ class ASPP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to non-negative (B, C, h, w)."""
         require_batch(self, x)
-        # Rounded before its BN, what the images of a batch differ in would be lost.
+        # Rounding before the BN would remove the differences between the images of a batch.
         dtype = next(self.pooled.parameters()).dtype
         mean = x.mean(dim=(2, 3), keepdim=True, dtype=dtype)
         with full_precision(mean):
             pooled: Tensor = self.pooled(mean)
         maps: list[Tensor] = [conv(x) for conv in self.dilated]
-        # Added to zeros rather than expanded, so that the memory format stays.
+        # Added to zeros instead of expanded, to keep the memory format.
         maps.append(torch.zeros_like(maps[0]) + pooled.to(maps[0].dtype))
         out: Tensor = self.fuse(torch.cat(maps, dim=1))
         return out

@@ -1,4 +1,4 @@
-"""What several networks are made of: convolutions with batch norm, resizing, and their start."""
+"""Parts of several networks: convolutions with batch norm, resizing, initialisation."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -10,15 +10,15 @@ from padseg.errors import ConfigError
 
 
 def resize_to(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Interpolate maps (B, C, h, w) bilinearly to a (height, width); as they are if they fit."""
+    """Interpolate maps (B, C, h, w) bilinearly to a (height, width); unchanged if they have it already."""
     if x.shape[-2:] == size:
         return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Leave autocast for a few cheap operations that lose in low precision."""
-    # Not entered without autocast: an exporter would record the region.
+    """Leave autocast for a few cheap operations that suffer from low precision."""
+    # Not entered without autocast, because exporters would record the region.
     kind = x.device.type
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         return torch.autocast(kind, enabled=False)
@@ -26,20 +26,22 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
 
 
 def require_batch(module: nn.Module, x: Tensor) -> None:
-    """Refuse to train a batch norm of globally pooled features on one image: it has no variance.
+    """Reject training a batch norm of globally pooled features on one image, which has no variance.
 
     Raises:
-        ConfigError: the module is in train mode and the batch holds one image.
+        ConfigError: the module is in training mode and the batch has one image.
     """
     if module.training and x.shape[0] < 2:
-        raise ConfigError("batch_size is 1; training this network takes 2 or more images a batch.")
+        raise ConfigError(
+            "batch_size is 1; training this network needs 2 or more images per batch."
+        )
 
 
 def kaiming_init(module: nn.Module) -> None:
-    """Draw the weights of convolutions and linear layers from Kaiming's normal, biases 0.
+    """Initialise convolutions and linear layers Kaiming-normal, with biases 0.
 
-    Fan-out, gain of ReLU: torchvision's and timm's start of a ResNet. Batch norms are left at 1
-    and 0, transposed convolutions at PyTorch's own start.
+    With fan-out and the gain of ReLU, as torchvision and timm initialise a ResNet. Batch norms stay at 1
+    and 0, and transposed convolutions at PyTorch's default.
     """
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):

@@ -1,4 +1,4 @@
-"""What a checkpoint rebuilds its network from: flat, plain values."""
+"""The options from which a checkpoint rebuilds its network, as flat plain values."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,13 +11,13 @@ from padseg.options import plain
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """Options of teachers and students, without their weights; None stands for the system's own.
+    """Options of teachers and students, without weights; None means the system's default.
 
     Attributes:
         system: name of a registered system.
         teacher: timm tag of a backbone with levels at 1/4, 1/8, 1/16 (RSTPM: 1/32 as well).
         teacher2: timm tag of the second teacher; only RSTPM has one.
-        width: channels of the student's stem, 64 in the papers.
+        width: channels of the student's stem; 64 in the papers.
         fusion: see BlockOptions.
         second_conv: see BlockOptions.
         kernels: see BlockOptions.
@@ -39,7 +39,7 @@ class NetworkOptions:
 
     @classmethod
     def from_plain(cls, stored: Mapping[str, Any]) -> Self:
-        """The options that `to_plain` has made plain."""
+        """The inverse of `to_plain`."""
         lists = {name: tuple(stored[name]) for name in ("kernels", "dilations")}
         return cls(**(dict(stored) | lists))
 
@@ -49,10 +49,10 @@ class NetworkOptions:
         return values
 
     def block(self, own: BlockOptions) -> BlockOptions:
-        """What the residual blocks are made of.
+        """The options of the residual blocks.
 
         Args:
-            own: the system's own block, whose switches hold where these options leave them open.
+            own: the system's own block, which supplies the switches that these options leave open.
 
         Raises:
             ConfigError: a switch has an unknown value.

@@ -18,7 +18,7 @@ from padseg.options import one_of
 
 
 class SPR(nn.Module):
-    """Spatial pyramid recalibration: a weight for every channel from 1x1 and 2x2 pooled features.
+    """Spatial pyramid recalibration: weights for the channels from features pooled to 1x1 and 2x2.
 
     5C -> C/16 -> C, 6 C^2/16 + C/16 + C parameters: 1,604 at C = 64, 98,848 at C = 512. The two
     1x1 convolutions of the paper are linear layers here.
@@ -37,36 +37,36 @@ class SPR(nn.Module):
         if height % 2 or width % 2:
             quarters = F.adaptive_avg_pool2d(x, 2).float()
             whole = x.mean(dim=(2, 3), dtype=torch.float32)
-        else:  # the same, but on GPUs the gradient of this one can be had deterministic
+        else:  # the same, but with a deterministic gradient on GPUs
             quarters = F.avg_pool2d(x, (height // 2, width // 2)).float()
-            whole = quarters.mean(dim=(2, 3))  # is the mean, and spares one pass over the map
+            whole = quarters.mean(dim=(2, 3))  # the mean, without another pass over the map
         return torch.cat([whole, quarters.flatten(1)], dim=1)
 
     def forward(self, pyramid: Tensor) -> Tensor:
-        """Turn pyramids (..., B, 5C) into weights (..., B, C) in (0, 1), in full precision."""
+        """Turn pyramids (..., B, 5C) into weights (..., B, C) in (0, 1), in float32."""
         with full_precision(pyramid):
             hidden = F.relu(self.squeeze(pyramid.to(self.squeeze.weight.dtype)))
             return torch.sigmoid(self.expand(hidden))
 
 
 class PCAR(nn.Module):
-    """Parallel convolutions of one input, weighted against each other channel by channel.
+    """Parallel convolutions of one input, weighted against each other for each channel.
 
     X_i = BN(conv_i(x)); W = softmax over i of SPR(X_i), one SPR for all; out = sum of W_i * X_i.
-    The paper leaves open which kernels, whether the branches are normalised, and what equations 6
-    to 8 take the softmax of; the defaults follow the stride-2 stage of MSPANet, from which the
-    parts come: 3x3 with dilations 1, 2, 3, BN, a weight for each branch and channel. Read to the
-    letter, equation 8 weighs pixels: F_i = SPR(X_i) * X_i, out = sum of softmax over i of F_i * F_i.
+    The paper leaves open the kernels, whether the branches are normalised, and what the softmax of
+    equations 6 to 8 is taken over. The defaults follow the stride-2 stage of MSPANet, where the parts
+    come from: 3x3 kernels with dilations 1, 2, 3, BN, a weight for each branch and channel. Taken
+    literally, equation 8 weighs pixels: F_i = SPR(X_i) * X_i, out = sum of softmax over i of F_i * F_i.
     Parameters with the defaults: 112,580 at C = 64, 7,179,808 at C = 512.
 
     Args:
         channels: C of input and output, (B, C, h, w).
         kernels: size of each branch's kernel, odd.
         dilations: dilation of each branch.
-        recalibration: what has a weight of its own in a branch, a "channel" or a "pixel" of it.
+        recalibration: whether each "channel" or each "pixel" of a branch has its own weight.
 
     Raises:
-        ConfigError: kernels and dilations do not fit together, or the recalibration is unknown.
+        ConfigError: kernels and dilations do not match, or the recalibration is unknown.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class PCAR(nn.Module):
         self.recalibration = recalibration
 
     def weights(self, maps: Sequence[Tensor]) -> Tensor:
-        """Weigh the branches' maps: (branches, B, C), sum 1 over branches, full precision."""
+        """Weights of the branches: (branches, B, C), with sum 1 over the branches, in float32."""
         return self._gates(maps).softmax(dim=0)
 
     def _gates(self, maps: Sequence[Tensor]) -> Tensor:

@@ -25,8 +25,8 @@ class RCA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, C, h, w)."""
-        # Pooling keeps the memory format, a mean over the dimension does not; and of adaptive pooling no
-        # GPU has a deterministic gradient.
+        # Pooling keeps the memory format, unlike a mean over the dimension; and adaptive pooling has no
+        # deterministic gradient on GPUs.
         height, width = x.shape[-2:]
         bands = F.avg_pool2d(x, (1, width)) + F.avg_pool2d(x, (height, 1))
         gate = self.column(F.relu(self.bn(self.row(bands)), inplace=True))
@@ -38,13 +38,13 @@ class RCM(nn.Module):
     """Rectangular self-calibration module: x + layer_scale * MLP(BN(RCA(x))).
 
     Parameters: 19,072 at C = 64, 272,896 at C = 256. CGRSeg starts the layer scale at 1e-6 and
-    trains with AdamW; under SGD it then stays near zero and the module an identity, so the start
-    is 1 here.
+    trains with AdamW. With SGD it would stay near zero and the module an identity, so here it starts
+    at 1.
 
     Args:
         channels: C of input and output, (B, C, h, w).
-        layer_scale: start of the learned factor of the branch, one per channel.
-        mlp_ratio: hidden channels of the MLP, in C.
+        layer_scale: initial value of the learned factors of the branch, one per channel.
+        mlp_ratio: hidden channels of the MLP, as a multiple of C.
     """
 
     def __init__(self, channels: int, layer_scale: float = 1.0, mlp_ratio: int = 2) -> None:

@@ -1,4 +1,4 @@
-"""RSTPM's second student, which rebuilds a teacher's features from those of another teacher.
+"""RSTPM's second student, which reconstructs a teacher's features from those of another teacher.
 
 Yamada & Hotta, "Reconstruction Student with Attention for Student-Teacher Pyramid Matching", 2021.
 """
@@ -19,10 +19,10 @@ class ReconstructionStudent(nn.Module):
     """The second student of RSTPM: from one teacher's last features to another teacher's pyramid.
 
     Yamada & Hotta, "Reconstruction Student with Attention for Student-Teacher Pyramid Matching",
-    2021. The text leaves widths and places of the three attention maps open. Here each map of
-    teacher 2 gates the input of the stage of its scale, x * (1 + a), and the stage's output is
-    matched: a gate on a matched output would cancel, since one factor per pixel does not change a
-    normalised feature. 101,220,352 parameters between a ResNet-18 and a ResNet-50, 61,364,992 with
+    2021. The paper leaves open the widths and places of the three attention maps. Here, each map of
+    teacher 2 gates the input of the stage at its scale, x * (1 + a), and the stage's output is compared.
+    A gate on that output would cancel out, because one factor per pixel does not change a normalised
+    feature. 101,220,352 parameters between a ResNet-18 and a ResNet-50, 61,364,992 with
     `upsample` "bilinear".
 
     Args:
@@ -74,7 +74,7 @@ class ReconstructionStudent(nn.Module):
         kaiming_init(self)
 
     def forward(self, source: Tensor, guides: Sequence[Tensor]) -> list[Tensor]:
-        """Rebuild teacher 2's features.
+        """Reconstruct teacher 2's features.
 
         Args:
             source: teacher 1's last features (B, in_channels, H / 32, W / 32).
@@ -91,7 +91,7 @@ class ReconstructionStudent(nn.Module):
             self.up, self.attention, self.stages, reversed(guides), strict=True
         ):
             height, width = guide.shape[-2:]
-            # A doubled map is one pixel too large where the teacher halved an odd size.
+            # A doubled map is one pixel too large if the teacher halved an odd size.
             x = resize_to(up(x)[..., :height, :width], (height, width))
             gate = attention(guide)
             x = stage(x * (1 + gate.to(x.dtype)))
@@ -116,7 +116,7 @@ class AttentionMap(nn.Module):
 
 
 def _double(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Double height and width by a transposed convolution, then BN."""
+    """Double height and width with a transposed convolution, then BN."""
     return nn.Sequential(
         nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1),
         nn.BatchNorm2d(out_channels),

@@ -1,6 +1,6 @@
-"""What a system is made of, and the register of systems.
+"""What a system consists of, and the registry of systems.
 
-A system from outside the package is one more entry, made by a module that `--plugin` names:
+To add a system from outside the package, register it in a module and name that module with `--plugin`:
 
     from padseg.models import System, register
 
@@ -37,12 +37,12 @@ NetworkFactory = Callable[["System", NetworkOptions, Sequence[str]], StudentTeac
 def one_teacher(
     system: "System", options: NetworkOptions, weights: Sequence[str]
 ) -> StudentTeacher:
-    """Join a teacher of three levels and a student that sees the image.
+    """Join a teacher with three levels and a student that sees the image.
 
     Args:
-        system: whose parts they are.
-        options: what was configured.
-        weights: where the weights of each teacher come from, see Teacher.
+        system: the system.
+        options: the configured options.
+        weights: source of each teacher's weights, see Teacher.
 
     Raises:
         ConfigError: an option does not exist, or the backbone has other resolutions.
@@ -56,7 +56,7 @@ def one_teacher(
 def two_teachers(
     system: "System", options: NetworkOptions, weights: Sequence[str]
 ) -> TwoStudentTeacher:
-    """Join RSTPM's two teachers, of which the first has a fourth level, and its two students.
+    """Join RSTPM's two teachers, the first with a fourth level, and its two students.
 
     See one_teacher.
     """
@@ -69,34 +69,35 @@ def two_teachers(
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """What makes a system: its parts and the constants of its paper.
+    """A system: its parts, and the constants of its paper.
 
     Attributes:
-        name: in the register, on the command line and in checkpoints.
-        title: as its paper writes it.
+        name: in the registry, on the command line and in checkpoints.
+        title: its name as the paper writes it.
         paper: citation.
         teachers: timm tag of each teacher.
         student: builds the student from (channels of the levels, width, block).
-        network: joins teachers and students, from (system, options, weights of each teacher).
+        network: joins teachers and students; takes (system, options, weights of each teacher).
         block: residual block of student and segmentation network.
-        synthetic: the student learns on images with synthetic defects.
+        synthetic: whether the student learns on images with synthetic defects.
         distillation_loss: of phase one, called with (pairs, loss_reduction, loss_scale).
         loss_scale: factor of the distillation loss.
-        loss_reduction: the distillation loss over the batch.
+        loss_reduction: reduction of the distillation loss over the batch.
         lr: learning rate of the distillation.
-        distance_map: score map of phase one, (B, 1, H, W) float32 in [0, 1], from (pairs, (H, W)).
-        image_score: (B,) from (score map, top_k, pairs).
-        top_k: the image score is the mean of this many largest pixels.
+        distance_map: computes the score map of phase one, (B, 1, H, W) float32 in [0, 1], from (pairs,
+            (H, W)).
+        image_score: computes the image scores, (B,), from (score map, top_k, pairs).
+        top_k: the image score is the mean of this many highest pixels.
         segmentation: builds the network of a second phase from (channels of the levels, options);
-            None for a system of one phase. It maps a FeaturePair to logits (B, 1, h, w). Its part
-            `res`, if there is one, learns with `lr_res`, the rest with `lr_head`.
+            None for a system of one phase. It maps a FeaturePair to logits (B, 1, h, w). Its
+            submodule `res`, if there is one, learns with `lr_res`, the rest with `lr_head`.
         context: default of SegmentationOptions.
         segmentation_loss: of phase two, called with (logits, mask, gamma=, focal_weight=,
             l1_weight=).
-        segmentation_map: score map of phase two, as `distance_map`, from (logits, (H, W)).
+        segmentation_map: computes the score map of phase two from (logits, (H, W)).
         optimizer: of both phases, called with (parameter groups, momentum=, weight_decay=, fused=).
-        schedule: of both phases, from (optimizer, number of steps), stepped after each step; None:
-            constant rates.
+        schedule: of both phases; takes (optimizer, number of steps) and is stepped after each step.
+            None: constant rates.
         recipes: folder of distill.yaml and, with a second phase, segment.yaml, for `padseg run`;
             None: the folder configs/<name> that comes with padseg.
     """
@@ -131,7 +132,7 @@ SYSTEMS: dict[str, System] = {}
 
 
 def register(system: System) -> System:
-    """Add a system; one of the same name gives way, so that a notebook's cell can be run again.
+    """Add a system. It replaces one of the same name, so that a notebook cell can be run again.
 
     Returns:
         The system.
@@ -141,10 +142,10 @@ def register(system: System) -> System:
 
 
 def find_system(name: str) -> System:
-    """Look a system up.
+    """Look up a system.
 
     Raises:
-        ConfigError: there is none of this name.
+        ConfigError: there is no system of this name.
     """
     if name not in SYSTEMS:
         raise ConfigError(
@@ -157,12 +158,12 @@ def find_system(name: str) -> System:
 def build_student_teacher(
     options: NetworkOptions, weights: str = "pretrained", weights2: str = "pretrained"
 ) -> StudentTeacher:
-    """Build teachers and students of a system.
+    """Build the teachers and students of a system.
 
     Args:
-        options: what is built.
-        weights: where the teacher's weights come from, see Teacher.
-        weights2: the same of the second teacher.
+        options: the options of the network.
+        weights: source of the teacher's weights, see Teacher.
+        weights2: source of the second teacher's weights.
 
     Raises:
         ConfigError: an option does not exist, or the backbone has other resolutions.
@@ -187,7 +188,7 @@ def build_segmentation(
     """Build a system's segmentation network.
 
     Args:
-        options: the system, and what its residual blocks are made of.
+        options: the system, and the options of its residual blocks.
         channels: of the levels, fine to coarse.
         width: see SegmentationOptions.
         context: see SegmentationOptions; None: the system's own.

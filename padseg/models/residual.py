@@ -49,15 +49,15 @@ class ResidualBlock(nn.Module):
     """Basic block of a ResNet; with both switches on, the parallel attention block of PFADSeg.
 
     3x3 conv, BN, ReLU, second convolution, BN, fusion with the shortcut, ReLU. With both switches
-    off names, number and values of the parameters are those of the plain block. Parameters at
+    off, names, number and values of the parameters are those of the plain block. Parameters at
     C -> C: plain 73,984 (C = 64) and 4,720,640 (C = 512), both on 154,276 and 9,807,136.
 
     Args:
         in_channels: channels of the input (B, in_channels, h, w).
         out_channels: channels of the output (B, out_channels, h / stride, w / stride), rounded up.
         stride: of the first convolution and of the shortcut.
-        options: the two switches, and what "pcar" is made of.
-        project: 1x1 conv and BN in the shortcut also where the shape stays.
+        options: the two switches, and the options of "pcar".
+        project: use a 1x1 conv and BN in the shortcut even if the shape does not change.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""From what teacher and student disagree on, or what a segmentation says, to maps and scores."""
+"""Score maps and image scores from the distances of teacher and student, or from a segmentation."""
 
 from collections.abc import Sequence
 
@@ -13,14 +13,14 @@ from padseg.models.teacher import FeaturePair
 def distance_map(
     pairs: Sequence[FeaturePair], size: tuple[int, int], *, at_input: bool = False
 ) -> Tensor:
-    """Fuse the distances to one map: the mean over pairs, the product over levels.
+    """Fuse the distances into one map: the mean over pairs, then the product over levels.
 
-    STPM and DeSTSeg multiply at the finest level's size (1/4), RSTPM at the input's.
+    STPM and DeSTSeg multiply at the size of the finest level (1/4), RSTPM at that of the input.
 
     Args:
-        pairs: what StudentTeacher returned.
+        pairs: the output of StudentTeacher.
         size: (H, W) of the map.
-        at_input: multiply at `size`, not at the finest level's.
+        at_input: multiply at `size`, not at the size of the finest level.
 
     Returns:
         (B, 1, H, W), float32, in [0, 1].
@@ -55,12 +55,12 @@ def probability_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def image_score(score_map: Tensor, top_k: int, pairs: Sequence[FeaturePair] = ()) -> Tensor:
-    """Average the largest pixels of each map: 100 in DeSTSeg, the largest one in STPM.
+    """Average the highest pixels of each map: 100 in DeSTSeg, one in STPM.
 
     Args:
         score_map: (B, 1, H, W), any float dtype.
-        top_k: how many pixels; all of a smaller map.
-        pairs: what StudentTeacher returned, for rules that weigh the map by it; not used here.
+        top_k: number of pixels; all of them if the map has fewer.
+        pairs: the output of StudentTeacher, for rules that use it; not used here.
 
     Returns:
         (B,) float32, in the range of the map.

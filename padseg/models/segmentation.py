@@ -19,13 +19,13 @@ from padseg.options import one_of
 
 @dataclass(frozen=True)
 class SegmentationOptions:
-    """What a segmentation network is made of; the defaults are DeSTSeg's.
+    """Options of a segmentation network; the defaults are DeSTSeg's.
 
     Attributes:
         width: channels inside.
-        block: what the residual blocks are made of.
+        block: options of the residual blocks.
         context: "aspp" or "rcm".
-        layer_scale: start of RCM's layer scale.
+        layer_scale: initial layer scale of RCM.
     """
 
     width: int = 256
@@ -34,7 +34,7 @@ class SegmentationOptions:
     layer_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse an unknown context.
+        """Reject an unknown context.
 
         Raises:
             ConfigError: the context is unknown.
@@ -46,7 +46,7 @@ DESTSEG = SegmentationOptions()
 
 
 class _FullPrecisionConv2d(nn.Conv2d):
-    """Convolution outside autocast: in bfloat16, scores that differ would become equal."""
+    """A convolution outside autocast: in bfloat16, different scores would become equal."""
 
     def forward(self, x: Tensor) -> Tensor:
         with full_precision(x):
@@ -54,18 +54,18 @@ class _FullPrecisionConv2d(nn.Conv2d):
 
 
 class SegmentationNetwork(nn.Module):
-    """Finds the defect in where, and in which channels, student and teacher differ.
+    """Segments defects from the pixels and channels in which student and teacher differ.
 
     DeSTSeg, section 3.3 (two residual blocks, ASPP): 7,706,369 parameters. PFADSeg, section 3.3
     (two blocks with PCAR and AFF, RCM in place of ASPP): 6,329,377. PFADSeg says nothing about the output
     layers; they are DeSTSeg's.
 
-    Two learning rates are published, hence two parts: `res`, Kaiming-normal, and `head` (context
-    and output layers), at PyTorch's own start.
+    The papers use two learning rates, so there are two parts: `res`, initialised Kaiming-normal, and
+    `head` (context and output layers), with PyTorch's default initialisation.
 
     Args:
         channels: the teacher's channels, fine to coarse.
-        options: what it is made of.
+        options: its options.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class SegmentationNetwork(nn.Module):
         )
 
     def forward(self, pair: FeaturePair) -> Tensor:
-        """Map the features of one teacher and student to logits of "defect".
+        """Map the features of one teacher and student to logits of defects.
 
         Args:
             pair: features (B, C_k, h_k, w_k), fine to coarse.
@@ -97,7 +97,7 @@ class SegmentationNetwork(nn.Module):
             Logits (B, 1, h_1, w_1), float32.
         """
         size = pair.teacher[0].shape[-2:]
-        # The minus sign is in DeSTSeg's code: equal features are the smallest input.
+        # The minus sign comes from DeSTSeg's code: equal features are the smallest input.
         products = [
             resize_to(-normalized_product(t, s), (size[0], size[1]))
             for t, s in zip(pair.teacher, pair.student, strict=True)

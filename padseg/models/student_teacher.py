@@ -1,4 +1,4 @@
-"""Teachers and students joined: from images to pairs of features."""
+"""Teachers and students together: from images to pairs of features."""
 
 import hashlib
 
@@ -10,12 +10,12 @@ from padseg.models.teacher import FeaturePair, Normalize, Teacher
 class StudentTeacher(nn.Module):
     """One teacher, and a student that sees the image.
 
-    Gradients reach the student only. A system whose student sees something else, or that compares
-    other levels, is a subclass with its own `forward` and `channels`.
+    Gradients reach only the student. For a system whose student sees something else, or that compares
+    other levels, write a subclass with its own `forward` and `channels`.
 
     Args:
-        teacher: answers standardised images with features, fine to coarse.
-        student: answers standardised images (B, 3, H, W) and the (height, width) of each level with
+        teacher: maps standardised images to features, fine to coarse.
+        student: maps standardised images (B, 3, H, W) and the (height, width) of each level to
             features like the teacher's.
     """
 
@@ -31,14 +31,14 @@ class StudentTeacher(nn.Module):
         return self.teacher.channels
 
     def forward(self, clean: Tensor, corrupted: Tensor | None = None) -> list[FeaturePair]:
-        """Compare what teachers see in the clean images with what students see in the others.
+        """The features of the teachers for clean images, and those of the students for corrupted ones.
 
         Args:
             clean: RGB images (B, 3, H, W) in [0, 1].
-            corrupted: the same with synthetic defects, for the first student; None: the clean ones.
+            corrupted: the same images with synthetic defects, for the first student; None: the clean ones.
 
         Returns:
-            One pair for each teacher, of as many levels as `channels`, fine to coarse.
+            One pair for each teacher, with as many levels as `channels`, fine to coarse.
         """
         clean = self.normalize(clean)
         image = clean if corrupted is None else self.normalize(corrupted)
@@ -51,14 +51,14 @@ class StudentTeacher(nn.Module):
 
 
 class TwoStudentTeacher(StudentTeacher):
-    """RSTPM: a second student rebuilds a second teacher's features from the first teacher's last.
+    """RSTPM: a second student reconstructs a second teacher's features from the first teacher's last ones.
 
     Args:
-        teacher: of four levels, the last at 1/32 resolution; three are compared.
+        teacher: has four levels, the last at 1/32 resolution; three are compared.
         student: see StudentTeacher.
-        teacher2: answers standardised images with features, fine to coarse.
-        student2: answers the first teacher's last level and the second teacher's features with
-            features like the latter.
+        teacher2: maps standardised images to features, fine to coarse.
+        student2: maps the first teacher's last level and the second teacher's features to features
+            like the latter.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""The networks that learn the teacher's features: one for each idea of what a student is.
+"""Students, the networks that learn the teacher's features.
 
-All of them answer with features of the teacher's channels and sizes, fine to coarse.
+All of them return features with the teacher's channels and sizes, fine to coarse.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ Sizes = Sequence[tuple[int, int]]
 
 
 class Encoder(nn.Module):
-    """A ResNet-18 of chosen widths: stem at 1/4 resolution, then a stage of two blocks a width.
+    """A ResNet-18 with chosen widths: a stem at 1/4 resolution, then a stage of two blocks for each width.
 
     2,782,784 parameters with widths 64, 128, 256; 11,176,512 with 512 as well.
 
     Args:
         stem: channels of the 7x7 convolution.
-        widths: channels of each stage; the first keeps the stem's resolution, others halve it.
-        block: what the residual blocks are made of.
+        widths: channels of each stage; the first keeps the stem's resolution, the others halve it.
+        block: options of the residual blocks.
     """
 
     def __init__(self, stem: int, widths: Sequence[int], block: BlockOptions = PLAIN) -> None:
@@ -45,15 +45,15 @@ class Encoder(nn.Module):
 
 
 class PlainStudent(nn.Module):
-    """The teacher's own kind of network up to its third stage, untrained.
+    """An untrained network with the teacher's architecture up to its third stage.
 
     Wang et al., "Student-Teacher Feature Pyramid Matching", BMVC 2021. 2,782,784 parameters for a
-    ResNet-18 teacher. Torchvision's initialisation: the last BN of a block starts at 1.
+    ResNet-18 teacher. Initialised as in torchvision: the last BN of a block starts at 1.
 
     Args:
         channels: the teacher's channels, fine to coarse.
         width: channels of the stem.
-        block: what the residual blocks are made of.
+        block: options of the residual blocks.
     """
 
     def __init__(
@@ -69,19 +69,20 @@ class PlainStudent(nn.Module):
 
 
 class DenoisingStudent(nn.Module):
-    """An encoder and a decoder that rebuild the teacher's view of the image before corruption.
+    """An encoder and a decoder that reconstruct the teacher's features of the image before corruption.
 
     Zhang et al., "DeSTSeg", CVPR 2023, section 3.2; with blocks of attention it is PFADSeg's
     (section 3.1).
-    24,665,024 parameters with plain blocks, 51,703,344 with both switches on. No skip connections:
-    everything passes the bottleneck at 1/32 resolution.
+    24,665,024 parameters with plain blocks, 51,703,344 with both switches on. There are no skip
+    connections: everything passes through the bottleneck at 1/32 resolution.
 
-    Kaiming-normal start; the encoder's last BNs start at zero, as timm does it, each block an identity.
+    Initialised Kaiming-normal. As in timm, the last BNs of the encoder start at zero, which makes each
+    block an identity.
 
     Args:
         channels: the teacher's channels, fine to coarse; three levels.
         width: channels of the encoder's first stage, doubled by each of the other three.
-        block: what the residual blocks are made of.
+        block: options of the residual blocks.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class DenoisingStudent(nn.Module):
     def forward(self, image: Tensor, sizes: Sizes) -> list[Tensor]:
         """Map standardised images (B, 3, H, W) to features of the given (height, width)s."""
         if max(image.shape[-2:]) <= 32:
-            require_batch(self, image)  # one pixel is left at the bottleneck
+            require_batch(self, image)  # one pixel remains at the bottleneck
         x = self.bottleneck(self.encoder(image)[-1])
         features: list[Tensor] = []
         for stage, size in zip(self.decoder, reversed(sizes), strict=True):

@@ -1,4 +1,4 @@
-"""The systems that come with padseg, as a table of parts."""
+"""The systems that come with padseg, as tables of parts."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ register(
         "BMVC 2021, arXiv 2103.04257",
         teachers=("resnet18.tv_in1k",),
         student=PlainStudent,
-        loss_scale=2.0,  # the code's squared distance is twice the cosine distance
+        loss_scale=2.0,  # the squared distance in the code is twice the cosine distance
         loss_reduction="mean",
     )
 )

@@ -1,4 +1,4 @@
-"""The frozen teacher: any timm backbone as a list of features, and the normalisation before it."""
+"""The frozen teacher, any timm backbone that returns a list of features, and the normalisation before it."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
@@ -17,7 +17,7 @@ WEIGHTS_OPTION = "--model.weights (with `padseg run`: --weights)"
 
 
 class FeaturePair(NamedTuple):
-    """What a teacher and its student see in the same images, level by level, fine to coarse."""
+    """Features of a teacher and its student for the same images, level by level, fine to coarse."""
 
     teacher: list[Tensor]
     student: list[Tensor]
@@ -33,7 +33,7 @@ class Normalize(nn.Module):
         self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
     ) -> None:
         super().__init__()
-        # Constants: no checkpoint has to hold them.
+        # Constants that checkpoints need not store.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
@@ -45,23 +45,23 @@ class Normalize(nn.Module):
 class Teacher(nn.Module):
     """A pretrained backbone that is never trained: no gradients, always in eval mode.
 
-    Plain tags such as "resnet18" mean other weights in each timm generation; spell the tag out. The images
-    it sees are standardised as those were that the tag's weights were made with.
+    A plain name such as "resnet18" means other weights in each generation of timm, so spell out the tag.
+    Its images are standardised like those on which the weights of the tag were trained.
 
     Args:
         name: timm model with its weight tag.
         weights: "pretrained" (timm's hub), "random" (from torch's global seed), or the path of a
-            .safetensors file or of a state dict saved by torch. Surplus weights are ignored.
-        reductions: input pixels per feature pixel of the wanted levels, in one direction.
-        option: where a message tells the user to give a weight file.
+            .safetensors file or of a state dict saved by torch. Additional weights are ignored.
+        reductions: strides of the required levels, in input pixels per feature pixel.
+        option: the option for a weight file, for messages.
 
     Attributes:
         channels: channels of each level.
 
     Raises:
-        ConfigError: timm has no such model, or not as a pyramid with these levels; or a plain tag's weights
-            want other than ImageNet's standardisation.
-        CheckpointError: the weights are out of reach, unreadable or made for another backbone.
+        ConfigError: timm has no such model, or it has no pyramid with these levels, or the weights of a
+            plain name need another standardisation than ImageNet's.
+        CheckpointError: the weights are unreachable, unreadable or made for another backbone.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Teacher(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in eval mode: Lightning switches every module, and BN statistics would drift."""
+        """Stay in eval mode: Lightning switches every module, and the BN statistics would drift."""
         return super().train(False)
 
     @torch.no_grad()
@@ -101,16 +101,16 @@ class Teacher(nn.Module):
 
 
 def _find_levels(name: str, reductions: Sequence[int]) -> tuple[int, ...]:
-    """Where timm has these resolutions: it counts a ResNet's stem as a level, a ConvNeXt has none.
+    """The indices of these resolutions in timm, which counts a ResNet's stem as a level; a ConvNeXt has none.
 
     Raises:
-        ConfigError: the backbone does not exist, is no pyramid or has other resolutions.
+        ConfigError: the backbone does not exist, is not a pyramid or has other resolutions.
     """
     try:
-        # Without memory, to tell a wrong name from a missing weight file.
+        # Without memory, to distinguish a wrong name from a missing weight file.
         with torch.device("meta"):
             net = timm.create_model(name, features_only=True)
-    except Exception as error:  # timm has no error class of its own
+    except Exception as error:  # timm has no error class
         raise ConfigError(
             f"backbone {name!r} cannot be built as a feature pyramid ({error}); choose a convolutional "
             "model of timm.list_models(), such as 'resnet18.tv_in1k'."
@@ -130,9 +130,10 @@ def _find_levels(name: str, reductions: Sequence[int]) -> tuple[int, ...]:
 
 
 def _restandardize(name: str, weights: str) -> nn.Module:
-    """From images standardised with ImageNet's constants to those of the weights that the tag names.
+    """Convert the standardisation from ImageNet's constants to those of the tag's weights.
 
-    By the name alone, since that is what a checkpoint keeps: without a tag, ImageNet's hold.
+    Only the name decides, because that is what a checkpoint stores; without a tag, ImageNet's constants
+    are used.
     """
     wanted = timm.get_pretrained_cfg(name)
     if wanted is None or (tuple(wanted.mean), tuple(wanted.std)) == (IMAGENET_MEAN, IMAGENET_STD):
@@ -153,9 +154,9 @@ def _from_hub(name: str, levels: tuple[int, ...], option: str) -> nn.Module:
         net: nn.Module = timm.create_model(
             name, features_only=True, out_indices=levels, pretrained=True
         )
-    except Exception as error:  # network, cache, disk or a tag without weights
+    except Exception as error:  # the network, the cache, the disk, or a tag without weights
         raise CheckpointError(
-            f"the pretrained weights of {name} cannot be fetched from the timm hub "
+            f"the pretrained weights of {name} cannot be downloaded from the timm hub "
             f"({type(error).__name__}); give a local file with {option}."
         ) from error
     return net

@@ -16,13 +16,13 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read a state dict without running code from it.
 
     Args:
-        path: a .safetensors file, or any other name for what torch.save wrote.
+        path: a .safetensors file; under any other name, a file that torch.save wrote.
 
     Returns:
         The tensors by name, on the CPU.
 
     Raises:
-        CheckpointError: there is no such file, or it holds anything else.
+        CheckpointError: there is no such file, or it holds something else.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -36,27 +36,27 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except Exception as error:  # both libraries raise whatever a broken file runs into
+    except Exception as error:  # both libraries raise any kind of error on broken files
         raise CheckpointError(
             f"weight file {path} cannot be read ({type(error).__name__}); give an intact "
             ".safetensors file or a torch state dict that holds tensors only."
         ) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(
-            f"weight file {path} holds something else than a state dict; save "
+            f"weight file {path} holds something other than a state dict; save "
             "model.state_dict() and give that file."
         )
     return state
 
 
 def load_weights(net: nn.Module, state: dict[str, Tensor], name: str, path: str) -> None:
-    """Copy the weights that `net` needs out of `state`.
+    """Select the weights that `net` needs from `state`.
 
     Raises:
         CheckpointError: a weight is missing or has another shape.
     """
     needed = net.state_dict()
-    # Counters of batches have no effect in eval mode, and some exporters drop them.
+    # Batch counters have no effect in eval mode, and some exporters drop them.
     optional = {key for key in needed if key.endswith("num_batches_tracked")}
     source = {key: _stored_name(key, state) for key in needed}
     missing = [key for key in needed if source[key] not in state and key not in optional]
@@ -88,13 +88,13 @@ def hash_weights(net: nn.Module) -> str:
 
 
 def _stored_name(key: str, state: dict[str, Tensor]) -> str:
-    """Name a weight as a whole model does: timm's pyramids call `stages.0` `stages_0`."""
+    """The name of a weight in a whole model: timm's pyramids call `stages.0` `stages_0`."""
     top, _, rest = key.partition(".")
     return key if key in state else f"{'.'.join(top.rsplit('_', 1))}.{rest}"
 
 
 def _summary(keys: Sequence[str], limit: int = 4) -> str:
-    """List a few names in full, and many by the part of the network that they belong to."""
+    """List a few names in full, or many by the part of the network to which they belong."""
     if len(keys) <= limit:
         return ", ".join(keys)
     parts = Counter(key.split(".")[0] for key in keys)

@@ -1,10 +1,10 @@
-"""A synthetic defect from its draw to the corrupted image.
+"""Synthetic defects, from the draw to the corrupted image.
 
-Each kind of mask is two functions: `draw` makes the random choices of one sample in a data worker, and
-`masks` turns a collated batch of them into masks on the device of the batch. What a kind computes pixel
-by pixel on the CPU belongs into the first, what runs in one batch into the second. A further kind is a
-file with these two functions, its name in `padseg.names` and an entry in `MASKS`;
-`--data.synthesis.backend` then selects it.
+Each kind of mask has two functions: `draw` makes the random choices of one sample in a data worker, and
+`masks` turns a collated batch of these into masks on the device of the batch. Put computations pixel by
+pixel on the CPU into the first and batched ones into the second. To add a kind, write a file with these
+two functions, and add its name to `padseg.names` and an entry to `MASKS`; `--data.synthesis.backend` then
+selects it.
 """
 
 from collections.abc import Callable
@@ -25,14 +25,14 @@ Size = tuple[int, int]  # (H, W)
 
 @dataclass(frozen=True)
 class MaskKind:
-    """How one kind of mask comes about.
+    """One kind of mask.
 
     Attributes:
-        draw: From the sample's own generator, the parameters, the size and, if defects are kept on it, the
-            foreground, (H, W) uint8, to the draws of the sample: CPU tensors that default collation can
-            stack, `opacity` (see `padseg.synthesis.draw`) among them. They depend on the generator alone.
-        masks: From a batch of draws, the parameters and the size to (B, 1, H, W) float32 masks, 1 on the
-            defect, else 0.
+        draw: Takes the sample's own generator, the parameters, the size and, if defects stay on it, the
+            foreground, (H, W) uint8. Returns the draws of the sample: CPU tensors that default collation
+            can stack, including `opacity` (see `padseg.synthesis.draw`). They depend only on the generator.
+        masks: Takes a batch of draws, the parameters and the size. Returns (B, 1, H, W) float32 masks, 1
+            on the defect, else 0.
     """
 
     draw: Callable[[np.random.Generator, SynthesisParams, Size, Tensor | None], Draws]
@@ -45,11 +45,11 @@ def draw_defect(
     """Make every random choice of one sample's defect.
 
     Args:
-        rng: The generator of this sample alone.
-        params: What to draw from.
+        rng: A generator for this sample alone.
+        params: The parameters of the defects.
         size: (H, W) in pixels.
-        foreground: (H, W) uint8, 1 where a defect may lie; None for anywhere. What is drawn does not
-            depend on it.
+        foreground: (H, W) uint8, 1 where a defect may lie; None for anywhere. The draws do not depend
+            on it.
 
     Returns:
         CPU tensors that default collation can stack, for `corrupt`.
@@ -65,12 +65,12 @@ def corrupt(
     Args:
         clean: (B, 3, H, W) float32, within 0 to 1.
         texture: (B, 3, H, W) float32, within 0 to 1.
-        draws: What `draw_defect` returns, collated, on the device of the images.
+        draws: The output of `draw_defect`, collated, on the device of the images.
         params: The parameters that they were drawn with.
 
     Returns:
         The corrupted images, (B, 3, H, W) float32, and the masks, (B, 1, H, W) float32, 1 on the defect.
-        Outside the mask the corrupted image has the very bits of the clean one.
+        Outside the mask, the corrupted image equals the clean one bit for bit.
     """
     height, width = clean.shape[-2:]
     mask = MASKS[params.backend].masks(draws, params, (height, width))

@@ -1,4 +1,4 @@
-"""Parameters of synthetic defects, and every random choice of one sample.
+"""Parameters of synthetic defects, and all random choices of one sample.
 
 Source: Zavrtanik, Kristan and Skocaj, "DRAEM - A discriminatively trained reconstruction embedding
 for surface anomaly detection", ICCV 2021; with the settings of Zhang, Li, Li, Huang, Shan and Chen,
@@ -24,20 +24,20 @@ class SynthesisParams:
     """How synthetic defects are drawn; the defaults are those of DeSTSeg.
 
     Attributes:
-        exponents: smallest and largest exponent e, both included; the lattice has 2^e cells along
-            an axis, and each axis draws its own e. Within 0 to 8.
-        threshold: a pixel is masked where the noise, which lies within -1 to 1, is above this.
-            From 0 to below 1, so that what the rotation uncovers (noise 0) is never masked.
-        rotation: the noise is turned by an angle drawn uniformly from -rotation to +rotation, in
+        exponents: smallest and largest exponent e, both inclusive; the lattice has 2^e cells along an
+            axis, and each axis draws its own e. Within 0 to 8.
+        threshold: a pixel is masked if the noise, within -1 to 1, is above this. From 0 to below 1, so
+            that the corners that the rotation uncovers (noise 0) are never masked.
+        rotation: the noise is rotated by an angle drawn uniformly from -rotation to +rotation, in
             degrees, within 0 to 180.
         opacity: smallest and largest opacity of the texture inside the mask, drawn uniformly;
-            0 leaves the image, 1 shows the texture alone.
-        probability: share of the samples that get a defect, 0 to 1. An empty mask still occurs.
-        retries: number of further lattices to try when a mask comes out empty, 0 or more.
+            0 leaves the image unchanged, 1 shows only the texture.
+        probability: share of the samples that get a defect, 0 to 1. Their masks can still be empty.
+        retries: number of further lattices to try if a mask is empty, 0 or more.
         backend: "perlin" draws random unit gradients and evaluates them in a batch; "noise" reads
             the fixed gradient table of the `noise` package, pixel by pixel, in the data workers.
-        octaves: number of octaves that the "noise" back-end adds up, each with twice the
-            frequency and half the amplitude of the one before; 1 to 8. "perlin" has one.
+        octaves: number of octaves of the "noise" back-end, each with twice the frequency and half the
+            amplitude of the one before; 1 to 8. "perlin" has one.
 
     Raises:
         ConfigError: a field is outside its range.
@@ -103,10 +103,10 @@ def _require(holds: bool, field: str, value: object, rule: str) -> None:
 def draw(rng: np.random.Generator, params: SynthesisParams) -> dict[str, Tensor]:
     """Make every random choice of one sample.
 
-    The calls to `rng` come in this order and number, whatever their outcome: presence, opacity,
-    then for each candidate lattice its two exponents (rows, columns), its rotation and its angles.
-    So a sample depends on its generator alone, and more retries leave the first candidates as they
-    were. For the "noise" back-end only presence and opacity are drawn; `lattice_noise_mask` goes on.
+    The order and number of calls to `rng` do not depend on their results: presence, opacity, then for
+    each candidate lattice its two exponents (rows, columns), its rotation and its angles. So a sample
+    depends only on its generator, and more retries do not change the first candidates. For the "noise"
+    back-end, only presence and opacity are drawn here, and the rest in `lattice_noise_mask`.
 
     Args:
         rng: the generator of this sample alone.

@@ -2,12 +2,13 @@
 
 Its `pnoise2` is Perlin's improved noise (Perlin, "Improving noise", SIGGRAPH 2002): 16 fixed
 gradients, 12 along the axes and 4 diagonals of length sqrt(2), behind a fixed permutation of 256
-entries, so that a draw can only choose the place in it. It is called once per pixel, which belongs
-into data workers.
+entries, so that a draw can only choose the place in it. It is called once per pixel, so it runs in
+data workers.
 
-As it comes, its masks would be a third as large as those of unit gradients times sqrt(2): 1.5 % of
-the canvas instead of 4.9 %, and 16 % empty instead of 5 %. So it is scaled to the same standard
-deviation, for any number of octaves; then 5.0 % is masked and 7 % are empty (96x96, 1200 draws).
+Without scaling, its masks would be a third as large as those of unit gradients times sqrt(2): 1.5 % of
+the canvas instead of 4.9 %, and 16 % of the masks would be empty instead of 5 %. So the noise is scaled
+to the same standard deviation for any number of octaves; then 5.0 % of the canvas is masked and 7 % of
+the masks are empty (96x96, 1200 draws).
 """
 
 import math
@@ -65,17 +66,18 @@ def lattice_noise(
     size: tuple[int, int],
     octaves: int = 1,
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Evaluate `pnoise2` at the pixels of a canvas, turned about its centre.
+    """Evaluate `pnoise2` at the pixels of a canvas, rotated about its centre.
 
     Args:
-        origin: (2,) place (row, column) of the canvas' upper left corner in the table.
+        origin: (2,) position (row, column) of the canvas's upper left corner in the table.
         cells: lattice cells along (rows, columns).
         rotation: cosine and sine of the angle.
         size: height and width in pixels.
         octaves: number of octaves.
 
     Returns:
-        (H, W) float32 noise, scaled as said above; 0 where the turned canvas shows what lies outside the original one.
+        (H, W) float32 noise, scaled as described above; 0 where the rotated canvas extends beyond the
+        original one.
     """
     height, width = size
     cos, sin = rotation
@@ -93,7 +95,7 @@ def lattice_noise(
 
 def _gain(octaves: int) -> float:
     # The mean squared gradient is (12 * 1 + 4 * 2) / 16. `pnoise2` divides the sum of the octaves
-    # by the sum of their amplitudes, while the deviation grows with the root of the squares' sum.
+    # by the sum of their amplitudes, but the deviation grows with the root of the sum of squares.
     amplitudes = [0.5**octave for octave in range(octaves)]
     unit = math.sqrt(2 / (20 / 16))
     return unit * sum(amplitudes) / math.sqrt(sum(a * a for a in amplitudes))

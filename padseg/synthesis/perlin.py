@@ -1,11 +1,11 @@
-"""Perlin masks: where a synthetic defect lies.
+"""Perlin masks, which determine where a synthetic defect lies.
 
 Source: Zavrtanik, Kristan and Skocaj, "DRAEM - A discriminatively trained reconstruction embedding
 for surface anomaly detection", ICCV 2021.
 
-`draw` makes every random choice of one sample on the CPU, as a few small tensors. `perlin_mask` turns
-a batch of them into masks on whatever device they lie on. It adds, multiplies, rounds down and
-gathers, and nothing else, so that a mask has the same bits alone, in any batch and in any chunk of one.
+`draw` makes all random choices of one sample on the CPU, as a few small tensors. `perlin_mask` turns a
+batch of them into masks on their device. It only adds, multiplies, rounds down and gathers, so that a mask
+has the same bits alone, in any batch and in any chunk of a batch.
 """
 
 import math
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from padseg.synthesis.draws import SynthesisParams
 
-# Points evaluated at a time. On a CPU the dozen buffers of a chunk should stay in its cache; on an
-# accelerator the bound keeps 32 masks of 1024x1024 within some hundred MiB of scratch memory.
+# Points evaluated at a time. On a CPU, the dozen buffers of a chunk should stay in the cache; on an
+# accelerator, the limit keeps 32 masks of 1024x1024 within a few hundred MiB of scratch memory.
 _CHUNK_CPU = 2**16
 _CHUNK_DEVICE = 2**23
 
@@ -24,13 +24,13 @@ _CHUNK_DEVICE = 2**23
 def perlin_noise(
     gradients: Tensor, cells: Tensor, rotation: Tensor, size: tuple[int, int]
 ) -> Tensor:
-    """Evaluate gradient noise at the pixels of a canvas, turned about its centre.
+    """Evaluate gradient noise at the pixels of a canvas, rotated about its centre.
 
     Pixel p of P lies at lattice coordinate p * cells / P; the four corner products are blended with
-    the fade 6t^5 - 15t^4 + 10t^3 and scaled by sqrt(2), not periodically, as DRAEM does. Instead of
-    resampling a picture of the noise, the pixels' coordinates are turned, which costs less and does
-    not smooth: at 32 x 32 cells on 256 x 256 pixels 4.8 % is above 0.5, and 4.4 % after resampling.
-    A positive angle turns the picture counter-clockwise, like `torch.rot90`.
+    the fade 6t^5 - 15t^4 + 10t^3 and scaled by sqrt(2), without periodicity, as in DRAEM. Instead of
+    resampling a picture of the noise, the coordinates of the pixels are rotated, which costs less and does
+    not smooth: with 32 x 32 cells on 256 x 256 pixels, 4.8 % is above 0.5, and 4.4 % after resampling.
+    A positive angle rotates the picture counter-clockwise, like `torch.rot90`.
 
     Args:
         gradients: (N, L, L, 2) float32, unit vectors (row part, column part).
@@ -39,16 +39,16 @@ def perlin_noise(
         size: height and width in pixels; any.
 
     Returns:
-        (N, H, W) float32 noise within about -1 to 1; 0 where the turned canvas shows what lies
-        outside the original one.
+        (N, H, W) float32 noise within about -1 to 1; 0 where the rotated canvas extends beyond the
+        original one.
     """
     count, side = gradients.shape[:2]
     height, width = size
     device = gradients.device
     noise = torch.empty((count, height, width), dtype=torch.float32, device=device)
-    # One flat table per part: the lattices of a chunk are reached by an offset in the index.
+    # One flat table per part: an offset in the index selects the lattice of a chunk.
     tables = gradients.movedim(-1, 0).reshape(2, count, side * side).contiguous()
-    # By numbers: a tensor made here would be copied to a GPU, and the host would wait for it.
+    # As numbers: a tensor created here would be copied to the GPU, and the host would wait.
     scale = torch.stack([cells[:, 0] / height, cells[:, 1] / width], dim=1)
     row = torch.arange(height, dtype=torch.float32, device=device).sub_((height - 1) / 2)
     column = torch.arange(width, dtype=torch.float32, device=device).sub_((width - 1) / 2)
@@ -75,7 +75,7 @@ def _evaluate(
     column: Tensor,
     size: tuple[int, int],
 ) -> Tensor:
-    """Evaluate one chunk; in place where it can be, as memory traffic is most of the cost."""
+    """Evaluate one chunk, in place where possible, because most of the cost is memory traffic."""
     cos, sin = rotation[:, 0, None, None], rotation[:, 1, None, None]
     row, column = row[:, None], column[None, :]
     y = (row * cos + column * sin).add_((size[0] - 1) / 2)
@@ -95,7 +95,7 @@ def _evaluate(
     vertical, horizontal = tables[0].flatten(), tables[1].flatten()
 
     def corner(v: Tensor, u: Tensor, offset: int) -> Tensor:
-        # `index_select` on one dimension: `take` and `gather` cost three times as much on a CPU.
+        # `index_select` on one dimension, because `take` and `gather` cost three times as much on a CPU.
         product = vertical[offset:].index_select(0, index).view_as(v).mul_(v)
         return product.add_(horizontal[offset:].index_select(0, index).view_as(u).mul_(u))
 
@@ -112,8 +112,8 @@ def _fade(t: Tensor) -> Tensor:
 
 
 def _blend_(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
-    # Not `lerp` or `addcmul`: their vector and scalar code may round differently, so that a pixel's
-    # bits would depend on where in the batch it lies.
+    # Not `lerp` or `addcmul`: their vector and scalar code may round differently, so that the bits of a
+    # pixel would depend on its place in the batch.
     return first.add_(second.sub_(first).mul_(weight))
 
 
@@ -121,20 +121,19 @@ def perlin_mask(draws: dict[str, Tensor], params: SynthesisParams, size: tuple[i
     """Turn a batch of draws into masks.
 
     Args:
-        draws: what `draw` returns, each with a leading batch dimension B; optionally `foreground`,
+        draws: the output of `draw`, with a leading batch dimension B; optionally `foreground`,
             (B, H, W) uint8, 1 where a defect may lie.
         params: the parameters they were drawn with.
         size: height and width in pixels.
 
     Returns:
-        (B, 1, H, W) float32, 1 where the noise of the first candidate with any such pixel is above
-        the threshold, on the foreground, else 0; all 0 where no defect is present or every candidate
-        is empty.
+        (B, 1, H, W) float32, 1 where the noise is above the threshold on the foreground, else 0, for the
+        first candidate with any such pixel; all 0 if no defect is present or every candidate is empty.
     """
     present, gradients = draws["present"], draws["gradients"]
     cells, rotation = draws["cells"], draws["rotation"]
     mask = torch.zeros((len(present), *size), dtype=torch.float32, device=gradients.device)
-    missing = present  # the samples that still lack a mask
+    missing = present  # the samples that still need a mask
     selects = _selects_samples(gradients.device)
     for candidate in range(gradients.shape[1]):
         if candidate > 0:
@@ -154,5 +153,5 @@ def perlin_mask(draws: dict[str, Tensor], params: SynthesisParams, size: tuple[i
 
 
 def _selects_samples(device: torch.device) -> bool:
-    # Only an accelerator itself knows which samples lack a mask; reading that would make the host wait.
+    # Only the accelerator knows which samples still need a mask; reading it would make the host wait.
     return device.type == "cpu"

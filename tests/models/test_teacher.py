@@ -143,7 +143,7 @@ def test_code_in_a_weight_file_is_not_run(tmp_path, capsys, dump):
 def test_file_that_is_no_state_dict(tmp_path, content):
     path = tmp_path / "weights.pth"
     torch.save(content, path)
-    with pytest.raises(CheckpointError, match="something else than a state dict"):
+    with pytest.raises(CheckpointError, match="something other than a state dict"):
         Teacher(NAME, str(path))
 
 
