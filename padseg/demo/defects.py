@@ -13,22 +13,17 @@ import numpy as np
 
 from padseg.demo.paint import (
     Array,
-    Part,
-    Scene,
     blob,
-    cap,
     clouds,
     over,
-    place,
     polygon,
     rgb,
     smooth,
     spread,
     stroke,
     wander,
-    weave,
-    wood,
 )
+from padseg.demo.parts import Part, Scene, cap, place, weave, wood
 
 Defect = Callable[[Scene, np.random.Generator], tuple[Array, Array]]
 
@@ -138,11 +133,11 @@ def _chip(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
     return image, np.maximum(metal, bite * scene.solid)
 
 
-def _remade(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
+def _repainted(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
     """A manufacturing fault: the part is painted again with it."""
-    if scene.remake is None:
+    if scene.with_fault is None:
         raise ValueError("this part has no manufacturing fault")
-    return scene.remake(rng.uniform())
+    return scene.with_fault(rng.uniform())
 
 
 CATEGORIES: dict[str, tuple[Part, dict[str, Defect]]] = {
@@ -161,7 +156,7 @@ CATEGORIES: dict[str, tuple[Part, dict[str, Defect]]] = {
             "hole": _hole(rgb(172, 186, 202), (8, 12), 0.25, 5),
             "stain": _stain(rgb(120, 74, 34), 0.85, (9, 16)),
             "thread": _thread(rgb(226, 216, 190)),
-            "missing_thread": _remade,
+            "missing_thread": _repainted,
         },
     ),
     "wood": (
