@@ -1,4 +1,4 @@
-"""Unpacking archives that came over a network: into a new folder, whole or not at all."""
+"""Unpack downloaded archives into a new folder, completely or not at all."""
 
 import shutil
 import stat
@@ -11,11 +11,11 @@ from padseg.errors import DataError
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a tar or zip archive as a new folder; a single folder that holds all is left out.
+    """Unpack a tar or zip archive as a new folder; a single top-level folder is stripped.
 
     Args:
         archive: The archive, tar (plain, gzip, bzip2 or xz) or zip.
-        folder: What to make; it does not exist yet.
+        folder: The folder to create; it does not exist yet.
 
     Raises:
         DataError: The archive is damaged, or holds a link, a device or a path that leads out of it.
@@ -35,7 +35,7 @@ def unpack(archive: Path, folder: Path) -> None:
         raise
     except OSError as error:
         raise DataError(f"archive {archive} cannot be unpacked to {folder} ({error}).") from error
-    except Exception as error:  # zlib, lzma, struct, zipfile and tarfile have errors of their own
+    except Exception as error:  # zlib, lzma, struct, zipfile and tarfile each have their own errors
         raise DataError(f"archive {archive} is damaged ({error}): fetch it again.") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -52,8 +52,8 @@ def _unpack_zip(archive: Path, folder: Path) -> None:
 
 
 def _unpack_tar(archive: Path, folder: Path) -> None:
-    # Not `extractall`: its filters came with Python 3.11.4, let links within the archive pass, and take
-    # the slash off a path.
+    # Not `extractall`: its filters came with Python 3.11.4, allow links within the archive, and strip
+    # the slash from absolute paths.
     with tarfile.open(archive) as content:
         for member in content:
             if not (member.isreg() or member.isdir()):

@@ -1,4 +1,4 @@
-"""Augmentation of normal images and textures, the one place that uses albumentations."""
+"""Augmentation of normal images and textures with albumentations."""
 
 import os
 from typing import Any
@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks PyPI at import otherwise
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise it queries PyPI on import
 import albumentations as A
 
 from padseg.names import AugmentationGroup, AugmentationName
 
-# DeSTSeg's official lists; objects in a fixed pose are not turned.
+# DeSTSeg's official lists; objects in a fixed pose are not rotated.
 CATEGORY_GROUPS: dict[str, AugmentationGroup] = {
     **dict.fromkeys(("capsule", "metal_nut", "pill", "toothbrush", "transistor"), "none"),
     **dict.fromkeys(("cable", "wood", "zipper"), "slight"),
@@ -21,18 +21,18 @@ CATEGORY_GROUPS: dict[str, AugmentationGroup] = {
 
 
 def chosen_group(name: AugmentationName, category: str, layout: str) -> AugmentationGroup:
-    """The group of an option, of which `auto` is the category's own in MVTec AD, elsewhere `none`."""
+    """The group that an option means: `auto` is the category's own in MVTec AD, and `none` elsewhere."""
     if name != "auto":
         return name
-    # By the layout too: in another data set, a `screw` may be a part whose place tells what is wrong.
+    # The layout matters too: in another data set, the position of a `screw` may show what is wrong.
     return CATEGORY_GROUPS.get(category, "none") if layout == "mvtec" else "none"
 
 
 class Augmentation:
-    """A pipeline whose result depends on the image and a seed alone.
+    """A pipeline whose result depends only on the image and a seed.
 
     Args:
-        pipeline: What albumentations does.
+        pipeline: The pipeline of albumentations.
     """
 
     def __init__(self, pipeline: A.Compose) -> None:
@@ -47,14 +47,14 @@ class Augmentation:
     def with_mask(
         self, image: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Augment one image as `__call__` does, and move its mask, (H, W) uint8, along; 0 comes in."""
+        """Augment one image as `__call__` does, and its mask, (H, W) uint8, likewise, padding with 0."""
         _seed(self._pipeline, np.random.default_rng(seed))
         augmented = self._pipeline(image=image, mask=mask)
         return augmented["image"], augmented["mask"]
 
 
 def _seed(part: Any, seeds: np.random.Generator) -> None:
-    """Give every part draws of its own: albumentations gives all of them the same."""
+    """Give every transform independent draws: albumentations gives all of them the same."""
     part.set_random_seed(int(seeds.integers(2**32)))
     for inner in getattr(part, "transforms", ()):
         _seed(inner, seeds)
@@ -64,8 +64,8 @@ def normal_augmentation(group: AugmentationGroup, size: tuple[int, int]) -> Augm
     """Rotation of normal images as in DeSTSeg (Zhang et al., CVPR 2023, official code).
 
     Args:
-        group: `none`; `slight`, rotation by up to 5 degrees; `full`, a quarter turn first. On a canvas
-            that is not square, half turns replace quarter turns, which would cut the object.
+        group: `none`; `slight`, rotation by up to 5 degrees; or `full`, with a quarter turn before that.
+            If the image is not square, half turns replace quarter turns, which would cut the object.
         size: (H, W) in pixels.
     """
     if group == "none":
@@ -87,18 +87,20 @@ def _quarter_turns(square: bool) -> Any:
 def texture_jitter() -> Augmentation:
     """Three of ten colour and geometry operators in random order, as DRAEM applies to its textures.
 
-    Zavrtanik et al., ICCV 2021, official code, but for the gamma, which is one for all channels here, and
-    the sharpening, which blurs there in half of the cases. DeSTSeg leaves the textures as they are.
+    Zavrtanik et al., ICCV 2021, official code, except that the gamma is the same for all channels here and
+    that their sharpening blurs in half of the cases. DeSTSeg does not augment textures.
     """
     operators = [
         A.RandomGamma((50, 200), p=1),
         A.RandomBrightnessContrast((-0.12, 0.12), (-0.2, 0.2), p=1),
         A.Sharpen((0, 1), method="gaussian", p=1),
-        A.HueSaturationValue(35, 50, 0, p=1),  # hue: 50 of 255 there is 35 of 180
+        A.HueSaturationValue(35, 50, 0, p=1),  # hue: 50 of 255 there equals 35 of 180
         A.Solarize((32 / 255, 128 / 255), p=0.5),
         A.Posterize((1, 7), p=1),
         A.InvertImg(p=1),
-        A.AutoContrast(method="pil", p=1),  # stretched; by default it equalises, as the next one
+        A.AutoContrast(
+            method="pil", p=1
+        ),  # stretch the contrast; by default it equalises, like the next one
         A.Equalize(p=1),
         _rotate(45, fill=0),
     ]

@@ -1,4 +1,4 @@
-"""Decoded images, kept."""
+"""A cache of decoded images."""
 
 import errno
 import os
@@ -21,19 +21,19 @@ from padseg.machine.threads import map_in_threads
 
 
 class ImageCache:
-    """Decoded images, so that each file is decoded once and not once a step.
+    """A cache of decoded images, so that each file is decoded once and not in every step.
 
-    Decoding costs some twenty times what painting a defect costs. The images lie in memory, or, above
+    Decoding takes about twenty times as long as painting a defect. The images are in memory or, above
     `limit_mb`, in a memory-mapped temporary file that the data workers share.
 
     Args:
         paths: The image files.
         size: (H, W) in pixels.
-        limit_mb: The most memory to use, in MiB.
-        description: What the progress bar says.
+        limit_mb: Largest amount of memory to use, in MiB.
+        description: Text of the progress bar.
 
     Raises:
-        DataError: Files cannot be read, the message names them all; or there is no room for them.
+        DataError: Files cannot be read (the message names them all), or there is no space for them.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class ImageCache:
         self._shape = shape
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._file: Path | None = None
-        self._images: list[NDArray[np.uint8]]  # one; a list that can be emptied
+        self._images: list[NDArray[np.uint8]]  # a list of one, so that it can be emptied
         if np.prod(shape) > limit_mb * 2**20:
-            # A folder, as Windows opens no temporary file twice.
+            # A folder, because Windows does not open a temporary file twice.
             self._folder = tempfile.TemporaryDirectory(prefix="padseg-", ignore_cleanup_errors=True)
             self._file = Path(self._folder.name) / "images"
             _reserve(self._file, int(np.prod(shape)))
@@ -77,7 +77,7 @@ class ImageCache:
         return np.memmap(self._file, np.uint8, mode, shape=self._shape)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A spawned worker maps the file again; it gets no copy of the pixels."""
+        """A spawned worker maps the file again instead of receiving a copy of the pixels."""
         state = self.__dict__ | {"_folder": None}
         if self._file is not None:
             del state["_images"]
@@ -90,13 +90,13 @@ class ImageCache:
 
 
 def _remove(images: list[NDArray[np.uint8]], folder: tempfile.TemporaryDirectory[str]) -> None:
-    """Let the file go first: Windows does not delete a mapped one."""
+    """Unmap the file first: Windows does not delete mapped files."""
     images.clear()
     folder.cleanup()
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Make a file whose bytes all have their place: a mapped one that finds none kills the process."""
+    """Create a file whose space is allocated: a mapped file on a full disk would kill the process."""
     try:
         with path.open("wb") as file:
             if hasattr(os, "posix_fallocate"):

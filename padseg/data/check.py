@@ -1,7 +1,7 @@
-"""Is a data set fit to train and test on? What is wrong is found before it costs a run.
+"""Check whether a data set can be used, before a mistake in it costs a run.
 
-`AnomalyDataModule.setup` looks at headers, masks and the bytes of files of equal size; `padseg check`
-decodes every image besides.
+`AnomalyDataModule.setup` checks headers, masks and the bytes of files of equal size; `padseg check` also
+decodes every image.
 """
 
 from collections import defaultdict
@@ -29,9 +29,9 @@ def check(root: Path, categories: Sequence[str], layout: str = "mvtec") -> list[
         All findings.
 
     Raises:
-        DataError: At the end, if some categories cannot be used.
+        DataError: Raised at the end if some categories cannot be used.
     """
-    console = Console(markup=False)  # names may hold brackets
+    console = Console(markup=False)  # names may contain brackets
     table = Table(title=f"{root} ({layout})", box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("category", no_wrap=True)
     for header in ("train", "validation", "test good", "test defect", "masks", "findings"):
@@ -49,7 +49,7 @@ def check(root: Path, categories: Sequence[str], layout: str = "mvtec") -> list[
     if unusable:
         raise DataError(
             f"{len(unusable)} of {len(findings)} categories cannot be used ({', '.join(unusable)}): "
-            "mend the errors above."
+            "fix the errors above."
         )
     return [finding for found in findings.values() for finding in found]
 
@@ -72,7 +72,7 @@ def _counts(root: Path, category: str, layout: str) -> list[str]:
 
 
 def check_category(root: Path, category: str, layout: str = "mvtec") -> list[Finding]:
-    """Everything that can be found out about a category; each image is decoded."""
+    """All findings about a category; each image is decoded."""
     try:
         samples = list_samples(root, category, layout)
     except DataError as error:
@@ -98,7 +98,7 @@ def _check_test_set(folder: Path, samples: Sequence[Sample]) -> list[Finding]:
 
 
 def _check_unused(folder: Path, samples: Sequence[Sample], layout: str) -> list[Finding]:
-    """Masks of no image, and images that are none to padseg or lie where the layout has none."""
+    """Masks without an image, and images that padseg cannot read or that the layout does not use."""
     try:
         files = sorted(walk(folder))
     except DataError as error:
@@ -113,7 +113,7 @@ def _check_unused(folder: Path, samples: Sequence[Sample], layout: str) -> list[
         if path in used or suffix not in known or inside.parts[0] in ignored:
             continue
         readable = suffix in IMAGE_SUFFIXES
-        if masks is None and path.stem.endswith("_label"):  # of a good image
+        if masks is None and path.stem.endswith("_label"):  # the mask of a good image
             continue
         if readable and masks is not None and inside.is_relative_to(masks):
             if inside.parent.name.casefold() not in NORMAL_NAMES:

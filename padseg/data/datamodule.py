@@ -1,4 +1,4 @@
-"""The data of one category as a LightningDataModule."""
+"""The LightningDataModule for one category."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,34 +41,34 @@ class AnomalyDataModule(StreamDataModule):
     (B, 3, H, W) float32 in [0, 1], `mask` (B, 1, H, W) uint8, `regions` (B, 1, H, W) int32, `label`
     (B,) bool, `index` (B,) int64 and `path`, a list.
 
-    Validation sees held-out normal images and synthetic defects only; the test set is scored by `test`
-    and `predict` alone. `fit` compares sizes and bytes of its files, to refuse images on both sides.
+    Validation uses only held-out normal images and synthetic defects. Only `test` and `predict` score the
+    test set; `fit` compares the sizes and bytes of its files, to reject images that are on both sides.
 
     Args:
         root: Folder of the data set.
         category: Its category, a folder in `root`.
-        textures: Folder of texture images that defects are painted with, such as `dtd/images`.
+        textures: Folder of texture images for synthetic defects, such as `dtd/images`.
             Required unless `synthesis` is null.
         image_size: Height and width in pixels, or one number for both.
-        batch_size: Images a step, on each device.
-        seed: Of all draws.
-        val_fraction: Share of the normal training images that is held out for validation; 0 trains on
-            all, as the papers do, and does not validate. A data set that has validation images holds out
-            those instead.
-        augmentation: Of normal images: a group of DeSTSeg's lists, or `auto` for the category's own in the
-            layout `mvtec` (`none` for other layouts and for a category that is not in MVTec AD).
-        jitter_textures: Whether textures get DRAEM's colour and geometry operators; DeSTSeg: no.
+        batch_size: Images per step and device.
+        seed: Seed of all draws.
+        val_fraction: Share of the normal training images that is held out for validation. With 0, all
+            are trained on, as in the papers, and there is no validation. If the data set has validation
+            images, these are held out instead.
+        augmentation: Augmentation of normal images: a group of DeSTSeg's lists, or `auto` for the group of
+            the category in the layout `mvtec` (`none` for other layouts and other categories).
+        jitter_textures: Whether textures get DRAEM's colour and geometry operators; not in DeSTSeg.
         synthesis: How defects are drawn; null for systems that train on normal images only.
-        num_workers: Data worker processes; null for as many as pay off (none on a small machine) and fit
-            into the shared memory, which is small in a container.
-        cache_limit_mb: Above this many MiB, decoded images lie in a memory-mapped temporary file; textures,
-            training and held-out images count separately. Where worker processes are not forked, all
-            images lie there, as each process would get a copy.
-        layout: Of the data set folder, see `padseg.data.layouts`.
-        foreground: Keeps synthetic defects on the object: `otsu` finds it by a threshold; else a folder
-            that mirrors `root` with a mask for each normal image, white on the object. Null lets them lie
-            anywhere. A defect that misses the object leaves its sample clean; `synthesis.retries` draws
-            further ones.
+        num_workers: Number of data worker processes; null for as many as are useful (none on a small
+            machine) and fit into shared memory, which is small in containers.
+        cache_limit_mb: Above this many MiB, decoded images are kept in a memory-mapped temporary file;
+            textures, training and held-out images count separately. Without forking, all images are kept
+            there, because each worker process would get a copy otherwise.
+        layout: Layout of the data set's folder, see `padseg.data.layouts`.
+        foreground: Keeps synthetic defects on the object, which `otsu` finds by a threshold. Or a folder
+            that mirrors `root`, with a mask for each normal image, white on the object. With null,
+            defects lie anywhere. A defect that misses the object leaves its sample clean;
+            `synthesis.retries` draws further ones.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class AnomalyDataModule(StreamDataModule):
         """List and check the category, and decode the images that the stage trains or validates on.
 
         Raises:
-            DataError: Something is missing or broken, or would spoil results; the message names it.
+            DataError: Something is missing or broken, or would distort results; the message names it.
         """
         samples = list_samples(self.root, self.category, self.layout)
         if stage == "fit":
@@ -177,15 +177,15 @@ class AnomalyDataModule(StreamDataModule):
     def check_test(
         self, samples: Sequence[Sample] | None = None, *, decoded: bool = False
     ) -> list[Sample]:
-        """The test samples, after a look at every file; see `padseg.data.check`.
+        """The test samples, after checking every file; see `padseg.data.check`.
 
         Args:
-            samples: What the root lists; None to list it.
+            samples: The samples in the root; None to list them.
             decoded: Whether to decode the images instead of reading their headers.
 
         Raises:
-            DataError: There is none, a file cannot be read, a mask is missing, empty or of another size
-                than its image, or an image is trained on too; the message names every file.
+            DataError: There are none; or a file cannot be read; or a mask is missing, empty or of another
+                size than its image; or an image is also trained on. The message names every file.
         """
         if samples is None:
             samples = list_samples(self.root, self.category, self.layout)
@@ -209,7 +209,7 @@ class AnomalyDataModule(StreamDataModule):
         """The counted stream, from where a resumed run stopped to the last step of the Trainer.
 
         Raises:
-            ConfigError: The Trainer counts epochs, or cuts them short.
+            ConfigError: The Trainer counts or limits epochs.
         """
         assert self._train is not None
         world_size, rank = self.shard()
@@ -223,7 +223,7 @@ class AnomalyDataModule(StreamDataModule):
         """The held-out images; nothing when `val_fraction` is 0.
 
         Raises:
-            ConfigError: `Trainer.validate` would do nothing.
+            ConfigError: `Trainer.validate` would have nothing to do.
         """
         if self._held_out is None and self.task() == "validate":
             raise ConfigError(
@@ -241,7 +241,7 @@ class AnomalyDataModule(StreamDataModule):
         return self.test_dataloader()
 
     def calibration_dataloader(self) -> DataLoader[Batch] | None:
-        """The held-out images as they are, then those with a synthetic defect; None without any."""
+        """The held-out images without, then those with a synthetic defect; None if none are held out."""
         held_out = self._held_out
         if held_out is None:
             return None
@@ -300,7 +300,7 @@ class AnomalyDataModule(StreamDataModule):
             return paint_pairs(batch, self.synthesis)
 
     def stream_options(self) -> StreamOptions:
-        """What the samples depend on."""
+        """The options on which the samples depend."""
         return StreamOptions(
             category=self.category,
             layout=self.layout,

@@ -1,4 +1,4 @@
-"""Datasets: what a sample holds, and what is drawn for it."""
+"""Datasets: the content of a sample, and its random draws."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,27 +17,27 @@ from padseg.data.masks import read_masks
 from padseg.data.pairs import Batch, DefectSource, paint_pairs
 from padseg.data.samples import GOOD, Sample
 
-# The second word of a sample's seed names what is drawn, so that the streams are independent.
+# The second word of a sample's seed identifies the stream, so that the streams are independent.
 _ORDER, _TRAIN, _HELD_OUT = 0, 1, 2
 
 
 def sample_rng(seed: int, stream: int, n: int) -> np.random.Generator:
-    """The generator of sample `n` of a stream: a function of (seed, stream, n) alone."""
+    """The generator of sample `n` of a stream, which depends only on (seed, stream, n)."""
     return np.random.default_rng([seed, stream, n])
 
 
 class TrainDataset(Dataset[Batch]):
     """The endless, counted stream of training samples.
 
-    Sample n depends on (seed, n) alone, whatever the workers, the batch size and the devices: the
-    normal images come in epochs of a fresh random order each, and everything else is drawn from the
-    sample's own generator.
+    Sample n depends only on (seed, n), not on the workers, the batch size or the devices. The normal
+    images come in epochs, each in a new random order, and everything else is drawn from the sample's own
+    generator.
 
     Args:
         images: The normal images.
-        augmentation: Of the normal images, if any.
+        augmentation: Augmentation of the normal images, if any.
         defects: Where the defects come from; None for normal images only.
-        seed: Of the run.
+        seed: Seed of the run.
         foreground: Where defects may lie in the images; None for anywhere.
     """
 
@@ -84,7 +84,7 @@ def _epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
 
 
 class HeldOutDataset(Dataset[Batch]):
-    """Held-out normal images; every second one carries a fixed synthetic defect.
+    """Held-out normal images; every second one has a fixed synthetic defect.
 
     The defects are the same in every validation and every run, so that curves can be compared.
 
@@ -111,7 +111,7 @@ class HeldOutDataset(Dataset[Batch]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Batch:
-        """See `eval_item`; `painted` says whether a defect was asked for, which may be empty."""
+        """See `eval_item`; `painted` is whether a defect was drawn, which may be empty."""
         image = self.images[index]
         mask = np.zeros(image.shape[:2], np.uint8)
         painted = self.defects is not None and index % 2 == 1
@@ -129,7 +129,7 @@ class HeldOutDataset(Dataset[Batch]):
 
 
 class TestDataset(Dataset[Batch]):
-    """The test images with their masks, decoded when asked for: memory does not grow with them.
+    """The test images with their masks, decoded on access, so that they take no memory.
 
     Args:
         samples: The test samples.
@@ -159,7 +159,7 @@ def eval_item(
     *,
     defect: bool | None = None,
 ) -> Batch:
-    """What is needed to score one image.
+    """Everything needed to score one image.
 
     Returns:
         `image` (H, W, 3) uint8, `mask` (1, H, W) uint8, `regions` (1, H, W) int32 with the number of

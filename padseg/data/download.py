@@ -1,4 +1,4 @@
-"""Fetching public data sets: resumed when cut off, checked by SHA-256, unpacked safely."""
+"""Download public data sets: resumable, verified by SHA-256, unpacked safely."""
 
 import http.client
 import time
@@ -26,20 +26,20 @@ from padseg.machine.files import hash_file
 from padseg.options import one_of
 
 _CHUNK = 2**20
-_TIMEOUT = 60  # seconds without a byte
+_TIMEOUT = 60  # seconds without receiving anything
 _PAUSES = (1, 2, 4, 8, 16)  # seconds before each further attempt
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from.
+    """The source of a data set.
 
     Attributes:
         url: The archive.
-        sha256: Of the archive.
-        page: Where a person finds it.
-        terms: Licence and what to know about it.
-        use: What to call padseg with afterwards.
+        sha256: SHA-256 of the archive.
+        page: Web page of the data set.
+        terms: Licence, and what else users should know.
+        use: How to use the data set with padseg.
     """
 
     url: str
@@ -93,23 +93,23 @@ SOURCES: dict[str, Source] = {
 
 
 def download(name: str, root: Path, archive: Path | None = None, url: str | None = None) -> Path:
-    """Fetch a data set into `root / name`, all of it or nothing; one that is there is left alone.
+    """Download a data set into `root / name`, completely or not at all, unless it is already there.
 
-    What was cut off is resumed, here or by a second call.
+    Interrupted downloads are resumed, here or by a second call.
 
     Args:
         name: One of `SOURCES`.
-        root: Folder to make the data set's folder in.
-        archive: The archive, when it was fetched by hand.
-        url: Another place of the same archive.
+        root: Folder in which the folder of the data set is made.
+        archive: The archive, if it was downloaded by hand.
+        url: Another address of the same archive.
 
     Returns:
         The data set's folder.
 
     Raises:
         ConfigError: There is no such data set.
-        DataError: The archive cannot be fetched or is not the one that was published; the message tells
-            the manual way.
+        DataError: The archive cannot be downloaded or is not the published one; the message explains how
+            to download it by hand.
     """
     one_of("data set", name, SOURCES)
     source, folder, console = SOURCES[name], root / name, Console()
@@ -118,7 +118,7 @@ def download(name: str, root: Path, archive: Path | None = None, url: str | None
         root.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(root / f".{name}.lock", timeout=0):
             with suppress(OSError):
-                folder.rmdir()  # an empty one holds nothing to keep
+                folder.rmdir()  # an empty folder has nothing to keep
             if not folder.exists():
                 _make(source, name, folder, archive, url, console)
     except filelock.Timeout as error:
@@ -162,7 +162,7 @@ def _make(
 
 
 def _fetch(url: str, part: Path) -> None:
-    """Bring `part` to its full length, from wherever it stands.
+    """Download the rest of `part`, however much of it there is.
 
     Raises:
         OSError: The server cannot be reached, refuses, or stops sending again and again.
@@ -204,7 +204,7 @@ def _fetch_once(url: str, part: Path, progress: Progress, task: object) -> bool:
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not start:
             raise
-        return True  # nothing is missing, or too much is there: the checksum decides
+        return True  # nothing is missing, or there is too much: the checksum decides
     with answer:
         goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT
         if goes_on and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):

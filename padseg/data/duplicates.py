@@ -1,4 +1,4 @@
-"""Images that are in a data set more than once, above all on both sides of its split."""
+"""Images that are in a data set more than once, in particular on both sides of its split."""
 
 import hashlib
 from collections import defaultdict
@@ -16,7 +16,7 @@ _MIDDLE = 4096  # bytes
 
 
 def hash_pixels(path: Path) -> str:
-    """What tells images apart: their pixels, however they are encoded."""
+    """A digest of the pixels, independent of the encoding."""
     pixels = decode(path)
     return hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
@@ -27,13 +27,13 @@ def check_duplicates(
     content: Callable[[Path], str] = hash_file,
     within: bool = False,
 ) -> list[Finding]:
-    """Images that lie on both sides of the split, by their content.
+    """Images that are on both sides of the split, by their content.
 
     Args:
         samples: All samples of a category.
-        content: A digest of what counts as content. For `hash_file`, a file is read whole only where the
-            other side has one of its size with the same middle.
-        within: Whether to look for images that are twice on one side too.
+        content: Computes a digest of the content. With `hash_file`, a file is read completely only if the
+            other side has one of the same size with the same bytes in the middle.
+        within: Whether to look for duplicates on one side too.
     """
     tested = [sample.path for sample in samples if sample.split == "test"]
     trained = [sample.path for sample in samples if sample.split != "test"]
@@ -81,7 +81,7 @@ def _by_content(paths: Iterable[Path], content: Callable[[Path], str]) -> dict[s
 
 
 def _size(path: Path) -> int | None:
-    """In bytes; None where there is nothing."""
+    """In bytes; None if there is no such file."""
     try:
         return path.stat().st_size or None
     except (OSError, ValueError):
@@ -89,7 +89,7 @@ def _size(path: Path) -> int | None:
 
 
 def _middle(path: Path) -> bytes | None:
-    """A digest of some bytes from the middle, where uncompressed images of one size differ."""
+    """A digest of some bytes from the middle, where even uncompressed images of one size differ."""
     try:
         with path.open("rb") as file:
             file.seek(path.stat().st_size // 2)

@@ -1,4 +1,4 @@
-"""Checks of single files: images that cannot be read, masks that do not fit their image."""
+"""Checks of single files: images that cannot be read, masks that do not match their image."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -19,8 +19,8 @@ def check_files(
     """Unreadable files, and masks that are missing, empty or of another size than their image.
 
     Args:
-        samples: What to look at.
-        masks_optional: Whether masks may be missing altogether; a part of them never may.
+        samples: The samples to check.
+        masks_optional: Whether all masks may be missing; some of them never may.
         decoded: Whether to decode the images instead of reading their headers.
     """
     defects = [sample for sample in samples if sample.defect != GOOD]
@@ -85,7 +85,7 @@ def _check_masks(sample: Sample, shape: Size, decoded: bool) -> list[Finding]:
     if empty and not any(finding.blocks for finding in findings):
         mask = sample.masks[0]
         message = (
-            f"mask {mask} is empty, but {sample.path} is said to show a defect: mend one of them."
+            f"mask {mask} is empty, but {sample.path} should show a defect: correct one of them."
         )
         findings.append(Finding("empty mask", mask, message))
     return findings

@@ -1,4 +1,4 @@
-"""What is wrong with a data set, one record a file, and the error that lists it."""
+"""Findings about a data set, one record per file, and the error that lists them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ Kind = Literal[
     "one-sided test",
     "dark",
 ]
-# `blocks`: results would be wrong, training and test refuse the data set. `changes figures`: a figure may
-# differ from what the images deserve. `note`: nothing is lost that counts.
+# `blocks`: results would be wrong, so training and test reject the data set. `changes figures`: a figure
+# may differ from the right one. `note`: no effect on results.
 Severity = Literal["blocks", "changes figures", "note"]
 
 SEVERITIES: dict[Kind, Severity] = {
@@ -50,7 +50,7 @@ class Finding:
     """Something wrong with a data set.
 
     Attributes:
-        kind: What it is.
+        kind: The kind of finding.
         file: The file or folder.
         message: A sentence that names the file and says what to do.
     """
@@ -61,17 +61,17 @@ class Finding:
 
     @property
     def severity(self) -> Severity:
-        """What comes of it."""
+        """Its consequences."""
         return SEVERITIES[self.kind]
 
     @property
     def blocks(self) -> bool:
-        """Whether training and test refuse the data set."""
+        """Whether training and test reject the data set."""
         return self.severity == "blocks"
 
 
 def raise_blocking(findings: Iterable[Finding]) -> None:
-    """Stop before results are spoilt.
+    """Raise an error if findings would make results wrong.
 
     Raises:
         DataError: Some findings block; the message names every file.
@@ -83,7 +83,7 @@ def raise_problems(problems: Sequence[str]) -> None:
     """Raise one error for all problems, if there are any.
 
     Raises:
-        DataError: With the sentence of the one problem, or a line each.
+        DataError: With the message of the only problem, or with one line for each.
     """
     if len(problems) == 1:
         raise DataError(problems[0])

@@ -1,7 +1,7 @@
-"""Where the object lies in an image, so that synthetic defects can be kept on it.
+"""Finds the object in an image, so that synthetic defects can be kept on it.
 
 After Chen et al., "A unified anomaly synthesis strategy with gradient ascent for industrial anomaly
-detection and localization" (GLASS), ECCV 2024, which takes masks from files; the threshold is Otsu's
+detection and localization" (GLASS), ECCV 2024, which reads masks from files; the threshold is Otsu's
 (IEEE Transactions on Systems, Man and Cybernetics 1979).
 """
 
@@ -23,10 +23,10 @@ OTSU = "otsu"
 
 
 class Foreground:
-    """The foreground masks of a list of images, a bit a pixel.
+    """The foreground masks of a list of images, with one bit per pixel.
 
     Args:
-        masks: (H, W) each, 0 or 1.
+        masks: Masks (H, W) of 0 and 1.
     """
 
     def __init__(self, masks: Sequence[NDArray[np.uint8]]) -> None:
@@ -45,8 +45,8 @@ def find_foreground(
     """The foreground of normal images.
 
     Args:
-        source: `otsu`; or a folder that mirrors the data set's with a mask an image, white on the object,
-            of the same name and any image suffix.
+        source: `otsu`, or a folder that mirrors the data set's. It has a mask for each image, white on the
+            object, with the same name and any image suffix.
         images: The images at `size`.
         paths: Their files.
         root: Folder of the data set.
@@ -73,7 +73,7 @@ def _mask_file(path: Path) -> Path | None:
 def otsu_foreground(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The object by Otsu's threshold on the grey image, with its holes filled.
 
-    The side of the threshold that holds most of the image's border is the background.
+    The background is the side of the threshold that most of the image's border belongs to.
 
     Args:
         image: (H, W, 3) uint8.

@@ -13,8 +13,9 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
     """The image files of a folder, sorted by name; hidden files and folders are left out.
 
-    The suffix decides, in any case. The order is that of the POSIX spelling of the paths, so that it
-    is the same on every system. Links are followed. A folder that does not exist has no images.
+    Files are recognised by their suffix, in upper or lower case. They are sorted by their POSIX paths, so
+    that the order is the same on every system. Links are followed. A folder that does not exist has no
+    images.
 
     Raises:
         DataError: A folder cannot be read.
@@ -25,7 +26,7 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
 
 
 def list_entries(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The folders and the files in a folder, without hidden ones; none where it does not exist.
+    """The folders and files in a folder, without hidden ones; none if it does not exist.
 
     Raises:
         DataError: It cannot be read.
@@ -48,13 +49,13 @@ def list_entries(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def unreadable(path: Path | str, error: OSError) -> DataError:
-    """What to tell of a folder that cannot be read, or of a file or folder in one."""
+    """The message about a folder that cannot be read, or about a file or folder in one."""
     reason = error.strerror or error
     return DataError(f"{path} cannot be read ({reason}): give access to it, or move it elsewhere.")
 
 
 def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a link to itself or below a file."""
+    """Whether the path is a link to itself or lies below a file."""
     try:
         entry.is_dir()
     except OSError as error:
@@ -63,7 +64,7 @@ def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
 
 
 def walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """The files in a folder and all folders in it, but no link to a folder that it lies in."""
+    """The files in a folder and its subfolders, without following links to a parent folder."""
     folders, files = list_entries(folder)
     yield from files
     above = (*above, folder.resolve())

@@ -14,16 +14,18 @@ from padseg.errors import ConfigError, DataError
 Size = tuple[int, int]  # (H, W)
 Result = TypeVar("Result")
 
-if Image.MAX_IMAGE_PIXELS == 2**30 // 4 // 3:  # Pillow's own, that is, nobody has chosen another
-    # Pillow refuses twice as many, 179 megapixels: scans and line cameras make more, on purpose.
+if (
+    Image.MAX_IMAGE_PIXELS == 2**30 // 4 // 3
+):  # Pillow's default, so the user has not chosen another
+    # Pillow rejects twice as many, 179 megapixels; scanners and line cameras legitimately produce more.
     Image.MAX_IMAGE_PIXELS = 2**30
 
 
 def as_size(image_size: int | Sequence[int]) -> Size:
-    """(H, W) from these two numbers, or from one for both.
+    """(H, W) from two numbers, or from one for both.
 
     Raises:
-        ConfigError: They are too many, too few or too small.
+        ConfigError: There are too many or too few numbers, or they are too small.
     """
     size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     if len(size) != 2 or min(size) < 32:
@@ -35,7 +37,7 @@ def read_image(path: Path, size: Size) -> NDArray[np.uint8]:
     """An image as RGB, resized with Pillow's bilinear filter, which low-pass filters when shrinking.
 
     Args:
-        path: Any file Pillow can read; it is turned upright as its EXIF header says, grey and palette
+        path: Any file Pillow can read; it is turned upright according to its EXIF header; grey and palette
             images become RGB, 16-bit ones lose their lower 8 bits, transparency is dropped.
         size: (H, W) in pixels.
 
@@ -56,14 +58,14 @@ def resize(image: Image.Image, size: Size) -> Image.Image:
         size: (H, W) in pixels.
     """
     height, width = size
-    # Two calls, as Pillow rounds between its two passes and takes the height of tall images first from
-    # release 13 on: pixels would depend on the release and differ from those of an exported network.
+    # Two calls, because Pillow rounds between its two passes and, from release 13 on, resizes the height
+    # of tall images first: pixels would depend on the release and differ from exported networks.
     rows = image.resize((width, image.height), Image.Resampling.BILINEAR)
     return rows.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def image_shape(path: Path) -> Size:
-    """(H, W) of the upright image, as the file's header says, without decoding the pixels.
+    """(H, W) of the upright image according to the file's header, without decoding the pixels.
 
     Raises:
         DataError: The file is missing, empty or not an image.
@@ -91,10 +93,10 @@ def open_image(path: Path, use: Callable[[Image.Image], Result]) -> Result:
 
 def _with_open(path: Path, use: Callable[[Image.Image], Result]) -> Result:
     try:
-        # Given a path, Pillow maps plain TIFFs into memory, those that lie on their side in a wrong shape.
+        # Given a path, Pillow maps plain TIFFs into memory, and rotated ones with a wrong shape.
         with path.open("rb") as file, Image.open(file) as image:
             return use(image)
-    except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
+    except Exception as error:  # Pillow's decoders raise nearly any exception on a damaged file
         raise _unreadable(path, error) from error
 
 
@@ -102,9 +104,9 @@ def as_rgb(image: Image.Image) -> Image.Image:
     """Any 8- or 16-bit image as 8-bit RGB; 16-bit ones keep their upper 8 bits.
 
     Raises:
-        ValueError: Its pixels have 32 bits, whose range nobody knows.
+        ValueError: Its pixels have 32 bits, whose range is unknown.
     """
-    if image.mode.startswith("I;16"):  # Pillow would clip all above 255 to white
+    if image.mode.startswith("I;16"):  # Pillow would clip everything above 255 to white
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise ValueError("its pixels have 32 bits, of unknown range; save it with 8 or 16")
@@ -121,6 +123,6 @@ def _unreadable(path: Path, error: Exception) -> DataError:
         return DataError(
             f"image {path} is refused ({str(error).rstrip('.')}): cut it into smaller ones."
         )
-    unknown = isinstance(error, UnidentifiedImageError)  # whose text names a Python object
+    unknown = isinstance(error, UnidentifiedImageError)  # its text names a Python object
     reason = "of no known format" if unknown else error
     return DataError(f"image {path} cannot be read ({reason}): restore or remove it.")

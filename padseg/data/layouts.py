@@ -1,4 +1,4 @@
-"""The layouts of data sets by name; a further one is a listing function and an entry in `LAYOUTS`."""
+"""The layouts of data sets by name; to add one, write a listing function and an entry in `LAYOUTS`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from padseg.options import one_of
 
 @dataclass(frozen=True)
 class Layout:
-    """How one kind of data set lies in its folder.
+    """The folder structure of a kind of data set.
 
     Attributes:
-        list: From the data set's folder and a category to all its samples.
-        train: Where the normal training images of a category lie, for messages.
-        masks: Folder of the masks in a category's folder; None where they lie beside the images.
-        ignored: Folders of a category that hold images without a use here.
-        masks_optional: Whether a category may come without any masks.
+        list: Lists all samples of a category, given the folder of the data set and the category.
+        train: Place of the normal training images of a category, for messages.
+        masks: Folder of the masks in the folder of a category; None if they lie beside the images.
+        ignored: Folders of a category with images that are not used.
+        masks_optional: Whether a category may have no masks at all.
     """
 
     list: Callable[[Path, str], list[Sample]]
@@ -58,7 +58,7 @@ LAYOUTS: dict[str, Layout] = {
 def list_samples(root: Path, category: str, layout: str = "mvtec") -> list[Sample]:
     """All samples of a category.
 
-    Files are listed, not opened (but for KolektorSDD's masks); `padseg.data.check` looks into them.
+    Files are listed but not opened (except KolektorSDD's masks); `padseg.data.check` reads them.
 
     Raises:
         DataError: The root or the category is missing, a folder cannot be read, or there are no normal
@@ -70,7 +70,7 @@ def list_samples(root: Path, category: str, layout: str = "mvtec") -> list[Sampl
         raise DataError(f"data root {root} does not exist: name the data set's folder.")
     try:
         samples = LAYOUTS[layout].list(root, category)
-    except PermissionError as error:  # of a look at a single file or folder
+    except PermissionError as error:  # from looking at a single file or folder
         raise unreadable(error.filename, error) from error
     if not any(sample.split == "train" for sample in samples):
         raise DataError(

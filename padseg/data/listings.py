@@ -1,4 +1,4 @@
-"""How data sets lie in their folders: a listing function each, from the root and a category to the samples.
+"""Listing functions for each layout, which return the samples of a category below a root.
 
 MVTec AD: Bergmann et al., CVPR 2019. MVTec LOCO AD: Bergmann et al., IJCV 2022. MVTec AD 2:
 Heckler-Kram et al., arXiv 2503.21622. BTAD: Mishra et al., ISIE 2021. VisA: Zou et al., ECCV 2022.
@@ -17,7 +17,7 @@ from padseg.errors import DataError
 
 
 def list_mvtec(root: Path, category: str) -> list[Sample]:
-    """MVTec AD, and MVTec LOCO AD, which has validation images and a folder of masks an image.
+    """MVTec AD, and MVTec LOCO AD, which has validation images and a folder of masks for each image.
 
     `<category>/{train,validation}/good/*`, `<category>/test/<defect>/*` and
     `<category>/ground_truth/<defect>/<stem>_mask.*` or `.../<defect>/<stem>/*`.
@@ -27,7 +27,7 @@ def list_mvtec(root: Path, category: str) -> list[Sample]:
 
 
 def list_mvtec_ad_2(root: Path, category: str) -> list[Sample]:
-    """MVTec AD 2; its private test sets have no labels and are left out.
+    """MVTec AD 2, without its private test sets, which have no labels.
 
     `<category>/{train,validation}/good/*`, `<category>/test_public/{good,bad}/*` and
     `<category>/test_public/ground_truth/bad/<stem>_mask.*`.
@@ -52,8 +52,8 @@ def list_visa(root: Path, category: str) -> list[Sample]:
 def list_kolektorsdd(root: Path, category: str) -> list[Sample]:
     """KolektorSDD: `<category>/kos<number>/Part<number>.jpg`, each with a `..._label.bmp`.
 
-    It comes without a split for training on normal images alone: the normal images of every fifth item
-    are tested with, the others trained on. No item lies on both sides with normal images.
+    It has no split for training on normal images alone. Here, the normal images of every fifth item are
+    for testing and the others for training, so that no item has normal images on both sides.
     """
     folder = _category_folder(root, category)
     samples = []
@@ -73,7 +73,7 @@ def list_kolektorsdd(root: Path, category: str) -> list[Sample]:
 
 
 def list_folder(root: Path, category: str) -> list[Sample]:
-    """A user's own folder: normal images, and what else there is.
+    """A user's own folder: normal images, and anything else that there is.
 
     `samples.csv` or `samples.parquet` in `root`, see `tables`; else `<category>/train/**`, or the
     images that lie in `<category>` itself, `<category>/validation/**`, `<category>/test/good/**`,
@@ -82,8 +82,8 @@ def list_folder(root: Path, category: str) -> list[Sample]:
     Good images may be called normal or ok as well.
 
     Raises:
-        DataError: An image lies in `test` itself, where nothing tells whether it is good; or a folder in
-            `train` has the name of a defect.
+        DataError: An image lies directly in `test`, so that it is unknown whether it is good; or a folder
+            in `train` has the name of a defect.
     """
     table = find_table(root)
     if table is not None:
@@ -152,7 +152,7 @@ def _tested(test: Path, truth: Path, *good: str, recursive: bool = False) -> lis
 
 
 def _masks(folder: Path) -> defaultdict[str, list[Path]]:
-    """The masks of a kind of defect by the name of their image: a file each, or a folder of files."""
+    """The masks of a kind of defect by the name of their image, each a file or a folder of files."""
     masks: defaultdict[str, list[Path]] = defaultdict(list)
     for path in list_images(folder, recursive=True):
         name = _name(path, folder)
@@ -163,5 +163,5 @@ def _masks(folder: Path) -> defaultdict[str, list[Path]]:
 
 
 def _name(path: Path, folder: Path) -> str:
-    """A file's name in a folder, without suffix; macOS spells accents in another way than others."""
+    """The name of a file without suffix, normalised because macOS encodes accents differently."""
     return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())

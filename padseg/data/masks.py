@@ -1,4 +1,4 @@
-"""Masks: which pixels of a mask file mark a defect."""
+"""Masks: the pixels of a mask file that mark a defect."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,17 +10,17 @@ from PIL import Image
 
 from padseg.data.images import Size, open_image, resize
 
-_FAINT = 0.1  # of a mask's largest value: less is a trace of its compression
-_KINDS = 32  # a mask with smaller values only numbers its kinds of defect
+_FAINT = 0.1  # of a mask's largest value; lower values are artefacts of compression
+_KINDS = 32  # a mask with smaller values only: these number the kinds of defect
 
 
 def read_masks(paths: Sequence[Path], size: Size) -> NDArray[np.uint8]:
-    """The masks of one image as one, resized bilinearly with antialiasing and cut at one half.
+    """The masks of one image combined, resized bilinearly with antialiasing and cut at one half.
 
     The reduction is that of the published DeSTSeg evaluation, so that figures can be compared.
 
     Args:
-        paths: The files, which add up; none for an image without defects. Grey images have 0 for normal and
+        paths: The files, which are combined; none for an image without defects. Grey images have 0 for normal and
             one value for a defect; where a file has several values, those from half of the largest up mark
             a defect, unless they are the numbers 1 to 31 of kinds of defect, as in VisA. In colour images
             the brightest channel counts, in palette images every colour but black. Transparent pixels are
@@ -50,9 +50,9 @@ def is_empty_mask(path: Path) -> bool:
 
 
 def has_dark_regions(path: Path) -> bool:
-    """Whether a mask has a region darker than half of its brightest one, which is read as normal.
+    """Whether a mask has a region darker than half of its brightest one, which counts as normal.
 
-    Neither soft edges nor what JPEG leaves beside an edge are regions of their own.
+    Soft edges and JPEG artefacts beside an edge do not count as regions.
 
     Raises:
         DataError: The file is missing, empty or not a whole image.
@@ -65,18 +65,18 @@ def has_dark_regions(path: Path) -> bool:
 
 
 def _as_share(mask: Image.Image) -> NDArray[np.float32]:
-    """(H, W) in [0, 1], by the mask's own largest value: masks of 0/1, 0/255 and 0/65535 occur."""
+    """(H, W) in [0, 1], relative to the largest value, because masks of 0/1, 0/255 and 0/65535 occur."""
     palette = mask.mode in ("P", "PA")
     if palette or ("transparency" in mask.info and mask.mode in ("1", "L", "RGB")):
         mask = mask.convert("RGBA")
-    if palette:  # all that its colours say is black or not
+    if palette:  # only black or not black matters
         colour, alpha = np.split(np.asarray(mask), [3], axis=2)
         return np.array((colour.max(axis=2) > 0) * (alpha[..., 0] / 255), dtype=np.float32)
     if mask.mode in ("1", "L", "LA", "F") or mask.mode.startswith("I"):
         grey = np.array(mask.convert("L") if mask.mode == "LA" else mask, dtype=np.float32)
-    else:  # the brightest channel: as grey, a blue defect beside a white one would be too dark
+    else:  # the brightest channel, because in grey a blue defect beside a white one would be too dark
         grey = np.asarray(mask.convert("RGB")).max(axis=2).astype(np.float32)
-    if mask.mode in ("LA", "RGBA"):  # where an editor has left it transparent, nothing is marked
+    if mask.mode in ("LA", "RGBA"):  # transparent pixels of an image editor are not marked
         grey *= np.asarray(mask.getchannel("A"), dtype=np.float32) / 255
     peak = float(grey.max())
     if peak < _KINDS and mask.mode != "F":

@@ -16,17 +16,17 @@ from padseg.data.augment import Augmentation
 from padseg.data.cache import ImageCache
 from padseg.synthesis import SynthesisParams, corrupt, draw_defect
 
-# A sample, or several of them collated, by the keys that `AnomalyDataModule` documents.
+# A sample or a collated batch, with the keys documented in `AnomalyDataModule`.
 Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class DefectSource:
-    """Draws the defect of a sample: its texture and the few numbers that its mask follows from.
+    """Draws the defect of a sample: its texture, and the few numbers that determine its mask.
 
     Attributes:
-        textures: What defects are painted with.
-        params: How they are drawn.
+        textures: The textures of defects.
+        params: The parameters of defects.
         jitter: Augmentation of the textures, if any.
     """
 
@@ -43,9 +43,9 @@ class DefectSource:
         """Draw one defect.
 
         Args:
-            rng: The generator of this sample alone.
+            rng: A generator for this sample alone.
             size: (H, W) in pixels.
-            foreground: (H, W) uint8, 1 where a defect may lie; None for anywhere. What is drawn does not
+            foreground: (H, W) uint8, 1 where a defect may lie; None for anywhere. The draws do not
                 depend on it.
 
         Returns:
@@ -63,17 +63,17 @@ def paint_pairs(batch: Batch, params: SynthesisParams | None) -> dict[str, Tenso
     """Paint the drawn defects, on the device of the batch.
 
     Args:
-        batch: What `TrainDataset` yields, collated.
-        params: As in the draw; None for normal images only.
+        batch: Collated samples of `TrainDataset`.
+        params: The parameters of the draws; None for normal images only.
 
     Returns:
         `clean` (B, 3, H, W) float32 in [0, 1]; with `params` also `corrupted` and `texture`, alike, and
         `mask` (B, 1, H, W) float32, 1 on the defect. Outside the mask `corrupted` equals `clean`. A
-        defect that misses the foreground altogether leaves its sample clean.
+        defect that misses the foreground completely leaves its sample clean.
     """
     if params is None:
         return {"clean": to_unit(batch["image"])}
-    # One plane a channel: in channels-last order, what broadcasts over the channels takes twice as long.
+    # Channels first, because broadcasting over the channels takes twice as long in channels-last order.
     clean = to_unit(batch["image"], torch.contiguous_format)
     texture = to_unit(batch["texture"], torch.contiguous_format)
     corrupted, mask = corrupt(clean, texture, batch, params)

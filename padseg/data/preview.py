@@ -1,4 +1,4 @@
-"""What training sees, as a picture: clean image, texture, mask and corrupted image of each sample."""
+"""A picture of what training sees: clean image, texture, mask and corrupted image of each sample."""
 
 import math
 from collections.abc import Mapping
@@ -21,17 +21,17 @@ _INK, _PAPER = (40, 40, 40), (255, 255, 255)
 
 
 def preview(data: AnomalyDataModule, start: int, n: int) -> Image.Image:
-    """The training samples [start, start + n), exactly as `AnomalyDataModule.pairs` gives them.
+    """The training samples [start, start + n), exactly as `AnomalyDataModule.pairs` returns them.
 
     Args:
         data: The data.
         start: Number of the first sample.
-        n: How many.
+        n: Number of samples.
 
     Returns:
-        A grid with a row a sample: clean image, texture, mask and corrupted image at their own size,
-        the names of the columns above and the sample's number on the left; the clean image alone for
-        data without synthesis.
+        A grid with one row per sample: clean image, texture, mask and corrupted image at their own size,
+        with column names above and the number of the sample on the left; only the clean image for data
+        without synthesis.
 
     Raises:
         ConfigError: There is no such sample.
@@ -63,8 +63,8 @@ def write_preview(options: Mapping[str, str], start: int, n: int, out: Path) -> 
     Args:
         options: From `data.KEY` to the value.
         start: Number of the first sample.
-        n: How many.
-        out: The picture, whole or not at all; its suffix decides the format.
+        n: Number of samples.
+        out: The picture; its suffix determines the format.
 
     Raises:
         ConfigError: An option cannot be used.
@@ -90,8 +90,8 @@ def _data_module(options: Mapping[str, str]) -> AnomalyDataModule:
         data: AnomalyDataModule = parser.instantiate(parsed).data
     except PadsegError:
         raise
-    except Exception as error:  # a parser's errors are of many types
-        # What a dataclass says of its fields comes wrapped in all that was tried.
+    except Exception as error:  # parsers raise errors of many types
+        # The message of a dataclass is wrapped in those of everything that the parser tried.
         told = error.__cause__ if isinstance(error.__cause__, PadsegError) else error
         raise ConfigError(f"preview: {' '.join(str(told).split())}") from error
     return data

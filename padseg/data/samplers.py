@@ -1,4 +1,4 @@
-"""Which samples a process reads, and in which order."""
+"""Samplers, which determine the samples of each process and their order."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +9,9 @@ from torch.utils.data import DistributedSampler
 class CountedSampler(DistributedSampler[Any]):
     """The numbers of the samples that this process trains on, batch by batch.
 
-    Step t of all processes together takes the samples [t * W * B, (t + 1) * W * B), process r of W the
-    r-th B of them, so that many devices see what one device with the summed batch sees. As a
-    `DistributedSampler` it is left alone by the Trainer.
+    In step t, all processes together take the samples [t * W * B, (t + 1) * W * B), and process r of W
+    takes the r-th B of them. So several devices see the same samples as one device with the summed batch.
+    The Trainer does not replace it, because it is a `DistributedSampler`.
 
     Args:
         start: The first sample: 0, or where a resumed run stopped.
@@ -19,7 +19,7 @@ class CountedSampler(DistributedSampler[Any]):
         batch_size: B, on each process.
         num_replicas: W.
         rank: r.
-        behind: Batches of this process before `start`, which may have been of another size.
+        behind: Batches of this process before `start`, which may have had another size.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class CountedSampler(DistributedSampler[Any]):
             first += self.num_replicas * self.batch_size
 
     def __len__(self) -> int:
-        """Of the whole stage, of which a resumed run has part behind it, as Lightning counts batches."""
+        """Batches of the whole stage, including those before a resume, as Lightning counts them."""
         if self.stop is None:
             raise TypeError("an endless stream has no length")
         return self.behind * self.batch_size + (self.stop - self.start) // self.num_replicas

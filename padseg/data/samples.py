@@ -1,4 +1,4 @@
-"""One record an image; `layouts` lists those of a data set."""
+"""The record of an image; `layouts` lists those of a data set."""
 
 import hashlib
 import os
@@ -10,7 +10,9 @@ from typing import Literal
 from padseg.errors import DataError
 
 GOOD = "good"
-NORMAL_NAMES = frozenset({GOOD, "normal", "ok"})  # what users call them, in any case
+NORMAL_NAMES = frozenset(
+    {GOOD, "normal", "ok"}
+)  # names that users give them, in upper or lower case
 Split = Literal["train", "validation", "test"]
 
 
@@ -22,7 +24,7 @@ class Sample:
         path: The image file.
         split: `train` and `validation` (normal images only) or `test`.
         defect: `good`, or the name of the kind of defect.
-        masks: The masks of the defect, which add up; none for a good image.
+        masks: The masks of the defect, which are combined; none for a good image.
     """
 
     path: Path
@@ -34,9 +36,9 @@ class Sample:
 def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], list[Path]]:
     """Split the normal images into those to train on and those held out.
 
-    A hash of the file's path below their common folder decides, so that both phases, all seeds and all
-    machines hold out the same images. Of files with equal names in several folders, such as the views of
-    several cameras, each is drawn for itself.
+    A hash of the path below the common folder decides, so that both phases, all seeds and all machines
+    hold out the same images. Files with equal names in several folders, such as the views of several
+    cameras, are drawn independently.
     """
     if fraction == 0:
         return list(paths), []

@@ -1,4 +1,4 @@
-"""The stream of training samples: where a training stands in it, and who may go on with it."""
+"""The stream of training samples: the position of a training in it, and who may continue it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from padseg.synthesis import SynthesisParams
 
 @dataclass(frozen=True)
 class Position:
-    """A place in the stream.
+    """A position in the stream.
 
     Attributes:
         sample: Number of the next sample.
@@ -28,8 +28,8 @@ class Position:
 
         Args:
             step: The step, counted from the beginning of the training.
-            batches_per_step: Of one process.
-            samples_per_batch: Of all processes together.
+            batches_per_step: Batches of one process per step.
+            samples_per_batch: Samples of all processes together per batch.
         """
         batches = (step - self.step) * batches_per_step
         return Position(self.sample + batches * samples_per_batch, step, self.batch + batches)
@@ -40,24 +40,24 @@ class Position:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Position":
-        """What `state` returned; older checkpoints do not count batches, and had one a step."""
+        """The inverse of `state`; older checkpoints do not count batches and had one per step."""
         sample, step = int(state["next_sample"]), int(state["step"])
         return cls(sample, step, int(state.get("batches", step)))
 
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """What the samples depend on; folders may move.
+    """The options on which the samples depend; folders may be moved.
 
     Attributes:
         category: See `AnomalyDataModule`, like all others.
-        layout: Of the data set.
-        seed: Of all draws.
+        layout: Layout of the data set.
+        seed: Seed of all draws.
         val_fraction: Share that is held out.
-        augmentation: Of normal images.
+        augmentation: Augmentation of normal images.
         jitter_textures: Whether textures are augmented.
         foreground: None, `otsu`, or `masks` for any folder of masks.
-        synthesis: How defects are drawn.
+        synthesis: Parameters of synthetic defects.
     """
 
     category: str
@@ -75,7 +75,7 @@ class StreamOptions:
         return state
 
     def require_same_images(self, before: Mapping[str, Any]) -> None:
-        """Let a second phase begin only on the images of the first.
+        """Reject a second phase on other images than those of the first.
 
         Args:
             before: The `state` of the first phase.
@@ -92,11 +92,11 @@ class StreamOptions:
                 )
 
     def require_held_out(self, before: Mapping[str, Any], checkpoint: str) -> None:
-        """Keep images that a training saw out of the validation.
+        """Reject validation on images that a training has seen.
 
         Args:
             before: The `state` of that training.
-            checkpoint: How messages name its checkpoint.
+            checkpoint: Name of its checkpoint in messages.
 
         Raises:
             ConfigError: It held out fewer images than are held out now.

@@ -1,4 +1,4 @@
-"""The part of the data module that knows where the training stands in its stream."""
+"""The part of the data module that keeps the position of the training in its stream."""
 
 import logging
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ class StreamDataModule(LightningDataModule):
     """A data module whose training samples are one counted stream, which a resumed training continues.
 
     Attributes:
-        batch_size: Images a step, on each device.
-        start: Where the stream stood when training began or went on.
+        batch_size: Images per step and device.
+        start: Position in the stream at which training began or resumed.
         own_validation: Whether the data set has validation images, which are never trained on.
     """
 
@@ -30,19 +30,19 @@ class StreamDataModule(LightningDataModule):
         self.own_validation = False
 
     def stream_options(self) -> StreamOptions:
-        """What the samples depend on."""
+        """The options on which the samples depend."""
         raise NotImplementedError
 
     @property
     def first_sample(self) -> int:
-        """The sample that the training begins or goes on with."""
+        """The sample with which the training begins or resumes."""
         return self.start.sample
 
     def begin_after(self, before: Mapping[str, Any]) -> None:
-        """Let the next training go on in the stream of the phase before.
+        """Let the next training continue the stream of the phase before.
 
         Args:
-            before: The `state_dict` of that phase's data module.
+            before: The `state_dict` of the data module in that phase.
 
         Raises:
             ConfigError: That phase had another category, or trained on images that are held out now.
@@ -57,14 +57,14 @@ class StreamDataModule(LightningDataModule):
             self.stream_options().require_held_out(before, checkpoint)
 
     def state_dict(self) -> dict[str, Any]:
-        """How many samples were used, so that a resumed run continues with the next one."""
+        """The number of used samples, so that a resumed run continues with the next one."""
         trainer = self.trainer
         step = 0 if trainer is None else trainer.global_step
         position = self._position_at(step) if step else self.start
         return {**position.state(), "options": self.stream_options().state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the checkpoint was written.
+        """Continue where the checkpoint was written.
 
         Raises:
             CheckpointError: Its training had other samples.
@@ -87,7 +87,7 @@ class StreamDataModule(LightningDataModule):
         """Where the stream ends; None for never.
 
         Raises:
-            ConfigError: The Trainer counts epochs, or cuts them short.
+            ConfigError: The Trainer counts or limits epochs.
         """
         trainer = self.trainer
         if trainer is None:
@@ -112,12 +112,12 @@ class StreamDataModule(LightningDataModule):
         return None if self.trainer is None else self.trainer.state.fn
 
     def shard(self) -> tuple[int, int]:
-        """(processes, this process's rank)."""
+        """(number of processes, rank of this process)."""
         trainer = self.trainer
         return (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
 
     def _position_at(self, step: int) -> Position:
-        """Where a step begins, from where the stream went on."""
+        """The position at which a step begins, counted from `start`."""
         trainer = self.trainer
         assert trainer is not None
         samples = self.batch_size * trainer.world_size

@@ -1,4 +1,4 @@
-"""Samples from a list: a CSV or Parquet file with a row an image."""
+"""Samples from a list: a CSV or Parquet file with one row per image."""
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -24,14 +24,14 @@ def list_table(
     """The samples of a category from a list.
 
     Columns: `path`, below `root`; `split`, `train`, `validation` (or `val`) or `test`; `label`, `good`,
-    `normal`, `ok` or 0 for a normal image, else the name of its defect; optionally `mask`, below `root`
-    too, and `category`, without which the list has one category of any name.
+    `normal`, `ok` or 0 for a normal image, else the name of its defect; optionally `mask`, also below
+    `root`, and `category`, without which the list is a single category with any name.
 
     Args:
         root: Folder of the data set.
         table: The list, CSV in UTF-8 or Parquet.
-        category: Which rows to take.
-        columns: Other names of these columns.
+        category: The category whose rows to take.
+        columns: Other names for these columns.
 
     Raises:
         DataError: The list cannot be read, lacks a column or the category, or a row is wrong; the message
@@ -72,14 +72,14 @@ def _read(table: Path) -> pd.DataFrame:
     """All cells as text; empty ones are empty."""
     try:
         if table.suffix == ".parquet":
-            # Whole numbers beside an empty cell come as floats: a label 0 would read "0.0".
+            # Whole numbers beside an empty cell become floats: a label 0 would be read as "0.0".
             cells = pd.read_parquet(table).convert_dtypes().astype("string")
         else:
-            # Words such as None and NA are names here, of a defect or a category.
+            # Words such as None and NA are names of defects or categories here.
             cells = pd.read_csv(
                 table, dtype=str, index_col=False, encoding="utf-8-sig", keep_default_na=False
             )
-        # As objects, because Arrow looks at the encoding of a cell only when it is taken out.
+        # As objects, because Arrow checks the encoding of a cell only on access.
         return cells.fillna("").astype(object).reset_index(drop=True)
     except ImportError as error:
         raise DataError(
@@ -91,9 +91,9 @@ def _read(table: Path) -> pd.DataFrame:
         raise DataError(
             f"list {table} cannot be read, as it is not UTF-8: save it as CSV in UTF-8, separated by commas."
         ) from error
-    except Exception as error:  # pandas and pyarrow pass on whatever their parsers meet
+    except Exception as error:  # pandas and pyarrow raise any error of their parsers
         reason = str(error).strip().partition("\n")[0]
-        raise DataError(f"list {table} cannot be read ({reason}): mend or remove it.") from error
+        raise DataError(f"list {table} cannot be read ({reason}): repair or remove it.") from error
 
 
 def _sample(root: Path, path: str, split: str, label: str, mask: str) -> Sample:
@@ -111,7 +111,7 @@ def _sample(root: Path, path: str, split: str, label: str, mask: str) -> Sample:
 
 
 def _inside(path: str) -> PurePosixPath:
-    """A path of the list, in either system's spelling, that cannot leave the data set's folder."""
+    """A path of the list, with slashes or backslashes, that cannot leave the folder of the data set."""
     inside = PurePosixPath(path.strip().replace("\\", "/"))
     if not inside.parts or "\0" in path:
         raise ValueError(f"path {path!r} names no file")

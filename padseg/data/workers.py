@@ -1,4 +1,4 @@
-"""Data worker processes: how many pay off, and what they see."""
+"""Data worker processes: how many are useful, and whether they share memory."""
 
 import multiprocessing
 import os
@@ -8,20 +8,20 @@ from pathlib import Path
 from padseg.data.images import Size
 from padseg.machine.threads import usable_cores
 
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps what workers hand over
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps what workers pass on
 
 
 def default_workers(size: Size, batch_size: int, processes: int = 1) -> int:
-    """Worker processes that pay off, as far as there is shared memory for their batches.
+    """The number of useful worker processes, limited by the shared memory for their batches.
 
     Args:
         size: (H, W) of an image in pixels.
-        batch_size: Images a batch, each with a texture.
-        processes: That train together on this machine, each with as many workers. The
-            runs of `--parallel` (`PADSEG_PARALLEL` in the environment) share as well.
+        batch_size: Images per batch, each with a texture.
+        processes: Number of processes that train together on this machine, each with as many workers.
+            The runs of `--parallel` (`PADSEG_PARALLEL` in the environment) share the machine as well.
     """
     share = processes * int(os.environ.get("PADSEG_PARALLEL", "1"))
-    # Decoded images are cached: up to two cores, a worker process costs more than it brings.
+    # Decoded images are cached, so with up to two cores a worker process costs more than it saves.
     workers = min(8, max(0, usable_cores() // share - 2))
     if workers and _SHARED_MEMORY.is_dir():
         # Two batches wait for each worker's turn and one is being used; in a validation, those of the
@@ -32,6 +32,6 @@ def default_workers(size: Size, batch_size: int, processes: int = 1) -> int:
 
 
 def forks() -> bool:
-    """Whether worker processes see the memory of this one."""
+    """Whether worker processes share the memory of this one."""
     chosen = multiprocessing.get_start_method(allow_none=True)
     return (chosen or multiprocessing.get_all_start_methods()[0]) == "fork"
