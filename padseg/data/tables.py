@@ -63,8 +63,8 @@ def list_table(
             named.add(sample.path)
             samples.append(sample)
         except ValueError as error:
-            told = f"list {table}, row {index + 1} below the header: {error}."
-            raise DataError(told) from error
+            message = f"list {table}, row {index + 1} below the header: {error}."
+            raise DataError(message) from error
     return samples
 
 
