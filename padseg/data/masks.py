@@ -35,7 +35,7 @@ def read_masks(paths: Sequence[Path], size: Size) -> NDArray[np.uint8]:
     """
     mask = np.zeros(size, np.uint8)
     for path in paths:
-        share = Image.fromarray(open_image(path, _as_share))
+        share = Image.fromarray(open_image(path, _defect_share))
         mask |= (np.asarray(resize(share, size)) >= 0.5).astype(np.uint8)
     return mask
 
@@ -46,7 +46,7 @@ def is_empty_mask(path: Path) -> bool:
     Raises:
         DataError: The file is missing, empty or not a whole image.
     """
-    return not (open_image(path, _as_share) >= 0.5).any()
+    return not (open_image(path, _defect_share) >= 0.5).any()
 
 
 def has_dark_regions(path: Path) -> bool:
@@ -57,14 +57,14 @@ def has_dark_regions(path: Path) -> bool:
     Raises:
         DataError: The file is missing, empty or not a whole image.
     """
-    share = open_image(path, _as_share)
+    share = open_image(path, _defect_share)
     count, regions = cv2.connectedComponents((share >= _FAINT).astype(np.uint8))
     brightest = np.zeros(count, np.float32)
     np.maximum.at(brightest, np.asarray(regions, dtype=np.intp), share)
     return bool((brightest[1:] < 0.5).any())
 
 
-def _as_share(mask: Image.Image) -> NDArray[np.float32]:
+def _defect_share(mask: Image.Image) -> NDArray[np.float32]:
     """(H, W) in [0, 1], relative to the largest value, because masks of 0/1, 0/255 and 0/65535 occur."""
     palette = mask.mode in ("P", "PA")
     if palette or ("transparency" in mask.info and mask.mode in ("1", "L", "RGB")):

@@ -92,6 +92,6 @@ def _data_module(options: Mapping[str, str]) -> AnomalyDataModule:
         raise
     except Exception as error:  # parsers raise errors of many types
         # The message of a dataclass is wrapped in those of everything that the parser tried.
-        told = error.__cause__ if isinstance(error.__cause__, PadsegError) else error
-        raise ConfigError(f"preview: {' '.join(str(told).split())}") from error
+        reason = error.__cause__ if isinstance(error.__cause__, PadsegError) else error
+        raise ConfigError(f"preview: {' '.join(str(reason).split())}") from error
     return data

@@ -39,6 +39,16 @@ def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], 
     A hash of the path below the common folder decides, so that both phases, all seeds and all machines
     hold out the same images. Files with equal names in several folders, such as the views of several
     cameras, are drawn independently.
+
+    Args:
+        paths: The files of the normal images.
+        fraction: Share to hold out, in [0, 1).
+
+    Returns:
+        The files to train on, in the given order, and those held out, sorted.
+
+    Raises:
+        DataError: There are too few to hold any out.
     """
     if fraction == 0:
         return list(paths), []
