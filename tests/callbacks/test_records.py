@@ -14,6 +14,7 @@ from lightning import Trainer
 from PIL import Image
 
 from padseg.callbacks import EvaluationCallback, RecordsCallback
+from padseg.metrics.curves import CURVES
 from padseg.records import read_records
 
 
@@ -96,7 +97,8 @@ def test_the_curves_are_the_metrics(module, make_data, make_trainer, data_root, 
         *("pixel_precision_recall", "pixel_roc", "pro", "iap"),
         *("image_precision_recall", "image_roc"),
     }
-    for curve in curves.values():
+    for name, curve in curves.items():
+        assert {CURVES[name].x, CURVES[name].y, "threshold"} == set(curve)
         assert len({len(values) for values in curve.values()}) == 1
         assert len(curve["threshold"]) <= 256
     roc = curves["image_roc"]

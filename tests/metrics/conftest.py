@@ -7,6 +7,8 @@ import pytest
 import torch
 from scipy import ndimage
 
+from padseg.metrics import PixelMetrics
+
 
 def make_sample(images=6, height=24, width=20, seed=0, levels=None):
     """Return float32 scores and bool masks (images, height, width); some images without defect.
@@ -95,3 +97,20 @@ class Literal:
 @pytest.fixture(scope="session")
 def literal():
     return Literal
+
+
+@pytest.fixture(scope="session")
+def measure():
+    def measure(scores, masks, regions=None, batch=None, order=None, max_keys=None, **options):
+        """Metrics of a sample as plain numbers; batches of `batch` images in the given order."""
+        metric = PixelMetrics(**options)
+        if max_keys:
+            metric.max_keys, metric.max_buffered = max_keys, 700
+        order = list(range(len(scores))) if order is None else order
+        batch = batch or len(scores)
+        for start in range(0, len(order), batch):
+            at = order[start : start + batch]
+            metric.update(scores[at], masks[at], None if regions is None else regions[at])
+        return {name: float(value) for name, value in metric.compute().items()}
+
+    return measure

@@ -12,22 +12,8 @@ from torchmetrics import MetricCollection
 from padseg.metrics import PixelMetrics
 from padseg.metrics.curves import CURVE_POINTS
 from padseg.metrics.functional import label_regions
-from padseg.metrics.score_counts import drop_bits, key_scores, score_keys
 
 KEYS = ["pixel_auroc", "pixel_ap", "pixel_f1max", "pro", "iap", "iap90"]
-
-
-def measure(scores, masks, regions=None, batch=None, order=None, max_keys=None, **options):
-    """Metrics of a sample as plain numbers; batches of `batch` images in the given order."""
-    metric = PixelMetrics(**options)
-    if max_keys:
-        metric.max_keys, metric.max_buffered = max_keys, 700
-    order = list(range(len(scores))) if order is None else order
-    batch = batch or len(scores)
-    for start in range(0, len(order), batch):
-        at = order[start : start + batch]
-        metric.update(scores[at], masks[at], None if regions is None else regions[at])
-    return {name: float(value) for name, value in metric.compute().items()}
 
 
 def golden_sample():
@@ -42,7 +28,7 @@ def golden_sample():
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_golden_values(exact):
+def test_golden_values(measure, exact):
     scores, masks = golden_sample()
     found = measure(scores, masks, exact=exact)
     assert list(found) == KEYS
@@ -62,7 +48,7 @@ def test_golden_values(exact):
 @pytest.mark.parametrize("levels", [None, 7])
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_equals_literal_definitions(literal, seed, exact, levels):
+def test_equals_literal_definitions(literal, measure, seed, exact, levels):
     scores, masks = literal.sample(seed=seed, levels=levels)
     found = measure(scores, masks, exact=exact, recall=0.7)
     flat, truth = scores.double().numpy().ravel(), masks.numpy().ravel()
@@ -76,13 +62,13 @@ def test_equals_literal_definitions(literal, seed, exact, levels):
 
 
 @pytest.mark.parametrize("limit", [0.01, 0.05, 0.5, 1.0])
-def test_pro_limit(literal, limit):
+def test_pro_limit(literal, measure, limit):
     scores, masks = literal.sample(seed=4, levels=20)
     found = measure(scores, masks, fpr_limit=limit)
     assert found["pro"] == pytest.approx(literal.pro(scores, masks, limit), abs=1e-9)
 
 
-def test_pro_with_a_point_at_the_limit():
+def test_pro_with_a_point_at_the_limit(measure):
     """Of ten normal pixels the third reaches a rate of 0.3; the fourth is tied with half of the region."""
     scores = torch.tensor([[[0.9, 0.8, 0.7, 0.6, 0.55, 0.5, 0.4, 0.3, 0.2, 0.1, 0.95, 0.6]]])
     masks = torch.zeros(1, 1, 12, dtype=torch.bool)
@@ -93,7 +79,7 @@ def test_pro_with_a_point_at_the_limit():
     assert measure(scores, masks)["pro"] == pytest.approx(1, abs=1e-12)
 
 
-def test_pro_of_small_sets(literal):
+def test_pro_of_small_sets(literal, measure):
     """40 normal pixels with ties, where points of the curve often lie at the limit."""
     generator = np.random.default_rng(0)
     at_limit = 0
@@ -110,13 +96,13 @@ def test_pro_of_small_sets(literal):
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.3, 0.9])
-def test_overlap_of_an_instance(literal, overlap):
+def test_overlap_of_an_instance(literal, measure, overlap):
     scores, masks = literal.sample(seed=5)
     found = measure(scores, masks, overlap=overlap)
     assert found["iap"] == pytest.approx(literal.iap(scores, masks, 0.9, overlap)[0], abs=1e-12)
 
 
-def test_touching_regions_of_the_dataset_stay_apart():
+def test_touching_regions_of_the_dataset_stay_apart(measure):
     """Labels decide what is a region, whatever their values, and images do not share them."""
     scores, masks = torch.rand(3, 6, 6), torch.zeros(3, 6, 6, dtype=torch.bool)
     masks[:, 1:3, 1:3] = masks[:, 4:, 4:] = True
@@ -138,132 +124,7 @@ def test_labels_are_8_connected_and_per_image(literal):
     assert sum(map(len, per_image)) == len(set().union(*per_image))
 
 
-@pytest.mark.parametrize("max_keys", [None, 2, 60, 400])
-def test_batches_and_order_do_not_matter(literal, max_keys):
-    """700 buffered pixels: less than two images, so most splits count many times."""
-    scores, masks = literal.sample(images=9, seed=7)
-    expected = measure(scores, masks, max_keys=max_keys)
-    generator = np.random.default_rng(0)
-    for batch in (1, 2, 4, 9):
-        order = generator.permutation(9).tolist()
-        assert measure(scores, masks, batch=batch, order=order, max_keys=max_keys) == expected
-
-
-@pytest.mark.parametrize("kind", ["spread", "narrow", "signs", "ties", "first_few_then_many"])
-def test_shift_is_a_function_of_the_whole_set(kind):
-    """Sets that reach the bound early, late, or jump over shifts, in any order."""
-    generator = torch.Generator().manual_seed(3)
-    scores = torch.rand(12, 10, 10, generator=generator)
-    if kind == "narrow":
-        scores = 1 + scores * 1e-5
-    elif kind == "signs":
-        scores = (scores - 0.5) * 10.0 ** torch.linspace(-30, 30, 12)[:, None, None]
-    elif kind == "ties":
-        scores = (scores * 9).round()
-    elif kind == "first_few_then_many":
-        scores[:6] = 0.25
-    masks = torch.rand(scores.shape, generator=generator) < 0.1
-    states = []
-    for order in (range(12), reversed(range(12)), torch.randperm(12, generator=generator).tolist()):
-        metric = PixelMetrics()
-        metric.max_keys, metric.max_buffered = 50, 150
-        for at in order:
-            metric.update(scores[at : at + 1], masks[at : at + 1])
-        values = {name: float(value) for name, value in metric.compute().items()}
-        tally = [
-            getattr(metric, f"tally_{name}")[0].tolist() for name in ("keys", "total", "weight")
-        ]
-        states.append((values, int(metric.shift), *tally, sorted(metric.instance_keys[0].tolist())))
-        # No smaller shift would do.
-        bits = torch.where(scores == 0, 0.0, scores).view(torch.int32)
-        keys = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-        distinct = [len((keys >> shift).unique()) for shift in range(32)]
-        assert int(metric.shift) == next(s for s, number in enumerate(distinct) if number <= 50)
-        assert len(metric.tally_keys[0]) == distinct[int(metric.shift)]
-    assert states[0] == states[1] == states[2]
-
-
-def test_strictly_increasing_maps_change_nothing(literal):
-    scores, masks = literal.sample(seed=8, levels=50)
-    expected = measure(scores, masks)
-    assert measure(scores * 1000 - 5, masks) == expected
-    assert measure(torch.exp(scores.double() * 3), masks) == expected
-
-
-def test_rounded_values_stay_close(literal):
-    scores, masks = literal.sample(images=12, height=64, width=64, seed=9)
-    exact = measure(scores, masks, exact=True)
-    assert measure(scores, masks, max_keys=4096) == pytest.approx(exact, abs=1e-3)
-    assert measure(scores, masks) == exact
-
-
-@pytest.mark.parametrize("max_keys", [2, 30, 400])
-def test_dropped_bits_are_those_of_the_scores(literal, max_keys):
-    """Beyond the bound every metric is the exact one of scores without their lowest bits."""
-    scores, masks = literal.sample(images=9, seed=18)
-    metric = PixelMetrics()
-    metric.max_keys, metric.max_buffered = max_keys, 700
-    for at in range(9):
-        metric.update(scores[at : at + 1], masks[at : at + 1])
-    values = {name: float(value) for name, value in metric.compute().items()}
-    shift = int(metric.shift)
-    assert shift > 0
-    rounded = key_scores(drop_bits(score_keys(scores), shift))
-    assert (rounded <= scores).all()
-    assert len(rounded.unique()) <= max_keys
-    assert values == measure(rounded, masks, exact=True)
-
-
-def test_bound_is_met_exactly(literal):
-    """As many keys as allowed are kept; one more, and a bit is dropped."""
-    scores, masks = literal.sample(images=4, seed=19)
-    keys = score_keys(scores).flatten()
-    for shift in (0, 9, 17, 22):
-        distinct = len((keys >> shift).unique())
-        for bound, expected in ((distinct, shift), (distinct - 1, shift + 1)):
-            metric = PixelMetrics()
-            metric.max_keys = bound
-            metric.update(scores, masks)
-            metric.compute()
-            assert int(metric.shift) == expected
-
-
-@pytest.mark.slow
-def test_millions_of_skewed_scores():
-    """5.4 million scores, most of them near zero, against the exact values."""
-    generator = torch.Generator().manual_seed(1)
-    masks = torch.zeros(83, 256, 256, dtype=torch.bool)
-    for at in range(63):
-        for y, x in torch.randint(0, 200, (2, 2), generator=generator).tolist():
-            masks[at, y : y + 40, x : x + 30] = True
-    scores = torch.rand(masks.shape, generator=generator) ** 8
-    scores += masks * torch.rand(masks.shape, generator=generator) * 0.2
-    exact = measure(scores, masks, exact=True)
-    found = measure(scores, masks, batch=16)
-    assert found == pytest.approx(exact, abs=2e-5)
-    assert measure(scores, masks, batch=7, order=torch.randperm(83).tolist()) == found
-    flat, truth = scores.numpy().ravel(), masks.numpy().ravel()
-    assert exact["pixel_auroc"] == pytest.approx(roc_auc_score(truth, flat), abs=1e-9)
-    assert exact["pixel_ap"] == pytest.approx(average_precision_score(truth, flat), abs=1e-9)
-
-
-def test_memory_does_not_grow_with_images(literal):
-    metric = PixelMetrics()
-    metric.max_keys, metric.max_buffered = 1000, 5000
-    sizes = []
-    for seed in range(60):
-        scores, masks = literal.sample(images=4, seed=seed)
-        metric.update(scores, masks)
-        states = [getattr(metric, name) for name in metric._defaults]
-        tensors = [t for state in states for t in (state if isinstance(state, list) else [state])]
-        instances = sum(t.nbytes for t in metric.instance_keys)
-        sizes.append(sum(t.nbytes for t in tensors) - instances)
-        # 12 bytes a key, 20 more if a defect has it, 8 a buffered pixel, and the counters.
-        assert sizes[-1] <= 32 * 1000 + 8 * 5000 + 100
-    assert 5 * max(sizes) < 60 * 4 * 24 * 20 * 8
-
-
-def test_scores_of_any_sign_and_size():
+def test_scores_of_any_sign_and_size(measure):
     scores = torch.tensor([[[-3e38, -1.0], [-0.0, 0.0], [1e-40, 3e38]]])
     masks = torch.tensor([[[False, False], [True, False], [True, True]]])
     found = measure(scores, masks)
@@ -275,7 +136,7 @@ def test_scores_of_any_sign_and_size():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_other_dtypes_are_cast_to_float32(literal, dtype):
+def test_other_dtypes_are_cast_to_float32(literal, measure, dtype):
     scores, masks = literal.sample(seed=10)
     scores = scores.to(dtype)
     expected = measure(scores.float(), masks)
@@ -284,7 +145,7 @@ def test_other_dtypes_are_cast_to_float32(literal, dtype):
     assert measure(scores, masks.to(torch.uint8)) == expected
 
 
-def test_autocast_and_deterministic_algorithms(literal):
+def test_autocast_and_deterministic_algorithms(literal, measure):
     scores, masks = literal.sample(seed=11)
     expected = measure(scores, masks, max_keys=100)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -316,7 +177,7 @@ def test_sizes_of_images_may_differ(literal):
     )
 
 
-def test_update_keeps_no_view_of_its_input(literal):
+def test_update_keeps_no_view_of_its_input(literal, measure):
     scores, masks = literal.sample(seed=14)
     regions = label_regions(masks)
     metric = PixelMetrics()
@@ -353,7 +214,7 @@ def test_metrics_of_one_collection_count_each_for_itself(buffered, monkeypatch):
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_life_of_a_metric(literal, exact):
+def test_life_of_a_metric(literal, measure, exact):
     """Compute in between, forward, pickle, clone, reset."""
     scores, masks = literal.sample(seed=15)
     expected = measure(scores, masks, exact=exact)
@@ -396,7 +257,7 @@ def test_curves(literal):
         assert metric.curves() == {}
 
 
-def test_constant_maps_are_fine():
+def test_constant_maps_are_fine(measure):
     masks = torch.zeros(2, 4, 4, dtype=torch.bool)
     masks[0, :2, :2] = True
     with warnings.catch_warnings():
@@ -407,7 +268,7 @@ def test_constant_maps_are_fine():
     assert list(found.values()) == pytest.approx(expected)
 
 
-def test_one_pixel_instance():
+def test_one_pixel_instance(measure):
     masks = torch.zeros(1, 5, 5, dtype=torch.bool)
     masks[0, 2, 2] = True
     assert list(measure(masks.float(), masks).values()) == pytest.approx([1] * 6)
@@ -432,7 +293,7 @@ def test_undefined_metrics_are_nan_with_one_warning(images, mask, undefined):
 
 
 @pytest.mark.gpu
-def test_cuda_equals_cpu_without_waiting(literal):
+def test_cuda_equals_cpu_without_waiting(literal, measure):
     scores, masks = literal.sample(images=8, height=64, width=64, seed=17)
     regions = label_regions(masks)
     metric = PixelMetrics().to("cuda")
