@@ -46,7 +46,7 @@ def add_parser(commands: Subparsers) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Run the command."""
-    from padseg.export.export import export
+    from padseg.export import export
 
     export(options.checkpoint, options.format, options.out, options.half, options.int8)
     print(options.out)

@@ -1,10 +1,10 @@
-"""The model card of an exported folder, written from what the run has measured."""
+"""The model card of an exported folder, written from what the run measured."""
 
-from typing import Any
-
+from padseg.export.description import Description
 from padseg.metrics.calibration import Calibration
 from padseg.metrics.names import METRIC_KEYS
 from padseg.models import SYSTEMS
+from padseg.run.results import RunResult
 
 _TEMPLATE = """---
 library_name: padseg
@@ -49,31 +49,32 @@ the training data may bind the weights.
 """
 
 
-def model_card(described: dict[str, Any], run: dict[str, Any] | None) -> str:
+def model_card(description: Description, run: RunResult | None) -> str:
     """Markdown with a hub's front matter.
 
     Args:
-        described: As `padseg.inference.export.describe` gives it.
-        run: What `padseg run` has measured; None: the card says that nothing is known.
+        description: Of the exported weights.
+        run: The run that trained them; None: the card says that nothing is known.
     """
-    system = SYSTEMS[described["system"]]
+    system = SYSTEMS[description.system]
     return _TEMPLATE.format(
         system=system.name,
-        title=system.title + (f" for {described['category']}" if described["category"] else ""),
+        title=system.title + (f" for {description.category}" if description.category else ""),
         paper=system.paper,
-        results=_figures(described, run),
-        training=_training(described, run),
-        thresholds=_thresholds(described["calibration"]),
-        size=" x ".join(map(str, described["image_size"])),
+        results=_results(description, run),
+        training=_training(description, run),
+        thresholds=_thresholds(description.calibration),
+        size=" x ".join(map(str, description.image_size)),
     )
 
 
-def _figures(described: dict[str, Any], run: dict[str, Any] | None) -> str:
+def _results(description: Description, run: RunResult | None) -> str:
     if run is None:
         return "Not known: there was no metrics.json beside the checkpoint."
-    alone = described["module"] == "StudentDistillModule" and SYSTEMS[run["system"]].segmentation
-    figures = run["distill"]["metrics"] if alone else run
-    cells = [_percent(figures.get(name)) for name in METRIC_KEYS]
+    metrics = run.metrics
+    if description.module == "StudentDistillModule" and run.distill is not None:
+        metrics = run.distill.metrics
+    cells = [_percent(metrics.get(name)) for name in METRIC_KEYS]
     return "\n".join(
         [
             "Test images, in percent.\n",
@@ -88,32 +89,33 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def _training(described: dict[str, Any], run: dict[str, Any] | None) -> str:
+def _training(description: Description, run: RunResult | None) -> str:
     rows = {
-        "teacher": ", ".join(described["teacher"]),
-        "teacher's SHA-256": described["teacher_sha256"],
-        "padseg that exported": described["padseg"],
+        "teacher": ", ".join(description.teacher),
+        "teacher's SHA-256": description.teacher_sha256,
+        "padseg that exported": description.padseg,
     }
-    if run is not None:
-        options = run["fingerprint"]["options"]
+    if run is not None and run.fingerprint is not None:
+        options = run.fingerprint.options
+        overrides = ", ".join(f"{name} {value}" for name, value in options["overrides"].items())
+        versions = ", ".join(f"{name} {value}" for name, value in run.fingerprint.versions.items())
+        minutes = "-" if run.train_minutes is None else f"{run.train_minutes:.1f}"
         rows |= {
             "steps": " + ".join(map(str, options["steps"])) or "as published",
             "batch size": options["batch_size"] or "as published",
-            "seed": run["seed"],
-            "changed options": ", ".join(f"{k} {v}" for k, v in options["overrides"].items())
-            or "-",
-            "minutes": f"{run['train_minutes']:.1f}",
-            "data's SHA-256": run["fingerprint"]["data_sha256"],
-            "versions": ", ".join(f"{k} {v}" for k, v in run["fingerprint"]["versions"].items()),
+            "seed": str(run.seed),
+            "changed options": overrides or "-",
+            "minutes": minutes,
+            "data's SHA-256": run.fingerprint.data_sha256,
+            "versions": versions,
         }
     lines = [f"| {name} | {value} |" for name, value in rows.items()]
     return "\n".join(["| | |\n|---|---|", *lines])
 
 
-def _thresholds(described: dict[str, Any] | None) -> str:
-    if described is None:
+def _thresholds(calibration: Calibration | None) -> str:
+    if calibration is None:
         return "None: the module is not calibrated, it gives scores only."
-    calibration = Calibration.from_dict(described)
     return (
         f"An image is anomalous above {calibration.image_threshold:.6g}, a pixel "
         f"above {calibration.pixel_threshold:.6g}: set on {calibration.normal_images} normal "

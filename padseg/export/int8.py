@@ -1,4 +1,4 @@
-"""A network whose convolutions count in 8-bit integers, with their ranges taken from normal images."""
+"""A network whose convolutions compute in 8-bit integers, with ranges taken from normal images."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,11 +19,11 @@ def to_int8(model: bytes, images: Sequence[Path]) -> bytes:
 
     Activations get the range that they have on the images (onnxruntime's static quantisation, QDQ).
     Everything else stays float32: pre-processing, normalisation, distances, output, and the convolution
-    that makes logits, whose range on normal images ends below those of defects. How far the answers move
-    on the images is told, since the thresholds stay those of the float32 network.
+    that makes logits, whose range on normal images ends below those of defects. How far the scores
+    move on the images is printed, since the thresholds stay those of the float32 network.
 
     Args:
-        model: As `padseg.export.export` makes it.
+        model: As `padseg.export.onnx` makes it.
         images: Normal images, such as those of training; some twenty are enough.
 
     Raises:
@@ -56,15 +56,15 @@ def to_int8(model: bytes, images: Sequence[Path]) -> bytes:
             weight_type=quantization.QuantType.QInt8,
         )
         content = quantised.read_bytes()
-    _tell(model, content, images)
+    _print_differences(model, content, images)
     return content
 
 
 def find_logits(model: bytes) -> list[str]:
     """The name of the convolution that makes the logits of `score_map`; none where distances make it.
 
-    Between it and the map nothing is but sigmoid and resizing. Gates of attention end in a convolution of
-    one channel and a sigmoid too, but their answer is multiplied with features.
+    Only sigmoid and resizing lie between it and the map. Gates of attention end in a convolution of one
+    channel and a sigmoid too, but their output is multiplied with features.
     """
     import onnx
 
@@ -80,8 +80,8 @@ def _read(paths: Iterable[Path]) -> Iterator[dict[str, NDArray[np.uint8]]]:
         yield {"image": np.asarray(open_rgb(path))[None]}
 
 
-def _tell(full: bytes, quantised: bytes, images: Sequence[Path]) -> None:
-    """Say how far the answers differ, and whether verdicts do."""
+def _print_differences(full: bytes, quantised: bytes, images: Sequence[Path]) -> None:
+    """Print how far the scores differ, and how many verdicts do."""
     import onnxruntime
 
     sessions = [onnxruntime.InferenceSession(content) for content in (full, quantised)]

@@ -1,6 +1,7 @@
 """Modules from checkpoints and from safetensors files, and safetensors files from modules."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,24 @@ def load_module(path: str | Path) -> AnomalyModule:
     Raises:
         CheckpointError: The file is missing, damaged, or not padseg's.
     """
-    checkpoint = read_any(path)
+    return build_module(read_any(path), path)
+
+
+def build_module(checkpoint: Mapping[str, Any], path: str | Path) -> AnomalyModule:
+    """Build a module in eval mode, on the CPU, out of what `read_any` has read.
+
+    Args:
+        checkpoint: The content.
+        path: Where it was read, for messages.
+
+    Raises:
+        CheckpointError: The content does not fit its own options.
+    """
     try:
         header = Header.from_checkpoint(checkpoint)
         module = _CLASSES[header.class_name](**header.hyper_parameters)
         module.load_state_dict(checkpoint["state_dict"])
-        module.on_load_checkpoint(checkpoint)
+        module.on_load_checkpoint(dict(checkpoint))
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} does not fit its own options ({type(error).__name__}): write it again."

@@ -117,7 +117,7 @@ def torch_engine(network: nn.Module, device: str, kind: str) -> Call:
 @cache
 def onnx_bytes(network: nn.Module) -> bytes:
     if not isinstance(network, Peer):
-        from padseg.export.export import to_onnx
+        from padseg.export.onnx import to_onnx
 
         return to_onnx(network, "{}")
     example = torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8)

@@ -1,0 +1,86 @@
+"""A checkpoint in a format for the line, ONNX, OpenVINO or torch.export, or for exchange."""
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from padseg.errors import ConfigError, PadsegError
+from padseg.export.description import describe, find_run
+from padseg.export.formats import FORMATS
+from padseg.export.source import Source
+from padseg.inference.inputs import find_images
+from padseg.inference.weights import read_any
+from padseg.machine.files import write_bytes
+from padseg.modules import Header
+from padseg.options import one_of
+
+
+def export(
+    checkpoint: str | Path,
+    format: str,
+    out: str | Path,
+    half: bool = False,
+    int8: Sequence[str | Path] = (),
+) -> None:
+    """Write a checkpoint in a format that needs no padseg, or for exchange.
+
+    ONNX, OpenVINO and torch hold pre-processing, network and thresholds: in goes `image`, RGB
+    (batch, height, width, 3) uint8 of any batch and size, out come `score_map` (batch, 1, h, w) at the
+    network's size, `image_score` (batch,) and, where the module is calibrated, `anomalous` (batch,).
+    All hold a JSON description under the key `padseg`.
+
+    Args:
+        checkpoint: Written by training, or a safetensors file of this function.
+        format: `onnx`; `openvino`, which by its nature puts the weights into a .bin file beside `out`;
+            `torch`, a torch.export program; or `safetensors`, a file where `out` ends so, else a
+            folder with a configuration and a model card.
+        out: The file to write.
+        half: Store the weights in float16, for half the size; the arithmetic stays float32.
+        int8: Normal images, or folders of them, to take the ranges of 8-bit convolutions from; see
+            `padseg.export.int8`. None: float32.
+
+    Raises:
+        PadsegError: An input is wrong, a package is missing, or `out` has another content already.
+    """
+    checkpoint, out = Path(checkpoint), Path(out)
+    one_of("--format", format, FORMATS)
+    chosen = FORMATS[format]
+    if half and not chosen.half:
+        raise ConfigError(f"--half does not go with --format {format}, which keeps the checkpoint.")
+    if int8 and (half or not chosen.int8):
+        able = " or ".join(name for name, one in FORMATS.items() if one.int8)
+        raise ConfigError(f"--int8 goes with --format {able}, and without --half.")
+    for package in (*chosen.packages, *(("onnxruntime",) if int8 else ())):
+        _require(package, format)
+    images = find_images(int8) if int8 else []
+    content = read_any(checkpoint)
+    header = Header.from_checkpoint(content)
+    run = find_run(checkpoint, header)
+    description = describe(header, run, "float16" if half else "int8" if int8 else "float32")
+    source = Source(checkpoint, content, description, run, half, images)
+    write_new(chosen.make_files(source, out))
+
+
+def write_new(files: dict[Path, bytes]) -> None:
+    """Write files, but none over a file of other content.
+
+    Raises:
+        PadsegError: There is such a file, or the folder cannot be written.
+    """
+    for path, content in files.items():
+        if path.exists() and (path.is_dir() or path.read_bytes() != content):
+            raise PadsegError(f"{path} exists with other content: remove it or pass another --out.")
+    try:
+        for path, content in files.items():
+            write_bytes(path, content)
+    except OSError as error:
+        raise PadsegError(f"{path} cannot be written ({error.strerror}): pass --out.") from error
+
+
+def _require(package: str, format: str) -> None:
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        raise ConfigError(
+            f"--format {format} needs the package {package}: pip install 'padseg[export]'."
+        ) from error

@@ -1,0 +1,88 @@
+"""What an exported file says about itself."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from padseg import __version__
+from padseg.errors import DataError
+from padseg.metrics.calibration import Calibration
+from padseg.models import SYSTEMS
+from padseg.modules import Header
+from padseg.run.results import RunResult
+
+
+@dataclass(frozen=True)
+class Description:
+    """What an exported file says about itself.
+
+    Attributes:
+        padseg: Version of the padseg that exported it.
+        system: Name of the system.
+        module: Class of the module.
+        teacher: Names of the teachers.
+        teacher_sha256: Of the teachers' weights.
+        image_size: Height and width in pixels at which the network computes.
+        calibration: The thresholds; None before calibration.
+        category: What it was trained on; None where the run is not known.
+        data_sha256: Of the training images, likewise.
+        weights: Type of the stored weights: float32, float16 or int8.
+        input: The input of the network, in words.
+    """
+
+    padseg: str
+    system: str
+    module: str
+    teacher: list[str]
+    teacher_sha256: str
+    image_size: list[int]
+    calibration: Calibration | None
+    category: str | None
+    data_sha256: str | None
+    weights: str
+    input: str = "image: RGB, uint8, (batch, height, width, 3), any batch and size"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        calibration = None if self.calibration is None else self.calibration.to_dict()
+        return asdict(self) | {"calibration": calibration}
+
+
+def describe(header: Header, run: RunResult | None, weights: str) -> Description:
+    """Describe what is exported.
+
+    Args:
+        header: Of the checkpoint.
+        run: The run that trained it, see `find_run`.
+        weights: Type of the stored weights.
+    """
+    system = SYSTEMS[header.system]
+    teachers = (header.network.teacher, header.network.teacher2)[: len(system.teachers)]
+    fingerprint = None if run is None else run.fingerprint
+    return Description(
+        padseg=__version__,
+        system=system.name,
+        module=header.class_name,
+        teacher=[given or own for given, own in zip(teachers, system.teachers, strict=True)],
+        teacher_sha256=header.teacher_sha256,
+        image_size=list(header.hyper_parameters["image_size"]),
+        calibration=header.calibration,
+        category=None if run is None else run.category,
+        data_sha256=None if fingerprint is None else fingerprint.data_sha256,
+        weights=weights,
+    )
+
+
+def find_run(checkpoint: Path, header: Header) -> RunResult | None:
+    """Read the metrics.json beside a checkpoint of `padseg run`; None without one of the same teacher."""
+    beside = checkpoint.parent / "metrics.json"
+    if not beside.is_file():
+        return None
+    try:
+        run = RunResult.read(beside)
+    except DataError:  # another program's file of this name
+        return None
+    same_teacher = run.fingerprint is not None and (
+        run.fingerprint.teacher_sha256 == header.teacher_sha256
+    )
+    return run if same_teacher and run.system == header.system else None

@@ -1,0 +1,37 @@
+"""The table of export formats.
+
+A new format is a file with a function that makes its files and an entry here, with its name in
+`padseg.names`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from padseg.export import onnx, openvino, safetensors, torch_export
+from padseg.export.source import Source
+
+
+@dataclass(frozen=True)
+class Format:
+    """An export format.
+
+    Attributes:
+        make_files: Makes the content of each file from a source and the path that was asked for.
+        packages: What it needs beside padseg's own dependencies.
+        half: Whether its weights can be stored in float16.
+        int8: Whether its convolutions can compute in 8-bit integers.
+    """
+
+    make_files: Callable[[Source, Path], dict[Path, bytes]]
+    packages: tuple[str, ...] = ()
+    half: bool = True
+    int8: bool = False
+
+
+FORMATS: dict[str, Format] = {
+    "onnx": Format(onnx.make_files, packages=("onnx", "onnxscript"), int8=True),
+    "openvino": Format(openvino.make_files, packages=("onnx", "onnxscript", "openvino"), int8=True),
+    "torch": Format(torch_export.make_files),
+    "safetensors": Format(safetensors.make_files, half=False),
+}

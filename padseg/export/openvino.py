@@ -1,0 +1,35 @@
+"""A network for OpenVINO: an .xml file with the graph and a .bin file with the weights."""
+
+import json
+import tempfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+from padseg.errors import ConfigError
+from padseg.export.onnx import make_model
+from padseg.export.source import Source
+from padseg.inference.weights import DESCRIPTION_KEY
+
+
+def make_files(source: Source, out: Path) -> dict[Path, bytes]:
+    """Two files; the weights come first: once the .xml is there, the pair is complete.
+
+    Raises:
+        ConfigError: `out` has the name of the weights.
+    """
+    if out.suffix == ".bin":
+        raise ConfigError(f"--out {out}: that name is for the weights, name the .xml file.")
+    import openvino
+
+    model = openvino.Core().read_model(make_model(source))
+    model.set_rt_info(json.dumps(source.description.to_dict()), [DESCRIPTION_KEY])
+    with tempfile.TemporaryDirectory() as folder:
+        xml = Path(folder) / "model.xml"
+        openvino.save_model(model, xml, compress_to_fp16=False)
+        tree = ElementTree.parse(xml)  # noqa: S314 - written right above
+        for index, layer in enumerate(tree.iter("layer")):  # else numbered as the process goes
+            layer.set("name", f"{layer.get('type')}_{index}")
+        return {
+            out.with_suffix(".bin"): xml.with_suffix(".bin").read_bytes(),
+            out: ElementTree.tostring(tree.getroot()),
+        }

@@ -1,0 +1,59 @@
+"""What an export starts from: a checkpoint, and what is known about it."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from padseg.export.description import Description
+from padseg.export.network import Deployed
+from padseg.inference.weights import build_module
+from padseg.metrics.calibration import Calibration
+from padseg.run.results import RunResult
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint to export.
+
+    Attributes:
+        path: Of the checkpoint.
+        checkpoint: Its content, see `padseg.inference.weights.read_any`.
+        description: What the exported file says about itself.
+        run: The run that trained it, where that is known.
+        half: Whether to store the weights in float16.
+        int8_images: Images to take the ranges of 8-bit convolutions from; none for float32.
+    """
+
+    path: Path
+    checkpoint: dict[str, Any]
+    description: Description
+    run: RunResult | None = None
+    half: bool = False
+    int8_images: Sequence[Path] = ()
+
+    def network(self) -> Deployed:
+        """The network to deploy; warns where its verdicts differ from the module's."""
+        module = build_module(self.checkpoint, self.path)
+        if module.calibration is not None:
+            _warn_of_verdicts(module.calibration)
+        return Deployed(module, self.half).eval()
+
+
+def _warn_of_verdicts(calibration: Calibration) -> None:
+    """Warn where the thresholds were set on scores of another kind than the exported network's."""
+    if calibration.tile is not None:
+        _log.warning(
+            "The thresholds were set with --tile %s, the exported network takes whole images, so it gives "
+            "no verdicts: set them without --tile, with padseg calibrate.",
+            calibration.tile,
+        )
+    elif calibration.precision not in (None, "32-true"):
+        _log.warning(
+            "The thresholds were set in %s, the exported network computes in float32: verdicts of scores "
+            "near the threshold may differ; padseg calibrate --precision 32-true sets them anew.",
+            calibration.precision,
+        )

@@ -1,0 +1,74 @@
+"""The command: what it refuses, warns of and keeps."""
+
+import shutil
+import sys
+
+import pytest
+
+from padseg.cli import main
+from padseg.errors import PadsegError
+from padseg.export.convert import write_new
+from padseg.export.formats import FORMATS
+from padseg.export.network import Deployed
+from padseg.inference import load_module
+from padseg.names import EXPORT_FORMATS
+
+
+def test_thresholds_of_other_scores_are_told(stpm, data_root, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("padseg.export.torch_export.to_torch", lambda *_: b"a program")
+    good = str(data_root / "widget/train/good")
+    for options, told in (
+        (("--precision", "bf16-mixed"), "set in bf16-mixed, the exported network computes"),
+        (
+            ("--tile", "40", "--precision", "32-true"),
+            "set with --tile 40, the exported network takes",
+        ),
+    ):
+        ours = tmp_path / f"{options[1]}.ckpt"
+        shutil.copy(stpm, ours)
+        assert main(["calibrate", str(ours), good, "--device", "cpu", *options]) == 0
+        threshold = Deployed(load_module(ours)).threshold
+        assert (threshold is None) == ("--tile" in options)
+        out = tmp_path / f"{options[1]}.pt2"
+        assert main(["export", str(ours), "--format", "torch", "--out", str(out)]) == 0
+        assert told in caplog.text
+        caplog.clear()
+
+
+def test_files_of_other_content_are_kept(stpm, tmp_path, capsys):
+    out = tmp_path / "net.safetensors"
+    out.write_text("mine")
+    assert main(["export", str(stpm), "--format", "safetensors", "--out", str(out)]) == 2
+    assert "exists with other content" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+    with pytest.raises(PadsegError, match="exists with other content"):
+        write_new({tmp_path / "fresh": b"new", out: b"new"})
+    assert not (tmp_path / "fresh").exists()
+    with pytest.raises(PadsegError, match="cannot be written"):
+        write_new({out / "below": b"new"})
+
+
+def test_mistakes_are_told_before_the_work(stpm, tmp_path, capsys, monkeypatch):
+    out = ["--out", str(tmp_path / "net")]
+    assert main(["export", str(tmp_path / "none.ckpt"), "--format", "onnx", *out]) == 2
+    assert "none.ckpt does not exist" in capsys.readouterr().err
+    assert main(["export", str(stpm), "--format", "safetensors", "--half", *out]) == 2
+    assert "--half" in capsys.readouterr().err
+    for wrong in (("torch",), ("safetensors",), ("onnx", "--half")):
+        assert main(["export", str(stpm), "--format", *wrong, *out, "--int8", str(tmp_path)]) == 2
+        assert "--int8 goes with --format onnx or openvino" in capsys.readouterr().err
+    assert main(["export", str(stpm), "--format", "onnx", *out, "--int8", str(tmp_path)]) == 2
+    assert "holds no image" in capsys.readouterr().err
+    assert main(["export", str(stpm), "--format", "onnx", *out, "--nothing"]) == 2
+    assert "--nothing" in capsys.readouterr().err
+    bin_file = str(tmp_path / "net.bin")
+    assert main(["export", str(stpm), "--format", "openvino", "--out", bin_file]) == 2
+    assert ".xml" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert main(["export", str(stpm), "--format", "openvino", *out]) == 2
+    assert "pip install 'padseg[export]'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_format_of_the_command_line_is_in_the_table():
+    assert tuple(FORMATS) == EXPORT_FORMATS

@@ -1,0 +1,71 @@
+"""Convolutions in 8-bit integers."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from padseg.cli import main
+from padseg.export import export
+
+from .helpers import SIZE, as_input, make, pixels, run_onnx, run_openvino
+
+
+@pytest.mark.slow
+def test_int8_takes_its_ranges_from_images(stpm, stpm_onnx, tmp_path, capsys):
+    for index, image in enumerate(pixels(6, 90, 70)):
+        Image.fromarray(image).save(tmp_path / f"{index}.png")
+    out = tmp_path / "net.onnx"
+    for _ in range(2):  # the same bytes: nothing to refuse
+        args = ["export", str(stpm), "--format", "onnx", "--out", str(out), "--int8", str(tmp_path)]
+        assert main(args) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    model = onnx.load(out)
+    described = json.loads({p.key: p.value for p in model.metadata_props}["padseg"])
+    assert described["weights"] == "int8"
+    fed_by = {node.output[0]: node.op_type for node in model.graph.node}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    assert convolutions
+    for node in convolutions:
+        assert {fed_by[name] for name in node.input} == {"DequantizeLinear"}
+    assert out.stat().st_size < stpm_onnx.stat().st_size / 2
+    images = pixels(6, 90, 70)
+    expected = run_onnx(stpm_onnx, images)
+    for run in (run_onnx, run_openvino):
+        found = run(out, images)
+        moved = np.abs(found["score_map"] - expected["score_map"]).max()
+        assert 0 < moved < 0.1 * expected["score_map"].max()
+    moved = np.abs(run_onnx(out, images)["score_map"] - expected["score_map"]).max()
+    assert (
+        f"On these 6 normal images the score maps of INT8 and float32 differ by {moved:.4f}" in told
+    )
+    assert "Maps of defects can differ more" in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("system", "kept"),
+    [("destseg", 1), ("pfadseg", 1), ("rstpm", 0)],
+)
+def test_int8_leaves_out_what_makes_logits(system, kept, tmp_path):
+    """Their range on normal images would cap the scores of defects."""
+    blobs = pixels(6, 90, 70)
+    for index, image in enumerate(blobs[:2]):
+        Image.fromarray(image).save(tmp_path / f"{index}.png")
+    checkpoint = make(system, tmp_path, as_input(pixels(6, SIZE, SIZE)))
+    export(checkpoint, "onnx", tmp_path / "net.onnx", int8=[tmp_path])
+    graph = onnx.load(tmp_path / "net.onnx").graph
+    maker = {name: node for node in graph.node for name in node.output}
+    shapes = {weight.name: weight.dims for weight in graph.initializer}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    full = [node for node in convolutions if node.input[1] not in maker]
+    assert len(full) == kept
+    for node in full:
+        assert tuple(shapes[node.input[1]]) == (1, 16, 1, 1)
+        assert maker[node.input[0]].op_type == "Relu"
+    for node in convolutions:
+        expected = set() if node in full else {"DequantizeLinear"}
+        assert {maker[name].op_type for name in node.input[1:] if name in maker} == expected
+    assert run_onnx(tmp_path / "net.onnx", blobs)["score_map"].shape == (6, 1, SIZE, SIZE)

@@ -1,0 +1,83 @@
+"""Weights for exchange, with their card."""
+
+import json
+
+import pytest
+import torch
+
+from padseg.errors import CheckpointError
+from padseg.export import export
+from padseg.export.description import find_run
+from padseg.inference import load_module
+from padseg.modules import read_header
+
+from .helpers import SIZE
+
+
+def test_safetensors_come_back_without_pickle(stpm, tmp_path, monkeypatch):
+    for out in (tmp_path / "net.safetensors", tmp_path / "hub"):
+        export(stpm, "safetensors", out)
+        export(stpm, "safetensors", out)  # the same bytes: nothing to refuse
+    expected = load_module(stpm)
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("nothing may be unpickled")
+
+    monkeypatch.setattr("torch.load", refuse)
+    for path in (tmp_path / "net.safetensors", tmp_path / "hub"):
+        module = load_module(path)
+        assert module.calibration == expected.calibration
+        for name, value in expected.state_dict().items():
+            assert torch.equal(module.state_dict()[name], value), name
+    names = sorted(path.name for path in (tmp_path / "hub").iterdir())
+    assert names == ["README.md", "config.json", "model.safetensors"]
+    config = json.loads((tmp_path / "hub/config.json").read_text())
+    assert config["module"]["hyper_parameters"]["image_size"] == [SIZE, SIZE]
+
+
+def test_the_model_card_tells_what_the_run_measured(stpm, tmp_path):
+    run = {
+        "label": "stpm",
+        "system": "stpm",
+        "category": "widget",
+        "seed": 3,
+        "pixel_ap": 0.7654,
+        "image_auroc": None,
+        "train_minutes": 2.0,
+        "fingerprint": {
+            "options": {"steps": [7], "batch_size": None, "overrides": {"model.lr": "0.1"}},
+            "versions": {"torch": "2"},
+            "data_sha256": "abc",
+            "teacher_sha256": load_module(stpm).student_teacher.fingerprint(),
+        },
+    }
+    beside = stpm.with_name("metrics.json")
+    try:
+        beside.write_text(json.dumps(run))
+        export(stpm, "safetensors", tmp_path / "hub")
+        run["fingerprint"]["teacher_sha256"] = "another"
+        beside.write_text(json.dumps(run))
+        export(stpm, "safetensors", tmp_path / "other")
+        for content in ("", "[]", '{"loss": 1}'):  # somebody else's file of this name
+            beside.write_text(content)
+            assert find_run(stpm, read_header(stpm)) is None
+    finally:
+        beside.unlink()
+    card = (tmp_path / "hub/README.md").read_text()
+    for part in ("# STPM for widget", "76.5", "model.lr 0.1", "BMVC 2021", "10 normal images"):
+        assert part in card
+    assert json.loads((tmp_path / "hub/config.json").read_text())["data_sha256"] == "abc"
+    assert "Not known" in (tmp_path / "other/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"", "damaged"), (b"\x02\0\0\0\0\0\0\0{}", "not written by padseg export")],
+)
+def test_other_safetensors_are_refused(content, told, tmp_path):
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(CheckpointError, match="does not exist"):
+        load_module(path)
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=told):
+        load_module(path)

@@ -1,0 +1,31 @@
+"""Programs of torch.export."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from padseg.export import export
+from padseg.inference import load_module
+
+from .helpers import as_input, check_same, pixels
+
+
+@pytest.mark.slow
+def test_a_torch_program_needs_no_padseg(stpm, tmp_path):
+    for _ in range(2):
+        export(stpm, "torch", tmp_path / "net.pt2")
+    images = pixels(3, 90, 70)
+    np.save(tmp_path / "images.npy", images)
+    code = (
+        "import sys; sys.modules['padseg'] = None\n"
+        "import numpy, torch\n"
+        "extra = {'padseg.json': ''}\n"
+        "network = torch.export.load('net.pt2', extra_files=extra).module()\n"
+        "assert 'stpm' in extra['padseg.json']\n"
+        "found = network(torch.from_numpy(numpy.load('images.npy')))\n"
+        "numpy.savez('found.npz', **{k: v.numpy() for k, v in found.items()})"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    check_same(dict(np.load(tmp_path / "found.npz")), load_module(stpm), as_input(images), 1e-5)
