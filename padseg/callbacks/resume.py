@@ -1,6 +1,8 @@
 """Save checkpoints that a training can resume from, and stop it on SIGTERM."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -167,6 +169,20 @@ def stop_on_sigterm(trainer: Trainer) -> None:
     """
     if trainer.received_sigterm:
         raise SIGTERMException
+
+
+@contextmanager
+def handled_signals(trainer: Trainer) -> Iterator[None]:
+    """Let a Trainer outside its loops handle signals as within: SIGTERM, and SLURM's to requeue the job.
+
+    Lightning 2.6 has no public way to do so.
+    """
+    connector = trainer._signal_connector
+    connector.register_signal_handlers()
+    try:
+        yield
+    finally:
+        connector.teardown()
 
 
 def stop_together(trainer: Trainer) -> None:

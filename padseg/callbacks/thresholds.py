@@ -1,27 +1,32 @@
-"""Thresholds at the end of training, from held-out normal images."""
+"""Thresholds at the end of a training, from held-out normal images."""
 
+import copy
 import logging
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from lightning import Callback, LightningDataModule, LightningModule, Trainer
+import torch
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader
 
-from padseg.callbacks.resume import stop_on_sigterm
+from padseg.callbacks.resume import handled_signals, stop_on_sigterm
 from padseg.data import AnomalyDataModule
-from padseg.metrics.calibration import Calibration, Calibrator
-from padseg.modules import AnomalyModule, read_header
+from padseg.errors import ConfigError
+from padseg.metrics.calibration import Calibration, Calibrator, warn_of_few_images
+from padseg.modules import AnomalyModule, read_checkpoint, read_header
 from padseg.modules.checkpoint import store_calibration
 
 _log = logging.getLogger(__name__)
 
 
 class ThresholdCallback(Callback):
-    """Calibrates a trained module on the held-out normal images of its data.
+    """Calibrates a trained module, and the checkpoints of its training, on the held-out normal images.
 
-    See `padseg.metrics.calibration` for how the thresholds are chosen. Images with synthetic defects only
-    show how many of these would be found. Without held-out images there are no thresholds: images get
-    scores but no verdicts, until `padseg calibrate` sets thresholds.
+    See `padseg.metrics.calibration` for how the thresholds are chosen. The images with synthetic defects
+    only show how many of those would be found. A training that held no image out has no thresholds:
+    images get scores and no verdicts, until `padseg calibrate` is given normal images.
 
     Args:
         false_alarm_rate: Share of normal images that may be called anomalous, (0, 1).
@@ -29,131 +34,118 @@ class ThresholdCallback(Callback):
     """
 
     def __init__(self, false_alarm_rate: float = 0.01, pixel_rate: float = 0.001) -> None:
-        Calibrator(false_alarm_rate, pixel_rate)  # reject a wrong rate before training
+        Calibrator(false_alarm_rate, pixel_rate)  # a wrong rate is refused before the training
         self.false_alarm_rate = false_alarm_rate
         self.pixel_rate = pixel_rate
-        self._calibrator: Calibrator | None = None
 
-    def calibrate(
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Calibrate the last weights, and those of a best checkpoint, if one was chosen."""
+        data = getattr(trainer, "datamodule", None)
+        if (
+            not isinstance(pl_module, AnomalyModule)
+            or not isinstance(data, AnomalyDataModule)
+            or getattr(trainer, "fast_dev_run", False)
+        ):
+            return
+        checkpoints = _by_step(trainer)
+        of_last_step = checkpoints.pop(trainer.global_step, set())
+        last = copy.deepcopy(pl_module.state_dict()) if checkpoints else None
+        for paths in checkpoints.values():
+            checkpoint = read_checkpoint(next(iter(paths)))
+            pl_module.load_state_dict(checkpoint["state_dict"])
+            self._calibrate_and_store(trainer, pl_module, data, paths)
+        if last is not None:
+            pl_module.load_state_dict(last)
+        self._calibrate_and_store(trainer, pl_module, data, of_last_step)
+
+    def _calibrate_and_store(
         self,
         trainer: Trainer,
         module: AnomalyModule,
-        datamodule: AnomalyDataModule,
-        path: Path | None = None,
+        data: AnomalyDataModule,
+        paths: set[Path],
+    ) -> None:
+        calibration = self.calibrate(trainer, module, data)
+        if trainer.is_global_zero:
+            for path in paths:
+                store_calibration(path, calibration)
+        trainer.strategy.barrier()
+
+    def calibrate(
+        self, trainer: Trainer, module: AnomalyModule, datamodule: AnomalyDataModule
     ) -> Calibration | None:
-        """Set `module.calibration`, using all of the Trainer's devices.
+        """Set `module.calibration`, on all of the Trainer's devices.
 
         Args:
-            trainer: Its devices and precision are used.
-            module: Scores with the weights of `path` if that is given, else with its own.
+            trainer: Whose devices and precision are used.
+            module: The module.
             datamodule: Has the held-out images.
-            path: A checkpoint. Without one, on SLURM, Lightning uses the checkpoint of a preempted job
-                in the Trainer's `default_root_dir`, if there is one.
 
         Returns:
             The thresholds; None without held-out images.
+
+        Raises:
+            ConfigError: The Trainer has several devices and has trained nothing on them yet.
         """
+        together = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if trainer.world_size > 1 and not together:
+            raise ConfigError("thresholds need a Trainer of one device, or one that has trained.")
+        trainer.strategy.connect(module)  # a job that SLURM requeues saves it
         datamodule.trainer = trainer
         datamodule.setup("validate")
+        loader = datamodule.calibration_dataloader()
         module.calibration = None
-        if datamodule.calibration_dataloader() is None:
-            if trainer.is_global_zero:
-                _log.warning(
-                    "No image was held out (--data.val_fraction 0), so there are no thresholds and no "
-                    "verdicts: set them with padseg calibrate CKPT FOLDER, on normal images that were "
-                    "not trained on."
-                )
-            return None
-        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        self._calibrator = Calibrator(self.false_alarm_rate, self.pixel_rate)
-        # Other callbacks must not treat these images as predictions.
-        trainer.callbacks = [self]  # type: ignore[attr-defined]
-        try:
-            trainer.predict(
-                module,
-                datamodule=_HeldOut(datamodule),
-                return_predictions=False,
-                ckpt_path=path,
+        if loader is not None:
+            module.calibration = self._score(trainer, module, datamodule, loader)
+            if trainer.is_global_zero and module.calibration is not None:
+                warn_of_few_images(module.calibration)
+        elif trainer.is_global_zero:
+            _log.warning(
+                "No image was held out (--data.val_fraction 0), so there are no thresholds and no "
+                "verdicts: set them with padseg calibrate CKPT FOLDER, on normal images that were "
+                "not trained on."
             )
-            module.calibration = None  # the checkpoint may contain older ones
-            module.calibration = self._calibrator.compute(str(trainer.precision))
-        finally:
-            trainer.callbacks = callbacks  # type: ignore[attr-defined]
-            trainer.datamodule = datamodule  # type: ignore[attr-defined]
-            self._calibrator = None
-        if trainer.is_global_zero:
-            tell_support(module.calibration)
         return module.calibration
 
-    def calibrate_checkpoints(
-        self, trainer: Trainer, module: AnomalyModule, datamodule: AnomalyDataModule
-    ) -> None:
-        """Calibrate the checkpoints of a `fit`: the last one and, if there is one, the best.
-
-        Afterwards, the module has the weights of the last one.
-        """
-        found: dict[Path, int] = {}
-        for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint):
-                for name in (callback.best_model_path, callback.last_model_path):
-                    if name and Path(name).is_file():
-                        found[Path(name)] = read_header(name).global_step
-        done = -1
-        for path, step in sorted(found.items(), key=lambda item: item[1]):
-            if step != done:
-                self.calibrate(trainer, module, datamodule, path)
-                done = step
-            if trainer.is_global_zero:
-                store_calibration(path, module.calibration)
-        trainer.strategy.barrier()
-
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count on the device of the scores: Lightning does not move the metrics of callbacks."""
-        if self._calibrator is not None:
-            self._calibrator.to(pl_module.device)
-
-    def on_predict_batch_end(
+    def _score(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Count one batch."""
-        if self._calibrator is None:
-            return
-        stop_on_sigterm(trainer)
-        # A synthetic defect may be empty; such an image is normal and already counted.
-        new = batch["label"] | ~batch["painted"]
-        scores = {name: value[new] for name, value in outputs.items()}
-        self._calibrator.update(scores, batch["mask"][new], batch["label"][new])
+        module: AnomalyModule,
+        data: AnomalyDataModule,
+        loader: DataLoader[dict[str, Any]],
+    ) -> Calibration | None:
+        """As `Trainer.predict` does, whose callbacks would take these images for predictions."""
+        before, device = module.device, trainer.strategy.root_device
+        calibrator = Calibrator(self.false_alarm_rate, self.pixel_rate)
+        calibrator.to(device)
+        module.to(device).eval()
+        with (
+            handled_signals(trainer),
+            torch.inference_mode(),
+            trainer.precision_plugin.forward_context(),
+        ):
+            for index, loaded in enumerate(loader):
+                on_device = data.transfer_batch_to_device(loaded, device, 0)
+                batch = data.on_after_batch_transfer(on_device, 0)
+                scores = module.predict_step(batch, index)
+                stop_on_sigterm(trainer)
+                # A synthetic defect may be empty: its image is normal, and counted already.
+                new = batch["label"] | ~batch["painted"]
+                calibrator.update(
+                    {name: value[new] for name, value in scores.items()},
+                    batch["mask"][new],
+                    batch["label"][new],
+                )
+        module.to(before)
+        return calibrator.compute(str(trainer.precision))
 
 
-class _HeldOut(LightningDataModule):
-    """The held-out images of a data module, as images to predict."""
-
-    def __init__(self, data: AnomalyDataModule) -> None:
-        super().__init__()
-        self.data = data
-
-    def predict_dataloader(self) -> Any:
-        """Each image once, on one of the devices."""
-        return self.data.calibration_dataloader()
-
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """As in validation."""
-        return self.data.on_after_batch_transfer(batch, dataloader_idx)
-
-
-def tell_support(calibration: Calibration | None) -> None:
-    """Warn if there are too few images for the requested rate."""
-    if calibration is not None and not calibration.supports_rate:
-        _log.warning(
-            "%d normal images support a false-alarm rate of %.1f %%, not %.2g %%: the image threshold "
-            "is their largest score; padseg calibrate takes more images.",
-            calibration.normal_images,
-            100 * calibration.expected_false_alarm_rate,
-            100 * calibration.false_alarm_rate,
-        )
+def _by_step(trainer: Trainer) -> dict[int, set[Path]]:
+    """The last and the best checkpoints of a training, by the step they were saved at."""
+    found: dict[int, set[Path]] = defaultdict(set)
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint):
+            for name in (callback.best_model_path, callback.last_model_path):
+                if name and Path(name).is_file():
+                    found[read_header(name).global_step].add(Path(name))
+    return found

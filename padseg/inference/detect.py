@@ -7,7 +7,6 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from padseg.callbacks.thresholds import tell_support
 from padseg.errors import CheckpointError, DataError
 from padseg.inference.inputs import common_folder, find_images, name_below
 from padseg.inference.predictor import Predictor, warn_of_verdicts
@@ -19,7 +18,7 @@ from padseg.inference.results import (
     write_tables,
 )
 from padseg.machine.folders import locked, require_same_options
-from padseg.metrics.calibration import Calibrator
+from padseg.metrics.calibration import Calibrator, warn_of_few_images
 from padseg.modules.checkpoint import store_calibration
 
 
@@ -96,7 +95,7 @@ def calibrate(
         calibrator.update(scores, mask, torch.tensor([False]))
     calibration = calibrator.compute(predictor.precision, predictor.tile)
     assert calibration is not None
-    tell_support(calibration)
+    warn_of_few_images(calibration)
     store_calibration(checkpoint, calibration)
     Console(markup=False).print(
         f"{checkpoint}: image threshold {calibration.image_threshold:.4g}, pixel threshold "

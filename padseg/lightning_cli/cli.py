@@ -234,20 +234,9 @@ class PadsegCLI(LightningCLI):
     before_validate = before_test
     before_predict = before_test
 
-    def after_fit(self) -> None:
-        """Calibrate what was trained."""
-        if not self.trainer.interrupted:
-            self.thresholds.calibrate_checkpoints(self.trainer, self.model, self.datamodule)
-
     def predict(self, **arguments: Any) -> None:
         """`Trainer.predict`, whose score maps go to files and not to memory."""
         self.trainer.predict(**{**arguments, "return_predictions": False})
-
-    @property
-    def thresholds(self) -> ThresholdCallback:
-        """The callback that calibrates."""
-        callback: ThresholdCallback = self._get(self.config_init, "thresholds")
-        return callback
 
     def _parse_ckpt_path(self) -> None:
         """Take the options of the checkpoint's module from the checkpoint.

@@ -11,6 +11,7 @@ There are so many pixels that their threshold is a plain quantile, counted exact
 `PixelMetrics`.
 """
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -28,6 +29,7 @@ from padseg.metrics.image import ImageMetrics
 from padseg.metrics.pixel import PixelMetrics
 from padseg.metrics.score_counts import key_scores
 
+_log = logging.getLogger(__name__)
 _LEVELS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999, 1.0)
 Quantiles = tuple[tuple[float, float], ...]
 
@@ -224,6 +226,18 @@ class Calibrator:
             pixel_quantiles=tuple((level, _quantile(score, above, level)) for level in _LEVELS),
             precision=precision,
             tile=tile,
+        )
+
+
+def warn_of_few_images(calibration: Calibration) -> None:
+    """Say it where the normal images are too few for the rate that was asked for."""
+    if not calibration.supports_rate:
+        _log.warning(
+            "%d normal images support a false-alarm rate of %.1f %%, not %.2g %%: the image threshold "
+            "is their largest score; padseg calibrate takes more images.",
+            calibration.normal_images,
+            100 * calibration.expected_false_alarm_rate,
+            100 * calibration.false_alarm_rate,
         )
 
 

@@ -1,4 +1,4 @@
-"""One phase of a run: begin, train, calibrate, test; what is done already is not done again."""
+"""One phase of a run: begin, train, test; what is done already is not done again."""
 
 import gc
 import math
@@ -16,10 +16,8 @@ from padseg.errors import ConfigError
 from padseg.lightning_cli.cli import PadsegCLI
 from padseg.machine.files import read_json, write_json
 from padseg.machine.peak_memory import highest_peak, peak_memory_mb, reset_peak_memory
-from padseg.metrics.calibration import Calibration
 from padseg.metrics.names import METRIC_KEYS
 from padseg.modules import read_header
-from padseg.modules.checkpoint import store_calibration
 from padseg.run.files import PhaseFiles
 from padseg.run.fingerprint import device_name
 from padseg.run.options import RunOptions
@@ -29,14 +27,13 @@ from padseg.run.results import PhaseResult, TrainingCost, read_phase_result
 def run_phase(
     options: RunOptions, category: str, seed: int, folder: Path, phase: str
 ) -> PhaseResult:
-    """Train, calibrate and test one phase of the run in a folder, unless that is done already."""
+    """Train and test one phase of the run in a folder, unless that is done already."""
     files = PhaseFiles(folder, phase)
     if files.result.exists():
         return read_phase_result(files.result)
     with finished_wandb():
         cli = _begin(options, category, seed, files)
         resumed_from = _train(cli, files)
-        calibration = _calibrate(cli, files)
         metrics, images_per_second = _test(cli, files)
     device = cli.trainer.strategy.root_device
     cost = TrainingCost(**read_json(files.cost))
@@ -46,7 +43,7 @@ def run_phase(
         train_minutes=cost.train_minutes,
         peak_memory_mb=highest_peak(cost.peak_memory_mb, peak_memory_mb(device)),
         images_per_second=images_per_second,
-        calibration=calibration,
+        calibration=trained.calibration,
         teacher_sha256=trained.teacher_sha256,
         precision=str(cli.trainer.precision),
         device=device_name(device),
@@ -101,7 +98,7 @@ def _callbacks(options: RunOptions, files: PhaseFiles) -> list[Callback]:
 
 
 def _train(cli: PadsegCLI, files: PhaseFiles) -> int:
-    """Train to the end, unless that is done already, and write down what it took.
+    """Train to the end, which sets the thresholds, unless that is done already; write what it took.
 
     Returns:
         The step that this process began with.
@@ -122,14 +119,6 @@ def _train(cli: PadsegCLI, files: PhaseFiles) -> int:
     return resumed_from
 
 
-def _calibrate(cli: PadsegCLI, files: PhaseFiles) -> Calibration | None:
-    """Set thresholds from the held-out images, and store them in the checkpoint."""
-    # With its path: on SLURM, Lightning would prefer what a preempted job has left.
-    calibration = cli.thresholds.calibrate(cli.trainer, cli.model, cli.datamodule, files.checkpoint)
-    store_calibration(files.checkpoint, calibration)
-    return calibration
-
-
 def _test(cli: PadsegCLI, files: PhaseFiles) -> tuple[dict[str, float | None], float]:
     """Measure on the test images.
 
@@ -138,6 +127,7 @@ def _test(cli: PadsegCLI, files: PhaseFiles) -> tuple[dict[str, float | None], f
     """
     cli.datamodule.setup("test")
     start = time.perf_counter()
+    # With its path: on SLURM, Lightning would prefer what a preempted job has left.
     (values,) = cli.trainer.test(
         cli.model, datamodule=cli.datamodule, ckpt_path=files.checkpoint, verbose=False
     )

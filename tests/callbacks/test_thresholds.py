@@ -9,15 +9,17 @@ import sys
 import numpy as np
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from padseg.callbacks import ThresholdCallback
 from padseg.cli import main
 from padseg.data import AnomalyDataModule
+from padseg.errors import ConfigError
 from padseg.inference import Predictor
 from padseg.lightning_cli.recipes import config_path
-from padseg.modules import StudentDistillModule, read_checkpoint
+from padseg.modules import StudentDistillModule, read_checkpoint, read_header
+from padseg.modules.checkpoint import store_calibration
 from tiny import tiny_arguments, tiny_data, tiny_student
 
 
@@ -71,17 +73,21 @@ def test_an_empty_defect_makes_no_second_normal_image(data_root, textures, tmp_p
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
 def test_sigterm_stops_a_calibration(data_root, textures):
-    class Told(ThresholdCallback):
-        def on_predict_start(self, *args):
-            super().on_predict_start(*args)
-            os.kill(os.getpid(), signal.SIGTERM)
-
     data = tiny_data(data_root, textures)
     module = tiny_student()
+    handler, scored = signal.getsignal(signal.SIGTERM), []
+
+    def stop(*_) -> None:
+        scored.append(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    module.register_forward_hook(stop)
     trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     with pytest.raises(SIGTERMException):
-        Told().calibrate(trainer, module, data)
+        ThresholdCallback().calibrate(trainer, module, data)
+    assert len(scored) == 1
     assert module.calibration is None
+    assert signal.getsignal(signal.SIGTERM) == handler
 
 
 def test_what_a_preempted_job_has_left_is_not_calibrated(
@@ -119,9 +125,11 @@ def test_without_held_out_images_there_is_a_message(data_root, textures, tmp_pat
 def test_calibration_leaves_the_weights_and_predictions_of_others_alone(
     data_root, textures, tmp_path
 ):
-    class Forbidden(ThresholdCallback):
+    class Forbidden(Callback):
         def on_predict_batch_end(self, *args, **kwargs):
             raise AssertionError("these are no predictions")
+
+        on_predict_start = on_predict_batch_start = on_predict_batch_end
 
     torch.manual_seed(0)
     module = tiny_student()
@@ -133,16 +141,51 @@ def test_calibration_leaves_the_weights_and_predictions_of_others_alone(
         enable_progress_bar=False,
         callbacks=[callback, Forbidden()],
     )
+    callbacks = list(trainer.callbacks)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     result = callback.calibrate(trainer, module, data)
     assert result is module.calibration
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
-    assert trainer.datamodule is data
-    assert [type(one) for one in trainer.callbacks if isinstance(one, ThresholdCallback)] == [
-        ThresholdCallback,
-        Forbidden,
-    ]
+    assert trainer.callbacks == callbacks
+    assert data.trainer is trainer
     assert np.isfinite(result.image_threshold)
+
+
+def test_a_training_in_python_ends_with_thresholds(data_root, textures, tmp_path):
+    module, data = tiny_student(), tiny_data(data_root, textures)
+    options = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "default_root_dir": tmp_path,
+        "max_epochs": -1,
+        "limit_val_batches": 0,
+    }
+    trainer = Trainer(
+        **options, max_steps=2, enable_checkpointing=False, callbacks=[ThresholdCallback(0.2)]
+    )
+    trainer.fit(module, datamodule=data)
+    found = module.calibration
+    assert found is not None
+    assert found == ThresholdCallback(0.2).calibrate(trainer, module, data)
+    trainer.save_checkpoint(tmp_path / "trained.ckpt")
+    assert read_header(tmp_path / "trained.ckpt").calibration == found
+    # A training that goes on with nothing left to do has been cut off in its calibration.
+    stored = tmp_path / "trained.ckpt"
+    store_calibration(stored, None)
+    again = tiny_student()
+    trainer = Trainer(
+        **options, max_steps=2, enable_checkpointing=False, callbacks=[ThresholdCallback(0.2)]
+    )
+    trainer.fit(again, datamodule=tiny_data(data_root, textures), ckpt_path=stored)
+    assert again.calibration == found
+
+
+def test_several_devices_must_have_trained(data_root, textures):
+    trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False)
+    with pytest.raises(ConfigError, match="one that has trained"):
+        ThresholdCallback().calibrate(trainer, tiny_student(), tiny_data(data_root, textures))
 
 
 @pytest.mark.slow
