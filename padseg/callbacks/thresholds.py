@@ -91,6 +91,9 @@ class ThresholdCallback(Callback):
         if trainer.world_size > 1 and not together:
             raise ConfigError("thresholds need a Trainer of one device, or one that has trained.")
         trainer.strategy.connect(module)  # a job that SLURM requeues saves it
+        if trainer.world_size > 1:
+            # Each process may have BatchNorm statistics of its own; checkpoints hold those of the first.
+            module.load_state_dict(trainer.strategy.broadcast(module.state_dict()))
         datamodule.trainer = trainer
         datamodule.setup("validate")
         loader = datamodule.calibration_dataloader()
