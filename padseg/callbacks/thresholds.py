@@ -1,4 +1,4 @@
-"""Thresholds at the end of a training, from held-out normal images."""
+"""Thresholds at the end of training, from held-out normal images."""
 
 import copy
 import logging
@@ -24,9 +24,9 @@ _log = logging.getLogger(__name__)
 class ThresholdCallback(Callback):
     """Calibrates a trained module, and the checkpoints of its training, on the held-out normal images.
 
-    See `padseg.metrics.calibration` for how the thresholds are chosen. The images with synthetic defects
-    only show how many of those would be found. A training that held no image out has no thresholds:
-    images get scores and no verdicts, until `padseg calibrate` is given normal images.
+    See `padseg.metrics.calibration` for how the thresholds are chosen. Images with synthetic defects only
+    show how many of these would be found. Without held-out images there are no thresholds: images get
+    scores but no verdicts, until `padseg calibrate` sets thresholds.
 
     Args:
         false_alarm_rate: Share of normal images that may be called anomalous, (0, 1).
@@ -34,7 +34,7 @@ class ThresholdCallback(Callback):
     """
 
     def __init__(self, false_alarm_rate: float = 0.01, pixel_rate: float = 0.001) -> None:
-        Calibrator(false_alarm_rate, pixel_rate)  # a wrong rate is refused before the training
+        Calibrator(false_alarm_rate, pixel_rate)  # reject a wrong rate before training
         self.false_alarm_rate = false_alarm_rate
         self.pixel_rate = pixel_rate
 
@@ -74,11 +74,11 @@ class ThresholdCallback(Callback):
     def calibrate(
         self, trainer: Trainer, module: AnomalyModule, datamodule: AnomalyDataModule
     ) -> Calibration | None:
-        """Set `module.calibration`, on all of the Trainer's devices.
+        """Set `module.calibration`, using all of the Trainer's devices.
 
         Args:
-            trainer: Whose devices and precision are used.
-            module: The module.
+            trainer: Its devices and precision are used.
+            module: Scores with the weights that it has.
             datamodule: Has the held-out images.
 
         Returns:
@@ -132,7 +132,7 @@ class ThresholdCallback(Callback):
                 batch = data.on_after_batch_transfer(on_device, 0)
                 scores = module.predict_step(batch, index)
                 stop_on_sigterm(trainer)
-                # A synthetic defect may be empty: its image is normal, and counted already.
+                # A synthetic defect may be empty; such an image is normal and already counted.
                 new = batch["label"] | ~batch["painted"]
                 calibrator.update(
                     {name: value[new] for name, value in scores.items()},

@@ -230,7 +230,7 @@ class Calibrator:
 
 
 def warn_of_few_images(calibration: Calibration) -> None:
-    """Say it where the normal images are too few for the rate that was asked for."""
+    """Warn if there are too few images for the requested rate."""
     if not calibration.supports_rate:
         _log.warning(
             "%d normal images support a false-alarm rate of %.1f %%, not %.2g %%: the image threshold "
