@@ -10,10 +10,10 @@ class PadsegError(Exception):
 
     def __str__(self) -> str:
         """The sentence alone, without the traceback that a data worker passes on with it."""
-        told = super().__str__()
-        if told.startswith("Caught "):
-            told = told.rpartition(f"{type(self).__name__}: ")[2].strip()
-        return told
+        message = super().__str__()
+        if message.startswith("Caught "):
+            message = message.rpartition(f"{type(self).__name__}: ")[2].strip()
+        return message
 
 
 class ConfigError(PadsegError):

@@ -8,12 +8,12 @@ import numpy as np
 from padseg.errors import CheckpointError, ConfigError
 
 
-def plain(option: Any) -> Any:
+def as_stored(option: Any) -> Any:
     """An option as a checkpoint returns it: tuples become lists, NumPy numbers become Python numbers."""
     if isinstance(option, dict):
-        return {name: plain(value) for name, value in option.items()}
+        return {name: as_stored(value) for name, value in option.items()}
     if isinstance(option, tuple | list):
-        return [plain(value) for value in option]
+        return [as_stored(value) for value in option]
     return option.item() if isinstance(option, np.generic) else option
 
 
@@ -37,11 +37,11 @@ def check_seed(option: str, seed: int) -> None:
         raise ConfigError(f"{option} is {seed}; it must be from 0 to {2**32 - 1}.")
 
 
-def refuse_others(room: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def refuse_changed_options(group: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Reject options that differ from those with which a training began.
 
     Args:
-        room: The owner of the options, `model` or `data`.
+        group: Of the options, `model` or `data`.
         before: Those of the checkpoint; names that are not in `now` are ignored.
         now: Those of the configuration.
 
@@ -49,8 +49,8 @@ def refuse_others(room: str, before: Mapping[str, Any], now: Mapping[str, Any]) 
         CheckpointError: An option differs.
     """
     for name in before.keys() & now.keys():
-        if plain(before[name]) != plain(now[name]):
+        if as_stored(before[name]) != as_stored(now[name]):
             raise CheckpointError(
-                f"the checkpoint was trained with --{room}.{name} {before[name]}, not {now[name]}: a "
+                f"the checkpoint was trained with --{group}.{name} {before[name]}, not {now[name]}: a "
                 "training goes on as it began; start another one for other options."
             )

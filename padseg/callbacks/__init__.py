@@ -1,11 +1,13 @@
 """Lightning callbacks: metrics, thresholds, records, pictures and dashboards of a run."""
 
+from padseg.callbacks.best import BestCheckpoint
 from padseg.callbacks.dashboard import WandbCallback
 from padseg.callbacks.evaluation import EvaluationCallback
 from padseg.callbacks.pictures import PicturesCallback
 from padseg.callbacks.progress import StepBar
 from padseg.callbacks.records import RecordsCallback
-from padseg.callbacks.resume import BestCheckpoint, ResumeCheckpoint
+from padseg.callbacks.resume import ResumeCheckpoint
+from padseg.callbacks.sigterm import StopTogether
 from padseg.callbacks.thresholds import ThresholdCallback
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "RecordsCallback",
     "ResumeCheckpoint",
     "StepBar",
+    "StopTogether",
     "ThresholdCallback",
     "WandbCallback",
 ]

@@ -1,8 +1,6 @@
-"""Save checkpoints that a training can resume from, and stop it on SIGTERM."""
+"""Checkpoints that a training can resume from."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -62,7 +60,7 @@ class ResumeCheckpoint(ModelCheckpoint):
         """
         super().on_train_start(trainer, pl_module)
         last = Path(self.dirpath or "", self.CHECKPOINT_NAME_LAST + self.FILE_EXTENSION)
-        if self.save_last and last.exists() and not _goes_on(trainer, last):
+        if self.save_last and last.exists() and not _is_resumed_from(trainer, last):
             raise ConfigError(
                 f"{last} is another training's: pass --ckpt_path last to go on with that, or another "
                 "--checkpoint.dirpath."
@@ -110,7 +108,7 @@ class ResumeCheckpoint(ModelCheckpoint):
             self._save_last_checkpoint(trainer, candidates)
 
 
-def _goes_on(trainer: Trainer, last: Path) -> bool:
+def _is_resumed_from(trainer: Trainer, last: Path) -> bool:
     """Whether this training saved `last`."""
     if trainer.global_step == 0:
         return False
@@ -126,86 +124,3 @@ def _between_steps(trainer: Trainer) -> bool:
     """Whether no accumulated gradient is waiting for further batches."""
     done: int = trainer.fit_loop.epoch_loop.batch_progress.current.completed
     return done % trainer.accumulate_grad_batches == 0
-
-
-class BestCheckpoint(ModelCheckpoint):
-    """A ModelCheckpoint that saves beside the file that training resumes from, unless a folder is given.
-
-    It remembers the best step when a training is resumed. Lightning forgets it if the folder has another
-    name than before, as that of a logger's next version has.
-    """
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Use the folder of `ResumeCheckpoint`, which protects the files of other trainings."""
-        if self.dirpath is None:
-            folders = [
-                callback.dirpath
-                for callback in trainer.checkpoint_callbacks
-                if isinstance(callback, ResumeCheckpoint)
-            ]
-            self.dirpath = next(iter(folders), None)
-        super().setup(trainer, pl_module, stage)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue with the best checkpoint, wherever it is now."""
-        state = dict(state_dict)
-        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
-            state[key] = self._now(state.get(key) or "")
-        models = state.get("best_k_models", {})
-        state["best_k_models"] = {self._now(path): score for path, score in models.items()}
-        super().load_state_dict(state | {"dirpath": self.dirpath})
-
-    def _now(self, path: str) -> str:
-        moved = Path(self.dirpath or "") / Path(path).name
-        # Not the path stored before: training in a copied folder must not change the original.
-        return str(moved) if path and moved.exists() else path
-
-
-def stop_on_sigterm(trainer: Trainer) -> None:
-    """Stop a prediction as Lightning stops its other loops.
-
-    Raises:
-        SIGTERMException: The process received SIGTERM.
-    """
-    if trainer.received_sigterm:
-        raise SIGTERMException
-
-
-@contextmanager
-def handled_signals(trainer: Trainer) -> Iterator[None]:
-    """Let a Trainer outside its loops handle signals as within: SIGTERM, and SLURM's to requeue the job.
-
-    Lightning 2.6 has no public way to do so.
-    """
-    connector = trainer._signal_connector
-    connector.register_signal_handlers()
-    try:
-        yield
-    finally:
-        connector.teardown()
-
-
-def stop_together(trainer: Trainer) -> None:
-    """Make all processes of a training stop at the same step when one of them receives SIGTERM.
-
-    In Lightning 2.6, the process that receives the signal broadcasts from within its handler. A process
-    that is waiting in the reduction of a step cannot answer, so both wait forever. Here, the handler only
-    sets a flag, and the processes exchange it between two steps, where they synchronise anyway.
-    """
-    connector, loop = trainer._signal_connector, trainer.fit_loop.epoch_loop
-    told = False
-
-    def note(signum: Any, _: Any) -> None:
-        nonlocal told
-        launcher = trainer.strategy.launcher
-        if not told and launcher is not None:
-            launcher.kill(signum)
-        told = True
-        connector.received_sigterm = trainer.world_size == 1 or trainer.state.fn != "fit"
-
-    def meet() -> None:
-        if trainer.strategy.reduce_boolean_decision(told, all=False):
-            raise SIGTERMException
-
-    connector._sigterm_notifier_fn = note  # type: ignore[method-assign]
-    loop._broadcast_sigterm_tensor = meet  # type: ignore[method-assign]

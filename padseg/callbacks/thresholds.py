@@ -11,7 +11,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from padseg.callbacks.resume import handled_signals, stop_on_sigterm
+from padseg.callbacks.sigterm import handled_signals, stop_prediction_on_sigterm
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError
 from padseg.metrics.calibration import Calibration, Calibrator, warn_of_few_images
@@ -131,7 +131,7 @@ class ThresholdCallback(Callback):
                 on_device = data.transfer_batch_to_device(loaded, device, 0)
                 batch = data.on_after_batch_transfer(on_device, 0)
                 scores = module.predict_step(batch, index)
-                stop_on_sigterm(trainer)
+                stop_prediction_on_sigterm(trainer)
                 # A synthetic defect may be empty; such an image is normal and already counted.
                 new = batch["label"] | ~batch["painted"]
                 calibrator.update(

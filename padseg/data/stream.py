@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from padseg.errors import ConfigError
-from padseg.options import plain
+from padseg.options import as_stored
 from padseg.synthesis import SynthesisParams
 
 
@@ -71,7 +71,7 @@ class StreamOptions:
 
     def state(self) -> dict[str, Any]:
         """As checkpoints hold it, in plain values."""
-        state: dict[str, Any] = plain(asdict(self))
+        state: dict[str, Any] = as_stored(asdict(self))
         return state
 
     def require_same_images(self, before: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from lightning import LightningDataModule
 
 from padseg.data.stream import Position, StreamOptions
 from padseg.errors import ConfigError
-from padseg.options import refuse_others
+from padseg.options import refuse_changed_options
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class StreamDataModule(LightningDataModule):
         """
         before, task, options = state_dict.get("options", {}), self.task(), self.stream_options()
         if task == "fit":
-            refuse_others("data", before, options.state())
+            refuse_changed_options("data", before, options.state())
         elif before.get("category", options.category) != options.category:
             _log.warning(
                 "The checkpoint was trained on category %s, not %s.",

@@ -8,7 +8,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from padseg.callbacks.resume import stop_on_sigterm
+from padseg.callbacks.sigterm import stop_prediction_on_sigterm
 from padseg.inference.inputs import common_folder, name_below
 from padseg.inference.predictor import at_size, make_prediction, open_rgb, warn_of_verdicts
 from padseg.inference.results import OTHER_FOLDER, Results, describe, write_tables
@@ -58,7 +58,7 @@ class PredictionWriter(BasePredictionWriter):
         """Write a batch, at the images' own sizes."""
         assert isinstance(pl_module, AnomalyModule)
         assert self._results is not None
-        stop_on_sigterm(trainer)
+        stop_prediction_on_sigterm(trainer)
         scores = prediction["image_score"].tolist()
         for path, score_map, score in zip(
             batch["path"], prediction["score_map"].cpu(), scores, strict=True

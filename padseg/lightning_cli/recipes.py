@@ -13,7 +13,7 @@ def config_path(system: str, phase: str) -> Path:
     Raises:
         ConfigError: It is missing from the installation.
     """
-    path = shipped(f"configs/{system}/{phase}.yaml")
+    path = packaged_config(f"configs/{system}/{phase}.yaml")
     if path is None:
         raise ConfigError(
             f"there is no configuration of {system}'s phase {phase}: install padseg again."
@@ -21,8 +21,8 @@ def config_path(system: str, phase: str) -> Path:
     return path
 
 
-def shipped(name: str) -> Path | None:
-    """Where `configs/<folder>/<name>.yaml` lies; None where padseg has no such file."""
+def packaged_config(name: str) -> Path | None:
+    """Where `configs/<folder>/<name>.yaml` lies; None if padseg has no such file."""
     if Path(name).parts[:1] != ("configs",):
         return None
     found = (folder / name for folder in (_PACKAGE, _PACKAGE.parent))

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from padseg.models.residual import BlockOptions
 from padseg.names import Fusion, Recalibration, SecondConv, Upsample
-from padseg.options import plain
+from padseg.options import as_stored
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class NetworkOptions:
 
     def to_plain(self) -> dict[str, Any]:
         """The options by name, as a checkpoint stores them: lists instead of tuples."""
-        values: dict[str, Any] = plain(asdict(self))
+        values: dict[str, Any] = as_stored(asdict(self))
         return values
 
     def block(self, own: BlockOptions) -> BlockOptions:

@@ -26,7 +26,7 @@ from padseg.modules.checkpoint import check_format
 from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS, Header
 from padseg.modules.sync_batch_norm import TrainedSyncBatchNorm
 from padseg.names import PRECISION_NAMES
-from padseg.options import one_of, plain, refuse_others
+from padseg.options import as_stored, one_of, refuse_changed_options
 
 _CHECK_EVERY = 50  # steps between looks at the loss on a GPU, which must wait for each
 
@@ -288,7 +288,7 @@ class AnomalyModule(LightningModule):
                     "the configuration it was trained with."
                 )
         if self._trainer is not None and self._trainer.state.fn == "fit":
-            refuse_others("model", header.hyper_parameters, self._constructor_arguments())
+            refuse_changed_options("model", header.hyper_parameters, self._constructor_arguments())
             if header.precision not in (None, self.trainer.precision):
                 raise CheckpointError(
                     f"the checkpoint was trained in {header.precision}, not {self.trainer.precision}: "
@@ -302,7 +302,7 @@ class AnomalyModule(LightningModule):
         return {
             **self.hparams,
             **self.stored_hparams(),
-            "image_size": plain(self.image_size),
+            "image_size": as_stored(self.image_size),
             "top_k": self.top_k,
         }
 

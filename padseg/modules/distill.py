@@ -20,7 +20,7 @@ from padseg.names import (
     StudentInput,
     Upsample,
 )
-from padseg.options import one_of, plain
+from padseg.options import as_stored, one_of
 
 
 class StudentDistillModule(AnomalyModule):
@@ -114,7 +114,7 @@ class StudentDistillModule(AnomalyModule):
         if len(parts.teachers) == 1:
             unread += ["teacher2", "weights2", "upsample"]
         for name in unread:
-            if given[name] != plain(own[name].default):
+            if given[name] != as_stored(own[name].default):
                 raise ConfigError(
                     f"--model.{name} is of a part that {parts.title} with these options does not have: "
                     "leave it out."

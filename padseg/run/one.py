@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from padseg.lightning_cli.cli import told_to_stop
+from padseg.lightning_cli.interrupts import exit_when_interrupted
 from padseg.machine.folders import locked, require_same_options
 from padseg.machine.peak_memory import highest_peak
 from padseg.run.files import METRICS_FILE, PhaseFiles, run_folder
@@ -27,7 +27,11 @@ def run_one(options: RunOptions, category: str, seed: int) -> None:
         PadsegError: An input is wrong, or the folder is in use or holds a run with other options.
     """
     folder = run_folder(options.out, options.name, category, seed)
-    with locked(folder), told_to_stop("the same command goes on from here"), _lightning_quiet():
+    with (
+        locked(folder),
+        exit_when_interrupted("the same command goes on from here"),
+        _lightning_quiet(),
+    ):
         dependencies = options.results_depend_on(category, seed)
         _forget_failed_start(folder)
         require_same_options(folder, dependencies, "pass another --label or --out")

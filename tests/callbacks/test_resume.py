@@ -1,40 +1,17 @@
 """What a training resumes from."""
 
-import os
-import subprocess
-import sys
 from datetime import timedelta
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning import Trainer
 
-from padseg.callbacks import BestCheckpoint, ResumeCheckpoint
+from padseg.callbacks import ResumeCheckpoint
 from padseg.data.datasets import TrainDataset
 from padseg.errors import CheckpointError
-from padseg.lightning_cli.recipes import config_path
 from padseg.modules import read_checkpoint
-from tiny import tiny_arguments, tiny_data, tiny_student
-
-
-@pytest.mark.parametrize(("moved", "copied"), [(False, False), (True, False), (True, True)])
-def test_the_best_step_is_remembered_in_another_folder(tmp_path, moved, copied):
-    first = BestCheckpoint(dirpath=tmp_path / "version_0", monitor="level")
-    path = tmp_path / "version_0/best.ckpt"
-    first.best_model_path = first.kth_best_model_path = str(path)
-    first.best_model_score = first.kth_value = torch.tensor(0.1)
-    first.best_k_models = {str(path): torch.tensor(0.1)}
-    second = BestCheckpoint(dirpath=tmp_path / "version_1", monitor="level")
-    now = tmp_path / ("version_1" if moved else "version_0") / "best.ckpt"
-    for there in (now, path) if copied else (now,):
-        there.parent.mkdir()
-        there.touch()
-    second.load_state_dict(first.state_dict())
-    assert second.best_model_score == pytest.approx(0.1)
-    assert second.best_model_path == second.kth_best_model_path == str(now)
-    assert second.best_k_models == {str(now): torch.tensor(0.1)}
+from tiny import tiny_data, tiny_student
 
 
 class Watched(ResumeCheckpoint):
@@ -80,31 +57,6 @@ def test_no_checkpoint_amid_an_accumulated_step(data_root, tmp_path, monkeypatch
     assert backward == pytest.approx(logged)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
-@pytest.mark.parametrize("told", [0, 1])
-def test_two_processes_stop_at_the_same_step_when_one_is_told(data_root, tmp_path, told):
-    worker = Path(__file__).with_name("stopped_worker.py")
-    command = [
-        *(sys.executable, str(worker), str(told), "fit"),
-        *("--config", str(config_path("stpm", "distill")), f"--data.root={data_root}"),
-        *("--data.category=widget", "--data.batch_size=2", "--data.num_workers=0"),
-        *("--model.weights=random", *tiny_arguments(32)),
-        *("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"),
-        *("--trainer.max_steps=8", "--trainer.logger=false", f"--checkpoint.dirpath={tmp_path}"),
-        *("--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={tmp_path}"),
-    ]
-    path = os.pathsep.join([str(worker.parents[2]), *sys.path])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 1, done.stderr
-    last = tmp_path / "last.ckpt"
-    assert f"stopped by SIGTERM; the same command with --ckpt_path {last} goes on" in done.stderr
-    assert read_checkpoint(last)["global_step"] == 4
-
-
 def fit(data_root, folder, steps, batch_size=2, lr=0.1):
     """Train to a step, from where the folder's checkpoint stands."""
     module = tiny_student("stpm", image_size=32, lr=lr)
@@ -121,12 +73,6 @@ def fit(data_root, folder, steps, batch_size=2, lr=0.1):
     last = folder / "last.ckpt"
     trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None)
     return read_checkpoint(last)
-
-
-def test_lightning_still_has_what_stopping_together_replaces():
-    trainer = Trainer(accelerator="cpu", barebones=True)
-    assert callable(trainer._signal_connector._sigterm_notifier_fn)
-    assert callable(trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor)
 
 
 def test_a_training_goes_on_with_the_options_it_began_with(data_root, tmp_path):

@@ -5,9 +5,11 @@ import subprocess
 import sys
 
 import pytest
+from lightning.pytorch.callbacks import Timer
 
 from padseg.cli import main
 from padseg.inference import Predictor
+from padseg.lightning_cli.cli import PadsegCLI
 from padseg.lightning_cli.recipes import config_path
 from padseg.modules import read_checkpoint
 
@@ -123,3 +125,21 @@ def test_two_processes_test_like_one(trained, data_root, textures, tmp_path, mon
         figures.append(path.read_text())
     assert figures[0] == figures[1]
     assert "iap90" in figures[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "bar"),
+    [
+        ([], "StepBar"),
+        (["--trainer.callbacks=TQDMProgressBar"], "TQDMProgressBar"),
+        (["--trainer.callbacks=DeviceStatsMonitor"], "StepBar"),
+        (["--trainer.enable_progress_bar=false"], "NoneType"),
+    ],
+)
+def test_the_bar_counts_steps_unless_another_is_configured(options, bar, data_root, textures):
+    args = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL]
+    args += [*data_args(data_root, textures), "--trainer.accelerator=cpu", *options]
+    more = Timer()
+    trainer = PadsegCLI(args[1:], run=False, callbacks=[more]).trainer
+    assert type(trainer.progress_bar_callback).__name__ == bar
+    assert more in trainer.callbacks

@@ -1,15 +1,19 @@
 """What the parser and Lightning's Trainer say of wrong options."""
 
+import re
+
 import pytest
 
 from padseg.cli import main
+from padseg.errors import ConfigError
+from padseg.lightning_cli import cli, wording
 from padseg.lightning_cli.recipes import config_path
 
 from .conftest import QUIET, SMALL, data_args
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "said"),
     [
         ("--nothing=1", "unrecognized arguments: --nothing=1 (see padseg fit --help)"),
         ("--seed_everything=true", "--seed_everything: give a number"),
@@ -24,13 +28,14 @@ from .conftest import QUIET, SMALL, data_args
         ("--data.augmentation=x", "expected one of 'auto', 'none', 'slight', 'full', not x"),
         ("--data.synthesis.threshold=x", "SynthesisParams: --threshold: expected float, not x"),
         ("--data.image_size=64", "--data.image_size is the model's: pass --model.image_size"),
+        ("--data.synthesis=x", "--data.synthesis: - Expected a path but x either not accessible"),
     ],
 )
-def test_options_of_fit_are_told_in_one_sentence(wrong, told, data_root, textures, capsys):
+def test_a_wrong_option_of_fit_gets_one_sentence(wrong, said, data_root, textures, capsys):
     recipe = ["fit", "--config", str(config_path("destseg", "distill"))]
     assert main([*recipe, *data_args(data_root, textures), wrong]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert told in line
+    assert said in line
 
 
 @pytest.mark.parametrize("option", ["accelerator=nothing", "devices=0", "strategy=nothing"])
@@ -47,3 +52,37 @@ def test_lightnings_refusal_of_a_checkpoint_option_is_told(data_root, textures, 
     arguments += [*data_args(data_root, textures), "--checkpoint.save_top_k=3"]
     assert main(arguments) == 2
     assert "--checkpoint or --trainer.callbacks: " in capsys.readouterr().err
+
+
+# A wrong option for each pattern, and what the sentence must not hold on to.
+NEEDED_BY = {
+    r"(- )?Does not validate against any of the Union subtypes .*? Errors: (- )?": "--data.num_workers=x",
+    r" - Expected a <class 'NoneType'>": "--data.num_workers=x",
+    r"\.? Given value type: <class 'jsonargparse.*": "--model.lr=x",
+    r"\.? Given value type: <class '\w+'> Given value:|\. Got value:": "--data.batch_size=x",
+    r"Expected a <class '(\w+)'>": "--data.batch_size=x",
+    r"Expected a typing\.Literal\[(.*?)\]": "--data.augmentation=x",
+    r"Problem with given class_path '(?:\w+\.)*(\w+)':": "--model.lr=x",
+    r'Parser key "([\w.]+)":': "--data.batch_size=x",
+    r"argument \w+\(model\) --> .*": "--data.image_size=64",
+}
+PYTHONS_OWN = re.compile(
+    r"Union|<class|typing|class_path|Parser key|jsonargparse|Got value|callable|None"
+)
+
+
+def test_every_pattern_has_its_case():
+    assert list(NEEDED_BY) == list(wording.REPLACEMENTS)
+
+
+@pytest.mark.parametrize("pattern", NEEDED_BY)
+def test_without_a_pattern_the_parsers_own_words_remain(pattern, data_root, monkeypatch):
+    monkeypatch.setattr(cli, "in_plain_words", lambda message, command: message)
+    args = ["fit", "--config", str(config_path("destseg", "distill")), f"--data.root={data_root}"]
+    with pytest.raises(ConfigError) as refused:
+        cli.PadsegCLI([*args, "--data.category=widget", NEEDED_BY[pattern]])
+    message = str(refused.value)
+    assert not PYTHONS_OWN.search(wording.in_plain_words(message, "fit"))
+    others = {key: words for key, words in wording.REPLACEMENTS.items() if key != pattern}
+    monkeypatch.setattr(wording, "REPLACEMENTS", others)
+    assert PYTHONS_OWN.search(wording.in_plain_words(message, "fit"))

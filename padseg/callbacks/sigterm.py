@@ -1,0 +1,62 @@
+"""SIGTERM where Lightning 2.6 has no hook for what is needed; the one place that replaces parts of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+
+class StopTogether(Callback):
+    """Stops all processes of a training at the same step when one of them receives SIGTERM.
+
+    In Lightning, the process that receives the signal broadcasts from within its handler
+    (`_SignalConnector._sigterm_notifier_fn`), which another one that waits in a step's reduction cannot
+    answer: both wait for ever. Here, the handler only takes a note, and the processes ask each other
+    between two steps, where Lightning has them meet anyway.
+    """
+
+    def __init__(self) -> None:
+        self._received = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take the places of the two, before Lightning registers its handlers."""
+        connector, loop = trainer._signal_connector, trainer.fit_loop.epoch_loop
+        connector._sigterm_notifier_fn = partial(self._note, trainer)  # type: ignore[method-assign]
+        loop._broadcast_sigterm_tensor = partial(self._meet, trainer)  # type: ignore[method-assign]
+
+    def _note(self, trainer: Trainer, signum: Any, _: Any) -> None:
+        launcher = trainer.strategy.launcher
+        if not self._received and launcher is not None:
+            launcher.kill(signum)
+        self._received = True
+        # Where there is nobody to wait for, Lightning's own loops look here.
+        alone = trainer.world_size == 1 or trainer.state.fn != "fit"
+        trainer._signal_connector.received_sigterm = alone
+
+    def _meet(self, trainer: Trainer) -> None:
+        if trainer.strategy.reduce_boolean_decision(self._received, all=False):
+            raise SIGTERMException
+
+
+def stop_prediction_on_sigterm(trainer: Trainer) -> None:
+    """Stop a prediction between two batches, as Lightning stops its other loops.
+
+    Raises:
+        SIGTERMException: The process has received SIGTERM.
+    """
+    if trainer.received_sigterm:
+        raise SIGTERMException
+
+
+@contextmanager
+def handled_signals(trainer: Trainer) -> Iterator[None]:
+    """Let a Trainer outside its loops handle signals as within: SIGTERM, and SLURM's to requeue the job."""
+    connector = trainer._signal_connector
+    connector.register_signal_handlers()
+    try:
+        yield
+    finally:
+        connector.teardown()

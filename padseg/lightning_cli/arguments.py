@@ -1,0 +1,86 @@
+"""Command lines completed: by the configurations that come with padseg, and by what a checkpoint holds."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from padseg.data.images import as_size
+from padseg.errors import CheckpointError, ConfigError
+from padseg.lightning_cli.recipes import packaged_config
+from padseg.modules import Header, read_header
+from padseg.modules.header import STORED_WEIGHTS
+from padseg.options import as_stored
+
+# Values of --ckpt_path that Lightning resolves.
+CHECKPOINT_KEYWORDS = ("best", "last", "hpc", "registry")
+
+
+def complete_args(args: list[str]) -> list[str]:
+    """Find the configurations that come with padseg, and let a checkpoint name its class.
+
+    So `--config configs/destseg/distill.yaml` works in any folder, unless that has such a file itself, and
+    `test --ckpt_path PATH` needs no configuration.
+
+    Raises:
+        ConfigError: A training would go on without the configuration it began with.
+    """
+    args = [_with_packaged_config(arg) for arg in args]
+    options = [arg.split("=", maxsplit=1) for arg in args]
+    names = [option[0] for option in options]
+    if "--ckpt_path" not in names or "--config" in names or "-c" in names or "--model" in names:
+        return args
+    at = names.index("--ckpt_path")
+    path = options[at][1] if len(options[at]) == 2 else (args[at + 1 :] or [""])[0]
+    if args[0] == "fit":
+        raise ConfigError(
+            "--config is not set: a checkpoint holds the model and no recipe; fit goes on with the command "
+            "it began with and --ckpt_path beside it."
+        )
+    if not Path(path).suffix:
+        return args
+    # First, as options of the model are read by its class.
+    return [args[0], "--model", f"padseg.modules.{read_header(path).class_name}", *args[1:]]
+
+
+def _with_packaged_config(arg: str) -> str:
+    option, equals, name = arg.rpartition("=")
+    path = packaged_config(name) if option in ("", "--config") else None
+    return arg if path is None or Path(name).exists() else f"{option}{equals}{path}"
+
+
+def take_from_checkpoint(
+    model: Any, path: str, header: Header, command: str, given: Collection[str]
+) -> None:
+    """Set the options of the configured model as they are in the checkpoint.
+
+    Args:
+        model: `class_path` and `init_args`, as the parser leaves them; changed.
+        path: The checkpoint.
+        header: Its header.
+        command: `fit` takes what nobody has set: a training refuses other options than it began with.
+            The other commands take all.
+        given: Names of the model's options in the command line.
+
+    Raises:
+        CheckpointError: The checkpoint is of another class than the configuration.
+        ConfigError: An option of the command line differs from the checkpoint's.
+    """
+    name = model.class_path.rpartition(".")[-1]
+    if header.class_name != name:
+        raise CheckpointError(
+            f"--ckpt_path {path} is a checkpoint of {header.class_name}, the configured model is {name}: "
+            "the hand-off between the phases is --model.distilled."
+        )
+    for key, stored in header.hyper_parameters.items():
+        configured = model.init_args.get(key)
+        if key == "image_size" and configured is not None:
+            configured = as_size(configured)
+        # What named the weights that training began with means nothing any more: they are in there.
+        inside = key in ("distilled", "network") or stored == STORED_WEIGHTS
+        if key in given and not inside and as_stored(configured) != as_stored(stored):
+            raise ConfigError(
+                f"--model.{key} is {as_stored(configured)}, but {path} was made with {stored}: leave the "
+                "option out."
+            )
+        if inside or command != "fit" or configured is None:
+            model.init_args[key] = stored

@@ -1,0 +1,44 @@
+"""What the parser and Lightning say of a wrong option, in words that a user of padseg understands."""
+
+import re
+
+SCORING_COMMANDS = ("validate", "test", "predict")
+# From the parser's words to ours, applied in this order.
+REPLACEMENTS = {
+    # The types that were tried; what was wrong with each follows.
+    r"(- )?Does not validate against any of the Union subtypes .*? Errors: (- )?": "",
+    r" - Expected a <class 'NoneType'>": "",
+    r"\.? Given value type: <class 'jsonargparse.*": "",
+    r"\.? Given value type: <class '\w+'> Given value:|\. Got value:": ", not",
+    r"Expected a <class '(\w+)'>": r"expected \1",
+    r"Expected a typing\.Literal\[(.*?)\]": r"expected one of \1",
+    r"Problem with given class_path '(?:\w+\.)*(\w+)':": r"\1:",
+    r'Parser key "([\w.]+)":': r"--\1:",
+    # Of an option that is linked to another.
+    r"argument \w+\(model\) --> .*": "--data.image_size is the model's: pass --model.image_size",
+}
+_NO_MODEL = r"are required: .*\bmodel\b|class_path 'padseg.modules.AnomalyModule'"
+
+
+def in_plain_words(message: str, command: str) -> str:
+    """Turn the parser's message about a wrong option into a sentence about that option.
+
+    Args:
+        message: What the parser says, over several lines.
+        command: `fit`, `validate`, `test` or `predict`.
+    """
+    message = " ".join(message.split())
+    if re.search(_NO_MODEL, message):
+        if command in SCORING_COMMANDS:
+            return missing_checkpoint(command)
+        return "--config is not set: name a recipe, such as configs/destseg/distill.yaml."
+    about_model = message.startswith('Parser key "model"')
+    for pattern, replacement in REPLACEMENTS.items():
+        message = re.sub(pattern, replacement, message)
+    more = "--model.help padseg.modules.StudentDistillModule" if about_model else "--help"
+    return f"{message} (see padseg {command} {more})"
+
+
+def missing_checkpoint(command: str) -> str:
+    """What to say to a command that has no checkpoint to score with."""
+    return f"--ckpt_path is not set: padseg {command} needs the checkpoint of a training."

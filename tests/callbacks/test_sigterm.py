@@ -1,0 +1,44 @@
+"""SIGTERM in a training of several processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lightning import Trainer
+
+from padseg.lightning_cli.recipes import config_path
+from padseg.modules import read_checkpoint
+from tiny import tiny_arguments
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
+@pytest.mark.parametrize("told", [0, 1])
+def test_two_processes_stop_at_the_same_step_when_one_is_told(data_root, tmp_path, told):
+    worker = Path(__file__).with_name("stopped_worker.py")
+    command = [
+        *(sys.executable, str(worker), str(told), "fit"),
+        *("--config", str(config_path("stpm", "distill")), f"--data.root={data_root}"),
+        *("--data.category=widget", "--data.batch_size=2", "--data.num_workers=0"),
+        *("--model.weights=random", *tiny_arguments(32)),
+        *("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"),
+        *("--trainer.max_steps=8", "--trainer.logger=false", f"--checkpoint.dirpath={tmp_path}"),
+        *("--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={tmp_path}"),
+    ]
+    path = os.pathsep.join([str(worker.parents[2]), *sys.path])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 1, done.stderr
+    last = tmp_path / "last.ckpt"
+    assert f"stopped by SIGTERM; the same command with --ckpt_path {last} goes on" in done.stderr
+    assert read_checkpoint(last)["global_step"] == 4
+
+
+def test_lightning_still_has_what_stopping_together_replaces():
+    trainer = Trainer(accelerator="cpu", barebones=True)
+    assert callable(trainer._signal_connector._sigterm_notifier_fn)
+    assert callable(trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor)
