@@ -1,4 +1,4 @@
-"""A trained module at work: prediction, thresholds, export."""
+"""Prediction with trained modules."""
 
 from padseg.inference.predictor import Prediction, Predictor, Region
 from padseg.inference.weights import load_module

@@ -1,4 +1,4 @@
-"""`padseg detect` and `padseg calibrate`: a checkpoint and images, without a data set around them."""
+"""`padseg detect` and `padseg calibrate`, which need a checkpoint and images but no data set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,19 +23,18 @@ from padseg.modules.checkpoint import store_calibration
 
 
 def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None:
-    """Score images and write what was found to a folder; what is there already is not done again.
+    """Score images and write the results to a folder, skipping images that are already there.
 
-    An image whose file has changed since is; images of earlier calls stay, but for those
+    Images whose files have changed are scored again. Results of earlier calls stay, except for images
     that could not be read.
 
     Args:
         paths: Image files, folders and patterns.
         out: The folder; see `padseg.inference.results`.
-        predictor: Scores them.
+        predictor: Scores the images.
 
     Raises:
-        DataError: A path does not exist, or, at the end, some images cannot be read; the others are
-            done.
+        DataError: A path does not exist, or some images cannot be read; the others are done by then.
         ConfigError: The folder holds results of another checkpoint or other options.
     """
     images = find_images(paths, leave_out=out)
@@ -58,7 +57,7 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
     )
     if broken:
         raise DataError(
-            f"{len(broken)} of {len(broken) + scored} images cannot be read, the first is "
+            f"{len(broken)} of {len(broken) + scored} images cannot be read, the first being "
             f"{base / broken[0]}: see the column error of {out / 'predictions.csv'}; the others are done."
         )
 
@@ -69,18 +68,18 @@ def calibrate(
     """Set the thresholds in a checkpoint from normal images; nothing else in it changes.
 
     Args:
-        checkpoint: What the predictor was made from.
+        checkpoint: The checkpoint of the predictor.
         paths: Image files, folders and patterns; normal images that were not trained on.
         predictor: Scores them.
         calibrator: Chooses the thresholds.
 
     Raises:
-        DataError: An image is missing or cannot be read; the checkpoint is as it was.
+        DataError: An image is missing or cannot be read; the checkpoint is unchanged.
         CheckpointError: The checkpoint is an exported one, or cannot be written.
     """
     if checkpoint.is_dir() or checkpoint.suffix == ".safetensors":
         raise CheckpointError(
-            f"{checkpoint} is an export, which keeps its thresholds: calibrate the checkpoint, and export "
+            f"{checkpoint} is an export, whose thresholds are fixed: calibrate the checkpoint, and export "
             "that again."
         )
     images = find_images(paths)

@@ -1,4 +1,4 @@
-"""Which images a command is given: files, folders and patterns, and a name for each."""
+"""The images given to a command as files, folders and patterns, and a name for each."""
 
 import glob
 import os
@@ -10,11 +10,11 @@ from padseg.errors import DataError
 
 
 def find_images(paths: Sequence[str | Path], leave_out: Path | None = None) -> list[Path]:
-    """The images of files, folders (with all folders in them) and patterns, each once, in order.
+    """The images of files, folders (with all subfolders) and patterns, each once, in order.
 
     Args:
         paths: Patterns are those of `glob`, with `**` for any folders.
-        leave_out: A folder whose images are not meant: results of an earlier call.
+        leave_out: A folder whose images to ignore: results of an earlier call.
 
     Returns:
         Absolute paths.
@@ -34,7 +34,7 @@ def find_images(paths: Sequence[str | Path], leave_out: Path | None = None) -> l
         out = Path(os.path.abspath(leave_out))  # noqa: PTH100
         found = {path: None for path in found if out not in path.parents}
     if not found:
-        raise DataError("there is no image but those in the folder of results: give others.")
+        raise DataError("there are no images except those in the folder of results: give others.")
     return list(found)
 
 
@@ -53,11 +53,11 @@ def _expand(given: str) -> list[Path]:
 
 
 def common_folder(images: Iterable[Path], given: Iterable[str | Path] = ()) -> Path:
-    """The deepest folder that all files are below.
+    """The deepest folder that contains all files.
 
     Args:
         images: Absolute paths.
-        given: What they were found by. With it, the same folder comes out when other images lie there.
+        given: The paths by which they were found. With these, the folder does not depend on the images.
 
     Raises:
         DataError: They lie on several drives.
@@ -70,7 +70,7 @@ def common_folder(images: Iterable[Path], given: Iterable[str | Path] = ()) -> P
 
 
 def _fixed(given: str) -> Path:
-    """The folder that holds whatever a path, folder or pattern can name."""
+    """The folder that contains everything that a path, folder or pattern can match."""
     path = Path(os.path.abspath(given))  # noqa: PTH100 - as `find_images`
     if path.is_dir():
         return path

@@ -1,4 +1,4 @@
-"""Images in, score maps, scores, verdicts and regions out: what all ways of predicting share."""
+"""The predictor: images in; score maps, scores, verdicts and regions out."""
 
 import logging
 from collections import deque
@@ -30,7 +30,7 @@ from padseg.options import one_of
 
 _log = logging.getLogger(__name__)
 MOST_PIXELS = 2**26
-"""Of all images that wait to be scored or written, unless one alone has more."""
+"""Total pixels of images that wait to be scored or written, unless a single one has more."""
 Source = NDArray[np.uint8] | Image.Image | str | Path
 
 
@@ -39,9 +39,9 @@ class Region:
     """An 8-connected region of pixels whose score exceeds the pixel threshold.
 
     Attributes:
-        box: Left, top, right, bottom in pixels; right and bottom are just outside.
-        area: In pixels.
-        peak: Its highest score.
+        box: Left, top, right, bottom in pixels; right and bottom are exclusive.
+        area: Area in pixels.
+        peak: Highest score.
     """
 
     box: Box
@@ -51,14 +51,14 @@ class Region:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was found in one image, at the size it was given in.
+    """The result for one image, at the size of the image.
 
     Attributes:
         image: (H, W, 3) uint8.
         score_map: (H, W) float32 in [0, 1].
         image_score: In [0, 1].
         anomalous: Whether the score exceeds the image threshold; None without calibration.
-        regions: Of high scores, the highest peak first; empty without calibration.
+        regions: Regions of high scores, the highest peak first; empty without calibration.
         pixel_threshold: None without calibration.
     """
 
@@ -78,17 +78,18 @@ class Prediction:
 class Predictor:
     """Scores images with a trained module.
 
-    Images may have any size: each is resized to the module's as in training, and its score map back.
-    Without a calibration in the checkpoint there are scores and no verdicts; see `padseg calibrate`.
+    Images may have any size: each is resized to that of the module as in training, and its score map
+    back. Without a calibration in the checkpoint, there are scores but no verdicts; see `padseg
+    calibrate`.
 
     Args:
-        checkpoint: File that a training wrote, or a module.
+        checkpoint: Checkpoint of a training, or a module.
         device: Such as `cpu` or `cuda:1`; None for the accelerator, if there is one.
         precision: `32-true`, `bf16-mixed` or `16-mixed`; None for `32-true` if the thresholds were set in
-            that, else for what training uses here.
-        tile: Side, in pixels, of the tiles that larger images are cut into; None to take every image
-            whole. An image's score is then the highest of its tiles.
-        batch_size: Images, or tiles, that are scored together.
+            it, otherwise for the default of training on this device.
+        tile: Side in pixels of the tiles into which larger images are cut; the score of an image is then
+            the highest of its tiles. None to score whole images.
+        batch_size: Number of images or tiles that are scored together.
 
     Raises:
         CheckpointError: The checkpoint cannot be used.
@@ -121,7 +122,7 @@ class Predictor:
 
     @property
     def calibration(self) -> Calibration | None:
-        """The thresholds and how they came about."""
+        """The thresholds and their origin."""
         return self.module.calibration
 
     def __call__(self, images: Source | Iterable[Source]) -> Any:
@@ -146,10 +147,10 @@ class Predictor:
         return predictions[0] if single else predictions
 
     def stream(self, images: Iterable[Source]) -> Iterator[Prediction | DataError]:
-        """Score any number of images, of which only some are in memory.
+        """Score any number of images, keeping only some in memory.
 
         Yields:
-            For each image, in order, its prediction, or why it cannot be read.
+            For each image, in order, its prediction or the reason why it cannot be read.
         """
         waiting: deque[_Job] = deque()
         batch: list[tuple[_Job, Box]] = []
@@ -199,7 +200,7 @@ class Predictor:
             job.left -= 1
 
     def score(self, image: Tensor) -> dict[str, Tensor]:
-        """The module's answer to (B, 3, H, W) on its device, in this predictor's precision.
+        """The module's output for (B, 3, H, W) on its device, in this predictor's precision.
 
         Raises:
             PadsegError: A score is not finite.
@@ -231,7 +232,7 @@ class Predictor:
 
 
 def _pixels(source: Source) -> int:
-    """How many an image has; none where it cannot be read, which is told when it is opened."""
+    """The pixels of an image; 0 if it cannot be read, which is reported when it is opened."""
     try:
         if isinstance(source, Image.Image):
             height, width = source.height, source.width
@@ -246,10 +247,10 @@ def _pixels(source: Source) -> int:
 def warn_of_verdicts(
     calibration: Calibration | None, precision: str, tile: int | None = None
 ) -> None:
-    """Say it where there are no thresholds, or where they are of scores of another kind."""
+    """Warn if there are no thresholds, or if they were set for other kinds of scores."""
     if calibration is None:
         _log.warning(
-            "The checkpoint has no thresholds, so there are scores and no verdicts: set them with "
+            "The checkpoint has no thresholds, so there are scores but no verdicts: set them with "
             "padseg calibrate CKPT FOLDER, on normal images."
         )
     elif calibration.tile != tile:
@@ -274,7 +275,7 @@ def _tiled(tile: int | None) -> str:
 
 @dataclass
 class _Job:
-    """An image on its way; `left` counts the tiles that are not scored yet."""
+    """An image in progress; `left` counts the tiles that are not scored yet."""
 
     image: Image.Image | None = None
     boxes: list[Box] = field(default_factory=list)
@@ -322,7 +323,7 @@ def find_regions(score_map: NDArray[np.float32], threshold: float) -> list[Regio
 
 
 def at_size(score_map: Tensor, size: Size) -> NDArray[np.float32]:
-    """(1, h, w) float32 on the CPU to (H, W), bilinearly; unchanged where it has the size already."""
+    """(1, h, w) float32 on the CPU to (H, W), bilinearly; unchanged if it has the size already."""
     if tuple(score_map.shape[-2:]) != size:
         shrinks = size[0] < score_map.shape[-2] or size[1] < score_map.shape[-1]
         score_map = functional.interpolate(
@@ -332,7 +333,7 @@ def at_size(score_map: Tensor, size: Size) -> NDArray[np.float32]:
 
 
 def open_rgb(source: Source) -> Image.Image:
-    """An image as RGB, upright: transparency is left out, 16-bit pixels lose their lower 8 bits.
+    """An image as upright RGB: transparency is dropped, 16-bit pixels lose their lower 8 bits.
 
     Raises:
         DataError: It cannot be read, or its pixels are neither 8 nor 16 bits.

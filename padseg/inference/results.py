@@ -1,19 +1,19 @@
-"""What predictions leave on disk, whoever makes them.
+"""The files of predictions.
 
     maps/<name>.png            score map, 16-bit grey, round(score * 65535)
     overlays/<name>.jpg        the image under its heatmap, regions outlined
     masks/<name>.png           1 bit, white where the pixel threshold is exceeded
     predictions.csv            path, width, height, image_score, anomalous, regions (their number), error
-    regions.csv                path, left, top, right, bottom, area, peak; a row a region
-    predictions.json           all of it: a list with an object an image
+    regions.csv                path, left, top, right, bottom, area, peak; one row per region
+    predictions.json           all of this: a list with one object per image
     options.json               what the files depend on
 
-<name> is the whole path of the image below the folder that all images share, so that no two images have
-one name. Pictures have the image's size, but for overlays of images with a side above 65,500 pixels, the
-most that JPEG holds: they are reduced to it. Without calibration there are no verdicts, masks and regions.
-The log, `.log-<process>.jsonl`, has a line an image once its files are written: what is in it is done,
-unless the image has changed since. Images that are gone stay in the tables, but
-for those that could not be read.
+<name> is the whole path of the image below the folder that all images share, so that names are unique.
+Pictures have the size of the image, except for overlays of images with a side above 65,500 pixels, the
+limit of JPEG, to which they are reduced. Without calibration, there are no verdicts, masks and regions.
+The log, `.log-<process>.jsonl`, gets a line for each image once its files are written. Images in it are
+finished, unless their files have changed. Images that no longer exist stay in the tables, except those
+that could not be read.
 """
 
 import csv
@@ -38,11 +38,11 @@ from padseg.records import overlay
 from padseg.records.score_maps import to_grey
 
 _COLUMNS = ("path", "width", "height", "image_score", "anomalous", "regions", "error")
-_WAITING = 8  # images a process keeps while their files are written
+_WAITING = 8  # images that a process keeps while their files are written
 # The brightest colour of an overlay, in pixel thresholds: one scale for all images of a folder.
 _BRIGHTEST = 4.0
-_JPEG_SIDE = 65_500  # libjpeg writes no longer one
-# What to do when a folder holds other results.
+_JPEG_SIDE = 65_500  # libjpeg writes no longer side
+# What to do if a folder holds other results.
 OTHER_FOLDER = "pass another folder, or empty it"
 
 
@@ -50,12 +50,12 @@ class Results:
     """Writes predictions into a folder, in threads, while the next images are scored.
 
     Args:
-        folder: Where they go, `locked`, and of the same options as before.
+        folder: The folder, `locked`, with the same options as before.
         process: Number of this process; each has a log.
-        versions: Of images by name, what tells whether their files have changed; see `file_version`.
+        versions: Version of each image by name, to see whether its file has changed; see `file_version`.
 
     Attributes:
-        done: Names of the images that were done before; what had failed, or has changed since, is not.
+        done: Names of the images that are already done, without those that failed or have changed.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Results:
         self.close(wait=raised[0] is None)
 
     def close(self, wait: bool = True) -> None:
-        """Wait for the files, or leave those undone that have not been written."""
+        """Wait for the files, or cancel those that have not been written."""
         try:
             while wait and self._pending:
                 self._settle()
@@ -104,7 +104,7 @@ class Results:
             self._settle()
 
     def _pixels(self) -> int:
-        """Of the images that wait for their files."""
+        """Total pixels of the images that wait for their files."""
         sizes = ((record.get("height", 0), record.get("width", 0)) for record, _ in self._pending)
         return sum(height * width for height, width in sizes)
 
@@ -118,21 +118,21 @@ class Results:
         except OSError as error:
             raise PadsegError(
                 f"{self.folder} cannot be written ({error.strerror or error}): make room; the same "
-                "command goes on from what is there."
+                "command resumes from what is there."
             ) from error
 
 
 def file_version(path: Path) -> str:
-    """Another one as soon as a file is written anew: its size and the time of the last change."""
+    """The size of a file and the time of its last change, which identify its version."""
     try:
         status = path.stat()
     except OSError:
-        return ""  # a file that is gone is told when it is opened
+        return ""  # a missing file is reported when it is opened
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def write_files(folder: Path, name: str, prediction: Prediction) -> None:
-    """Write score map, overlay and mask of one image, each whole or not at all."""
+    """Write score map, overlay and mask of one image, each completely or not at all."""
     score_map, threshold = prediction.score_map, prediction.pixel_threshold
     top = float(score_map.max()) if threshold is None else min(1.0, _BRIGHTEST * threshold)
     grey = to_grey(score_map)
@@ -165,12 +165,12 @@ def _record(name: str, prediction: Prediction) -> dict[str, Any]:
 def _read_log(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as log:
         for line in log:
-            if line.endswith("\n"):  # else it was cut off while it was written
+            if line.endswith("\n"):  # otherwise writing was interrupted
                 yield json.loads(line)
 
 
 def write_tables(folder: Path, processes: int = 1) -> tuple[int, int, list[str]]:
-    """Turn the logs into tables; several processes have taken turns with the images.
+    """Turn the logs into tables; several processes may have scored the images.
 
     Returns:
         The number of images that were scored, of those that are anomalous, and the names of those that
@@ -217,7 +217,7 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe(module: AnomalyModule, precision: str, tile: int | None, base: Path) -> dict[str, Any]:
-    """What results depend on: weights, thresholds, options and where the images lie."""
+    """What results depend on: weights, thresholds, options and the folder of the images."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode())

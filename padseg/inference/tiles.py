@@ -1,15 +1,15 @@
-"""Large images in overlapping tiles whose answers fade into each other, so that no seam is left."""
+"""Large images in overlapping tiles, whose score maps are blended so that there are no seams."""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-OVERLAP = 0.25  # least share of a tile that its neighbour covers too
+OVERLAP = 0.25  # minimum overlap of neighbouring tiles, as a share of a tile
 
 
 class Box(NamedTuple):
-    """A part of an image in pixels; right and bottom are just outside."""
+    """A part of an image in pixels; right and bottom are exclusive."""
 
     left: int
     top: int
@@ -26,8 +26,8 @@ def tile_boxes(height: int, width: int, tile: int | None) -> list[Box]:
         tile: Side of a tile in pixels; None for the whole image.
 
     Returns:
-        Tiles of one size, spread evenly, the outer ones at the border; one box where the image fits. A
-        side that is shorter than a tile is covered whole.
+        Tiles of one size, spread evenly, with the outer ones at the border; a single box if the image
+        fits. A side that is shorter than a tile is covered completely.
     """
     if tile is None:
         return [Box(0, 0, width, height)]
@@ -49,8 +49,8 @@ def _starts(length: int, tile: int) -> list[int]:
 class Blend:
     """The score map of an image, from those of its tiles.
 
-    Each pixel is the mean over the tiles that cover it, weighed by a pyramid: 1 in the middle of a
-    tile's side and nearly 0 at its border. A single tile comes back as it is.
+    Each pixel is the mean over the tiles that cover it, weighted by a pyramid: 1 in the middle of a
+    tile's side and nearly 0 at its border. A single tile is returned unchanged.
 
     Args:
         height: Of the image, in pixels.

@@ -13,20 +13,20 @@ from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModu
 from padseg.modules.checkpoint import check_format
 from padseg.modules.header import HEADER_KEY, Header
 
-WEIGHTS_FILE = "model.safetensors"  # as hubs call it
+WEIGHTS_FILE = "model.safetensors"  # the name that hubs use
 DESCRIPTION_KEY = "padseg"
-"""Of what an exported file says about itself, among its metadata."""
+"""Key of the description of an exported file in its metadata."""
 _CLASSES = {kind.__name__: kind for kind in (StudentDistillModule, SegmentationModule)}
 
 
 def load_module(path: str | Path) -> AnomalyModule:
-    """Build a module in eval mode, on the CPU, out of a file; no pickle is executed.
+    """Build a module in eval mode, on the CPU, from a file; no pickle is executed.
 
     Args:
         path: A checkpoint, a safetensors file that `padseg export` wrote, or its folder.
 
     Raises:
-        CheckpointError: The file is missing, damaged, or not padseg's.
+        CheckpointError: The file is missing, damaged, or not from padseg.
     """
     return build_module(read_any(path), path)
 
@@ -82,13 +82,13 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def to_safetensors(checkpoint: dict[str, Any], description: dict[str, Any]) -> bytes:
-    """The weights of a checkpoint, with what rebuilds their module, as a safetensors file."""
+    """The weights of a checkpoint, with the options that rebuild the module, as a safetensors file."""
     described = description | {"module": stored_module(checkpoint)}
     state = {name: value.contiguous() for name, value in checkpoint["state_dict"].items()}
-    # One key: the library stores several in any order, and the same weights should be the same bytes.
+    # A single key, because the library stores several in any order, and equal weights should give equal bytes.
     return safetensors.torch.save(state, {DESCRIPTION_KEY: json.dumps(described)})
 
 
 def stored_module(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """What rebuilds the module of a checkpoint, without its weights, in plain values."""
+    """Everything that rebuilds the module of a checkpoint, except the weights, in plain values."""
     return {name: checkpoint[name] for name in (HEADER_KEY, "hyper_parameters")}

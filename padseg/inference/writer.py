@@ -1,4 +1,4 @@
-"""`padseg predict`: what the Trainer predicts, on any number of devices, goes to files."""
+"""`padseg predict`: write the predictions of the Trainer to files, on any number of devices."""
 
 import os
 from contextlib import ExitStack
@@ -17,7 +17,7 @@ from padseg.modules import AnomalyModule
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Writes score maps, overlays, masks and tables of what is predicted, as `padseg detect` does.
+    """Writes score maps, overlays, masks and tables of predictions, as `padseg detect` does.
 
     Args:
         out: The folder for them; see `padseg.inference.results`.
@@ -30,7 +30,7 @@ class PredictionWriter(BasePredictionWriter):
         self._results: Results | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make room: what was predicted before is predicted again."""
+        """Remove earlier predictions: these images are predicted again."""
         assert isinstance(pl_module, AnomalyModule)
         dataset: Any = trainer.predict_dataloaders.dataset  # type: ignore[union-attr]
         paths = [Path(os.path.abspath(sample.path)) for sample in dataset.samples]  # noqa: PTH100
@@ -81,7 +81,7 @@ class PredictionWriter(BasePredictionWriter):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Let the folder go."""
+        """Release the folder."""
         if self._results is not None:
             self._results.close(wait=False)
         self._lock.close()

@@ -28,18 +28,18 @@ from padseg.modules.sync_batch_norm import TrainedSyncBatchNorm
 from padseg.names import PRECISION_NAMES
 from padseg.options import as_stored, one_of, refuse_changed_options
 
-_CHECK_EVERY = 50  # steps between looks at the loss on a GPU, which must wait for each
+_CHECK_EVERY = 50  # steps between checks of the loss on a GPU, each of which must wait
 
 
 class ParameterGroup(NamedTuple):
-    """Parameters that learn at one rate."""
+    """Parameters with the same learning rate."""
 
     params: list[Parameter]
     lr: float
 
 
 class AnomalyModule(LightningModule):
-    """A student-teacher system that answers an image with a score map and a score.
+    """A student-teacher system that computes a score map and a score for an image.
 
     A subclass sets `student_teacher` and `network`, the options that rebuild it, and calls `ready`.
 
@@ -96,7 +96,7 @@ class AnomalyModule(LightningModule):
         """Last call of a subclass's constructor."""
         # Convolutions run up to twice as fast in this layout, on CPUs and on GPUs with tensor cores.
         self.to(memory_format=torch.channels_last)
-        # The Trainer takes the modes as it finds them: what is frozen must be in eval mode by now.
+        # The Trainer does not change modes, so frozen parts must be in eval mode by now.
         self.train()
 
     @property
@@ -110,13 +110,13 @@ class AnomalyModule(LightningModule):
         return find_system(self.system)
 
     def compare(self, image: Tensor) -> list[FeaturePair]:
-        """What teachers and students see in images (B, 3, H, W) in [0, 1]."""
+        """Features of teachers and students for images (B, 3, H, W) in [0, 1]."""
         pairs: list[FeaturePair] = self.student_teacher(image)
         return pairs
 
     @abstractmethod
     def score_map(self, pairs: list[FeaturePair], size: Size) -> Tensor:
-        """(B, 1, H, W) float32 in [0, 1] of what `compare` has returned."""
+        """The score map (B, 1, H, W), float32 in [0, 1], from the output of `compare`."""
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Score images.
@@ -149,7 +149,7 @@ class AnomalyModule(LightningModule):
         # One pass over the weights instead of one for each operation, with the same bits on a CPU.
         fused = self.device.type in ("cpu", "cuda")
         if self._trainer is not None:
-            # Lightning clips no gradients of a fused optimiser in mixed precision; and a first step that
+            # Lightning does not clip gradients of fused optimisers in mixed precision, and a first step that
             # overflows in float16 would leave it with momentum from uninitialised memory (PyTorch 2.15).
             clips = self._trainer.gradient_clip_val is not None
             fused = fused and not clips and self._trainer.precision != "16-mixed"
@@ -166,7 +166,7 @@ class AnomalyModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def setup(self, stage: str) -> None:
-        """Check what the Trainer brings along, and tell its data module where to begin.
+        """Check the options of the Trainer and its data, and give the data module its starting position.
 
         Raises:
             ConfigError: The precision is unknown, the size of the data's images is not the module's, or
@@ -190,7 +190,7 @@ class AnomalyModule(LightningModule):
             )
 
     def on_fit_start(self) -> None:
-        """Train what is to be trained, also a module that a `Predictor` or its user put into eval mode.
+        """Set the training mode, also of a module that a `Predictor` or its user put into eval mode.
 
         Raises:
             ConfigError: The weights should have come from a checkpoint, and none was loaded.
@@ -199,7 +199,7 @@ class AnomalyModule(LightningModule):
         self.train()
 
     def on_train_start(self) -> None:
-        """Forget thresholds that a resumed training brought along: its weights change now."""
+        """Discard the thresholds of a resumed training, because its weights change now."""
         self.calibration = None
 
     def check_loss(self, loss: Tensor, batch_idx: int) -> None:
@@ -214,7 +214,7 @@ class AnomalyModule(LightningModule):
             raise _diverged(f"the loss at step {self.global_step} is {loss.item()}")
 
     def on_train_end(self) -> None:
-        """Look at the last loss, also where a GPU was not waited for.
+        """Check the last loss, which may not have been checked on a GPU.
 
         Raises:
             PadsegError: It is not finite.
@@ -223,7 +223,7 @@ class AnomalyModule(LightningModule):
             raise _diverged(f"the last loss is {self._last_loss.item()}")
 
     def on_validation_start(self) -> None:
-        """Evaluate no weights that mean nothing.
+        """Reject evaluating weights that were never loaded or trained.
 
         Raises:
             ConfigError: As above.
@@ -234,7 +234,7 @@ class AnomalyModule(LightningModule):
     on_predict_start = on_validation_start
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """Score a batch; callbacks do the rest.
+        """Score a batch; callbacks evaluate the scores.
 
         Raises:
             PadsegError: A score is not finite.
@@ -255,7 +255,7 @@ class AnomalyModule(LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make the checkpoint complete: nothing outside it is needed to load it."""
+        """Make the checkpoint complete, so that nothing else is needed to load it."""
         header = Header(
             class_name=type(self).__name__,
             system=self.system,
@@ -268,7 +268,7 @@ class AnomalyModule(LightningModule):
         checkpoint.update(header.to_checkpoint())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse what was made by something else.
+        """Reject checkpoints of other modules.
 
         Raises:
             CheckpointError: The checkpoint is another class's, system's or teacher's, or a training
@@ -298,7 +298,7 @@ class AnomalyModule(LightningModule):
         self.calibration = header.calibration
 
     def _constructor_arguments(self) -> dict[str, Any]:
-        """Those that rebuild the module from its checkpoint, in plain values."""
+        """The arguments that rebuild the module from its checkpoint, in plain values."""
         return {
             **self.hparams,
             **self.stored_hparams(),

@@ -1,4 +1,4 @@
-"""Phase one: the student learns to answer like the teacher."""
+"""Phase one: the student learns to reproduce the teacher's features."""
 
 import inspect
 from typing import Any
@@ -26,8 +26,8 @@ from padseg.options import as_stored, one_of
 class StudentDistillModule(AnomalyModule):
     """Distils a frozen teacher into a student; alone, it scores by the distance between the two.
 
-    STPM and RSTPM end here. DeSTSeg and PFADSeg go on with `SegmentationModule`, which reads what this
-    module has saved.
+    STPM and RSTPM end here. DeSTSeg and PFADSeg continue with `SegmentationModule`, which reads the
+    checkpoint of this module.
 
     Args:
         system: `stpm`, `rstpm`, `destseg` or `pfadseg`; the options below are its own when None.
@@ -36,13 +36,13 @@ class StudentDistillModule(AnomalyModule):
         teacher2: Second teacher (RSTPM).
         weights2: Its weights.
         width: Channels of the student's first stage, 16 or more.
-        fusion: What joins a residual block's branches: `add`, or `aff` (attentional feature fusion).
+        fusion: How a residual block joins its branches: `add`, or `aff` (attentional feature fusion).
         second_conv: A residual block's second convolution: `conv`, or `pcar` (parallel
             convolutional attention recalibration).
-        kernels: Of PCAR's three branches.
-        dilations: Of PCAR's three branches.
-        recalibration: What PCAR weighs in a branch: each `channel`, or each `pixel`.
-        upsample: How RSTPM's reconstruction student grows its maps.
+        kernels: Kernel sizes of PCAR's branches.
+        dilations: Dilations of PCAR's branches.
+        recalibration: Whether PCAR weighs each `channel` or each `pixel` of a branch.
+        upsample: How RSTPM's reconstruction student upsamples.
         image_size: Height and width in pixels, or one number for both.
         top_k: Pixels averaged to the image score.
         student_input: `corrupted`, or `clean` for the ablation without denoising (DeSTSeg, Tab. 4).
@@ -50,8 +50,8 @@ class StudentDistillModule(AnomalyModule):
             grows with the batch, or `mean`.
         loss_scale: Factor of the loss.
         lr: Learning rate of SGD.
-        momentum: Of SGD.
-        weight_decay: Of SGD, on all parameters.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD, on all parameters.
 
     Raises:
         ConfigError: An option cannot be used.
@@ -82,7 +82,9 @@ class StudentDistillModule(AnomalyModule):
         weight_decay: float = 1e-4,
     ) -> None:
         super().__init__()
-        lr = find_system(system).lr if lr is None else lr  # before it is saved, for loggers to show
+        lr = (
+            find_system(system).lr if lr is None else lr
+        )  # before it is saved, so that loggers can show it
         self.save_hyperparameters()
         network = NetworkOptions(
             system=system,
@@ -97,7 +99,7 @@ class StudentDistillModule(AnomalyModule):
             upsample=upsample,
         )
         one_of("student_input", student_input, STUDENT_INPUTS)
-        if weights != STORED_WEIGHTS:  # what a checkpoint holds was given long ago
+        if weights != STORED_WEIGHTS:  # the options of a checkpoint were checked before
             self._refuse_unread(network, weights2)
         self.build(network, weights, weights2, image_size, top_k)
         self.student_input = student_input if self.parts.synthetic else "clean"
@@ -145,7 +147,7 @@ class StudentDistillModule(AnomalyModule):
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """One optimiser; students that share no parameter do not feel each other in it."""
+        """One optimiser; students without shared parameters do not affect each other in it."""
         parameters = [p for p in self.student_teacher.parameters() if p.requires_grad]
         return self.build_optimizer([ParameterGroup(parameters, self.hparams["lr"])])
 

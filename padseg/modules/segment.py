@@ -1,4 +1,4 @@
-"""Phase two: a segmentation network reads the discrepancy of teacher and student."""
+"""Phase two: a segmentation network reads the discrepancy between teacher and student."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,9 +27,9 @@ class SegmentationModule(AnomalyModule):
     Args:
         distilled: Checkpoint of `StudentDistillModule`, read when a training starts. None only when a
             checkpoint of this module is loaded.
-        system: The system that `distilled` must be of; None takes any with a second phase.
+        system: The system that `distilled` must belong to; None for any with a second phase.
         segmentation_width: Channels of the segmentation network.
-        context: What widens its view: `aspp`, or `rcm` (rectangular self-calibration); None: the
+        context: Its context module: `aspp`, or `rcm` (rectangular self-calibration); None: the
             system's own.
         layer_scale: Initial layer scale of the RCM.
         fusion: As in phase one; None: as in phase one.
@@ -41,8 +41,8 @@ class SegmentationModule(AnomalyModule):
         l1_weight: Weight of the L1 loss.
         lr_res: Learning rate of the residual blocks.
         lr_head: Learning rate of the context module and the output.
-        momentum: Of SGD.
-        weight_decay: Of SGD, on all parameters.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD, on all parameters.
         network: Options of the student-teacher network; a checkpoint fills them in.
 
     Raises:
@@ -84,13 +84,13 @@ class SegmentationModule(AnomalyModule):
         elif network is not None:
             options = NetworkOptions.from_plain(network)
         else:
-            raise ConfigError("--model.distilled is not set: it names the checkpoint of phase one.")
+            raise ConfigError("--model.distilled is not set: give the checkpoint of phase one.")
         if gamma != 0 and gamma < 1:
             raise ConfigError(f"--model.gamma is {gamma}; it must be 0, or at least 1.")
         self.build(options, STORED_WEIGHTS, STORED_WEIGHTS, image_size or 256, top_k)
         if distilled is not None:
             self._take_over(checkpoint["state_dict"], header.teacher_sha256, distilled)
-            # As published, one stream goes through both phases: no pair is seen twice.
+            # As published, one stream runs through both phases, so that no pair is seen twice.
             self.previous_data = checkpoint.get(AnomalyDataModule.__qualname__)
         self.student_teacher.requires_grad_(False)
         self.segmentation = build_segmentation(
@@ -125,7 +125,7 @@ class SegmentationModule(AnomalyModule):
         self.complete = True
         if self.student_teacher.fingerprint() != teacher_sha256:
             raise CheckpointError(
-                f"the teacher in {path} is not the one that its student was trained with: distil again."
+                f"the teacher in {path} is not the one that its student was trained with: repeat the distillation."
             )
 
     def train(self, mode: bool = True) -> "SegmentationModule":
@@ -135,7 +135,7 @@ class SegmentationModule(AnomalyModule):
         return self
 
     def compare(self, image: Tensor) -> list[FeaturePair]:
-        """What the frozen teacher and student see in images (B, 3, H, W) in [0, 1]."""
+        """Features of the frozen teacher and student for images (B, 3, H, W) in [0, 1]."""
         with torch.no_grad():
             return super().compare(image)
 
@@ -150,7 +150,7 @@ class SegmentationModule(AnomalyModule):
         return self.parts.segmentation_map(self.logits(pairs), size)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Focal and L1 loss against the painted mask."""
+        """Focal and L1 loss against the mask of the synthetic defect."""
         if "corrupted" not in batch:
             raise ConfigError(
                 "the segmentation trains on synthetic pairs, but the data has none: set "
@@ -167,7 +167,7 @@ class SegmentationModule(AnomalyModule):
         self.log("train_loss", loss, prog_bar=True)
         for part in self.segmentation.modules():
             if isinstance(part, RCM):
-                # Near zero the RCM does nothing, as it was started in CGRSeg.
+                # Near zero, where CGRSeg starts it, the RCM does nothing.
                 self.log("layer_scale", part.layer_scale.detach().abs().mean())
         return loss
 

@@ -1,1 +1,1 @@
-"""Categories x seeds: both phases, test and tables; what was cut off is resumed."""
+"""Categories x seeds: training, test and tables; interrupted runs are resumed."""

@@ -26,15 +26,15 @@ def run(
 
     Args:
         options: What to run.
-        parallel: Runs at a time on this machine; None for one a GPU.
-        shard: (i, n) to do only the i-th of n equal parts of the runs, the others being done elsewhere.
+        parallel: Number of simultaneous runs on this machine; None for one per GPU.
+        shard: (i, n) to do only the i-th of n equal parts of the runs.
         ray: Address of the Ray cluster to run on.
 
     Returns:
-        The rows of `results.csv` that the options ask for.
+        The rows of `results.csv` for these options.
 
     Raises:
-        PadsegError: An input is wrong, or, at the end, some runs failed; the others are done.
+        PadsegError: An input is wrong, or some runs failed; the others are done by then.
     """
     if parallel is None:
         parallel = max(1, len(devices()))
@@ -57,37 +57,39 @@ def run(
 
 
 def _check_data(options: RunOptions) -> None:
-    """Refuse data that a run would stumble over.
+    """Reject data with which a run would fail.
 
     Raises:
-        ConfigError: Textures are needed and not named.
-        DataError: A category cannot be listed, or the textures cannot.
+        ConfigError: Textures are needed and not given.
+        DataError: A category or the textures cannot be listed.
     """
     for category in options.categories:
         list_samples(options.root, category, options.layout)
     if SYSTEMS[options.system].synthetic:
         if options.textures is None:
-            raise ConfigError(f"{options.system} paints defects: --textures names their folder.")
+            raise ConfigError(
+                f"{options.system} paints synthetic defects: give the folder of their textures with --textures."
+            )
         list_textures(options.textures)
 
 
 def _jobs(options: RunOptions, shard: tuple[int, int]) -> list[Job]:
     """This shard's runs, each as the arguments of `try_run`."""
     runs = [(category, seed) for category in options.categories for seed in options.seeds]
-    runs = list(dict.fromkeys(runs))  # a name given twice
+    runs = list(dict.fromkeys(runs))  # a name may be given twice
     index, count = shard
     portable = options.portable()
     return [(portable, *run) for run in runs[index - 1 :: count]]
 
 
 def _do(options: RunOptions, jobs: list[Job], parallel: int, ray: str | None) -> list[Job]:
-    """Do the runs, where they are to be done.
+    """Do the runs in this process, in others or on a Ray cluster.
 
     Returns:
-        Those that failed.
+        The runs that failed.
 
     Raises:
-        PadsegError: There is a single run, in this process, and it failed.
+        PadsegError: The only run, in this process, failed.
     """
     if ray is not None:
         return on_ray(try_run, jobs, ray)
@@ -101,7 +103,7 @@ def _do(options: RunOptions, jobs: list[Job], parallel: int, ray: str | None) ->
 
 
 def try_run(options: RunOptions, category: str, seed: int) -> bool:
-    """Do one run; when it fails, say why.
+    """Do one run and report why it failed, if it did.
 
     Returns:
         Whether it succeeded.
@@ -111,7 +113,7 @@ def try_run(options: RunOptions, category: str, seed: int) -> bool:
     except PadsegError as error:
         _log.error("%s seed %d failed: %s", category, seed, error)
         return False
-    except Exception:  # noqa: BLE001 - whatever it is, the other runs go on
+    except Exception:  # noqa: BLE001 - whatever it is, the other runs continue
         _log.exception("%s seed %d failed.", category, seed)
         return False
     return True

@@ -1,11 +1,11 @@
-"""Where the files of runs lie.
+"""The paths of the files of runs.
 
-OUT/results.csv                                    a row a run
+OUT/results.csv                                    one row per run
 OUT/<label>/<category>/seed<k>/metrics.json        the run's result, written last
 /options.json        what it depends on
 /<phase>.ckpt        trained weights; calibrated after training
-/<phase>-resume.ckpt where the training goes on, until it has ended
-/<phase>-trained.json  what the training took
+/<phase>-resume.ckpt where the training resumes; removed when it ends
+/<phase>-trained.json  the cost of the training
 /<phase>.json        the phase's result, written last
 /logs/<phase>/       what was logged
 """
@@ -46,17 +46,17 @@ class PhaseFiles:
 
     @property
     def resume(self) -> Path:
-        """The checkpoint that a training goes on from."""
+        """The checkpoint from which a training resumes."""
         return self.run / f"{self.phase}-resume.ckpt"
 
     @property
     def cost(self) -> Path:
-        """What the training took."""
+        """The cost of the training."""
         return self.run / f"{self.phase}-trained.json"
 
     @property
     def result(self) -> Path:
-        """The result, which is there once the phase is done."""
+        """The result, which exists once the phase is finished."""
         return self.run / f"{self.phase}.json"
 
     @property

@@ -1,4 +1,4 @@
-"""What makes two runs comparable: the same data, the same software."""
+"""Fingerprints of data and software, which tell whether two runs are comparable."""
 
 import hashlib
 import platform
@@ -18,7 +18,7 @@ _PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "album
 
 
 def hash_data(root: Path, category: str, layout: str, textures: Path | None = None) -> str:
-    """SHA-256 over a category's files and the textures: names, contents, and what they are for."""
+    """SHA-256 over the files of a category and the textures: names, contents and roles."""
     files = _files(root, category, layout)
     if textures is not None:
         files += [(textures, path, "texture") for path in list_textures(textures)]
@@ -26,7 +26,7 @@ def hash_data(root: Path, category: str, layout: str, textures: Path | None = No
 
 
 def hash_listing(root: Path, category: str, layout: str) -> str:
-    """SHA-256 as `hash_data`, but over sizes instead of contents: quick, to tell data sets apart."""
+    """Like `hash_data`, but over sizes instead of contents, to distinguish data sets quickly."""
     return _hash(_files(root, category, layout), _size)
 
 
@@ -36,11 +36,11 @@ def hash_folder(folder: Path) -> str:
     return _hash(files, _size)
 
 
-_File = tuple[Path, Path, str]  # a folder, a file below it, and what that is for
+_File = tuple[Path, Path, str]  # a folder, a file below it, and the role of the file
 
 
 def _files(root: Path, category: str, layout: str) -> list[_File]:
-    # With split and defect: a list may move an image with no file touched.
+    # With split and defect, because a list may move an image without changing any file.
     return [
         (root, path, f"{sample.split} {sample.defect}")
         for sample in list_samples(root, category, layout)
@@ -53,10 +53,10 @@ def _size(path: Path) -> bytes:
 
 
 def _hash(files: Iterable[_File], content: Callable[[Path], bytes]) -> str:
-    """Of names, roles and content.
+    """SHA-256 over names, roles and contents.
 
     Raises:
-        DataError: A file is gone or cannot be read.
+        DataError: A file is missing or cannot be read.
     """
     digest = hashlib.sha256()
     for folder, path, role in files:
@@ -73,14 +73,14 @@ def _hash(files: Iterable[_File], content: Callable[[Path], bytes]) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """Of a GPU what its maker calls it, of a processor its architecture."""
+    """The name of a GPU, or the architecture of a CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return device.type if device.type != "cpu" else platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:
-    """Of padseg, Python and the packages that results depend on."""
+    """The versions of padseg, Python and the packages that results depend on."""
     return {
         "padseg": __version__,
         "python": platform.python_version(),

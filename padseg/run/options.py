@@ -39,7 +39,7 @@ _SET_BY_RUN = {
         "the run's own",
     ),
 }
-# Options that no result depends on; they may change from call to call.
+# Options on which no result depends; they may change between calls.
 _WITHOUT_EFFECT = {
     "data.num_workers",
     "data.cache_limit_mb",
@@ -49,7 +49,7 @@ _WITHOUT_EFFECT = {
     "checkpoint.every_n_train_steps",
     "checkpoint.train_time_interval",
 }
-# Options of `fit` that may name a file or a folder.
+# Other options of `fit` that may be a file or a folder.
 _MAY_NAME_FILES = {"model.weights2", "data.foreground"}
 _MODULES = {"distill": StudentDistillModule, "segment": SegmentationModule}
 
@@ -66,14 +66,14 @@ class RunOptions:
         textures: Folder of textures; one-phase systems ignore it.
         seeds: Seeds.
         steps: Optimiser steps of both phases; empty for the configured ones.
-        batch_size: Images a step; None for the configured number.
-        precision: Lightning's name of the precision; None for the fastest that is safe here.
+        batch_size: Images per step; None for the configured number.
+        precision: Lightning's name of the precision; None for the fastest safe one on this device.
         weights: The teacher's weight file; None for timm's hub.
         label: Name of the folder and the rows; None for the system's name.
-        layout: Of the data set's folder.
-        wandb: Project of Weights & Biases to log to as well; each phase is a run of its own.
-        overrides: Options as of `fit`, from `model.KEY`, `data.KEY` or `trainer.KEY` to the value.
-        progress: Whether a bar is shown.
+        layout: Layout of the data set's folder.
+        wandb: Project of Weights & Biases to log to; each phase is a separate W&B run.
+        overrides: Options of `fit`, from `model.KEY`, `data.KEY` or `trainer.KEY` to the value.
+        progress: Whether to show a progress bar.
     """
 
     system: str
@@ -93,7 +93,7 @@ class RunOptions:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        """Check what needs no file.
+        """Check everything that can be checked without reading files.
 
         Raises:
             ConfigError: An option cannot be used.
@@ -104,7 +104,7 @@ class RunOptions:
         for option, name in names:
             if name in ("", ".", "..") or {"/", "\\"} & set(name):
                 raise ConfigError(f"{option} {name!r} is not a plain name of a folder.")
-            if ": " in f"{self.out}/{name}":  # Lightning's CLI reads a mapping there
+            if ": " in f"{self.out}/{name}":  # Lightning's CLI would parse it as a mapping
                 raise ConfigError(
                     f"{option} {name!r} in --out {self.out}: leave ': ' out of names."
                 )
@@ -146,7 +146,7 @@ class RunOptions:
 
     @property
     def used_textures(self) -> Path | None:
-        """The folder of textures, if the system paints defects."""
+        """The folder of textures, if the system paints synthetic defects."""
         return self.textures if SYSTEMS[self.system].synthetic else None
 
     @property
@@ -155,7 +155,7 @@ class RunOptions:
         return self.system if self.label is None else self.label
 
     def portable(self) -> "RunOptions":
-        """The same options for a process with another working folder and without a terminal."""
+        """The same options for a process in another working folder and without a terminal."""
         textures = None if self.textures is None else self.textures.absolute()
         weights = self.weights
         if weights is not None and Path(weights).is_file():
@@ -171,14 +171,14 @@ class RunOptions:
         )
 
     def _replace_inputs(self, by: Callable[[Path], str]) -> dict[str, str]:
-        """The overrides, with something else for the files and folders that some of them name."""
+        """The overrides, with a replacement for the files and folders that some of them name."""
         return {
             key: by(Path(value)) if key in _MAY_NAME_FILES and Path(value).exists() else value
             for key, value in self.overrides.items()
         }
 
     def results_depend_on(self, category: str, seed: int) -> dict[str, Any]:
-        """What the results of one run depend on, in plain values; inputs may move, but not change."""
+        """What the results of one run depend on, in plain values; inputs may be moved but not changed."""
         weights = self.weights
         if weights is not None and Path(weights).is_file():
             weights = hash_file(Path(weights))
@@ -244,6 +244,6 @@ class RunOptions:
 
 
 def _phase_takes(phase: str, key: str) -> bool:
-    """Whether the phase's module has the option; data and trainer options go to both."""
+    """Whether the module of the phase has the option; both phases have data and trainer options."""
     room, _, option = key.partition(".")
     return room != "model" or option in inspect.signature(_MODULES[phase]).parameters

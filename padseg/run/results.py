@@ -1,4 +1,4 @@
-"""What runs leave: named records, and the JSON files that hold them."""
+"""The results of runs as named records, and their JSON files."""
 
 import math
 from collections.abc import Mapping
@@ -16,18 +16,18 @@ COLUMNS = (
     *METRIC_KEYS,
     *("train_minutes", "peak_memory_mb", "images_per_second"),
 )
-"""Of `results.csv`: the metrics, and attributes of `RunResult`."""
+"""The columns of `results.csv`: the metrics, and attributes of `RunResult`."""
 _WRONG_CONTENT = (ValueError, KeyError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """What the training of one phase took, in `<phase>-trained.json`.
+    """The cost of training one phase, in `<phase>-trained.json`.
 
     Attributes:
-        train_minutes: Wall-clock minutes, of all processes that had a part in it.
-        peak_memory_mb: Peak memory in MiB of the process that ended it: the GPU's, or on a CPU the
-            process's own; None where it is not known.
+        train_minutes: Wall-clock minutes of all processes that took part in it.
+        peak_memory_mb: Peak memory in MiB of the process that finished it, on the GPU or, without one,
+            of the process; None if unknown.
     """
 
     train_minutes: float
@@ -39,16 +39,16 @@ class PhaseResult:
     """The result of one phase, in `<phase>.json`.
 
     Attributes:
-        metrics: On the test images, [0, 1], by the keys of `padseg.metrics.names`; None where undefined.
+        metrics: On the test images, [0, 1], by the keys of `padseg.metrics.names`; None if undefined.
         train_minutes: As in `TrainingCost`.
-        peak_memory_mb: Peak of training and test in MiB; None where it is not known.
-        images_per_second: Test images a second, decoding and metrics included.
+        peak_memory_mb: Peak of training and test in MiB; None if unknown.
+        images_per_second: Test images per second, including decoding and metrics.
         calibration: Thresholds; None without held-out images.
-        teacher_sha256: Of the teacher's weights, in hexadecimal.
+        teacher_sha256: SHA-256 of the teacher's weights, in hexadecimal.
         precision: Lightning's name of the precision, such as `32-true`.
-        device: What computed: a GPU by its name, a CPU by its architecture.
-        steps: Optimiser steps behind the weights that were kept.
-        resumed_from_step: The step at which the process that ended the training began.
+        device: The name of the GPU, or the architecture of the CPU.
+        steps: Number of optimiser steps of the saved weights.
+        resumed_from_step: The step at which the process that finished the training began.
     """
 
     metrics: Mapping[str, float | None]
@@ -64,7 +64,7 @@ class PhaseResult:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "PhaseResult":
-        """From what a JSON file holds; early versions of padseg wrote some values less.
+        """Read the content of a JSON file; early versions of padseg wrote fewer values.
 
         Raises:
             KeyError: A value is missing.
@@ -80,12 +80,12 @@ class Fingerprint:
     """What a result depends on.
 
     Attributes:
-        options: What `RunOptions.results_depend_on` names, in plain values.
-        versions: Of padseg, Python and the packages.
-        data_sha256: Of the category's files and the textures.
-        teacher_sha256: Of the teacher's weights.
-        precision: From phase to Lightning's name of the precision.
-        device: From phase to the device.
+        options: The options of `RunOptions.results_depend_on`, in plain values.
+        versions: Versions of padseg, Python and the packages.
+        data_sha256: SHA-256 of the category's files and the textures.
+        teacher_sha256: SHA-256 of the teacher's weights.
+        precision: Lightning's name of the precision, by phase.
+        device: The device, by phase.
         resumed_from_step: Optimiser steps of all phases that were done before the last process began.
     """
 
@@ -99,7 +99,7 @@ class Fingerprint:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Fingerprint":
-        """From what a JSON file holds; early versions of padseg wrote less.
+        """Read the content of a JSON file; early versions of padseg wrote fewer values.
 
         Raises:
             KeyError: A value is missing.
@@ -119,20 +119,20 @@ class Fingerprint:
 class RunResult:
     """The result of a run, in its `metrics.json`.
 
-    What a file of another origin may lack is None.
+    Values that may be missing in files of other origin are None.
 
     Attributes:
         label: Name of the variant.
         system: Name of the system.
         category: Category of the data set.
         seed: Seed.
-        metrics: Of the last phase; see `PhaseResult`.
-        train_minutes: Of all phases together.
-        peak_memory_mb: The highest of the phases, in MiB.
-        images_per_second: Of the last phase.
-        calibration: Of the last phase.
+        metrics: Metrics of the last phase; see `PhaseResult`.
+        train_minutes: Minutes of all phases together.
+        peak_memory_mb: Highest peak of the phases, in MiB.
+        images_per_second: Speed of the last phase.
+        calibration: Thresholds of the last phase.
         distill: The result of the first phase.
-        fingerprint: What it all depends on.
+        fingerprint: What the result depends on.
     """
 
     label: str
@@ -152,7 +152,7 @@ class RunResult:
         """Read a `metrics.json`.
 
         Raises:
-            DataError: It is broken, or of another program.
+            DataError: It is broken, or written by another program.
         """
         try:
             content = read_json(path)
@@ -182,7 +182,7 @@ class RunResult:
         )
 
     def row(self) -> dict[str, str | int | float]:
-        """The row of `results.csv`; what is undefined is nan."""
+        """The row of `results.csv`, with nan for undefined values."""
         columns = {name: self._column(name) for name in COLUMNS}
         return {name: math.nan if value is None else value for name, value in columns.items()}
 

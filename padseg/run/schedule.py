@@ -1,7 +1,7 @@
-"""Where the runs of several categories and seeds take place: on this machine's GPUs, or on a Ray cluster.
+"""Distribute the runs of several categories and seeds over this machine's GPUs or a Ray cluster.
 
-A job is the options and whatever else names one run: the arguments of a function that answers whether it
-succeeded. Jobs share nothing but the folder they write to, so any number of machines can work on it.
+A job is the arguments of a function that does one run and returns whether it succeeded. Jobs share only
+the folder to which they write, so any number of machines can work on them.
 """
 
 import logging
@@ -27,20 +27,20 @@ def parse_shard(text: str) -> tuple[int, int]:
     """`i/n` as (i, n).
 
     Raises:
-        ConfigError: It is not the i-th of n shards.
+        ConfigError: The text is not a shard.
     """
     words = text.split("/")
     if not (len(words) == 2 and all(word.isdecimal() for word in words)):
-        raise ConfigError(f"--shard {text} is not of the form i/n, such as 1/4.")
+        raise ConfigError(f"--shard {text} does not have the form i/n, such as 1/4.")
     index, count = int(words[0]), int(words[1])
     if not 1 <= index <= count:
-        raise ConfigError(f"--shard {text}: the first number goes from 1 to the second.")
+        raise ConfigError(f"--shard {text}: the first number must be from 1 to the second.")
     return index, count
 
 
 def devices() -> list[str]:
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    import torch  # not needed by the processes that are started here until their job needs it
+    import torch  # imported late: the processes started here need it only with their job
 
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
@@ -49,9 +49,9 @@ def devices() -> list[str]:
 
 
 def in_processes(work: Work, jobs: Sequence[Job], parallel: int) -> list[Job]:
-    """Run jobs in processes of their own, `parallel` at a time, each on one GPU where there are any.
+    """Run jobs in separate processes, `parallel` at a time, each on one GPU if there are any.
 
-    A process that dies takes no other with it. When this one is told to stop, so are they.
+    If a process dies, the others continue. If this one receives SIGTERM, so do they.
 
     Returns:
         The jobs that failed.
@@ -83,7 +83,7 @@ def in_processes(work: Work, jobs: Sequence[Job], parallel: int) -> list[Job]:
 
 
 def _start(work: Work, job: Job, gpu: str | None, parallel: int) -> BaseProcess:
-    """Start a job in a fresh process, which finds its share of the machine in its environment."""
+    """Start a job in a new process, whose environment contains its share of the machine."""
     if gpu is None:
         share = {"OMP_NUM_THREADS": str(max(1, usable_cores() // parallel))} | os.environ
     else:
@@ -106,10 +106,10 @@ def _do_and_exit(work: Work, job: Job) -> None:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that the processes started here are told as well."""
+    """Turn SIGTERM into an exception, so that the processes started here receive it as well."""
 
     def stop(number: int, frame: object) -> None:
-        raise SystemExit("padseg: stopped by SIGTERM; the same command goes on from here.")
+        raise SystemExit("padseg: stopped by SIGTERM; the same command resumes from here.")
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -122,7 +122,7 @@ def _stoppable() -> Iterator[None]:
 
 
 def on_ray(work: Work, jobs: Sequence[Job], address: str) -> list[Job]:
-    """Run jobs as Ray tasks, one a GPU where the cluster has any, else one a CPU.
+    """Run jobs as Ray tasks, one per GPU if the cluster has any, otherwise one per CPU.
 
     The cluster's machines must see the same files under the same absolute paths. Ray starts a job again
     when its machine is lost.
@@ -152,7 +152,7 @@ def on_ray(work: Work, jobs: Sequence[Job], address: str) -> list[Job]:
     try:
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus = 1 if resources.get("GPU") else 0
-        # A machine's cores and shared memory are those of all runs on it.
+        # All runs on a machine share its cores and shared memory.
         nodes = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
         slots = resources["GPU" if gpus else "CPU"] / nodes
         share = {"PADSEG_PARALLEL": str(min(len(jobs), math.ceil(slots)))}

@@ -1,4 +1,4 @@
-"""`results.csv`: a row a finished run."""
+"""`results.csv`, with one row per finished run."""
 
 from pathlib import Path
 
