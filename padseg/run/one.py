@@ -1,4 +1,4 @@
-"""One run: a category with a seed, both phases, in a folder of its own."""
+"""One run: all phases for a category and a seed, in its own folder."""
 
 import logging
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from padseg.run.options import RunOptions
 from padseg.run.phase import run_phase
 from padseg.run.results import Fingerprint, PhaseResult, RunResult
 
-# What a call that failed before its first checkpoint may have left: nothing that training can go on from.
+# Files that may remain of a call that failed before its first checkpoint; training cannot resume from them.
 _BEFORE_TRAINING = {".lock", "options.json", "best.ckpt"}
 
 
 def run_one(options: RunOptions, category: str, seed: int) -> None:
-    """Train and test one category with one seed, or go on where an earlier call stopped.
+    """Train and test one category with one seed, or resume where an earlier call stopped.
 
     Raises:
         PadsegError: An input is wrong, or the folder is in use or holds a run with other options.
@@ -29,14 +29,14 @@ def run_one(options: RunOptions, category: str, seed: int) -> None:
     folder = run_folder(options.out, options.name, category, seed)
     with (
         locked(folder),
-        exit_when_interrupted("the same command goes on from here"),
+        exit_when_interrupted("the same command resumes from here"),
         _lightning_quiet(),
     ):
         dependencies = options.results_depend_on(category, seed)
         _forget_failed_start(folder)
         require_same_options(folder, dependencies, "pass another --label or --out")
         if (folder / METRICS_FILE).exists():
-            _say(f"{folder} is finished already.")
+            _say(f"{folder} is already finished.")
             return
         phases: dict[str, PhaseResult] = {}
         done_before = 0
@@ -65,7 +65,7 @@ def _join(
     phases: dict[str, PhaseResult],
     fingerprint: Fingerprint,
 ) -> RunResult:
-    """The result of a run from those of its phases."""
+    """The result of a run, from the results of its phases."""
     last = phases[options.phases[-1]]
     return RunResult(
         label=options.name,
@@ -83,20 +83,20 @@ def _join(
 
 
 def _forget_failed_start(folder: Path) -> None:
-    """Let a folder in which no training has begun take other options."""
+    """Allow other options in a folder in which no training has begun."""
     if {path.name for path in folder.iterdir() if path.is_file()} <= _BEFORE_TRAINING:
         for name in ("options.json", "best.ckpt"):
             (folder / name).unlink(missing_ok=True)
 
 
 def _say(text: str) -> None:
-    # Names may hold brackets.
+    # Names may contain brackets.
     Console(markup=False).print(text, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def _lightning_quiet() -> Iterator[None]:
-    """Silence what Lightning says of each of its trainers; warnings pass."""
+    """Silence Lightning's messages about each Trainer, but not its warnings."""
     names = ("fabric", "pytorch", "pytorch.utilities.rank_zero")
     loggers = [logging.getLogger(f"lightning.{name}") for name in names]
     before = [logger.level for logger in loggers]

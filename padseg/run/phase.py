@@ -60,22 +60,22 @@ def _begin(options: RunOptions, category: str, seed: int, files: PhaseFiles) -> 
     Raises:
         PadsegError: An option or an image cannot be used.
     """
-    # Trainers, modules and data refer to each other: the decoded images of the phase before would stay.
+    # Trainers, modules and data refer to each other, so the decoded images of the phase before would stay.
     gc.collect()
     _keep_log(files.logs / "metrics.csv")
     saved = [path for path in (files.checkpoint, files.resume) if path.exists()]
     args = options.fit_args(category, seed, files)
     if options.precision is None and saved:
-        # What another machine began goes on in the precision that is the default there.
+        # A training that another machine began continues in the default precision of that machine.
         precision = read_header(saved[0]).precision
         args += [] if precision is None else [f"--trainer.precision={precision}"]
     cli = PadsegCLI(args, run=False, callbacks=_callbacks(options, files))
     if cli.trainer.world_size > 1:
         raise ConfigError(
-            "--trainer.devices: a run takes one device, and `padseg run` starts a run on each; use "
+            "--trainer.devices: a run uses one device, and `padseg run` starts one run on each; use "
             "`padseg fit` for several devices on one run."
         )
-    # A broken image would stop the test after hours of training, and mended be other data than before.
+    # A broken image would stop the test after hours of training, and a repaired one would be different data.
     begins = files.phase == options.phases[0] and not saved
     with Console().status("Checking the test images"):
         cli.datamodule.check_test(decoded=begins)
@@ -88,9 +88,9 @@ def _begin(options: RunOptions, category: str, seed: int, files: PhaseFiles) -> 
 
 
 def _callbacks(options: RunOptions, files: PhaseFiles) -> list[Callback]:
-    """What a run needs beside the callbacks of `fit`."""
+    """The callbacks of a run in addition to those of `fit`."""
     callbacks: list[Callback] = []
-    if "trainer.max_time" not in options.overrides:  # for which the Trainer has a Timer of its own
+    if "trainer.max_time" not in options.overrides:  # for which the Trainer has its own Timer
         callbacks.append(Timer())
     if files.phase == options.phases[-1]:
         callbacks.append(RecordsCallback(files.run, options.root))
@@ -120,14 +120,14 @@ def _train(cli: PadsegCLI, files: PhaseFiles) -> int:
 
 
 def _test(cli: PadsegCLI, files: PhaseFiles) -> tuple[dict[str, float | None], float]:
-    """Measure on the test images.
+    """Evaluate on the test images.
 
     Returns:
-        The metrics, None where undefined, and images a second.
+        The metrics, None if undefined, and images per second.
     """
     cli.datamodule.setup("test")
     start = time.perf_counter()
-    # With its path: on SLURM, Lightning would prefer what a preempted job has left.
+    # With its path, because on SLURM Lightning would prefer the checkpoint of a preempted job.
     (values,) = cli.trainer.test(
         cli.model, datamodule=cli.datamodule, ckpt_path=files.checkpoint, verbose=False
     )
@@ -139,7 +139,7 @@ def _test(cli: PadsegCLI, files: PhaseFiles) -> tuple[dict[str, float | None], f
 
 
 def _saved_step(path: Path) -> int:
-    """The step of a checkpoint; 0 where there is none."""
+    """The step of a checkpoint; 0 if there is none."""
     return read_header(path).global_step if path.exists() else 0
 
 
@@ -149,7 +149,7 @@ def _timer(trainer: Trainer) -> Timer:
 
 
 def _keep_final(trainer: Trainer, path: Path) -> None:
-    """Save the last step, or, where the configuration chooses by held-out images, the best one."""
+    """Save the last step or, if the configuration chooses by held-out images, the best one."""
     chosen = [
         callback
         for callback in trainer.checkpoint_callbacks
@@ -162,7 +162,7 @@ def _keep_final(trainer: Trainer, path: Path) -> None:
 
 
 def _keep_log(path: Path) -> None:
-    """Rename the log of a process that was cut off: Lightning's logger would delete it."""
+    """Rename the log of an interrupted process, because Lightning's logger would delete it."""
     if path.exists():
         number = 1 + len(list(path.parent.glob(f"{path.stem}-*{path.suffix}")))
         path.rename(path.with_stem(f"{path.stem}-{number}"))

@@ -20,7 +20,7 @@ def test_a_finished_run_is_skipped(finished, data_root, textures, capsys):
     # Twice the same is once, and another number of workers gives the same results.
     arguments = run_args(data_root, textures, finished, "--seed", "0", "1", "0")
     assert main([*arguments, "--data.num_workers=1"]) == 0
-    assert capsys.readouterr().out.count("is finished already") == 2
+    assert capsys.readouterr().out.count("is already finished") == 2
     assert before == {p: p.stat().st_mtime_ns for p in finished.rglob("*.ckpt")}
 
 
@@ -105,7 +105,7 @@ def test_other_data_is_refused_and_a_moved_one_is_not(
     shutil.copytree(data_root, moved)
     arguments[3] = str(moved)
     assert main(arguments) == 0
-    assert "is finished already" in capsys.readouterr().out
+    assert "is already finished" in capsys.readouterr().out
     image = moved / "widget/train/good/000.png"
     for changed in (image, image.with_name("more.png")):
         before = changed.read_bytes() if changed.exists() else None
@@ -126,7 +126,7 @@ def test_a_finished_run_keeps_its_options_without_its_checkpoints(
     assert main([*arguments, "--model.lr=0.3"]) == 2
     assert "overrides model.lr None (now '0.3')" in capsys.readouterr().err
     assert main(arguments) == 0
-    assert "is finished already" in capsys.readouterr().out
+    assert "is already finished" in capsys.readouterr().out
 
 
 def test_an_interruption_says_how_to_go_on(data_root, textures, tmp_path, monkeypatch):
@@ -134,5 +134,5 @@ def test_an_interruption_says_how_to_go_on(data_root, textures, tmp_path, monkey
         raise KeyboardInterrupt
 
     monkeypatch.setattr("padseg.modules.StudentDistillModule.training_step", interrupted)
-    with pytest.raises(SystemExit, match="interrupted; the same command goes on"):
+    with pytest.raises(SystemExit, match="interrupted; the same command resumes"):
         main(run_args(data_root, textures, tmp_path))

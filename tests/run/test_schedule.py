@@ -194,6 +194,6 @@ def test_sigterm_reaches_every_process(data_root, textures, tmp_path):
     process.terminate()
     _, told = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "stopped by SIGTERM; the same command goes on" in told
+    assert "stopped by SIGTERM; the same command resumes" in told
     for seed in (0, 1):
         assert (tmp_path / f"small/widget/seed{seed}/distill-resume.ckpt").exists()

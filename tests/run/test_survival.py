@@ -220,7 +220,7 @@ def test_sigterm_saves_and_tells(zygote, data, tmp_path):
         before = zygote.count("steps")
         status = zygote.stop_at(arguments, "steps", 2, signal.SIGTERM)
         assert status == 1
-        assert "stopped by SIGTERM; the same command goes on" in zygote.log()
+        assert "stopped by SIGTERM; the same command resumes" in zygote.log()
         done = zygote.count("steps") - before
         assert saved_steps(folder, ["distill"]) >= done
     zygote.finish(arguments)
