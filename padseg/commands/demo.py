@@ -27,6 +27,6 @@ def add_parser(commands: Subparsers) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Run the command."""
-    from padseg.demo.command import demo
+    from padseg.demo import demo
 
     demo(options.out)

@@ -8,7 +8,7 @@ import timm
 from PIL import Image
 from safetensors.torch import load_file
 
-from padseg.demo.dataset import DEMO_CATEGORIES, DEMO_TEACHER, make_demo
+from padseg.demo import DEMO_CATEGORIES, DEMO_TEACHER, make_demo
 from padseg.demo.paint import SIZE
 from padseg.errors import ConfigError, DataError
 
