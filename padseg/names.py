@@ -28,9 +28,6 @@ AugmentationGroup = Literal["none", "slight", "full"]
 AugmentationName = Literal["auto", AugmentationGroup]
 AUGMENTATIONS: tuple[AugmentationName, ...] = get_args(AugmentationName)
 
-NoiseBackend = Literal["perlin", "noise"]
-NOISE_BACKENDS: tuple[NoiseBackend, ...] = get_args(NoiseBackend)
-
 # Parts of the networks.
 Fusion = Literal["add", "aff"]
 FUSIONS: tuple[Fusion, ...] = get_args(Fusion)

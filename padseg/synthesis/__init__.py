@@ -3,10 +3,12 @@
 from padseg.synthesis.blend import blend
 from padseg.synthesis.defects import corrupt, draw_defect
 from padseg.synthesis.draws import SynthesisParams, draw
+from padseg.synthesis.kinds import MaskKind, register
 from padseg.synthesis.lattice_noise import lattice_noise_mask
 from padseg.synthesis.perlin import perlin_mask, perlin_noise
 
 __all__ = [
+    "MaskKind",
     "SynthesisParams",
     "blend",
     "corrupt",
@@ -15,4 +17,5 @@ __all__ = [
     "lattice_noise_mask",
     "perlin_mask",
     "perlin_noise",
+    "register",
 ]

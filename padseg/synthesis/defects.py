@@ -1,42 +1,13 @@
-"""Synthetic defects, from the draw to the corrupted image.
-
-Each kind of mask has two functions: `draw` makes the random choices of one sample in a data worker, and
-`masks` turns a collated batch of these into masks on the device of the batch. Put computations pixel by
-pixel on the CPU into the first and batched ones into the second. To add a kind, write a file with these
-two functions, and add its name to `padseg.names` and an entry to `MASKS`; `--data.synthesis.backend` then
-selects it.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+"""Synthetic defects, from the draw to the corrupted image."""
 
 import numpy as np
 from torch import Tensor
 
-from padseg.names import NoiseBackend
 from padseg.synthesis.blend import blend
 from padseg.synthesis.draws import SynthesisParams, draw
+from padseg.synthesis.kinds import MASK_KINDS, Draws, MaskKind, Size, register
 from padseg.synthesis.lattice_noise import lattice_noise_mask
 from padseg.synthesis.perlin import perlin_mask
-
-Draws = dict[str, Tensor]
-Size = tuple[int, int]  # (H, W)
-
-
-@dataclass(frozen=True)
-class MaskKind:
-    """One kind of mask.
-
-    Attributes:
-        draw: Takes the sample's own generator, the parameters, the size and, if defects stay on it, the
-            foreground, (H, W) uint8. Returns the draws of the sample: CPU tensors that default collation
-            can stack, including `opacity` (see `padseg.synthesis.draw`). They depend only on the generator.
-        masks: Takes a batch of draws, the parameters and the size. Returns (B, 1, H, W) float32 masks, 1
-            on the defect, else 0.
-    """
-
-    draw: Callable[[np.random.Generator, SynthesisParams, Size, Tensor | None], Draws]
-    masks: Callable[[Draws, SynthesisParams, Size], Tensor]
 
 
 def draw_defect(
@@ -54,7 +25,7 @@ def draw_defect(
     Returns:
         CPU tensors that default collation can stack, for `corrupt`.
     """
-    return MASKS[params.backend].draw(rng, params, size, foreground)
+    return MASK_KINDS[params.backend].draw(rng, params, size, foreground)
 
 
 def corrupt(
@@ -73,7 +44,7 @@ def corrupt(
         Outside the mask, the corrupted image equals the clean one bit for bit.
     """
     height, width = clean.shape[-2:]
-    mask = MASKS[params.backend].masks(draws, params, (height, width))
+    mask = MASK_KINDS[params.backend].masks(draws, params, (height, width))
     return blend(clean, texture, mask, draws["opacity"]), mask
 
 
@@ -96,7 +67,5 @@ def _drawn_masks(draws: Draws, params: SynthesisParams, size: Size) -> Tensor:
     return draws["mask"]
 
 
-MASKS: dict[NoiseBackend, MaskKind] = {
-    "perlin": MaskKind(_draw_perlin, perlin_mask),
-    "noise": MaskKind(_draw_lattice_noise, _drawn_masks),
-}
+register(MaskKind("perlin", _draw_perlin, perlin_mask))
+register(MaskKind("noise", _draw_lattice_noise, _drawn_masks))

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from padseg.errors import ConfigError
-from padseg.names import NOISE_BACKENDS, NoiseBackend
 from padseg.options import one_of
+from padseg.synthesis.kinds import MASK_KINDS
 
 _MAX_EXPONENT = 8
 
@@ -49,7 +49,7 @@ class SynthesisParams:
     opacity: tuple[float, float] = (0.2, 1.0)
     probability: float = 1.0
     retries: int = 0
-    backend: NoiseBackend = "perlin"
+    backend: str = "perlin"
     octaves: int = 1
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class SynthesisParams:
             self.retries,
             "a whole number, 0 or more",
         )
-        one_of("Synthesis option backend", self.backend, NOISE_BACKENDS)
+        one_of("Synthesis option backend", self.backend, MASK_KINDS)
         _require(
             _are_ints((self.octaves,), 1) and 1 <= self.octaves <= 8,
             "octaves",

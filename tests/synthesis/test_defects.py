@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from padseg.names import NOISE_BACKENDS
-from padseg.synthesis import SynthesisParams, corrupt, draw_defect
-from padseg.synthesis.defects import MASKS
+from padseg.errors import ConfigError
+from padseg.synthesis import MaskKind, SynthesisParams, corrupt, draw_defect, register
+from padseg.synthesis.kinds import MASK_KINDS
+from tiny import tiny_data
 
 SIZE = (40, 56)
 
@@ -18,13 +19,9 @@ def drawn(params, numbers, foreground=None):
     )
 
 
-@pytest.fixture(params=NOISE_BACKENDS)
+@pytest.fixture(params=["perlin", "noise"])
 def params(request) -> SynthesisParams:
     return SynthesisParams(exponents=(2, 4), threshold=0.2, probability=0.8, backend=request.param)
-
-
-def test_every_kind_that_can_be_named_is_there():
-    assert set(MASKS) == set(NOISE_BACKENDS)
 
 
 def test_a_sample_is_the_same_in_any_batch(params):
@@ -57,3 +54,29 @@ def test_defects_stay_on_the_foreground_where_they_were(params):
     _, kept = corrupt(clean, texture, drawn(params, range(10), foreground), params)
     assert kept.any()
     assert torch.equal(kept, anywhere * foreground)
+
+
+def test_a_kind_from_outside_is_selected_by_its_name(monkeypatch, data_root, textures):
+    """Squares of ten pixels: the corner is drawn in the worker, the mask made on the device."""
+
+    def draw(rng, params, size, foreground):
+        corner = torch.from_numpy(rng.integers(0, (size[0] - 9, size[1] - 9)))
+        return {"opacity": torch.tensor(0.5), "corner": corner}
+
+    def masks(draws, params, size):
+        mask = torch.zeros(len(draws["corner"]), 1, *size)
+        for one, (row, column) in zip(mask, draws["corner"].tolist(), strict=True):
+            one[:, row : row + 10, column : column + 10] = 1
+        return mask
+
+    with pytest.raises(ConfigError, match="backend is 'square'; give one of perlin, noise"):
+        SynthesisParams(backend="square")
+    monkeypatch.setitem(MASK_KINDS, "square", None)  # removes it again after the test
+    register(MaskKind("square", draw, masks))
+    data = tiny_data(data_root, textures, synthesis=SynthesisParams(backend="square"))
+    pairs = data.pairs(0, 5)
+    assert pairs["mask"].sum((1, 2, 3)).tolist() == [100.0] * 5
+    half = (pairs["clean"] + pairs["texture"]) / 2
+    inside = (pairs["mask"] > 0).expand_as(half)
+    torch.testing.assert_close(pairs["corrupted"][inside], half[inside])
+    assert torch.equal(pairs["corrupted"][~inside], pairs["clean"][~inside])

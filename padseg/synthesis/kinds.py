@@ -1,0 +1,55 @@
+"""The kinds of masks that a synthetic defect can have.
+
+Each kind has two functions: `draw` makes the random choices of one sample in a data worker, and `masks`
+turns a collated batch of these into masks on the device of the batch. Put computations pixel by pixel on
+the CPU into the first and batched ones into the second. To add a kind, also from outside the package,
+write these two functions and register them:
+
+    from padseg.synthesis import MaskKind, register
+
+    register(MaskKind("stripes", draw_stripes, stripe_masks))
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from padseg.synthesis.draws import SynthesisParams
+
+Draws = dict[str, Tensor]
+Size = tuple[int, int]  # (H, W)
+
+
+@dataclass(frozen=True)
+class MaskKind:
+    """One kind of mask.
+
+    Attributes:
+        name: What `--data.synthesis.backend` selects it by.
+        draw: Takes the sample's own generator, the parameters, the size and, if defects stay on it, the
+            foreground, (H, W) uint8. Returns the draws of the sample: CPU tensors that default collation
+            can stack, including `opacity` (see `padseg.synthesis.draw`). They depend only on the generator.
+        masks: Takes a batch of draws, the parameters and the size. Returns (B, 1, H, W) float32 masks, 1
+            on the defect, else 0.
+    """
+
+    name: str
+    draw: Callable[[np.random.Generator, "SynthesisParams", Size, Tensor | None], Draws]
+    masks: Callable[[Draws, "SynthesisParams", Size], Tensor]
+
+
+MASK_KINDS: dict[str, MaskKind] = {}
+
+
+def register(kind: MaskKind) -> MaskKind:
+    """Add a kind of mask; it replaces one of the same name, so that a notebook's cell can run again.
+
+    Returns:
+        The kind.
+    """
+    MASK_KINDS[kind.name] = kind
+    return kind
