@@ -1,4 +1,4 @@
-"""SIGTERM where Lightning 2.6 has no hook for what is needed; the one place that replaces parts of it."""
+"""Handling of SIGTERM, for which Lightning 2.6 has no hook; the one place that replaces parts of Lightning."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,16 +13,16 @@ class StopTogether(Callback):
     """Stops all processes of a training at the same step when one of them receives SIGTERM.
 
     In Lightning, the process that receives the signal broadcasts from within its handler
-    (`_SignalConnector._sigterm_notifier_fn`), which another one that waits in a step's reduction cannot
-    answer: both wait for ever. Here, the handler only takes a note, and the processes ask each other
-    between two steps, where Lightning has them meet anyway.
+    (`_SignalConnector._sigterm_notifier_fn`). A process that is waiting in the reduction of a step cannot
+    answer, so both wait forever. Here, the handler only sets a flag, and the processes exchange it between
+    two steps, where they synchronise anyway.
     """
 
     def __init__(self) -> None:
         self._received = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the places of the two, before Lightning registers its handlers."""
+        """Replace the two methods before Lightning registers its handlers."""
         connector, loop = trainer._signal_connector, trainer.fit_loop.epoch_loop
         connector._sigterm_notifier_fn = partial(self._note, trainer)  # type: ignore[method-assign]
         loop._broadcast_sigterm_tensor = partial(self._meet, trainer)  # type: ignore[method-assign]
@@ -32,7 +32,7 @@ class StopTogether(Callback):
         if not self._received and launcher is not None:
             launcher.kill(signum)
         self._received = True
-        # Where there is nobody to wait for, Lightning's own loops look here.
+        # Without other processes, Lightning's loops check this.
         alone = trainer.world_size == 1 or trainer.state.fn != "fit"
         trainer._signal_connector.received_sigterm = alone
 
@@ -45,7 +45,7 @@ def stop_prediction_on_sigterm(trainer: Trainer) -> None:
     """Stop a prediction between two batches, as Lightning stops its other loops.
 
     Raises:
-        SIGTERMException: The process has received SIGTERM.
+        SIGTERMException: The process received SIGTERM.
     """
     if trainer.received_sigterm:
         raise SIGTERMException
@@ -53,7 +53,7 @@ def stop_prediction_on_sigterm(trainer: Trainer) -> None:
 
 @contextmanager
 def handled_signals(trainer: Trainer) -> Iterator[None]:
-    """Let a Trainer outside its loops handle signals as within: SIGTERM, and SLURM's to requeue the job."""
+    """Make a Trainer handle signals outside its loops too: SIGTERM, and SLURM's signal to requeue the job."""
     connector = trainer._signal_connector
     connector.register_signal_handlers()
     try:

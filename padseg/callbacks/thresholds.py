@@ -39,7 +39,7 @@ class ThresholdCallback(Callback):
         self.pixel_rate = pixel_rate
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Calibrate the last weights, and those of a best checkpoint, if one was chosen."""
+        """Calibrate the last weights, and those of the best checkpoint, if there is one."""
         data = getattr(trainer, "datamodule", None)
         if (
             not isinstance(pl_module, AnomalyModule)
@@ -78,21 +78,21 @@ class ThresholdCallback(Callback):
 
         Args:
             trainer: Its devices and precision are used.
-            module: Scores with the weights that it has.
+            module: Scores with its current weights.
             datamodule: Has the held-out images.
 
         Returns:
             The thresholds; None without held-out images.
 
         Raises:
-            ConfigError: The Trainer has several devices and has trained nothing on them yet.
+            ConfigError: The Trainer has several devices and has not trained on them yet.
         """
         together = torch.distributed.is_available() and torch.distributed.is_initialized()
         if trainer.world_size > 1 and not together:
-            raise ConfigError("thresholds need a Trainer of one device, or one that has trained.")
-        trainer.strategy.connect(module)  # a job that SLURM requeues saves it
+            raise ConfigError("thresholds need a Trainer with one device, or one that has trained.")
+        trainer.strategy.connect(module)  # saved by a job that SLURM requeues
         if trainer.world_size > 1:
-            # Each process may have BatchNorm statistics of its own; checkpoints hold those of the first.
+            # Each process may have its own BatchNorm statistics; checkpoints hold those of the first.
             module.load_state_dict(trainer.strategy.broadcast(module.state_dict()))
         datamodule.trainer = trainer
         datamodule.setup("validate")
@@ -117,7 +117,7 @@ class ThresholdCallback(Callback):
         data: AnomalyDataModule,
         loader: DataLoader[dict[str, Any]],
     ) -> Calibration | None:
-        """As `Trainer.predict` does, whose callbacks would take these images for predictions."""
+        """Score as `Trainer.predict` does, but without its callbacks, which would treat the images as predictions."""
         before, device = module.device, trainer.strategy.root_device
         calibrator = Calibrator(self.false_alarm_rate, self.pixel_rate)
         calibrator.to(device)
@@ -144,7 +144,7 @@ class ThresholdCallback(Callback):
 
 
 def _by_step(trainer: Trainer) -> dict[int, set[Path]]:
-    """The last and the best checkpoints of a training, by the step they were saved at."""
+    """The last and the best checkpoint of a training, by the step at which they were saved."""
     found: dict[int, set[Path]] = defaultdict(set)
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint):

@@ -1,4 +1,4 @@
-"""A checkpoint as a file for another runtime, or for exchange."""
+"""Export checkpoints to other runtimes, or as weights for exchange."""
 
 from padseg.export.convert import export
 

@@ -39,13 +39,13 @@ module = load_module("this/folder")
 scores = module(image)  # (B, 3, H, W) uint8; score_map (B, 1, H, W), image_score (B,)
 ```
 
-The module takes images of {size} pixels, resized with Pillow's bilinear filter. `padseg export` makes
-ONNX, OpenVINO and torch.export files of it, which resize by themselves.
+The module takes images of {size} pixels, resized with Pillow's bilinear filter. `padseg export` turns
+it into ONNX, OpenVINO and torch.export files, which resize images themselves.
 
 ## Limits
 
-The scores hold for images like those of the training: same part, camera, light and pose. The licence of
-the training data may bind the weights.
+The scores are valid for images like those in training, with the same part, camera, light and pose. The
+licence of the training data may apply to the weights.
 """
 
 
@@ -53,8 +53,8 @@ def model_card(description: Description, run: RunResult | None) -> str:
     """Markdown with a hub's front matter.
 
     Args:
-        description: Of the exported weights.
-        run: The run that trained them; None: the card says that nothing is known.
+        description: The description of the exported weights.
+        run: The run that trained them; None if unknown, as the card then says.
     """
     system = SYSTEMS[description.system]
     return _TEMPLATE.format(
@@ -93,7 +93,7 @@ def _training(description: Description, run: RunResult | None) -> str:
     rows = {
         "teacher": ", ".join(description.teacher),
         "teacher's SHA-256": description.teacher_sha256,
-        "padseg that exported": description.padseg,
+        "exported by padseg": description.padseg,
     }
     if run is not None and run.fingerprint is not None:
         options = run.fingerprint.options
@@ -115,7 +115,7 @@ def _training(description: Description, run: RunResult | None) -> str:
 
 def _thresholds(calibration: Calibration | None) -> str:
     if calibration is None:
-        return "None: the module is not calibrated, it gives scores only."
+        return "None: the module is not calibrated and gives only scores."
     return (
         f"An image is anomalous above {calibration.image_threshold:.6g}, a pixel "
         f"above {calibration.pixel_threshold:.6g}: set on {calibration.normal_images} normal "

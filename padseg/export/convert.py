@@ -1,4 +1,4 @@
-"""A checkpoint in a format for the line, ONNX, OpenVINO or torch.export, or for exchange."""
+"""Convert a checkpoint to a format for deployment, ONNX, OpenVINO or torch.export, or for exchange."""
 
 import importlib
 from collections.abc import Sequence
@@ -22,34 +22,36 @@ def export(
     half: bool = False,
     int8: Sequence[str | Path] = (),
 ) -> None:
-    """Write a checkpoint in a format that needs no padseg, or for exchange.
+    """Write a checkpoint in a format that does not need padseg, or for exchange.
 
-    ONNX, OpenVINO and torch hold pre-processing, network and thresholds: in goes `image`, RGB
-    (batch, height, width, 3) uint8 of any batch and size, out come `score_map` (batch, 1, h, w) at the
-    network's size, `image_score` (batch,) and, where the module is calibrated, `anomalous` (batch,).
-    All hold a JSON description under the key `padseg`.
+    ONNX, OpenVINO and torch files contain pre-processing, network and thresholds. The input is `image`, RGB
+    (batch, height, width, 3) uint8 of any batch and size. The outputs are `score_map` (batch, 1, h, w) at
+    the network's size, `image_score` (batch,) and, if the module is calibrated, `anomalous` (batch,). All
+    files contain a JSON description under the key `padseg`.
 
     Args:
         checkpoint: Written by training, or a safetensors file of this function.
-        format: `onnx`; `openvino`, which by its nature puts the weights into a .bin file beside `out`;
-            `torch`, a torch.export program; or `safetensors`, a file where `out` ends so, else a
-            folder with a configuration and a model card.
+        format: `onnx`; `openvino`, which puts the weights into a .bin file beside `out`; `torch`, a
+            torch.export program; or `safetensors`, a file if `out` ends in .safetensors, otherwise a folder
+            with a configuration and a model card.
         out: The file to write.
         half: Store the weights in float16, for half the size; the arithmetic stays float32.
-        int8: Normal images, or folders of them, to take the ranges of 8-bit convolutions from; see
-            `padseg.export.int8`. None: float32.
+        int8: Normal images, or folders of them, on which to measure the ranges of 8-bit convolutions; see
+            `padseg.export.int8`. Empty for float32.
 
     Raises:
-        PadsegError: An input is wrong, a package is missing, or `out` has another content already.
+        PadsegError: An input is wrong, a package is missing, or `out` exists with other content.
     """
     checkpoint, out = Path(checkpoint), Path(out)
     one_of("--format", format, FORMATS)
     chosen = FORMATS[format]
     if half and not chosen.half:
-        raise ConfigError(f"--half does not go with --format {format}, which keeps the checkpoint.")
+        raise ConfigError(
+            f"--half cannot be combined with --format {format}, which keeps the weights as they are."
+        )
     if int8 and (half or not chosen.int8):
         able = " or ".join(name for name, one in FORMATS.items() if one.int8)
-        raise ConfigError(f"--int8 goes with --format {able}, and without --half.")
+        raise ConfigError(f"--int8 needs --format {able}, and cannot be combined with --half.")
     for package in (*chosen.packages, *(("onnxruntime",) if int8 else ())):
         _require(package, format)
     images = find_images(int8) if int8 else []
@@ -62,7 +64,7 @@ def export(
 
 
 def write_new(files: dict[Path, bytes]) -> None:
-    """Write files, but none over a file of other content.
+    """Write files, without overwriting files with other content.
 
     Raises:
         PadsegError: There is such a file, or the folder cannot be written.

@@ -1,4 +1,4 @@
-"""What an exported file says about itself."""
+"""The description in an exported file."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,18 +14,18 @@ from padseg.run.results import RunResult
 
 @dataclass(frozen=True)
 class Description:
-    """What an exported file says about itself.
+    """The description in an exported file.
 
     Attributes:
-        padseg: Version of the padseg that exported it.
+        padseg: Version of padseg that exported it.
         system: Name of the system.
         module: Class of the module.
         teacher: Names of the teachers.
-        teacher_sha256: Of the teachers' weights.
+        teacher_sha256: SHA-256 of the teachers' weights.
         image_size: Height and width in pixels at which the network computes.
         calibration: The thresholds; None before calibration.
-        category: What it was trained on; None where the run is not known.
-        data_sha256: Of the training images, likewise.
+        category: Category that it was trained on; None if the run is unknown.
+        data_sha256: SHA-256 of the data, likewise.
         weights: Type of the stored weights: float32, float16 or int8.
         input: The input of the network, in words.
     """
@@ -49,10 +49,10 @@ class Description:
 
 
 def describe(header: Header, run: RunResult | None, weights: str) -> Description:
-    """Describe what is exported.
+    """Describe an export.
 
     Args:
-        header: Of the checkpoint.
+        header: Header of the checkpoint.
         run: The run that trained it, see `find_run`.
         weights: Type of the stored weights.
     """

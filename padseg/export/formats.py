@@ -1,6 +1,6 @@
 """The table of export formats.
 
-A new format is a file with a function that makes its files and an entry here, with its name in
+To add a format, write a file with a function that makes its files, and add an entry here and its name in
 `padseg.names`.
 """
 
@@ -17,8 +17,8 @@ class Format:
     """An export format.
 
     Attributes:
-        make_files: Makes the content of each file from a source and the path that was asked for.
-        packages: What it needs beside padseg's own dependencies.
+        make_files: Makes the content of each file from a source and the requested path.
+        packages: Packages that it needs in addition to padseg's dependencies.
         half: Whether its weights can be stored in float16.
         int8: Whether its convolutions can compute in 8-bit integers.
     """

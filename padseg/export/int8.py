@@ -15,16 +15,16 @@ _AFTER_LOGITS = ("Cast", "Clip", "Resize", "Sigmoid")
 
 
 def to_int8(model: bytes, images: Sequence[Path]) -> bytes:
-    """Quantise the convolutions of an exported ONNX network, weights by output channel.
+    """Quantise the convolutions of an exported ONNX network, with weights quantised by output channel.
 
     Activations get the range that they have on the images (onnxruntime's static quantisation, QDQ).
     Everything else stays float32: pre-processing, normalisation, distances, output, and the convolution
-    that makes logits, whose range on normal images ends below those of defects. How far the scores
-    move on the images is printed, since the thresholds stay those of the float32 network.
+    that computes logits, whose range on normal images does not cover defects. The change of the scores on
+    the images is printed, because the thresholds remain those of the float32 network.
 
     Args:
-        model: As `padseg.export.onnx` makes it.
-        images: Normal images, such as those of training; some twenty are enough.
+        model: Output of `padseg.export.onnx`.
+        images: Normal images, such as those of training; about twenty are enough.
 
     Raises:
         DataError: An image cannot be read.
@@ -61,7 +61,7 @@ def to_int8(model: bytes, images: Sequence[Path]) -> bytes:
 
 
 def find_logits(model: bytes) -> list[str]:
-    """The name of the convolution that makes the logits of `score_map`; none where distances make it.
+    """The name of the convolution that computes the logits of `score_map`; none if it comes from distances.
 
     Only sigmoid and resizing lie between it and the map. Gates of attention end in a convolution of one
     channel and a sigmoid too, but their output is multiplied with features.

@@ -1,4 +1,4 @@
-"""A trained module as one network: pixels of any size in, score map, score and verdict out."""
+"""A trained module as one network: images of any size in; score map, score and verdict out."""
 
 import copy
 from functools import partial
@@ -20,7 +20,7 @@ class Deployed(nn.Module):
     """Pre-processing, network and thresholds of a module, ready for an exporter.
 
     Args:
-        module: The module; it is copied, its BatchNorms are folded into the convolutions.
+        module: The module; it is copied, and its BatchNorms are folded into the convolutions.
         half: Keep the weights in float16; they are widened to float32 before they are used.
 
     Raises:
@@ -30,14 +30,14 @@ class Deployed(nn.Module):
     def __init__(self, module: AnomalyModule, half: bool = False) -> None:
         super().__init__()
         self.size = module.image_size
-        # A threshold for the highest score of an image's tiles says nothing of the whole image.
+        # A threshold for the highest score of an image's tiles does not apply to whole images.
         known = (
             module.calibration if module.calibration and module.calibration.tile is None else None
         )
         self.threshold = None if known is None else known.image_threshold
         with torch.no_grad():
             self.module = fold_batch_norms(copy.deepcopy(module).cpu().eval(), self.size)
-        # As files hold them: torch.export warns of weights in another layout.
+        # The layout in files; torch.export warns about weights in another one.
         self.module.to(memory_format=torch.contiguous_format)
         self.module.requires_grad_(False)
         if half:
@@ -51,8 +51,7 @@ class Deployed(nn.Module):
 
         Returns:
             `score_map` (B, 1, height, width) float32 in [0, 1], at the size of the network;
-            `image_score` (B,) float32; where the module is calibrated, without tiles, `anomalous` (B,)
-            bool.
+            `image_score` (B,) float32; if the module is calibrated without tiles, `anomalous` (B,) bool.
         """
         pixels = resize(image.permute(0, 3, 1, 2).float(), self.size)
         scores: dict[str, Tensor] = self.module(pixels / 255)
@@ -62,18 +61,18 @@ class Deployed(nn.Module):
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize as Pillow's bilinear filter does, bit for bit, by operations that every runtime has.
+    """Resize like Pillow's bilinear filter, bit for bit, with operations that every runtime has.
 
     Args:
         image: (B, C, H, W) float32, whole numbers from 0 to 255.
         size: (height, width) in pixels.
 
     Returns:
-        (B, C, height, width) float32, whole numbers from 0 to 255; an image that has the size already
-        comes back unchanged.
+        (B, C, height, width) float32, whole numbers from 0 to 255; an image that already has the size
+        is returned unchanged.
     """
     if torch.compiler.is_exporting():
-        # Sizes are open here: the choice must be part of the network.
+        # Sizes are dynamic here, so the choice must be part of the network.
         place = torch.tensor(image.shape[2] * _LONGEST + image.shape[3])
         fits = place == size[0] * _LONGEST + size[1]
         chosen: Tensor = torch.cond(fits, partial(_take, size), partial(_resample, size), (image,))
@@ -82,7 +81,7 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _take(size: tuple[int, int], image: Tensor) -> Tensor:
-    """The image itself, in a way that tells an exporter its size; runtimes only copy it."""
+    """The image itself, expressed so that an exporter knows its size; runtimes only copy it."""
     return functional.interpolate(image, size, mode="nearest").contiguous()
 
 
@@ -108,7 +107,7 @@ def resize_weights(length: int, target: int) -> Tensor:
 
 
 def _apply(weights: Tensor, image: Tensor) -> Tensor:
-    """Weigh the last dimension and round, in integers that float32 holds exactly."""
+    """Weight the last dimension and round, in integers that float32 holds exactly."""
     coarse = (weights / _STEP).floor()
     fine = weights - coarse * _STEP
     both = image @ torch.cat([coarse, fine]).float().T
@@ -120,7 +119,7 @@ def _apply(weights: Tensor, image: Tensor) -> Tensor:
 def fold_batch_norms(module: AnomalyModule, size: tuple[int, int]) -> AnomalyModule:
     """Fold each BatchNorm into the convolution whose output it reads, in place.
 
-    The pairs are found by running the module once: by what flows, whatever the names.
+    The pairs are found by running the module once, from the tensors that flow, not from names.
 
     Args:
         module: In eval mode.
@@ -141,7 +140,7 @@ def fold_batch_norms(module: AnomalyModule, size: tuple[int, int]) -> AnomalyMod
             keep if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) else find
         )
         for part in names
-        # Not its subclasses: timm's holds an activation too.
+        # Not its subclasses, because timm's includes an activation.
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) or type(part) is nn.BatchNorm2d
     ]
     module(torch.zeros(1, 3, *size))
@@ -165,7 +164,7 @@ def _halve(module: nn.Module) -> None:
             weight = part.weight.data.half()
             if not weight.isfinite().all():
                 raise ConfigError(
-                    "--half: a weight of the network exceeds float16; export without."
+                    "--half: a weight of the network exceeds float16; export without --half."
                 )
             part.weight.data = weight
             parametrize.register_parametrization(part, "weight", _Widen(), unsafe=True)

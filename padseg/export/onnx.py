@@ -14,12 +14,12 @@ from padseg.inference.weights import DESCRIPTION_KEY
 
 
 def make_files(source: Source, out: Path) -> dict[Path, bytes]:
-    """One file, which holds its weights."""
+    """A single file, including the weights."""
     return {out: make_model(source)}
 
 
 def make_model(source: Source) -> bytes:
-    """The content of the ONNX file, its convolutions in 8-bit integers where the source has images."""
+    """The content of the ONNX file, with convolutions in 8-bit integers if the source has images for this."""
     model = to_onnx(source.network(), json.dumps(source.description.to_dict()))
     return to_int8(model, source.int8_images) if source.int8_images else model
 
@@ -39,7 +39,7 @@ def to_onnx(network: Deployed, description: str) -> bytes:
 
 
 def _strip(graph: Any) -> None:
-    """Remove where in the sources each operation came from."""
+    """Remove the source locations of operations."""
     values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
     for part in (graph, *graph.node, *values):
         del part.metadata_props[:]

@@ -12,13 +12,15 @@ from padseg.inference.weights import DESCRIPTION_KEY
 
 
 def make_files(source: Source, out: Path) -> dict[Path, bytes]:
-    """Two files; the weights come first: once the .xml is there, the pair is complete.
+    """Two files, the weights first, so that the pair is complete once the .xml exists.
 
     Raises:
-        ConfigError: `out` has the name of the weights.
+        ConfigError: `out` has the suffix of the weights.
     """
     if out.suffix == ".bin":
-        raise ConfigError(f"--out {out}: that name is for the weights, name the .xml file.")
+        raise ConfigError(
+            f"--out {out}: the .bin file is for the weights; give the name of the .xml file."
+        )
     import openvino
 
     model = openvino.Core().read_model(make_model(source))
@@ -26,8 +28,8 @@ def make_files(source: Source, out: Path) -> dict[Path, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         xml = Path(folder) / "model.xml"
         openvino.save_model(model, xml, compress_to_fp16=False)
-        tree = ElementTree.parse(xml)  # noqa: S314 - written right above
-        for index, layer in enumerate(tree.iter("layer")):  # else numbered as the process goes
+        tree = ElementTree.parse(xml)  # noqa: S314 - written just above
+        for index, layer in enumerate(tree.iter("layer")):  # otherwise numbered by the process
             layer.set("name", f"{layer.get('type')}_{index}")
         return {
             out.with_suffix(".bin"): xml.with_suffix(".bin").read_bytes(),

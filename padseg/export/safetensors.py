@@ -10,7 +10,7 @@ from padseg.inference.weights import WEIGHTS_FILE, stored_module, to_safetensors
 
 
 def make_files(source: Source, out: Path) -> dict[Path, bytes]:
-    """One file where `out` ends in .safetensors, else a folder as hubs expect it."""
+    """A single file if `out` ends in .safetensors, otherwise a folder as hubs expect it."""
     description = source.description.to_dict()
     weights = to_safetensors(source.checkpoint, description)
     if out.suffix == ".safetensors":

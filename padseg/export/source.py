@@ -1,4 +1,4 @@
-"""What an export starts from: a checkpoint, and what is known about it."""
+"""The source of an export: a checkpoint, and what is known about it."""
 
 import logging
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ class Source:
     """A checkpoint to export.
 
     Attributes:
-        path: Of the checkpoint.
+        path: Path of the checkpoint.
         checkpoint: Its content, see `padseg.inference.weights.read_any`.
-        description: What the exported file says about itself.
-        run: The run that trained it, where that is known.
+        description: The description for the exported file.
+        run: The run that trained it, if known.
         half: Whether to store the weights in float16.
-        int8_images: Images to take the ranges of 8-bit convolutions from; none for float32.
+        int8_images: Images on which to measure the ranges of 8-bit convolutions; none for float32.
     """
 
     path: Path
@@ -36,7 +36,7 @@ class Source:
     int8_images: Sequence[Path] = ()
 
     def network(self) -> Deployed:
-        """The network to deploy; warns where its verdicts differ from the module's."""
+        """The network to deploy; warns if its verdicts differ from the module's."""
         module = build_module(self.checkpoint, self.path)
         if module.calibration is not None:
             _warn_of_verdicts(module.calibration)
@@ -44,16 +44,16 @@ class Source:
 
 
 def _warn_of_verdicts(calibration: Calibration) -> None:
-    """Warn where the thresholds were set on scores of another kind than the exported network's."""
+    """Warn if the thresholds were set on other kinds of scores than the exported network's."""
     if calibration.tile is not None:
         _log.warning(
-            "The thresholds were set with --tile %s, the exported network takes whole images, so it gives "
+            "The thresholds were set with --tile %s, but the exported network takes whole images, so it gives "
             "no verdicts: set them without --tile, with padseg calibrate.",
             calibration.tile,
         )
     elif calibration.precision not in (None, "32-true"):
         _log.warning(
-            "The thresholds were set in %s, the exported network computes in float32: verdicts of scores "
+            "The thresholds were set in %s, but the exported network computes in float32: verdicts of scores "
             "near the threshold may differ; padseg calibrate --precision 32-true sets them anew.",
             calibration.precision,
         )

@@ -10,16 +10,16 @@ from padseg.export.network import Deployed
 from padseg.export.source import Source
 
 AXES = ("batch", "height", "width")
-"""Names of the input's axes whose sizes are open."""
+"""Names of the dynamic axes of the input."""
 
 
 def make_files(source: Source, out: Path) -> dict[Path, bytes]:
-    """One file, a saved program."""
+    """A single file with the saved program."""
     return {out: to_torch(source.network(), json.dumps(source.description.to_dict()))}
 
 
 def to_torch(network: Deployed, description: str) -> bytes:
-    """A network as the content of a saved program, with its description in `padseg.json`."""
+    """The content of a saved program of a network, with its description in `padseg.json`."""
     buffer = io.BytesIO()
     torch.export.save(to_program(network), buffer, extra_files={"padseg.json": description})
     return buffer.getvalue()
@@ -28,12 +28,12 @@ def to_torch(network: Deployed, description: str) -> bytes:
 def to_program(network: Deployed) -> torch.export.ExportedProgram:
     """Trace a network for any batch and size of images."""
     height, width = network.size
-    # No size of the example is special, so none becomes a constant.
+    # No size of the example is special, so that none becomes a constant.
     example = torch.zeros(2, height + 3, width + 5, 3, dtype=torch.uint8)
     free = {axis: torch.export.Dim(name) for axis, name in enumerate(AXES)}
     with torch.no_grad():
         program = torch.export.export(network, (example,), dynamic_shapes=(free,))
-    for graph in program.graph_module.modules():  # the branches too
+    for graph in program.graph_module.modules():  # including branches
         for node in graph.graph.nodes:
-            node.meta.pop("stack_trace", None)  # paths of this machine
+            node.meta.pop("stack_trace", None)  # contains paths of this machine
     return program

@@ -1,4 +1,4 @@
-"""Command lines completed: by the configurations that come with padseg, and by what a checkpoint holds."""
+"""Complete command lines from the configurations that come with padseg and from checkpoints."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -18,11 +18,11 @@ CHECKPOINT_KEYWORDS = ("best", "last", "hpc", "registry")
 def complete_args(args: list[str]) -> list[str]:
     """Find the configurations that come with padseg, and let a checkpoint name its class.
 
-    So `--config configs/destseg/distill.yaml` works in any folder, unless that has such a file itself, and
-    `test --ckpt_path PATH` needs no configuration.
+    So `--config configs/destseg/distill.yaml` works in any folder, unless the folder itself has such a file,
+    and `test --ckpt_path PATH` needs no configuration.
 
     Raises:
-        ConfigError: A training would go on without the configuration it began with.
+        ConfigError: A training would resume without the configuration with which it began.
     """
     args = [_with_packaged_config(arg) for arg in args]
     options = [arg.split("=", maxsplit=1) for arg in args]
@@ -38,7 +38,7 @@ def complete_args(args: list[str]) -> list[str]:
         )
     if not Path(path).suffix:
         return args
-    # First, as options of the model are read by its class.
+    # First, because the class determines the options of the model.
     return [args[0], "--model", f"padseg.modules.{read_header(path).class_name}", *args[1:]]
 
 
@@ -51,15 +51,15 @@ def _with_packaged_config(arg: str) -> str:
 def take_from_checkpoint(
     model: Any, path: str, header: Header, command: str, given: Collection[str]
 ) -> None:
-    """Set the options of the configured model as they are in the checkpoint.
+    """Set the options of the configured model to those of the checkpoint.
 
     Args:
-        model: `class_path` and `init_args`, as the parser leaves them; changed.
+        model: `class_path` and `init_args` as the parser returns them; changed in place.
         path: The checkpoint.
         header: Its header.
-        command: `fit` takes what nobody has set: a training refuses other options than it began with.
-            The other commands take all.
-        given: Names of the model's options in the command line.
+        command: `fit` takes only options that are not set, because a training rejects other options than
+            those with which it began. The other commands take all.
+        given: Names of the model's options on the command line.
 
     Raises:
         CheckpointError: The checkpoint is of another class than the configuration.
@@ -75,7 +75,7 @@ def take_from_checkpoint(
         configured = model.init_args.get(key)
         if key == "image_size" and configured is not None:
             configured = as_size(configured)
-        # What named the weights that training began with means nothing any more: they are in there.
+        # The source of the initial weights does not matter any more: the checkpoint contains the weights.
         inside = key in ("distilled", "network") or stored == STORED_WEIGHTS
         if key in given and not inside and as_stored(configured) != as_stored(stored):
             raise ConfigError(

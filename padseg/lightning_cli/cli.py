@@ -37,21 +37,21 @@ from padseg.modules import AnomalyModule, read_header
 from padseg.options import check_seed
 
 _EXPECTED_WARNINGS = (
-    "Found .* module.* in eval mode",  # what is frozen
+    "Found .* module.* in eval mode",  # the frozen parts
     "You're resuming from a checkpoint that ended before the epoch",  # the data counts its samples
     ".*isinstance\\(treespec, LeafSpec\\)",  # Lightning 2.6 with torch 2.13 and later
     ".*does not have many workers",  # decoded images are cached
     "The dirpath has changed from",  # a checkpoint may be moved
     '.*add the following callbacks: \\[("(Resume|Best)Checkpoint{[^"]*"(, )?)+\\]',  # a test has neither
-    "It is recommended to use `self.log",  # the metrics have met across processes already
-    "The number of training batches",  # a short training logs its losses all the same
+    "It is recommended to use `self.log",  # the metrics are already reduced across processes
+    "The number of training batches",  # a short training logs its losses anyway
     "Total length of `list` across ranks is zero",  # `--data.val_fraction 0` leaves nothing to validate on
-    "Precision .*-mixed is not supported by the model summary",  # whose 32 bits a weight are right
-    ".*exists and is not empty",  # a resumed run goes on in its folder
+    "Precision .*-mixed is not supported by the model summary",  # its 32 bits per weight are right
+    ".*exists and is not empty",  # a resumed run continues in its folder
 )
 for _message in _EXPECTED_WARNINGS:
     warnings.filterwarnings("ignore", message=_message)
-# Lightning 2.6 calls what jsonargparse has deprecated; its users can do nothing about it.
+# Lightning 2.6 uses what jsonargparse has deprecated; users cannot change that.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
 
@@ -62,7 +62,7 @@ def main(args: list[str]) -> None:
 
 
 class _SaveConfig(SaveConfigCallback):
-    """Lightning's, where the logger gives each run a folder: others would share one config.yaml."""
+    """Lightning's callback, if the logger gives each run a folder; otherwise runs would share one config.yaml."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if isinstance(trainer.logger, CSVLogger | TensorBoardLogger):
@@ -72,16 +72,16 @@ class _SaveConfig(SaveConfigCallback):
 class PadsegCLI(LightningCLI):
     """Lightning's CLI with padseg's modules, data and callbacks.
 
-    Linked, so that each is written once: the seed of the run is the seed of the data's draws, and the
-    data takes the image size of the model.
+    Two options are linked, so that each is given once: the seed of the run is the seed of the data's draws,
+    and the data takes the image size of the model.
 
     Args:
-        args: The command line; None for the process's own.
-        run: False to build trainer, model and data only.
+        args: The command line; None for that of the process.
+        run: False to build only trainer, model and data.
         callbacks: Further callbacks of the Trainer, after those of the command line.
     """
 
-    # Precision of the thresholds in the checkpoint that is scored with.
+    # Precision of the thresholds in the checkpoint.
     _calibrated_in: str | None = None
 
     def __init__(
@@ -102,21 +102,21 @@ class PadsegCLI(LightningCLI):
             subclass_mode_model=True,
             seed_everything_default=0,
             save_config_callback=_SaveConfig,
-            save_config_kwargs={"overwrite": True},  # a resumed run writes it again
+            save_config_kwargs={"overwrite": True},  # a resumed run overwrites it
             trainer_defaults={
                 "callbacks": [StopTogether(), *callbacks],
                 "precision": None,  # see `before_instantiate_classes`
-                # Several sum their losses over as many batches: another recipe, only on demand.
+                # Several devices sum their losses over as many batches: another recipe, so only on demand.
                 "devices": 1,
                 "max_epochs": -1,
                 "max_steps": 1000,
                 "check_val_every_n_epoch": None,
                 "val_check_interval": 500,
                 "num_sanity_val_steps": 0,
-                # The data module shards by itself, without the duplicates of padding.
+                # The data module shards the data itself, without the duplicates of padding.
                 "use_distributed_sampler": False,
                 "plugins": [{"class_path": "padseg.modules.checkpoint.AtomicCheckpointIO"}],
-                # Each device's own BatchNorm would see a part of the batch only.
+                # A BatchNorm for each device would see only a part of the batch.
                 "sync_batchnorm": True,
             },
             auto_configure_optimizers=False,
@@ -129,13 +129,13 @@ class PadsegCLI(LightningCLI):
         )
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """The one that is called: the parsers of the others would take most of the time to start."""
+        """Only the subcommand that is called: the parsers of the others would take most of the start-up time."""
         every = LightningCLI.subcommands()
         called = self._first_arg
         return {called: every[called]} if called in every else every
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Callbacks with defaults of their own, and links."""
+        """Callbacks with padseg's defaults, and links."""
         parser.add_lightning_class_args(EvaluationCallback, "evaluation")
         parser.add_lightning_class_args(PicturesCallback, "pictures")
         parser.add_lightning_class_args(ThresholdCallback, "thresholds")
@@ -147,9 +147,10 @@ class PadsegCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and say what is wrong with an option in one sentence.
+        """Parse, and report a wrong option in one sentence.
 
-        Lightning's own would warn of arguments that are not the process's: completed ones never are.
+        Lightning's method would warn about arguments that differ from those of the process, as completed
+        ones always do.
 
         Raises:
             ConfigError: An option is unknown or has a wrong value.
@@ -161,11 +162,11 @@ class PadsegCLI(LightningCLI):
             raise ConfigError(in_plain_words(str(error), command)) from None
 
     def _parse_ckpt_path(self) -> None:
-        """Take the options of the checkpoint's module from the checkpoint.
+        """Read the options of the module from the checkpoint.
 
         Raises:
             CheckpointError: It is of another class than the configuration.
-            ConfigError: There is none to score with.
+            ConfigError: There is no checkpoint to score with.
         """
         command = self.config.get("subcommand")
         if command is None:
@@ -182,18 +183,18 @@ class PadsegCLI(LightningCLI):
         take_from_checkpoint(model, path, header, command, self._given_of_model)
 
     def before_instantiate_classes(self) -> None:
-        """Settle what depends on the device."""
+        """Set the options that depend on the device."""
         options = self._get(self.config, "trainer")
         kind = options.accelerator
         if kind in ("auto", "gpu"):
             kind = accelerator().type
         if options.precision is None:
             options.precision = default_precision(kind, self._calibrated_in)
-        if kind == "cpu":  # which cannot do it
+        if kind == "cpu":  # which does not support it
             options.sync_batchnorm = False
 
     def instantiate_classes(self) -> None:
-        """Build trainer, model and data; errors of padseg come as they are, not as the parser wraps them."""
+        """Build trainer, model and data; padseg's errors are raised as they are, not wrapped by the parser."""
         try:
             super().instantiate_classes()
         except Exception as error:
@@ -204,7 +205,7 @@ class PadsegCLI(LightningCLI):
                 cause = cause.__cause__ or cause.__context__
             if cause is None:
                 raise
-            if isinstance(cause, MisconfigurationException):  # of one of Lightning's callbacks
+            if isinstance(cause, MisconfigurationException):  # from one of Lightning's callbacks
                 message = f"--checkpoint or --trainer.callbacks: {_one_line(cause)}"
                 raise ConfigError(message) from None
             raise cause from None
@@ -213,8 +214,8 @@ class PadsegCLI(LightningCLI):
         """Lightning's Trainer, with a bar that counts steps unless another one is configured.
 
         Raises:
-            ConfigError: An option cannot be used here, or a launcher has started several processes, none
-                of which knows of the others.
+            ConfigError: An option cannot be used here, or a launcher has started several independent
+                processes.
         """
         options = self._get(self.config_init, "trainer")
         given = options.callbacks or []
@@ -230,19 +231,19 @@ class PadsegCLI(LightningCLI):
         return trainer
 
     def before_test(self) -> None:
-        """Score trained weights only: those that the modules are built with are none."""
+        """Score only trained weights, not those with which the modules are built."""
         self.model.complete = False
 
     before_validate = before_test
     before_predict = before_test
 
     def predict(self, **arguments: Any) -> None:
-        """`Trainer.predict`, whose score maps go to files and not to memory."""
+        """`Trainer.predict`, with score maps written to files instead of kept in memory."""
         self.trainer.predict(**{**arguments, "return_predictions": False})
 
 
 def _seed(given: int | bool) -> int:
-    if isinstance(given, bool):  # Lightning would draw one after the data has been given another
+    if isinstance(given, bool):  # Lightning would draw one after the data has received another
         raise ConfigError("--seed_everything: give a number, which the data's draws depend on too.")
     check_seed("--seed_everything", given)
     return given

@@ -1,4 +1,4 @@
-"""What an interrupted command says, and the exit status it leaves."""
+"""The message and the exit status of an interrupted command."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ def exit_when_interrupted(how_to_resume: str | None = None) -> Iterator[None]:
     """End the process with a message and status 1, after SIGTERM too, where Lightning would end with 0.
 
     Args:
-        how_to_resume: The end of the message; None for the checkpoint that a training has left, if any.
+        how_to_resume: The end of the message; None to name the checkpoint of the training, if there is one.
 
     Raises:
         SystemExit: The process was interrupted from the keyboard or by SIGTERM.
@@ -22,14 +22,14 @@ def exit_when_interrupted(how_to_resume: str | None = None) -> Iterator[None]:
         message = f"padseg: stopped by SIGTERM; {how_to_resume or _how_to_resume(stop)}."
         raise SystemExit(message) from stop
     except SystemExit as end:
-        if not isinstance(end.__context__, KeyboardInterrupt):  # which Lightning turns into this
+        if not isinstance(end.__context__, KeyboardInterrupt):  # Lightning turns it into this
             raise
         message = f"padseg: interrupted; {how_to_resume or _how_to_resume(end.__context__)}."
         raise SystemExit(message) from end
 
 
 def _how_to_resume(stop: BaseException) -> str:
-    """By what `ResumeCheckpoint` has left with the exception."""
+    """From the information that `ResumeCheckpoint` attached to the exception."""
     if not stop.args:
         return "start it again"
     return f"the same command with --ckpt_path {stop.args[0]} goes on from there"

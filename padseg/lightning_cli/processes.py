@@ -1,4 +1,4 @@
-"""Processes that a launcher has started, and that would each train alone."""
+"""Detect processes that a launcher started and that would each train alone."""
 
 import os
 
@@ -10,15 +10,15 @@ from padseg.errors import ConfigError
 
 
 def refuse_lone_processes(trainer: Trainer, command: str | None) -> None:
-    """Refuse a Trainer of one process where a launcher has started several.
+    """Reject a Trainer for one process if a launcher has started several.
 
     Args:
-        trainer: As the options describe it.
-        command: The Lightning subcommand; None for another caller, each of whose processes may have work
-            of its own.
+        trainer: The Trainer that the options describe.
+        command: The Lightning subcommand; None for other callers, whose processes may each have different
+            work.
 
     Raises:
-        ConfigError: torchrun or srun has started several processes, none of which knows of the others.
+        ConfigError: torchrun or srun has started several independent processes.
     """
     if trainer.world_size > 1:
         return
@@ -29,7 +29,7 @@ def refuse_lone_processes(trainer: Trainer, command: str | None) -> None:
             f"{os.environ.get('LOCAL_WORLD_SIZE', started)} --trainer.strategy ddp, and "
             "--trainer.num_nodes for several machines."
         )
-    # Those of a sweep's agents have work of their own too.
+    # The agents of a sweep have different work, too.
     fits_once = command == "fit" and "WANDB_SWEEP_ID" not in os.environ
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) if SLURMEnvironment.detect() else 1
     if fits_once and tasks > 1:

@@ -1,4 +1,4 @@
-"""The configurations that come with padseg, from a checkout and from an installed package alike."""
+"""The configurations that come with padseg, in a checkout and in an installed package."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def config_path(system: str, phase: str) -> Path:
 
 
 def packaged_config(name: str) -> Path | None:
-    """Where `configs/<folder>/<name>.yaml` lies; None if padseg has no such file."""
+    """The path of `configs/<folder>/<name>.yaml`; None if padseg has no such file."""
     if Path(name).parts[:1] != ("configs",):
         return None
     found = (folder / name for folder in (_PACKAGE, _PACKAGE.parent))

@@ -1,11 +1,11 @@
-"""What the parser and Lightning say of a wrong option, in words that a user of padseg understands."""
+"""Messages of the parser and of Lightning about wrong options, in words that users of padseg understand."""
 
 import re
 
 SCORING_COMMANDS = ("validate", "test", "predict")
-# From the parser's words to ours, applied in this order.
+# From the parser's wording to ours, applied in this order.
 REPLACEMENTS = {
-    # The types that were tried; what was wrong with each follows.
+    # The types that were tried, followed by what was wrong with each.
     r"(- )?Does not validate against any of the Union subtypes .*? Errors: (- )?": "",
     r" - Expected a <class 'NoneType'>": "",
     r"\.? Given value type: <class 'jsonargparse.*": "",
@@ -14,7 +14,7 @@ REPLACEMENTS = {
     r"Expected a typing\.Literal\[(.*?)\]": r"expected one of \1",
     r"Problem with given class_path '(?:\w+\.)*(\w+)':": r"\1:",
     r'Parser key "([\w.]+)":': r"--\1:",
-    # Of an option that is linked to another.
+    # About an option that is linked to another.
     r"argument \w+\(model\) --> .*": "--data.image_size is the model's: pass --model.image_size",
 }
 _NO_MODEL = r"are required: .*\bmodel\b|class_path 'padseg.modules.AnomalyModule'"
@@ -24,7 +24,7 @@ def in_plain_words(message: str, command: str) -> str:
     """Turn the parser's message about a wrong option into a sentence about that option.
 
     Args:
-        message: What the parser says, over several lines.
+        message: The parser's message, over several lines.
         command: `fit`, `validate`, `test` or `predict`.
     """
     message = " ".join(message.split())
@@ -40,5 +40,5 @@ def in_plain_words(message: str, command: str) -> str:
 
 
 def missing_checkpoint(command: str) -> str:
-    """What to say to a command that has no checkpoint to score with."""
+    """The message for a command without a checkpoint to score with."""
     return f"--ckpt_path is not set: padseg {command} needs the checkpoint of a training."

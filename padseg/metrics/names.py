@@ -1,17 +1,17 @@
-"""What the metrics of an evaluation are called: one table, in the order of columns everywhere."""
+"""The names of the metrics of an evaluation, in the order of columns everywhere."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class MetricName:
-    """How a metric is named.
+    """The names of a metric.
 
     Attributes:
-        key: In what `PixelMetrics` and `ImageMetrics` compute, in files and in logs.
-        title: Where there is room.
-        short_title: Over a narrow column, two lines.
-        higher_is_better: Which end of its range, [0, 1], is the good one.
+        key: Name in the results of `PixelMetrics` and `ImageMetrics`, in files and in logs.
+        title: Full name.
+        short_title: Heading of a narrow column, in two lines.
+        higher_is_better: Whether 1 or 0 is the best value.
     """
 
     key: str

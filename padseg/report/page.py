@@ -29,8 +29,8 @@ _SCRIPTS = (
 def report(out: Path) -> list[Path]:
     """Write `report.html`, `tables.md` and `tables.tex` from the finished runs below a folder.
 
-    The page holds at most 24 MiB of pictures, whatever the number of images, and about 60 bytes an
-    image and run for the scores.
+    The page holds at most 24 MiB of pictures, however many images there are, and about 60 bytes per image
+    and run for the scores.
 
     Returns:
         The paths of the three files.

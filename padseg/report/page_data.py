@@ -1,6 +1,6 @@
-"""What the scripts of the report page work with, as plain records.
+"""The data for the scripts of the report page, as plain records.
 
-Shares and scores are in [0, 1]; what is not defined is None.
+Shares and scores are in [0, 1]; undefined values are None.
 """
 
 import math
@@ -25,8 +25,8 @@ class SeedRow:
 
     Attributes:
         seed: The seed.
-        values: From metric to value.
-        minutes: Of training.
+        values: Values by metric.
+        minutes: Minutes of training.
     """
 
     seed: int
@@ -44,9 +44,9 @@ class SummaryRow:
         system: Its system.
         categories: Number of categories that the row covers.
         seeds: The seeds, ascending.
-        values: From metric to mean and spread.
-        minutes: Of training, mean.
-        each: A row a seed; none for all categories together.
+        values: Mean and spread by metric.
+        minutes: Mean minutes of training.
+        each: One row per seed; none for all categories together.
     """
 
     category: str | None
@@ -67,8 +67,8 @@ class PublishedRow:
         category: The category.
         method: Name of the method.
         source: The paper.
-        link: Where it is.
-        note: What a reader should know.
+        link: Link to the paper.
+        note: Remark for readers.
         values: From metric to mean and spread.
     """
 
@@ -85,10 +85,10 @@ class PageImage:
     """A test image.
 
     Attributes:
-        path: Of its file, relative to the data set.
+        path: Path of the file, relative to the data set.
         defect: Kind of defect.
         label: 1 for a defect image, 0 for a normal one.
-        image: The picture as a data URI; None where it is not in the page.
+        image: The picture as a data URI; None if it is not in the page.
         mask: The mask of a defect image, likewise.
     """
 
@@ -109,10 +109,10 @@ class PageRun:
         category: The category.
         seed: The seed.
         threshold: Calibrated threshold on image scores.
-        scores: From the path of an image to its score.
-        maps: From the path of an image to its score map as a data URI.
-        range: The scores between which the maps are coloured.
-        curves: From the curve's name to axis to values.
+        scores: Scores by path of the image.
+        maps: Score maps as data URIs, by path of the image.
+        range: Range of scores that the colours of the maps cover.
+        curves: Axes and their values by name of the curve.
     """
 
     label: str
@@ -128,20 +128,20 @@ class PageRun:
 
 @dataclass(frozen=True)
 class PageData:
-    """All of it.
+    """The data of the whole page.
 
     Attributes:
-        title: Of the page.
-        version: Of padseg.
-        metrics: What each metric is called, in the order of the columns.
+        title: Title of the page.
+        version: Version of padseg.
+        metrics: Names of the metrics, in the order of the columns.
         axes: How each curve is drawn, in the order of the charts.
-        axis_titles: From the name of an axis to its title.
+        axis_titles: Title of each axis by name.
         summary: The rows of the table of results.
         published: The published rows beside them.
-        images: From category to its test images.
+        images: Test images by category.
         runs: The runs.
         left_out: Number of images whose pictures did not fit.
-        missing: Folder of a run, and what could not be read in it.
+        missing: Folders of runs, and what could not be read in them.
     """
 
     title: str
@@ -158,7 +158,7 @@ class PageData:
 
 
 def page_data(title: str, runs: list[Run]) -> PageData:
-    """Gather what the page shows."""
+    """Collect the data of the page."""
     pictures = Pictures(runs)
     table = results(runs)
     counts = {run.category: len(run.images) for run in runs if len(run.images)}
@@ -182,7 +182,7 @@ def page_data(title: str, runs: list[Run]) -> PageData:
 
 
 def _summary(table: pd.DataFrame) -> list[SummaryRow]:
-    """A row a label for all categories together, where there are several, and for each category."""
+    """One row per label for all categories together, if there are several, and for each category."""
     categories = list(dict.fromkeys(table["category"]))
     rows = []
     for category in ([None] if len(categories) > 1 else []) + categories:

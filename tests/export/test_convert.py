@@ -56,7 +56,7 @@ def test_mistakes_are_told_before_the_work(stpm, tmp_path, capsys, monkeypatch):
     assert "--half" in capsys.readouterr().err
     for wrong in (("torch",), ("safetensors",), ("onnx", "--half")):
         assert main(["export", str(stpm), "--format", *wrong, *out, "--int8", str(tmp_path)]) == 2
-        assert "--int8 goes with --format onnx or openvino" in capsys.readouterr().err
+        assert "--int8 needs --format onnx or openvino" in capsys.readouterr().err
     assert main(["export", str(stpm), "--format", "onnx", *out, "--int8", str(tmp_path)]) == 2
     assert "holds no image" in capsys.readouterr().err
     assert main(["export", str(stpm), "--format", "onnx", *out, "--nothing"]) == 2
