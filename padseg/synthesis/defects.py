@@ -1,11 +1,11 @@
-"""Synthetic defects, from the draw to the corrupted image."""
+"""Synthetic defects, from the draw to the corrupted image, and the kinds of masks that come with padseg."""
 
 import numpy as np
 from torch import Tensor
 
 from padseg.synthesis.blend import blend
 from padseg.synthesis.draws import SynthesisParams, draw
-from padseg.synthesis.kinds import MASK_KINDS, Draws, MaskKind, Size, register
+from padseg.synthesis.kinds import MASKS, Draws, MaskKind, Size, register
 from padseg.synthesis.lattice_noise import lattice_noise_mask
 from padseg.synthesis.perlin import perlin_mask
 
@@ -25,7 +25,7 @@ def draw_defect(
     Returns:
         CPU tensors that default collation can stack, for `corrupt`.
     """
-    return MASK_KINDS[params.backend].draw(rng, params, size, foreground)
+    return MASKS[params.backend].draw(rng, params, size, foreground)
 
 
 def corrupt(
@@ -44,7 +44,7 @@ def corrupt(
         Outside the mask, the corrupted image equals the clean one bit for bit.
     """
     height, width = clean.shape[-2:]
-    mask = MASK_KINDS[params.backend].masks(draws, params, (height, width))
+    mask = MASKS[params.backend].masks(draws, params, (height, width))
     return blend(clean, texture, mask, draws["opacity"]), mask
 
 
@@ -67,5 +67,5 @@ def _drawn_masks(draws: Draws, params: SynthesisParams, size: Size) -> Tensor:
     return draws["mask"]
 
 
-register(MaskKind("perlin", _draw_perlin, perlin_mask))
-register(MaskKind("noise", _draw_lattice_noise, _drawn_masks))
+register("perlin", MaskKind(_draw_perlin, perlin_mask))
+register("noise", MaskKind(_draw_lattice_noise, _drawn_masks))

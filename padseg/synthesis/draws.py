@@ -14,7 +14,7 @@ from torch import Tensor
 
 from padseg.errors import ConfigError
 from padseg.options import one_of
-from padseg.synthesis.kinds import MASK_KINDS
+from padseg.synthesis.kinds import MASKS
 
 _MAX_EXPONENT = 8
 
@@ -35,7 +35,8 @@ class SynthesisParams:
         probability: share of the samples that get a defect, 0 to 1. Their masks can still be empty.
         retries: number of further lattices to try if a mask is empty, 0 or more.
         backend: "perlin" draws random unit gradients and evaluates them in a batch; "noise" reads
-            the fixed gradient table of the `noise` package, pixel by pixel, in the data workers.
+            the fixed gradient table of the `noise` package, pixel by pixel, in the data workers;
+            a registered kind of mask has its own name.
         octaves: number of octaves of the "noise" back-end, each with twice the frequency and half the
             amplitude of the one before; 1 to 8. "perlin" has one.
 
@@ -76,7 +77,7 @@ class SynthesisParams:
             self.retries,
             "a whole number, 0 or more",
         )
-        one_of("Synthesis option backend", self.backend, MASK_KINDS)
+        one_of("Synthesis option backend", self.backend, MASKS)
         _require(
             _are_ints((self.octaves,), 1) and 1 <= self.octaves <= 8,
             "octaves",

@@ -1,14 +1,4 @@
-"""The kinds of masks that a synthetic defect can have.
-
-Each kind has two functions: `draw` makes the random choices of one sample in a data worker, and `masks`
-turns a collated batch of these into masks on the device of the batch. Put computations pixel by pixel on
-the CPU into the first and batched ones into the second. To add a kind, also from outside the package,
-write these two functions and register them:
-
-    from padseg.synthesis import MaskKind, register
-
-    register(MaskKind("stripes", draw_stripes, stripe_masks))
-"""
+"""The kinds of masks of synthetic defects by name; `--data.synthesis.backend` selects one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,8 +18,11 @@ Size = tuple[int, int]  # (H, W)
 class MaskKind:
     """One kind of mask.
 
+    `draw` makes the random choices of one sample in a data worker, and `masks` turns a collated batch of
+    these into masks on the device of the batch. Put computations pixel by pixel on the CPU into the first
+    and batched ones into the second.
+
     Attributes:
-        name: What `--data.synthesis.backend` selects it by.
         draw: Takes the sample's own generator, the parameters, the size and, if defects stay on it, the
             foreground, (H, W) uint8. Returns the draws of the sample: CPU tensors that default collation
             can stack, including `opacity` (see `padseg.synthesis.draw`). They depend only on the generator.
@@ -37,19 +30,13 @@ class MaskKind:
             on the defect, else 0.
     """
 
-    name: str
     draw: Callable[[np.random.Generator, "SynthesisParams", Size, Tensor | None], Draws]
     masks: Callable[[Draws, "SynthesisParams", Size], Tensor]
 
 
-MASK_KINDS: dict[str, MaskKind] = {}
+MASKS: dict[str, MaskKind] = {}
 
 
-def register(kind: MaskKind) -> MaskKind:
-    """Add a kind of mask; it replaces one of the same name, so that a notebook's cell can run again.
-
-    Returns:
-        The kind.
-    """
-    MASK_KINDS[kind.name] = kind
-    return kind
+def register(name: str, kind: MaskKind) -> None:
+    """Add a kind of mask; one of the same name is replaced."""
+    MASKS[name] = kind

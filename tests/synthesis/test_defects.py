@@ -5,10 +5,8 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from padseg.errors import ConfigError
-from padseg.synthesis import MaskKind, SynthesisParams, corrupt, draw_defect, register
-from padseg.synthesis.kinds import MASK_KINDS
-from tiny import tiny_data
+from padseg.synthesis import SynthesisParams, corrupt, draw_defect
+from padseg.synthesis.kinds import MASKS
 
 SIZE = (40, 56)
 
@@ -19,7 +17,7 @@ def drawn(params, numbers, foreground=None):
     )
 
 
-@pytest.fixture(params=["perlin", "noise"])
+@pytest.fixture(params=tuple(MASKS))
 def params(request) -> SynthesisParams:
     return SynthesisParams(exponents=(2, 4), threshold=0.2, probability=0.8, backend=request.param)
 
@@ -54,29 +52,3 @@ def test_defects_stay_on_the_foreground_where_they_were(params):
     _, kept = corrupt(clean, texture, drawn(params, range(10), foreground), params)
     assert kept.any()
     assert torch.equal(kept, anywhere * foreground)
-
-
-def test_a_kind_from_outside_is_selected_by_its_name(monkeypatch, data_root, textures):
-    """Squares of ten pixels: the corner is drawn in the worker, the mask made on the device."""
-
-    def draw(rng, params, size, foreground):
-        corner = torch.from_numpy(rng.integers(0, (size[0] - 9, size[1] - 9)))
-        return {"opacity": torch.tensor(0.5), "corner": corner}
-
-    def masks(draws, params, size):
-        mask = torch.zeros(len(draws["corner"]), 1, *size)
-        for one, (row, column) in zip(mask, draws["corner"].tolist(), strict=True):
-            one[:, row : row + 10, column : column + 10] = 1
-        return mask
-
-    with pytest.raises(ConfigError, match="backend is 'square'; give one of perlin, noise"):
-        SynthesisParams(backend="square")
-    monkeypatch.setitem(MASK_KINDS, "square", None)  # removes it again after the test
-    register(MaskKind("square", draw, masks))
-    data = tiny_data(data_root, textures, synthesis=SynthesisParams(backend="square"))
-    pairs = data.pairs(0, 5)
-    assert pairs["mask"].sum((1, 2, 3)).tolist() == [100.0] * 5
-    half = (pairs["clean"] + pairs["texture"]) / 2
-    inside = (pairs["mask"] > 0).expand_as(half)
-    torch.testing.assert_close(pairs["corrupted"][inside], half[inside])
-    assert torch.equal(pairs["corrupted"][~inside], pairs["clean"][~inside])
