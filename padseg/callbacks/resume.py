@@ -52,6 +52,13 @@ class ResumeCheckpoint(ModelCheckpoint):
             **options,
         )
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the checkpoints of this folder; a resumed checkpoint may have been moved."""
+        if state_dict.get("dirpath") == self.dirpath:
+            super().load_state_dict(state_dict)
+        else:  # as Lightning does, with a warning
+            self.best_model_path = state_dict["best_model_path"]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Protect the checkpoint of another training.
 

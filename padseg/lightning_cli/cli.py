@@ -41,7 +41,6 @@ _EXPECTED_WARNINGS = (
     "You're resuming from a checkpoint that ended before the epoch",  # the data counts its samples
     ".*isinstance\\(treespec, LeafSpec\\)",  # Lightning 2.6 with torch 2.13 and later
     ".*does not have many workers",  # decoded images are cached
-    "The dirpath has changed from",  # a checkpoint may be moved
     '.*add the following callbacks: \\[("(Resume|Best)Checkpoint{[^"]*"(, )?)+\\]',  # a test has neither
     "It is recommended to use `self.log",  # the metrics are already reduced across processes
     "The number of training batches",  # a short training logs its losses anyway
@@ -49,8 +48,6 @@ _EXPECTED_WARNINGS = (
     "Precision .*-mixed is not supported by the model summary",  # its 32 bits per weight are right
     ".*exists and is not empty",  # a resumed run continues in its folder
 )
-for _message in _EXPECTED_WARNINGS:
-    warnings.filterwarnings("ignore", message=_message)
 # Lightning 2.6 uses what jsonargparse has deprecated; users cannot change that.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
@@ -90,6 +87,8 @@ class PadsegCLI(LightningCLI):
         run: bool = True,
         callbacks: Sequence[Callback] = (),
     ) -> None:
+        for message in _EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
         args = sys.argv[1:] if args is None else args
         self._first_arg = args[0] if args else ""
         options = (arg.partition("=")[0] for arg in args)
