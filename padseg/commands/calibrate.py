@@ -34,7 +34,7 @@ def add_parser(commands: Subparsers) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Run the command."""
-    from padseg.inference.detect import calibrate
+    from padseg.inference.calibrate import calibrate
     from padseg.metrics.calibration import Calibrator
 
     calibrator = Calibrator(options.false_alarm_rate, options.pixel_rate)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from padseg.inference.predictor import open_rgb
+from padseg.inference.images import open_rgb
 
 _AFTER_LOGITS = ("Cast", "Clip", "Resize", "Sigmoid")
 

@@ -1,6 +1,5 @@
 """The predictor: images in; score maps, scores, verdicts and regions out."""
 
-import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,14 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 from torch import Tensor
-from torch.nn import functional
 
-from padseg.data.images import Size, as_rgb, image_shape, open_image, resize
-from padseg.data.orientation import upright
+from padseg.data.images import resize
 from padseg.data.pairs import to_unit
 from padseg.errors import ConfigError, DataError, PadsegError
+from padseg.inference.images import MOST_PIXELS, Source, count_pixels, open_rgb
+from padseg.inference.prediction import Prediction, at_size, make_prediction
 from padseg.inference.tiles import Blend, Box, tile_boxes
 from padseg.inference.weights import load_module
 from padseg.machine.precision import PRECISIONS, accelerator, default_precision
@@ -27,52 +25,6 @@ from padseg.metrics.calibration import Calibration
 from padseg.modules import AnomalyModule
 from padseg.names import PRECISION_NAMES
 from padseg.options import one_of
-
-_log = logging.getLogger(__name__)
-MOST_PIXELS = 2**26
-"""Total pixels of images that wait to be scored or written, unless a single one has more."""
-Source = NDArray[np.uint8] | Image.Image | str | Path
-
-
-@dataclass(frozen=True)
-class Region:
-    """An 8-connected region of pixels whose score exceeds the pixel threshold.
-
-    Attributes:
-        box: Left, top, right, bottom in pixels; right and bottom are exclusive.
-        area: Area in pixels.
-        peak: Highest score.
-    """
-
-    box: Box
-    area: int
-    peak: float
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The result for one image, at the size of the image.
-
-    Attributes:
-        image: (H, W, 3) uint8.
-        score_map: (H, W) float32 in [0, 1].
-        image_score: In [0, 1].
-        anomalous: Whether the score exceeds the image threshold; None without calibration.
-        regions: Regions of high scores, the highest peak first; empty without calibration.
-        pixel_threshold: None without calibration.
-    """
-
-    image: NDArray[np.uint8]
-    score_map: NDArray[np.float32]
-    image_score: float
-    anomalous: bool | None
-    regions: list[Region]
-    pixel_threshold: float | None
-
-    @property
-    def mask(self) -> NDArray[np.bool_] | None:
-        """(H, W), the pixels that exceed their threshold; None without calibration."""
-        return None if self.pixel_threshold is None else self.score_map > self.pixel_threshold
 
 
 class Predictor:
@@ -154,7 +106,9 @@ class Predictor:
         """
         waiting: deque[_Job] = deque()
         batch: list[tuple[_Job, Box]] = []
-        for job in map_in_threads(self._open, images, 2 * self.batch_size, _pixels, MOST_PIXELS):
+        for job in map_in_threads(
+            self._open, images, 2 * self.batch_size, count_pixels, MOST_PIXELS
+        ):
             waiting.append(job)
             for box in job.boxes:
                 batch.append((job, box))
@@ -231,48 +185,6 @@ class Predictor:
             )
 
 
-def _pixels(source: Source) -> int:
-    """The pixels of an image; 0 if it cannot be read, which is reported when it is opened."""
-    try:
-        if isinstance(source, Image.Image):
-            height, width = source.height, source.width
-        else:
-            shape = source.shape if isinstance(source, np.ndarray) else image_shape(Path(source))
-            height, width = shape[:2]
-    except (DataError, ValueError):
-        return 0
-    return height * width
-
-
-def warn_of_verdicts(
-    calibration: Calibration | None, precision: str, tile: int | None = None
-) -> None:
-    """Warn if there are no thresholds, or if they were set for other kinds of scores."""
-    if calibration is None:
-        _log.warning(
-            "The checkpoint has no thresholds, so there are scores but no verdicts: set them with "
-            "padseg calibrate CKPT FOLDER, on normal images."
-        )
-    elif calibration.tile != tile:
-        _log.warning(
-            "The thresholds were set %s, these images are scored %s, so that verdicts may be wrong: set the "
-            "thresholds with padseg calibrate as images are scored.",
-            _tiled(calibration.tile),
-            _tiled(tile),
-        )
-    elif calibration.precision not in (None, precision):
-        _log.warning(
-            "The thresholds were set in %s, these images are scored in %s: verdicts of scores near a "
-            "threshold may differ: score in the former, or set the thresholds anew with padseg calibrate.",
-            calibration.precision,
-            precision,
-        )
-
-
-def _tiled(tile: int | None) -> str:
-    return "without tiles" if tile is None else f"with --tile {tile}"
-
-
 @dataclass
 class _Job:
     """An image in progress; `left` counts the tiles that are not scored yet."""
@@ -286,74 +198,6 @@ class _Job:
 
     def __post_init__(self) -> None:
         self.left = len(self.boxes)
-
-
-def make_prediction(
-    image: Image.Image,
-    score_map: NDArray[np.float32],
-    image_score: float,
-    calibration: Calibration | None,
-) -> Prediction:
-    """Apply the thresholds to the score map of an RGB image, at its size."""
-    pixels = np.array(image, dtype=np.uint8)
-    if calibration is None:
-        return Prediction(pixels, score_map, image_score, None, [], None)
-    threshold = calibration.pixel_threshold
-    return Prediction(
-        pixels,
-        score_map,
-        image_score,
-        calibration.is_anomalous(image_score),
-        find_regions(score_map, threshold),
-        threshold,
-    )
-
-
-def find_regions(score_map: NDArray[np.float32], threshold: float) -> list[Region]:
-    """The 8-connected regions of scores above a threshold, the highest peak first."""
-    labels, count = ndimage.label(score_map > threshold, structure=np.ones((3, 3)))
-    if not count:
-        return []
-    regions = []
-    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
-        inside = score_map[rows, columns][labels[rows, columns] == number]
-        box = Box(columns.start, rows.start, columns.stop, rows.stop)
-        regions.append(Region(box, inside.size, float(inside.max())))
-    return sorted(regions, key=lambda region: -region.peak)
-
-
-def at_size(score_map: Tensor, size: Size) -> NDArray[np.float32]:
-    """(1, h, w) float32 on the CPU to (H, W), bilinearly; unchanged if it has the size already."""
-    if tuple(score_map.shape[-2:]) != size:
-        shrinks = size[0] < score_map.shape[-2] or size[1] < score_map.shape[-1]
-        score_map = functional.interpolate(
-            score_map[None], size, mode="bilinear", antialias=shrinks
-        ).clamp(0, 1)[0]
-    return np.asarray(score_map[0].numpy())
-
-
-def open_rgb(source: Source) -> Image.Image:
-    """An image as upright RGB: transparency is dropped, 16-bit pixels lose their lower 8 bits.
-
-    Raises:
-        DataError: It cannot be read, or its pixels are neither 8 nor 16 bits.
-    """
-    if isinstance(source, str | Path):
-        return open_image(Path(source), as_rgb)
-    if isinstance(source, np.ndarray):
-        grey = source.ndim == 2
-        if source.dtype != np.uint8 or not (grey or (source.ndim == 3 and source.shape[2] == 3)):
-            raise DataError(
-                f"an array of {source.dtype} and shape {source.shape} is no image: give (H, W, 3) RGB "
-                "or (H, W) grey, uint8."
-            )
-        if not source.size:
-            raise DataError(f"an array of shape {source.shape} has no pixels.")
-        source = Image.fromarray(source)
-    try:
-        return as_rgb(upright(source))
-    except (OSError, ValueError) as error:
-        raise DataError(f"image {source!r} cannot be read ({error}).") from error
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -30,7 +30,8 @@ from typing import Any, Self
 from PIL import Image
 
 from padseg.errors import DataError, PadsegError
-from padseg.inference.predictor import MOST_PIXELS, Prediction
+from padseg.inference.images import MOST_PIXELS
+from padseg.inference.prediction import Prediction
 from padseg.machine.files import text_written_whole, written_whole
 from padseg.machine.threads import usable_cores
 from padseg.modules import AnomalyModule

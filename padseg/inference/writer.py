@@ -9,8 +9,10 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from padseg.callbacks.sigterm import stop_prediction_on_sigterm
+from padseg.inference.calibrate import warn_of_verdicts
+from padseg.inference.images import open_rgb
 from padseg.inference.inputs import common_folder, name_below
-from padseg.inference.predictor import at_size, make_prediction, open_rgb, warn_of_verdicts
+from padseg.inference.prediction import at_size, make_prediction
 from padseg.inference.results import OTHER_FOLDER, Results, describe, write_tables
 from padseg.machine.folders import locked, require_same_options
 from padseg.modules import AnomalyModule

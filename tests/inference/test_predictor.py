@@ -10,7 +10,7 @@ from scipy import ndimage
 from padseg.data.images import read_image
 from padseg.errors import CheckpointError, ConfigError, DataError
 from padseg.inference import Predictor
-from padseg.inference.predictor import find_regions
+from padseg.inference.prediction import find_regions
 from padseg.inference.tiles import Blend, tile_boxes
 from tiny import tiny_data
 

@@ -1,0 +1,88 @@
+"""`padseg calibrate`: the thresholds of a checkpoint, from normal images; and where they do not fit."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from padseg.errors import CheckpointError, DataError
+from padseg.inference.inputs import find_images
+from padseg.inference.predictor import Predictor
+from padseg.metrics.calibration import Calibration, Calibrator, warn_of_few_images
+from padseg.modules.checkpoint import store_calibration
+
+_log = logging.getLogger(__name__)
+
+
+def calibrate(
+    checkpoint: Path, paths: Sequence[str | Path], predictor: Predictor, calibrator: Calibrator
+) -> None:
+    """Set the thresholds in a checkpoint from normal images; nothing else in it changes.
+
+    Args:
+        checkpoint: The checkpoint of the predictor.
+        paths: Image files, folders and patterns; normal images that were not trained on.
+        predictor: Scores them.
+        calibrator: Chooses the thresholds.
+
+    Raises:
+        DataError: An image is missing or cannot be read; the checkpoint is unchanged.
+        CheckpointError: The checkpoint is an exported one, or cannot be written.
+    """
+    if checkpoint.is_dir() or checkpoint.suffix == ".safetensors":
+        raise CheckpointError(
+            f"{checkpoint} is an export, whose thresholds are fixed: calibrate the checkpoint, and export "
+            "that again."
+        )
+    images = find_images(paths)
+    for answer in track(predictor.stream(images), "Scoring", total=len(images)):
+        if isinstance(answer, DataError):
+            raise answer
+        scores = {
+            "score_map": torch.from_numpy(answer.score_map)[None, None],
+            "image_score": torch.tensor([answer.image_score]),
+        }
+        mask = torch.zeros(scores["score_map"].shape, dtype=torch.uint8)
+        calibrator.update(scores, mask, torch.tensor([False]))
+    calibration = calibrator.compute(predictor.precision, predictor.tile)
+    assert calibration is not None
+    warn_of_few_images(calibration)
+    store_calibration(checkpoint, calibration)
+    Console(markup=False).print(
+        f"{checkpoint}: image threshold {calibration.image_threshold:.4g}, pixel threshold "
+        f"{calibration.pixel_threshold:.4g}, from {calibration.normal_images} normal images.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def warn_of_verdicts(
+    calibration: Calibration | None, precision: str, tile: int | None = None
+) -> None:
+    """Warn if there are no thresholds, or if they were set for other kinds of scores."""
+    if calibration is None:
+        _log.warning(
+            "The checkpoint has no thresholds, so there are scores but no verdicts: set them with "
+            "padseg calibrate CKPT FOLDER, on normal images."
+        )
+    elif calibration.tile != tile:
+        _log.warning(
+            "The thresholds were set %s, these images are scored %s, so that verdicts may be wrong: set the "
+            "thresholds with padseg calibrate as images are scored.",
+            _tiled(calibration.tile),
+            _tiled(tile),
+        )
+    elif calibration.precision not in (None, precision):
+        _log.warning(
+            "The thresholds were set in %s, these images are scored in %s: verdicts of scores near a "
+            "threshold may differ: score in the former, or set the thresholds anew with padseg calibrate.",
+            calibration.precision,
+            precision,
+        )
+
+
+def _tiled(tile: int | None) -> str:
+    return "without tiles" if tile is None else f"with --tile {tile}"

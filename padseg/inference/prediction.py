@@ -1,0 +1,99 @@
+"""What is found in one image: score map, score, and the verdicts that follow from the thresholds."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from padseg.data.images import Size
+from padseg.inference.tiles import Box
+from padseg.metrics.calibration import Calibration
+
+
+@dataclass(frozen=True)
+class Region:
+    """An 8-connected region of pixels whose score exceeds the pixel threshold.
+
+    Attributes:
+        box: Left, top, right, bottom in pixels; right and bottom are exclusive.
+        area: Area in pixels.
+        peak: Highest score.
+    """
+
+    box: Box
+    area: int
+    peak: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The result for one image, at the size of the image.
+
+    Attributes:
+        image: (H, W, 3) uint8.
+        score_map: (H, W) float32 in [0, 1].
+        image_score: In [0, 1].
+        anomalous: Whether the score exceeds the image threshold; None without calibration.
+        regions: Regions of high scores, the highest peak first; empty without calibration.
+        pixel_threshold: None without calibration.
+    """
+
+    image: NDArray[np.uint8]
+    score_map: NDArray[np.float32]
+    image_score: float
+    anomalous: bool | None
+    regions: list[Region]
+    pixel_threshold: float | None
+
+    @property
+    def mask(self) -> NDArray[np.bool_] | None:
+        """(H, W), the pixels that exceed their threshold; None without calibration."""
+        return None if self.pixel_threshold is None else self.score_map > self.pixel_threshold
+
+
+def make_prediction(
+    image: Image.Image,
+    score_map: NDArray[np.float32],
+    image_score: float,
+    calibration: Calibration | None,
+) -> Prediction:
+    """Apply the thresholds to the score map of an RGB image, at its size."""
+    pixels = np.array(image, dtype=np.uint8)
+    if calibration is None:
+        return Prediction(pixels, score_map, image_score, None, [], None)
+    threshold = calibration.pixel_threshold
+    return Prediction(
+        pixels,
+        score_map,
+        image_score,
+        calibration.is_anomalous(image_score),
+        find_regions(score_map, threshold),
+        threshold,
+    )
+
+
+def find_regions(score_map: NDArray[np.float32], threshold: float) -> list[Region]:
+    """The 8-connected regions of scores above a threshold, the highest peak first."""
+    labels, count = ndimage.label(score_map > threshold, structure=np.ones((3, 3)))
+    if not count:
+        return []
+    regions = []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+        inside = score_map[rows, columns][labels[rows, columns] == number]
+        box = Box(columns.start, rows.start, columns.stop, rows.stop)
+        regions.append(Region(box, inside.size, float(inside.max())))
+    return sorted(regions, key=lambda region: -region.peak)
+
+
+def at_size(score_map: Tensor, size: Size) -> NDArray[np.float32]:
+    """(1, h, w) float32 on the CPU to (H, W), bilinearly; unchanged if it has the size already."""
+    if tuple(score_map.shape[-2:]) != size:
+        shrinks = size[0] < score_map.shape[-2] or size[1] < score_map.shape[-1]
+        score_map = functional.interpolate(
+            score_map[None], size, mode="bilinear", antialias=shrinks
+        ).clamp(0, 1)[0]
+    return np.asarray(score_map[0].numpy())
