@@ -10,13 +10,8 @@ from padseg.errors import DataError
 from padseg.inference.calibrate import warn_of_verdicts
 from padseg.inference.inputs import common_folder, find_images, name_below
 from padseg.inference.predictor import Predictor
-from padseg.inference.results import (
-    OTHER_FOLDER,
-    Results,
-    describe,
-    file_version,
-    write_tables,
-)
+from padseg.inference.results import OTHER_FOLDER, Results, file_version, results_options
+from padseg.inference.tables import write_tables
 from padseg.machine.folders import locked, require_same_options
 
 
@@ -39,7 +34,7 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
     base = common_folder(images, paths)
     warn_of_verdicts(predictor.calibration, predictor.precision, predictor.tile)
     with locked(out):
-        asked = describe(predictor.module, predictor.precision, predictor.tile, base)
+        asked = results_options(predictor.module, predictor.precision, predictor.tile, base)
         require_same_options(out, asked, OTHER_FOLDER)
         versions = {name_below(path, base): file_version(path) for path in images}
         with Results(out, versions=versions) as results:
@@ -48,13 +43,13 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
             shown = track(zip(todo, answers, strict=True), "Scoring", total=len(todo))
             for path, answer in shown:
                 results.add(name_below(path, base), answer)
-        scored, anomalous, broken = write_tables(out)
+        scored, anomalous, unreadable = write_tables(out)
     told = "" if predictor.calibration is None else f"; {anomalous} of them are anomalous"
     Console(markup=False).print(
         f"{scored} images are scored in {out}{told}.", highlight=False, soft_wrap=True
     )
-    if broken:
+    if unreadable:
         raise DataError(
-            f"{len(broken)} of {len(broken) + scored} images cannot be read, the first being "
-            f"{base / broken[0]}: see the column error of {out / 'predictions.csv'}; the others are done."
+            f"{len(unreadable)} of {len(unreadable) + scored} images cannot be read, the first being "
+            f"{base / unreadable[0]}: see the column error of {out / 'predictions.csv'}; the others are done."
         )

@@ -16,14 +16,10 @@ finished, unless their files have changed. Images that no longer exist stay in t
 that could not be read.
 """
 
-import csv
 import hashlib
-import itertools
-import json
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,6 +27,7 @@ from PIL import Image
 
 from padseg.errors import DataError, PadsegError
 from padseg.inference.images import MOST_PIXELS
+from padseg.inference.outcomes import Outcome, log_path, read_log
 from padseg.inference.prediction import Prediction
 from padseg.machine.files import text_written_whole, written_whole
 from padseg.machine.threads import usable_cores
@@ -38,7 +35,6 @@ from padseg.modules import AnomalyModule
 from padseg.records import overlay
 from padseg.records.score_maps import to_grey
 
-_COLUMNS = ("path", "width", "height", "image_score", "anomalous", "regions", "error")
 _WAITING = 8  # images that a process keeps while their files are written
 # The brightest colour of an overlay, in pixel thresholds: one scale for all images of a folder.
 _BRIGHTEST = 4.0
@@ -65,18 +61,17 @@ class Results:
         self.folder = folder
         self.done: set[str] = set()
         self._versions = {} if versions is None else versions
-        path = folder / f".log-{process}.jsonl"
+        path = log_path(folder, process)
         if path.exists():
             with text_written_whole(path) as log:
-                for record in _read_log(path):
-                    name = record["path"]
-                    same = self._versions.get(name) in (None, record.get("version"))
-                    if same and "error" not in record:
-                        log.write(json.dumps(record) + "\n")
-                        self.done.add(name)
+                for outcome in read_log(path):
+                    same = self._versions.get(outcome.path) in (None, outcome.version)
+                    if same and outcome.error is None:
+                        log.write(outcome.to_line())
+                        self.done.add(outcome.path)
         self._log = path.open("a", encoding="utf-8")
         self._pool = ThreadPoolExecutor(min(8, usable_cores()))
-        self._pending: deque[tuple[dict[str, Any], Future[None] | None]] = deque()
+        self._pending: deque[tuple[Outcome, Future[None] | None]] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -96,25 +91,23 @@ class Results:
     def add(self, name: str, answer: Prediction | DataError) -> None:
         """Write the files of one image."""
         if isinstance(answer, DataError):
-            self._pending.append(({"path": name, "error": str(answer)}, None))
+            self._pending.append((Outcome(name, error=str(answer)), None))
         else:
             job = self._pool.submit(write_files, self.folder, name, answer)
-            record = _record(name, answer) | {"version": self._versions.get(name)}
-            self._pending.append((record, job))
+            self._pending.append((Outcome.of(name, answer, self._versions.get(name)), job))
         while len(self._pending) > _WAITING or self._pixels() > MOST_PIXELS:
             self._settle()
 
     def _pixels(self) -> int:
         """Total pixels of the images that wait for their files."""
-        sizes = ((record.get("height", 0), record.get("width", 0)) for record, _ in self._pending)
-        return sum(height * width for height, width in sizes)
+        return sum(outcome.height * outcome.width for outcome, _ in self._pending)
 
     def _settle(self) -> None:
-        record, job = self._pending.popleft()
+        outcome, job = self._pending.popleft()
         try:
             if job is not None:
                 job.result()
-            self._log.write(json.dumps(record) + "\n")
+            self._log.write(outcome.to_line())
             self._log.flush()
         except OSError as error:
             raise PadsegError(
@@ -151,73 +144,9 @@ def _save(image: Image.Image, path: Path, **options: Any) -> None:
         image.save(temporary, **options)
 
 
-def _record(name: str, prediction: Prediction) -> dict[str, Any]:
-    height, width = prediction.score_map.shape
-    return {
-        "path": name,
-        "width": width,
-        "height": height,
-        "image_score": prediction.image_score,
-        "anomalous": prediction.anomalous,
-        "regions": [asdict(region) for region in prediction.regions],
-    }
-
-
-def _read_log(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as log:
-        for line in log:
-            if line.endswith("\n"):  # otherwise writing was interrupted
-                yield json.loads(line)
-
-
-def write_tables(folder: Path, processes: int = 1) -> tuple[int, int, list[str]]:
-    """Turn the logs into tables; several processes may have scored the images.
-
-    Returns:
-        The number of images that were scored, of those that are anomalous, and the names of those that
-        cannot be read.
-    """
-    logs = [_read_log(folder / f".log-{process}.jsonl") for process in range(processes)]
-    scored, anomalous, broken = 0, 0, []
-    with (
-        text_written_whole(folder / "predictions.csv") as table_file,
-        text_written_whole(folder / "regions.csv") as region_file,
-        text_written_whole(folder / "predictions.json") as objects,
-    ):
-        table = csv.DictWriter(table_file, _COLUMNS, lineterminator="\n")
-        table.writeheader()
-        regions = csv.writer(region_file, lineterminator="\n")
-        regions.writerow(("path", "left", "top", "right", "bottom", "area", "peak"))
-        separator = "[\n"
-        for turn in itertools.zip_longest(*logs):
-            for record in filter(None, turn):
-                record.pop("version", None)
-                objects.write(separator + json.dumps(record))
-                separator = ",\n"
-                table.writerow(_row(record))
-                for region in record.get("regions", ()):
-                    regions.writerow(
-                        (record["path"], *region["box"], region["area"], region["peak"])
-                    )
-                if "error" in record:
-                    broken.append(record["path"])
-                else:
-                    scored += 1
-                    anomalous += bool(record["anomalous"])
-        objects.write("\n]\n" if separator != "[\n" else "[]\n")
-    return scored, anomalous, broken
-
-
-def _row(record: Mapping[str, Any]) -> dict[str, Any]:
-    verdict = record.get("anomalous")
-    known = record.get("regions", ()) if verdict is not None else None
-    return dict(record) | {
-        "anomalous": None if verdict is None else int(verdict),
-        "regions": None if known is None else len(known),
-    }
-
-
-def describe(module: AnomalyModule, precision: str, tile: int | None, base: Path) -> dict[str, Any]:
+def results_options(
+    module: AnomalyModule, precision: str, tile: int | None, base: Path
+) -> dict[str, Any]:
     """What results depend on: weights, thresholds, options and the folder of the images."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):

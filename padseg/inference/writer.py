@@ -13,7 +13,8 @@ from padseg.inference.calibrate import warn_of_verdicts
 from padseg.inference.images import open_rgb
 from padseg.inference.inputs import common_folder, name_below
 from padseg.inference.prediction import at_size, make_prediction
-from padseg.inference.results import OTHER_FOLDER, Results, describe, write_tables
+from padseg.inference.results import OTHER_FOLDER, Results, results_options
+from padseg.inference.tables import write_tables
 from padseg.machine.folders import locked, require_same_options
 from padseg.modules import AnomalyModule
 
@@ -40,7 +41,7 @@ class PredictionWriter(BasePredictionWriter):
         if trainer.is_global_zero:
             warn_of_verdicts(pl_module.calibration, str(trainer.precision))
             self._lock.enter_context(locked(self.out))
-            options = describe(pl_module, str(trainer.precision), None, self._base)
+            options = results_options(pl_module, str(trainer.precision), None, self._base)
             require_same_options(self.out, options, OTHER_FOLDER)
             for log in self.out.glob(".log-*.jsonl"):
                 log.unlink()

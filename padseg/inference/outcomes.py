@@ -1,0 +1,84 @@
+"""The result for each image, as the log and predictions.json of a folder of results hold it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from padseg.inference.prediction import Prediction, Region
+from padseg.inference.tiles import Box
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result for one image.
+
+    Attributes:
+        path: Below the folder that all images share, with forward slashes; the image's name.
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
+        image_score: In [0, 1]; None where the image could not be read.
+        anomalous: The verdict; None without calibration.
+        regions: See `Prediction`.
+        error: Why the image could not be read; None where it was.
+        version: Of the image's file, see `file_version`; None where it is not known.
+    """
+
+    path: str
+    width: int = 0
+    height: int = 0
+    image_score: float | None = None
+    anomalous: bool | None = None
+    regions: tuple[Region, ...] = ()
+    error: str | None = None
+    version: str | None = None
+
+    @classmethod
+    def of(cls, path: str, prediction: Prediction, version: str | None) -> "Outcome":
+        """The outcome of an image that was scored."""
+        height, width = prediction.score_map.shape
+        return cls(
+            path,
+            width,
+            height,
+            prediction.image_score,
+            prediction.anomalous,
+            tuple(prediction.regions),
+            version=version,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as predictions.json holds them."""
+        if self.error is not None:
+            return {"path": self.path, "error": self.error}
+        scored = asdict(self)
+        del scored["error"], scored["version"]
+        return scored
+
+    def to_line(self) -> str:
+        """A line of the log."""
+        version = {} if self.error is not None else {"version": self.version}
+        return json.dumps(self.to_dict() | version) + "\n"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Outcome":
+        """Read what a line of the log holds."""
+        regions = tuple(
+            Region(Box(*region["box"]), region["area"], region["peak"])
+            for region in values.get("regions", ())
+        )
+        return cls(**{**values, "regions": regions})
+
+
+def log_path(folder: Path, process: int) -> Path:
+    """The log of a process, whose number counts from 0."""
+    return folder / f".log-{process}.jsonl"
+
+
+def read_log(path: Path) -> Iterator[Outcome]:
+    """The outcomes in a log, except a last one whose writing was interrupted."""
+    with path.open(encoding="utf-8") as log:
+        for line in log:
+            if line.endswith("\n"):
+                yield Outcome.from_dict(json.loads(line))

@@ -1,0 +1,66 @@
+"""The tables of a folder of results, from its logs."""
+
+import csv
+import itertools
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from padseg.inference.outcomes import Outcome, log_path, read_log
+from padseg.inference.tiles import Box
+from padseg.machine.files import text_written_whole
+
+_COLUMNS = ("path", "width", "height", "image_score", "anomalous", "regions", "error")
+_REGION_COLUMNS = ("path", *Box._fields, "area", "peak")
+
+
+class Totals(NamedTuple):
+    """Of the images in a folder of results.
+
+    Attributes:
+        scored: How many have scores.
+        anomalous: How many of these are anomalous.
+        unreadable: Names of those that cannot be read.
+    """
+
+    scored: int
+    anomalous: int
+    unreadable: list[str]
+
+
+def write_tables(folder: Path, processes: int = 1) -> Totals:
+    """Turn the logs into tables; several processes may have scored the images."""
+    logs = [read_log(log_path(folder, process)) for process in range(processes)]
+    scored, anomalous, unreadable = 0, 0, []
+    with (
+        text_written_whole(folder / "predictions.csv") as table_file,
+        text_written_whole(folder / "regions.csv") as region_file,
+        text_written_whole(folder / "predictions.json") as objects,
+    ):
+        table = csv.DictWriter(table_file, _COLUMNS, lineterminator="\n")
+        table.writeheader()
+        regions = csv.writer(region_file, lineterminator="\n")
+        regions.writerow(_REGION_COLUMNS)
+        separator = "[\n"
+        for turn in itertools.zip_longest(*logs):
+            for outcome in filter(None, turn):
+                objects.write(separator + json.dumps(outcome.to_dict()))
+                separator = ",\n"
+                table.writerow(_row(outcome))
+                for region in outcome.regions:
+                    regions.writerow((outcome.path, *region.box, region.area, region.peak))
+                if outcome.error is not None:
+                    unreadable.append(outcome.path)
+                else:
+                    scored += 1
+                    anomalous += bool(outcome.anomalous)
+        objects.write("\n]\n" if separator != "[\n" else "[]\n")
+    return Totals(scored, anomalous, unreadable)
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    verdict = outcome.anomalous
+    return outcome.to_dict() | {
+        "anomalous": None if verdict is None else int(verdict),
+        "regions": None if verdict is None else len(outcome.regions),
+    }
