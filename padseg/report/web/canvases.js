@@ -29,7 +29,7 @@ function heat(image) {
   });
 }
 
-// The defect's border: light inside, dark outside, to be seen on any image.
+// The border of the defect: light inside, dark outside, visible on any image.
 function outline(image) {
   return pixelsOf(image, (data, width, height) => {
     const inside = (x, y) => x >= 0 && y >= 0 && x < width && y < height && source[4 * (y * width + x)] > 127;

@@ -6,7 +6,7 @@ function drawCurves() {
   const order = [...Object.keys(data.axes).filter((name) => names.includes(name)), ...names.filter((name) => !Object.hasOwn(data.axes, name))];
   const first = labels.map((label) => runs.find((run) => run.label === label)).filter(Boolean);
   byId("curve-legend").replaceChildren(...first.map((run) => make("span", { class: "legend" }, swatch(run),
-    runs.filter((other) => other.label === run.label).length > 1 ? `${run.label}, a line each seed` : run.label)));
+    runs.filter((other) => other.label === run.label).length > 1 ? `${run.label}, one line per seed` : run.label)));
   byId("charts").replaceChildren(...order.map((name) => chart(name, runs)).filter((figure) => figure !== null));
   if (!runs.length) byId("charts").append(nothing("No curves of this category were recorded."));
   if (runs.length && shownRuns().length && names.some((name) => name.startsWith("image_"))) {

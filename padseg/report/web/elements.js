@@ -3,7 +3,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-// The only way in which text enters the page: as text.
+// Text enters the page only as text nodes.
 function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   return fill(node, attributes, children);

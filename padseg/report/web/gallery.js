@@ -45,7 +45,7 @@ function drawFilters() {
 let redraw = 0;
 function scheduleGallery() {
   cancelAnimationFrame(redraw);
-  // With a filter on verdicts other cards may come; else only the verdicts' words change.
+  // With a filter on verdicts, the cards may change; otherwise only the verdicts do.
   redraw = requestAnimationFrame(() => {
     if (state.verdict) drawCards();
     else document.querySelectorAll("#cards .card").forEach((card) => card.update());
@@ -64,7 +64,7 @@ function drawCards() {
   watcher.disconnect();
   box.replaceChildren(...images.slice(0, state.cards).map((image, at) => makeCard(image, images, at)));
   box.classList.toggle("pairs", state.b !== null);
-  if (!images.length) box.append(nothing(pictured ? "No image meets these filters." : "No pictures of this category were recorded."));
+  if (!images.length) box.append(nothing(pictured ? "No image matches these filters." : "No pictures of this category were recorded."));
   if (images.length > state.cards) {
     box.append(make("button", { type: "button", class: "more", onclick: () => {
       const first = state.cards;

@@ -12,7 +12,7 @@ function heatColour(share) {
   return INFERNO[at].map((low, i) => Math.round(low + (place - at) * (INFERNO[at + 1][i] - low)));
 }
 
-// Low scores stay clear, so that the image can be seen under the map.
+// Low scores are transparent, so that the image is visible under the map.
 const HEAT = Array.from({ length: 256 }, (_, i) => [
   ...heatColour(0.25 + (0.75 * i) / 255),
   Math.round(255 * Math.min(1, i / 110)),

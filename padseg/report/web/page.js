@@ -43,7 +43,7 @@ function drawMissing() {
     byId("missing-list").append(make("li", {}, `${reason}: ${folders.join(", ")}`));
   }
   if (data.left_out) {
-    byId("missing-list").append(make("li", {}, `${data.left_out} images have no pictures here, to keep the page small; their scores count all the same`));
+    byId("missing-list").append(make("li", {}, `${data.left_out} images have no pictures here, to keep the page small, but their scores are included`));
   }
   byId("missing").hidden = !data.missing.length && !data.left_out;
 }
@@ -61,7 +61,7 @@ dark.addEventListener("change", () => setTheme(dark.matches));
 const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
 byId("subtitle").textContent = [plural(data.runs.length, "run", "runs"), plural(labels.length, "system", "systems"),
   plural(categories.length, "category", "categories")].join(" · ");
-byId("footer").textContent = `Made by padseg ${data.version}. This page holds its pictures and scores and fetches nothing.`;
+byId("footer").textContent = `Made by padseg ${data.version}. This page contains its pictures and scores and works offline.`;
 chooseRuns();
 drawTableControls();
 drawTable();

@@ -9,7 +9,7 @@ function drawTable() {
   const table = make("table", {}, make("thead", {}, head));
   for (const category of [...new Set(data.summary.map((row) => row.category))]) {
     const rows = data.summary.filter((row) => row.category === category);
-    // Means over other categories do not compare.
+    // Means over other categories are not comparable.
     const rivals = rows.filter((row) => category !== null || row.categories === categories.length);
     const best = Object.fromEntries(data.metrics.map(({ key, higher_is_better }) => {
       const values = rivals.map((row) => row.values[key][0]).filter((value) => value !== null);

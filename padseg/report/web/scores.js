@@ -1,5 +1,5 @@
 "use strict";
-// Thresholds, verdicts and counts; no page in here.
+// Thresholds, verdicts and counts, independent of the page.
 
 // An image is anomalous when its score is above the threshold, as everywhere in padseg.
 function verdictOf(score, label, threshold) {

@@ -1,4 +1,4 @@
-// What a threshold does: a panel a run, with its slider and counts.
+// The effect of a threshold: a panel for each run, with slider and counts.
 
 const VERDICTS = { hit: "✓ found", miss: "✕ missed", "false alarm": "! false alarm", correct: "✓ passed" };
 
@@ -45,7 +45,7 @@ function verdictPanel(run) {
   const best = bestThreshold(run.rows, run.stops);
   const buttons = make("span", { class: "buttons" },
     run.threshold === null ? null : make("button", { type: "button", onclick: reset(run.threshold) }, "calibrated"),
-    make("button", { type: "button", onclick: reset(best), title: "The highest F1 on these very images: a bound, not a result" }, "best F1 here"));
+    make("button", { type: "button", onclick: reset(best), title: "The highest F1 on these images: an upper bound, not a result" }, "best F1 here"));
   const count = (name, text) => make("div", { class: `cell ${name.replace(" ", "-")}` }, cells[name], make("span", {}, text));
   const panel = make("div", { class: "panel", "data-run": data.runs.indexOf(run) },
     make("h3", {}, swatch(run), nameOf(run)),
@@ -54,7 +54,7 @@ function verdictPanel(run) {
       make("div", { class: "strip-names", "aria-hidden": "true" }, make("span", {}, "defect"), make("span", {}, "good")),
       make("div", { class: "strip-box" }, strip, slider)),
     make("p", { class: "hint" }, `Images by score, lowest left. ${run.threshold === null
-      ? "No threshold was calibrated; it starts where F1 on these images is highest, which no one knows beforehand."
+      ? "No threshold was calibrated; it starts where F1 on these images is highest, which is unknown in practice."
       : "It starts at the calibrated threshold."}`),
     make("div", { class: "matrix" },
       count("hit", "defects found"), count("miss", "defects missed"), count("recall", "recall"),
@@ -64,7 +64,7 @@ function verdictPanel(run) {
   return panel;
 }
 
-// A tick an image at the place of its stop, under which the slider's thumb comes to lie.
+// A tick for each image at its stop, under which the thumb of the slider lies.
 function drawStrip(canvas, run) {
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];
   if (!width) return;
