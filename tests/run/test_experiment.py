@@ -143,3 +143,14 @@ def test_each_task_of_srun_may_have_a_shard(data_root, textures, tmp_path, capsy
     monkeypatch.setattr("padseg.run.phase._train", training)
     assert main(run_args(data_root, textures, tmp_path)) == 2
     assert "training has begun" in capsys.readouterr().err
+
+
+def test_a_time_limit_ends_the_training(data_root, tmp_path):
+    """Lightning ignores the option beside a Timer that it was given."""
+    arguments = run_args(data_root, "unused", tmp_path, system="stpm")
+    at = arguments.index("--steps")
+    arguments[at + 1 : at + 3] = ["100000"]
+    assert main([*arguments, "--trainer.max_time=00:00:00:01"]) == 0
+    metrics = json.loads((tmp_path / "small/widget/seed0/metrics.json").read_text())
+    assert metrics["distill"]["steps"] < 100000
+    assert 1 / 60 <= metrics["train_minutes"] < 1
