@@ -22,6 +22,7 @@ from padseg.commands import (
 from padseg.commands.arguments import options_of_fit
 from padseg.errors import PadsegError
 from padseg.machine.files import CANNOT_WRITE
+from padseg.plugins import load_plugin
 
 # As `padseg --help` lists them.
 COMMANDS = (run, demo, preview, check, download, detect, calibrate, report, export)
@@ -47,6 +48,7 @@ def main(args: Sequence[str]) -> int:
         else:
             options, rest = parser().parse_known_args(args)
             options.overrides = options_of_fit(rest, options.command, options.options_of_fit)
+            load_plugin(options.plugin)
             options.execute(options)
     except PadsegError as error:
         return _fail(str(error))
@@ -73,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         description="Student-teacher visual anomaly detection: STPM, RSTPM, DeSTSeg, PFADSeg.",
     )
     top.add_argument("--version", action="version", version=f"padseg {__version__}")
-    top.set_defaults(options_of_fit=())
+    top.set_defaults(options_of_fit=(), plugin=None)
     commands = top.add_subparsers(
         title="commands", metavar="COMMAND", required=True, dest="command"
     )

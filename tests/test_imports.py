@@ -9,7 +9,8 @@ ROOT = Path(padseg.__file__).parent
 # From the ground up. A room imports from the floors below its own, never from its own floor or from above.
 FLOORS = (
     {"errors", "names"},
-    {"machine", "metrics", "options"},
+    {"machine", "options", "plugins"},
+    {"metrics"},
     {"losses", "synthesis"},
     {"data", "models", "records"},
     {"modules"},

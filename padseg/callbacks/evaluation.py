@@ -9,6 +9,7 @@ from torchmetrics import SumMetric
 
 from padseg.errors import PadsegError
 from padseg.metrics import ImageMetrics, PixelMetrics
+from padseg.metrics.further import FURTHER
 
 
 class EvaluationCallback(Callback):
@@ -28,12 +29,14 @@ class EvaluationCallback(Callback):
     def __init__(self, exact: bool = False, fpr_limit: float = 0.3, recall: float = 0.9) -> None:
         self.pixel = PixelMetrics(exact=exact, fpr_limit=fpr_limit, recall=recall)
         self.image = ImageMetrics()
+        self.further = {name: metric.build() for name, metric in FURTHER.items()}
         # The module has already checked for NaN; a second check would make the host wait for the GPU.
         self._normal_score = SumMetric(nan_strategy="disable")
         self._normal_count = SumMetric(nan_strategy="disable")
 
     def _metrics(self) -> tuple[Any, ...]:
-        return self.pixel, self.image, self._normal_score, self._normal_count
+        own = (self.pixel, self.image, self._normal_score, self._normal_count)
+        return *own, *self.further.values()
 
     def _start(self, pl_module: LightningModule) -> None:
         for metric in self._metrics():
@@ -45,11 +48,17 @@ class EvaluationCallback(Callback):
         label, level = batch["label"], outputs["score_map"].mean(dim=(1, 2, 3))
         self.pixel.update(outputs["score_map"], batch["mask"], batch["regions"])
         self.image.update(outputs["image_score"].float(), label)
+        for name, metric in self.further.items():
+            if FURTHER[name].level == "pixel":
+                metric.update(outputs["score_map"], batch["mask"])
+            else:
+                metric.update(outputs["image_score"].float(), label)
         self._normal_score.update(level.masked_fill(label, 0))
         self._normal_count.update((~label).float())
 
     def _figures(self, trainer: Trainer, expected: int) -> dict[str, Tensor]:
         figures = self.image.compute() | self.pixel.compute()
+        figures |= {name: metric.compute() for name, metric in self.further.items()}
         if (seen := self.pixel.images_seen) != expected and not _limited(trainer):
             raise PadsegError(
                 f"{seen} images were evaluated, the data has {expected}: some process got a wrong "

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from padseg.errors import ConfigError
 from padseg.names import LAYOUT_NAMES
+from padseg.plugins import PLUGIN_HELP
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -27,10 +28,10 @@ def add_data_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=expanded_path, required=True, help="folder of the data set")
     parser.add_argument(
         "--layout",
-        choices=LAYOUT_NAMES,
         default="mvtec",
-        help="layout of the data set (default: mvtec)",
+        help=f"layout of the data set: {', '.join(LAYOUT_NAMES)}, or a plugin's (default: mvtec)",
     )
+    add_plugin(parser)
 
 
 def add_textures(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +46,12 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint", type=expanded_path, metavar="CKPT", help="checkpoint of a training"
     )
+    add_plugin(parser)
+
+
+def add_plugin(parser: argparse.ArgumentParser) -> None:
+    """A module to import before the command does its work."""
+    parser.add_argument("--plugin", metavar="MODULE", help=PLUGIN_HELP)
 
 
 def add_options_of_fit(parser: argparse.ArgumentParser, groups: Sequence[str]) -> None:

@@ -24,7 +24,9 @@ def add_parser(commands: Subparsers) -> None:
             "options that change the results need a --label."
         ),
     )
-    parser.add_argument("system", choices=SYSTEM_NAMES)
+    parser.add_argument(
+        "system", metavar="SYSTEM", help=f"{', '.join(SYSTEM_NAMES)}, or a plugin's"
+    )
     add_categories(parser)
     parser.add_argument("--out", type=expanded_path, required=True, help="folder for the results")
     add_textures(parser)
@@ -92,6 +94,7 @@ def execute(options: argparse.Namespace) -> None:
             layout=options.layout,
             wandb=options.wandb,
             overrides=options.overrides,
+            plugin=options.plugin,
         ),
         parallel=options.parallel,
         shard=parse_shard(options.shard),

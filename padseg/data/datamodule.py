@@ -25,7 +25,7 @@ from padseg.data.stream import Position, StreamOptions
 from padseg.data.stream_module import StreamDataModule
 from padseg.data.workers import default_workers, forks
 from padseg.errors import ConfigError, DataError
-from padseg.names import AUGMENTATIONS, AugmentationName, LayoutName
+from padseg.names import AUGMENTATIONS, AugmentationName
 from padseg.options import check_seed, one_of
 from padseg.synthesis import SynthesisParams
 
@@ -85,7 +85,7 @@ class AnomalyDataModule(StreamDataModule):
         synthesis: SynthesisParams | None = _DEFAULT_SYNTHESIS,
         num_workers: int | None = None,
         cache_limit_mb: float = 4096,
-        layout: LayoutName = "mvtec",
+        layout: str = "mvtec",
         foreground: str | None = None,
     ) -> None:
         super().__init__()
@@ -96,6 +96,7 @@ class AnomalyDataModule(StreamDataModule):
         check_seed("--data.seed (of fit, --seed_everything)", seed)
         if num_workers is not None and num_workers < 0:
             raise ConfigError(f"--data.num_workers is {num_workers}; it must not be negative.")
+        one_of("--data.layout", layout, LAYOUTS)
         one_of("--data.augmentation", augmentation, AUGMENTATIONS)
         if foreground is not None and foreground != OTSU and not Path(foreground).is_dir():
             raise ConfigError(f"--data.foreground is {foreground}; it must be otsu or a folder.")

@@ -1,4 +1,4 @@
-"""The layouts of data sets by name; to add one, write a listing function and an entry in `LAYOUTS`."""
+"""The layouts of data sets by name; to add one, write a listing function and register it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,6 +53,11 @@ LAYOUTS: dict[str, Layout] = {
         list_folder, "train, in the folder itself or in samples.csv", masks_optional=True
     ),
 }
+
+
+def register(name: str, layout: Layout) -> None:
+    """Add a layout; one of the same name is replaced."""
+    LAYOUTS[name] = layout
 
 
 def list_samples(root: Path, category: str, layout: str = "mvtec") -> list[Sample]:

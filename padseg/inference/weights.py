@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from padseg.errors import CheckpointError
 from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModule, read_checkpoint
-from padseg.modules.checkpoint import check_format
+from padseg.modules.checkpoint import check_format, require_system
 from padseg.modules.header import HEADER_KEY, Header
 
 WEIGHTS_FILE = "model.safetensors"  # the name that hubs use
@@ -43,6 +43,7 @@ def build_module(checkpoint: Mapping[str, Any], path: str | Path) -> AnomalyModu
     """
     try:
         header = Header.from_checkpoint(checkpoint)
+        require_system(header, str(path))
         module = _CLASSES[header.class_name](**header.hyper_parameters)
         module.load_state_dict(checkpoint["state_dict"])
         module.on_load_checkpoint(dict(checkpoint))

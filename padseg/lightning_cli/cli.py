@@ -34,7 +34,9 @@ from padseg.lightning_cli.processes import refuse_lone_processes
 from padseg.lightning_cli.wording import SCORING_COMMANDS, in_plain_words, missing_checkpoint
 from padseg.machine.precision import accelerator, default_precision
 from padseg.modules import AnomalyModule, read_header
+from padseg.modules.checkpoint import require_system
 from padseg.options import check_seed
+from padseg.plugins import PLUGIN_HELP, load_plugin
 
 _EXPECTED_WARNINGS = (
     "Found .* module.* in eval mode",  # the frozen parts
@@ -135,6 +137,7 @@ class PadsegCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Callbacks with padseg's defaults, and links."""
+        parser.add_argument("--plugin", type=str | None, default=None, help=PLUGIN_HELP)
         parser.add_lightning_class_args(EvaluationCallback, "evaluation")
         parser.add_lightning_class_args(PicturesCallback, "pictures")
         parser.add_lightning_class_args(ThresholdCallback, "thresholds")
@@ -159,6 +162,8 @@ class PadsegCLI(LightningCLI):
         except argparse.ArgumentError as error:
             command = self._first_arg if self._first_arg in self.subcommands() else "fit"
             raise ConfigError(in_plain_words(str(error), command)) from None
+        command = self.config.get("subcommand")
+        load_plugin((self.config[command] if command else self.config).plugin)
 
     def _parse_ckpt_path(self) -> None:
         """Read the options of the module from the checkpoint.
@@ -176,6 +181,7 @@ class PadsegCLI(LightningCLI):
         if not path or path in CHECKPOINT_KEYWORDS:
             return
         header = read_header(path)
+        require_system(header, f"--ckpt_path {path}")
         if command in SCORING_COMMANDS and header.calibration is not None:
             self._calibrated_in = header.calibration.precision
         model = self.config[command].model

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from padseg.errors import ConfigError
+from padseg.models import find_system
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -11,13 +12,14 @@ def config_path(system: str, phase: str) -> Path:
     """The configuration of a phase.
 
     Raises:
-        ConfigError: It is missing from the installation.
+        ConfigError: There is none.
     """
-    path = packaged_config(f"configs/{system}/{phase}.yaml")
-    if path is None:
-        raise ConfigError(
-            f"there is no configuration of {system}'s phase {phase}: install padseg again."
-        )
+    own = find_system(system).recipes
+    name = f"{phase}.yaml"
+    path = packaged_config(f"configs/{system}/{name}") if own is None else own / name
+    if path is None or not path.is_file():
+        where = "it is registered without the folder of its recipes" if own is None else f"{path}"
+        raise ConfigError(f"system {system} has no configuration of phase {phase}: {where}.")
     return path
 
 

@@ -15,6 +15,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from padseg.errors import CheckpointError
 from padseg.machine.files import write_bytes
 from padseg.metrics.calibration import Calibration
+from padseg.models import SYSTEMS
 from padseg.modules.header import FORMAT_VERSION, HEADER_KEY, Header
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # the formats of torch since 1.6, and before
@@ -97,6 +98,23 @@ def check_format(checkpoint: dict[str, Any], what: str) -> None:
         raise CheckpointError(
             f"{what} has format {own['format']}, this padseg reads {FORMAT_VERSION}: use the padseg "
             f"({own['version']}) that wrote it."
+        )
+
+
+def require_system(header: Header, what: str) -> None:
+    """Refuse a checkpoint of a system that is not registered.
+
+    Args:
+        header: Of the checkpoint.
+        what: It, in the message.
+
+    Raises:
+        CheckpointError: No module that was imported has registered the system.
+    """
+    if header.system not in SYSTEMS:
+        raise CheckpointError(
+            f"{what} is of system {header.system!r}, which does not come with padseg: name the module that "
+            "registers it with --plugin (in Python, import it first)."
         )
 
 

@@ -14,7 +14,7 @@ from padseg.data.images import Size
 from padseg.errors import CheckpointError, ConfigError
 from padseg.models import RCM, FeaturePair, NetworkOptions, build_segmentation, find_system
 from padseg.modules.base import AnomalyModule, ParameterGroup
-from padseg.modules.checkpoint import read_checkpoint
+from padseg.modules.checkpoint import read_checkpoint, require_system
 from padseg.modules.header import STORED_WEIGHTS, Header
 from padseg.names import Context, Fusion, SecondConv
 
@@ -197,6 +197,7 @@ def read_distilled(path: str, system: str | None) -> dict[str, Any]:
     """
     checkpoint = read_checkpoint(path)
     header = Header.from_checkpoint(checkpoint)
+    require_system(header, path)
     if header.class_name != "StudentDistillModule":
         raise CheckpointError(
             f"{path} is a checkpoint of {header.class_name}; --model.distilled takes one of phase one."

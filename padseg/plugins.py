@@ -1,0 +1,53 @@
+"""A module of the user's own that adds to what padseg comes with.
+
+It is an ordinary Python module that registers as it is imported:
+
+    padseg.models.register            a system, with a student, a head or a loss of its own
+    padseg.data.layouts.register      a layout of data sets
+    padseg.synthesis.register         a kind of synthetic defect
+    padseg.metrics.register           a figure of evaluations
+
+In Python, import it before it is used; on the command line, `--plugin` names it.
+"""
+
+import importlib
+import sys
+import traceback
+from importlib.util import find_spec
+from pathlib import Path
+
+from padseg.errors import ConfigError
+
+PLUGIN_HELP = "module of your own that registers systems, layouts, defects or metrics"
+
+
+def load_plugin(name: str | None) -> None:
+    """Import a plugin.
+
+    Args:
+        name: As in `import`; on Python's path or in the working folder. None: nothing is imported.
+
+    Raises:
+        ConfigError: There is no such module, or its import fails.
+    """
+    if name is None:
+        return
+    top, folder = name.partition(".")[0], str(Path.cwd())
+    if not name.replace(".", "").isidentifier() or name.endswith(".py"):
+        raise ConfigError(
+            f"--plugin is {name!r}; give a module's name as in `import`, without .py."
+        )
+    if top not in sys.modules and find_spec(top) is None:
+        sys.path.append(folder)
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            raise ConfigError(
+                f"--plugin is {name}; there is no such module on Python's path or in {folder}."
+            ) from error
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise ConfigError(
+            f"--plugin {name} cannot be imported: {type(error).__name__} in {last.filename}, line "
+            f"{last.lineno}: {error}."
+        ) from error
