@@ -51,3 +51,8 @@ def load_plugin(name: str | None) -> None:
             f"--plugin {name} cannot be imported: {type(error).__name__} in {last.filename}, line "
             f"{last.lineno}: {error}."
         ) from error
+
+
+def plugin_file(name: str) -> Path:
+    """The file of a plugin that was loaded; of a package, its `__init__.py`."""
+    return Path(str(sys.modules[name].__file__))

@@ -17,10 +17,13 @@ from torchmetrics.functional.classification import binary_jaccard_index
 from padseg.callbacks import EvaluationCallback
 from padseg.cli import main
 from padseg.data.layouts import LAYOUTS
+from padseg.errors import ConfigError
 from padseg.inference import Predictor
 from padseg.metrics.further import FURTHER
 from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, read_header
+from padseg.plugins import load_plugin
+from padseg.synthesis import SynthesisParams
 from padseg.synthesis.kinds import MASKS
 from tiny import tiny_data, tiny_student
 
@@ -125,8 +128,6 @@ def test_a_metric(toy, data_root, textures, tmp_path):
 
 
 def test_a_kind_of_defect(toy, data_root, textures):
-    from padseg.synthesis import SynthesisParams
-
     data = tiny_data(data_root, textures, synthesis=SynthesisParams(backend="square"))
     data.setup("fit")
     pairs = data.pairs(0, 4)
@@ -153,10 +154,9 @@ def test_the_command_line(unregistered, toy_root, textures, tmp_path, capsys):
     assert picture.is_file()
 
     out = tmp_path / "out"
-    options = ("--textures", str(textures), "--weights", "random", "--out", str(out))
-    assert (
-        main(["run", "toy", *data, *plugin, *options, "--trainer.enable_progress_bar=false"]) == 0
-    )
+    options = ("--textures", str(textures), "--weights", "random", "--precision", "32-true")
+    options += ("--out", str(out), "--trainer.enable_progress_bar=false")
+    assert main(["run", "toy", *data, *plugin, *options]) == 0
     table = pd.read_csv(out / "results.csv")
     assert table[["system", "category"]].values.tolist() == [["toy", "part"]]
     checkpoint = out / "toy/part/seed0/segment.ckpt"
@@ -176,3 +176,69 @@ def test_the_command_line(unregistered, toy_root, textures, tmp_path, capsys):
     pixels = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in images])
     (scores,) = onnxruntime.InferenceSession(net).run(["image_score"], {"image": pixels})
     assert scores == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_checkpoint_without_its_plugin(toy, tmp_path, capsys):
+    checkpoint = {"state_dict": (module := tiny_student("toy")).state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    path = tmp_path / "last.ckpt"
+    torch.save(checkpoint, path)
+    del SYSTEMS["toy"]
+    told = f"{path} is of system 'toy', which does not come with padseg: name the module that registers it"
+    commands = (
+        ("detect", path, tmp_path, "--out", tmp_path / "found"),
+        ("calibrate", path, tmp_path),
+        ("export", path, "--format", "onnx", "--out", tmp_path / "net.onnx"),
+        ("test", "--ckpt_path", path, "--data.root", tmp_path, "--data.category", "widget"),
+        (
+            *("fit", "--config", "configs/destseg/segment.yaml", "--model.distilled", path),
+            *("--data.root", tmp_path, "--data.category", "widget", "--model.system", "toy"),
+        ),
+    )
+    for command in commands:
+        assert main([str(word) for word in command]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_lightning_commands_import_the_plugin(unregistered, tmp_path, capsys):
+    """Also one that a configuration names; with it, the data can be what it registers."""
+    config = tmp_path / "mine.yaml"
+    config.write_text("plugin: toy_plugin\ndata:\n  layout: toy\n")
+    assert "toy" not in SYSTEMS
+    arguments = ["fit", "--config", "configs/stpm/distill.yaml", "--config", str(config)]
+    arguments += [f"--data.root={tmp_path}", "--data.category=part", "--model.weights=random"]
+    assert main([*arguments, f"--model.teacher={tmp_path}"]) == 2  # stops after the import
+    assert "backbone" in capsys.readouterr().err
+    assert {"toy", "stpm"} <= set(SYSTEMS)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "message"),
+    [
+        ("nowhere", None, r"--plugin is nowhere; there is no such module on Python's path or in "),
+        ("mine.py", None, r"--plugin is 'mine.py'; give a module's name as in `import`"),
+        ("broken", "x = 1\nx.y", r"AttributeError in .*broken.py, line 2: 'int' object has no"),
+        (
+            "needy",
+            "import padseg_gone",
+            r"ModuleNotFoundError in .*needy.py, line 1: No module named",
+        ),
+        ("typo", "def f(:\n", r"SyntaxError in .*: invalid syntax \(typo.py, line 1\)"),
+    ],
+)
+def test_plugins_that_cannot_be_imported(name, source, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    if source is not None:
+        (tmp_path / f"{name}.py").write_text(source)
+    with pytest.raises(ConfigError, match=message):
+        load_plugin(name)
+
+
+def test_a_plugin_lies_in_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "here_it_is.py").write_text("from pathlib import Path\nPath('done').touch()\n")
+    load_plugin("here_it_is")
+    assert (tmp_path / "done").is_file()
+    del sys.modules["here_it_is"]

@@ -12,6 +12,7 @@ from padseg.inference.inputs import find_images
 from padseg.inference.weights import read_any
 from padseg.machine.files import write_bytes
 from padseg.modules import Header
+from padseg.modules.checkpoint import require_system
 from padseg.options import one_of
 
 
@@ -57,6 +58,7 @@ def export(
     images = find_images(int8) if int8 else []
     content = read_any(checkpoint)
     header = Header.from_checkpoint(content)
+    require_system(header, str(checkpoint))
     run = find_run(checkpoint, header)
     description = describe(header, run, "float16" if half else "int8" if int8 else "float32")
     source = Source(checkpoint, content, description, run, half, images)

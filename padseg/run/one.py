@@ -10,6 +10,7 @@ from rich.console import Console
 from padseg.lightning_cli.interrupts import exit_when_interrupted
 from padseg.machine.folders import locked, require_same_options
 from padseg.machine.peak_memory import highest_peak
+from padseg.plugins import load_plugin
 from padseg.run.files import METRICS_FILE, PhaseFiles, run_folder
 from padseg.run.fingerprint import hash_data, versions
 from padseg.run.options import RunOptions
@@ -26,6 +27,7 @@ def run_one(options: RunOptions, category: str, seed: int) -> None:
     Raises:
         PadsegError: An input is wrong, or the folder is in use or holds a run with other options.
     """
+    load_plugin(options.plugin)  # this may be another process than that of the command
     folder = run_folder(options.out, options.name, category, seed)
     with (
         locked(folder),

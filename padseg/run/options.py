@@ -10,9 +10,10 @@ from padseg.data.layouts import LAYOUTS
 from padseg.errors import ConfigError
 from padseg.lightning_cli.recipes import config_path
 from padseg.machine.files import hash_file
-from padseg.models import SYSTEMS
+from padseg.models import SYSTEMS, find_system
 from padseg.modules import SegmentationModule, StudentDistillModule
 from padseg.options import check_seed, one_of
+from padseg.plugins import load_plugin, plugin_file
 from padseg.run.files import PhaseFiles
 from padseg.run.fingerprint import hash_folder, hash_listing
 
@@ -59,7 +60,7 @@ class RunOptions:
     """The options of `padseg run`.
 
     Attributes:
-        system: `stpm`, `rstpm`, `destseg` or `pfadseg`.
+        system: `stpm`, `rstpm`, `destseg`, `pfadseg`, or a plugin's.
         root: Folder of the data set.
         categories: Categories in it.
         out: Folder for the results.
@@ -73,6 +74,7 @@ class RunOptions:
         layout: Layout of the data set's folder.
         wandb: Project of Weights & Biases to log to; each phase is a separate W&B run.
         overrides: Options of `fit`, from `model.KEY`, `data.KEY` or `trainer.KEY` to the value.
+        plugin: Module that registers the system, the layout or the like; every process imports it.
         progress: Whether to show a progress bar.
     """
 
@@ -90,6 +92,7 @@ class RunOptions:
     layout: str = "mvtec"
     wandb: str | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
+    plugin: str | None = None
     progress: bool = True
 
     def __post_init__(self) -> None:
@@ -98,7 +101,8 @@ class RunOptions:
         Raises:
             ConfigError: An option cannot be used.
         """
-        one_of("system", self.system, SYSTEMS)
+        load_plugin(self.plugin)
+        find_system(self.system)
         one_of("--layout", self.layout, LAYOUTS)
         names = [("--label", self.name), *(("--category", name) for name in self.categories)]
         for option, name in names:
@@ -186,7 +190,8 @@ class RunOptions:
         overrides = self._replace_inputs(
             lambda path: hash_folder(path) if path.is_dir() else hash_file(path)
         )
-        return {
+        own = {} if self.plugin is None else {"plugin": hash_file(plugin_file(self.plugin))}
+        return own | {
             "system": self.system,
             "label": self.label,
             "category": category,
@@ -209,7 +214,8 @@ class RunOptions:
     def fit_args(self, category: str, seed: int, files: PhaseFiles) -> list[str]:
         """The command line of `fit` for one phase of one run."""
         phase = files.phase
-        given: dict[str, Any] = {
+        given: dict[str, Any] = {} if self.plugin is None else {"plugin": self.plugin}
+        given |= {
             "seed_everything": seed,
             "data.root": self.root,
             "data.category": category,
