@@ -30,7 +30,8 @@ class StudentDistillModule(AnomalyModule):
     checkpoint of this module.
 
     Args:
-        system: `stpm`, `rstpm`, `destseg` or `pfadseg`; the options below are its own when None.
+        system: `stpm`, `rstpm`, `destseg`, `pfadseg` or a registered one; the options below are its own when
+            None.
         teacher: Tag of a timm backbone with levels at strides 4, 8 and 16.
         weights: `pretrained` for timm's hub, a weight file (safetensors, or a state dict), or `random`.
         teacher2: Second teacher (RSTPM).
