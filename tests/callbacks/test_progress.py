@@ -24,6 +24,7 @@ def test_bar_counts_steps(seconds, shown, data_root, textures, tmp_path, monkeyp
     trainer = Trainer(
         default_root_dir=tmp_path,
         max_steps=3,
+        log_every_n_steps=1,
         max_epochs=-1,
         accelerator="cpu",
         limit_val_batches=0,

@@ -38,13 +38,14 @@ def test_no_checkpoint_amid_an_accumulated_step(data_root, tmp_path, monkeypatch
     clock = SimpleNamespace(monotonic=lambda: callback.now)
     monkeypatch.setattr("lightning.pytorch.callbacks.model_checkpoint.time", clock)
     logged, backward = [], []
-    module.log = lambda name, value, **options: logged.append(float(value))
-    module.on_before_backward = lambda loss: backward.append(float(loss))
+    module.log = lambda name, value, **options: logged.append(float(value.detach()))
+    module.on_before_backward = lambda loss: backward.append(float(loss.detach()))
     trainer = Trainer(
         accelerator="cpu",
         max_steps=3,
         max_epochs=-1,
         accumulate_grad_batches=3,
+        log_every_n_steps=1,
         val_check_interval=validated_every,
         check_val_every_n_epoch=None if validated_every else 1,
         logger=False,
@@ -69,6 +70,7 @@ def fit(data_root, folder, steps, batch_size=2, lr=0.1):
         callbacks=[ResumeCheckpoint(str(folder))],
         enable_progress_bar=False,
         limit_val_batches=0,
+        log_every_n_steps=1,
     )
     last = folder / "last.ckpt"
     trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None)

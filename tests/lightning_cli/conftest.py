@@ -22,6 +22,12 @@ def data_args(data_root, textures) -> list[str]:
     ]
 
 
+@pytest.fixture(autouse=True)
+def _work_in_a_folder_of_its_own(tmp_path, monkeypatch) -> None:
+    """Lightning writes its logs to the working folder unless a test names another."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def trained(data_root, textures, tmp_path_factory) -> Path:
     """Both phases through `fit`, as the guide describes."""

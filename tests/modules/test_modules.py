@@ -28,6 +28,7 @@ def trainer(folder, steps, accelerator="cpu", **options) -> Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        log_every_n_steps=1,
         **options,
     )
 
