@@ -18,10 +18,10 @@ def test_thresholds_of_other_scores_are_told(stpm, data_root, tmp_path, caplog, 
     monkeypatch.setattr("padseg.export.torch_export.to_torch", lambda *_: b"a program")
     good = str(data_root / "widget/train/good")
     for options, told in (
-        (("--precision", "bf16-mixed"), "set in bf16-mixed, the exported network computes"),
+        (("--precision", "bf16-mixed"), "set in bf16-mixed, but the exported network computes"),
         (
             ("--tile", "40", "--precision", "32-true"),
-            "set with --tile 40, the exported network takes",
+            "set with --tile 40, but the exported network takes",
         ),
     ):
         ours = tmp_path / f"{options[1]}.ckpt"

@@ -88,7 +88,7 @@ def test_ray_is_asked_for_where_it_lacks(data_root, textures, tmp_path, monkeypa
 
 def test_several_devices_are_left_to_fit(data_root, textures, tmp_path):
     overrides = {**SMALL, "trainer.devices": "2"}
-    with pytest.raises(ConfigError, match=r"--trainer\.devices: a run takes one device"):
+    with pytest.raises(ConfigError, match=r"--trainer\.devices: a run uses one device"):
         run(options(data_root, textures, tmp_path, overrides=overrides))
 
 
