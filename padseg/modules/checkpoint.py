@@ -6,6 +6,7 @@ teacher, student and, after phase two, segmentation network, with the options th
 
 import io
 import pickle
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,16 @@ def read_header(path: str | Path) -> Header:
     Raises:
         CheckpointError: As `read_checkpoint`.
     """
-    return _header(_load(Path(path), mmap=True), path)
+    path = Path(path)
+    status = path.stat() if path.is_file() else None
+    # Replacing a file changes its inode.
+    state = None if status is None else (status.st_ino, status.st_mtime_ns, status.st_size)
+    return _read_header(path, state)
+
+
+@lru_cache(maxsize=4)  # parsing the arguments asks for a checkpoint's class, then for its options
+def _read_header(path: Path, state: tuple[int, int, int] | None) -> Header:
+    return _header(_load(path, mmap=True), path)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
