@@ -1,13 +1,13 @@
-"""A module of the user's own that adds to what padseg comes with.
+"""Plugins: modules of users that extend padseg.
 
-It is an ordinary Python module that registers as it is imported:
+A plugin is an ordinary Python module that registers its extensions when it is imported:
 
-    padseg.models.register            a system, with a student, a head or a loss of its own
+    padseg.models.register            a system, with its own student, head or loss
     padseg.data.layouts.register      a layout of data sets
     padseg.synthesis.register         a kind of synthetic defect
-    padseg.metrics.register           a figure of evaluations
+    padseg.metrics.register           a metric of evaluations
 
-In Python, import it before it is used; on the command line, `--plugin` names it.
+In Python, import it before using it; on the command line, name it with `--plugin`.
 """
 
 import importlib
@@ -18,14 +18,14 @@ from pathlib import Path
 
 from padseg.errors import ConfigError
 
-PLUGIN_HELP = "module of your own that registers systems, layouts, defects or metrics"
+PLUGIN_HELP = "your module that registers systems, layouts, defects or metrics"
 
 
 def load_plugin(name: str | None) -> None:
     """Import a plugin.
 
     Args:
-        name: As in `import`; on Python's path or in the working folder. None: nothing is imported.
+        name: Name as in `import`, on Python's path or in the working folder. None to import nothing.
 
     Raises:
         ConfigError: There is no such module, or its import fails.
@@ -35,7 +35,7 @@ def load_plugin(name: str | None) -> None:
     top, folder = name.partition(".")[0], str(Path.cwd())
     if not name.replace(".", "").isidentifier() or name.endswith(".py"):
         raise ConfigError(
-            f"--plugin is {name!r}; give a module's name as in `import`, without .py."
+            f"--plugin is {name!r}; give the name of a module as in `import`, without .py."
         )
     if top not in sys.modules and find_spec(top) is None:
         sys.path.append(folder)
@@ -54,5 +54,5 @@ def load_plugin(name: str | None) -> None:
 
 
 def plugin_file(name: str) -> Path:
-    """The file of a plugin that was loaded; of a package, its `__init__.py`."""
+    """The file of a loaded plugin; for a package, its `__init__.py`."""
     return Path(str(sys.modules[name].__file__))

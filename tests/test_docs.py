@@ -30,7 +30,11 @@ COMMANDS = sorted(
         if line.strip().startswith("padseg ") and "..." not in line
     }
 )
-PYTHON = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+PYTHON = [
+    block
+    for document in (README, ROOT / ".github/GUIDE.md")
+    for block in re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+]
 
 
 def anchors(document: Path) -> set[str]:
@@ -78,7 +82,7 @@ def test_commands_are_understood(command):
 
 
 @pytest.mark.parametrize("block", PYTHON)
-def test_what_the_readme_imports_exists(block):
+def test_what_the_examples_import_exists(block):
     for node in ast.walk(ast.parse(block)):
         if isinstance(node, ast.ImportFrom):
             module = importlib.import_module(node.module)

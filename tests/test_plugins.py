@@ -216,7 +216,7 @@ def test_lightning_commands_import_the_plugin(unregistered, tmp_path, capsys):
     ("name", "source", "message"),
     [
         ("nowhere", None, r"--plugin is nowhere; there is no such module on Python's path or in "),
-        ("mine.py", None, r"--plugin is 'mine.py'; give a module's name as in `import`"),
+        ("mine.py", None, r"--plugin is 'mine.py'; give the name of a module as in `import`"),
         ("broken", "x = 1\nx.y", r"AttributeError in .*broken.py, line 2: 'int' object has no"),
         (
             "needy",

@@ -1,4 +1,4 @@
-"""Figures that evaluations report besides padseg's own."""
+"""Metrics of plugins, which evaluations report in addition to padseg's own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from padseg.options import one_of
 
 @dataclass(frozen=True)
 class FurtherMetric:
-    """A figure of a registered metric.
+    """A registered metric.
 
     Attributes:
-        build: makes the metric, which computes one scalar tensor.
-        level: what it is updated with: "pixel", score maps (B, 1, H, W) float32 in [0, 1] and masks
+        build: creates the metric, which computes one scalar tensor.
+        level: its input: "pixel" for score maps (B, 1, H, W) float32 in [0, 1] and masks
             (B, 1, H, W) uint8; or "image", image scores (B,) float32 and labels (B,) bool, true for a
             defect.
     """
@@ -28,12 +28,12 @@ FURTHER: dict[str, FurtherMetric] = {}
 
 
 def register(name: str, build: Callable[[], Metric], level: Literal["pixel", "image"]) -> None:
-    """Report a figure in validation (as `val_<name>`) and test; one of the same name is replaced.
+    """Add a metric to validation (as `val_<name>`) and test; it replaces one of the same name.
 
-    Any torchmetrics metric of binary scores will do, such as `BinaryJaccardIndex` with "pixel".
+    It can be any torchmetrics metric of binary scores, such as `BinaryJaccardIndex` with "pixel".
 
     Args:
-        name: of the figure.
+        name: name of the metric.
         build: see FurtherMetric.
         level: see FurtherMetric.
 
