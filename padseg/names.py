@@ -28,7 +28,6 @@ AugmentationGroup = Literal["none", "slight", "full"]
 AugmentationName = Literal["auto", AugmentationGroup]
 AUGMENTATIONS: tuple[AugmentationName, ...] = get_args(AugmentationName)
 
-
 # Parts of the networks.
 Fusion = Literal["add", "aff"]
 FUSIONS: tuple[Fusion, ...] = get_args(Fusion)

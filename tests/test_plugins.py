@@ -138,7 +138,7 @@ def test_a_kind_of_defect(toy, data_root, textures):
 
 
 def test_the_command_line(unregistered, toy_root, textures, tmp_path, capsys):
-    """`check`, `preview`, `run`, `test`, `detect` and `export`, with one option each."""
+    """`check`, `preview`, `run`, `detect` and `export` take what the plugin registers."""
     data = ("--root", str(toy_root), "--category", "part", "--layout", "toy")
     plugin = ("--plugin", "toy_plugin")
     assert main(["check", *data]) == 2
