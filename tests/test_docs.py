@@ -11,6 +11,7 @@ import pytest
 
 from padseg.cli import LIGHTNING_COMMANDS, parser
 from padseg.commands.arguments import options_of_fit
+from test_imports import FLOORS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -45,6 +46,14 @@ def anchors(document: Path) -> set[str]:
 
 def test_the_readme_is_short():
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 250
+
+
+def test_the_arrows_are_those_of_the_imports():
+    text = README.read_text(encoding="utf-8").split("Imports point one way: ")[1].split(".\n")[0]
+    levels = [re.findall(r"\w+", level) for level in text.split("→")]
+    heights = [{FLOORS.index(f) for f in FLOORS for r in level if r in f} for level in levels]
+    assert all(len(height) == 1 for height in heights)
+    assert heights == sorted(heights, key=max, reverse=True)
 
 
 def test_every_path_of_the_map_exists():
