@@ -7,8 +7,9 @@ import pytest
 
 from padseg.cli import main
 from padseg.errors import PadsegError
+from padseg.export import export
 from padseg.export.convert import write_new
-from padseg.export.formats import FORMATS
+from padseg.export.formats import FORMATS, Format
 from padseg.export.network import Deployed
 from padseg.inference import load_module
 from padseg.names import EXPORT_FORMATS
@@ -72,3 +73,16 @@ def test_mistakes_are_told_before_the_work(stpm, tmp_path, capsys, monkeypatch):
 
 def test_every_format_of_the_command_line_is_in_the_table():
     assert tuple(FORMATS) == EXPORT_FORMATS
+
+
+def test_a_new_format_is_one_entry_of_the_table(stpm, tmp_path, monkeypatch):
+    def make_files(source, out):
+        return {out: " ".join(source.network().module.state_dict()).encode()}
+
+    monkeypatch.setitem(FORMATS, "names", Format(make_files, packages=("numpy",), half=False))
+    export(stpm, "names", tmp_path / "names.txt")
+    assert "student_teacher" in (tmp_path / "names.txt").read_text()
+    with pytest.raises(PadsegError, match="--half does not go with --format names"):
+        export(stpm, "names", tmp_path / "other.txt", half=True)
+    with pytest.raises(PadsegError, match="--int8 goes with --format onnx or openvino"):
+        export(stpm, "names", tmp_path / "other.txt", int8=[tmp_path])
