@@ -1,7 +1,6 @@
 """What Weights & Biases shows in addition to the figures that Lightning logs."""
 
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -118,5 +117,5 @@ def _configuration(trainer: Trainer, pl_module: LightningModule) -> dict[str, An
         names = ("category", "seed", "batch_size", "val_fraction", "augmentation")
         found["data"] = {name: getattr(data, name) for name in names}
         found["data"]["image_size"] = list(data.image_size)
-        found["data"]["synthesis"] = None if data.synthesis is None else asdict(data.synthesis)
+        found["data"]["synthesis"] = data.stream_options().state()["synthesis"]
     return found

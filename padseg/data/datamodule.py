@@ -37,7 +37,8 @@ class AnomalyDataModule(StreamDataModule):
 
     Training batches are pairs, painted on the device by `on_after_batch_transfer`: `clean` and
     `corrupted` (B, 3, H, W) float32 in [0, 1], `mask` (B, 1, H, W) float32 in {0, 1}, `texture` like
-    the images; `clean` alone without synthesis. Validation, test and prediction batches hold `image`
+    the images, `index` (B,) int64, the number of the image among those trained on; `clean` and `index`
+    alone without synthesis. Validation, test and prediction batches hold `image`
     (B, 3, H, W) float32 in [0, 1], `mask` (B, 1, H, W) uint8, `regions` (B, 1, H, W) int32, `label`
     (B,) bool, `index` (B,) int64 and `path`, a list.
 

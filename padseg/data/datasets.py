@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from padseg.data.augment import Augmentation
 from padseg.data.cache import ImageCache
@@ -16,6 +16,7 @@ from padseg.data.images import Size, read_image
 from padseg.data.masks import read_masks
 from padseg.data.pairs import Batch, DefectSource, paint_pairs
 from padseg.data.samples import GOOD, Sample
+from padseg.synthesis.fills import Pictures
 
 # The second word of a sample's seed identifies the stream, so that the streams are independent.
 _ORDER, _TRAIN, _HELD_OUT = 0, 1, 2
@@ -43,7 +44,7 @@ class TrainDataset(Dataset[Batch]):
 
     def __init__(
         self,
-        images: Sequence[NDArray[np.uint8]] | ImageCache,
+        images: Pictures,
         augmentation: Augmentation | None,
         defects: DefectSource | None,
         seed: int,
@@ -59,7 +60,8 @@ class TrainDataset(Dataset[Batch]):
         """Sample `n`, its defect drawn but not yet painted.
 
         Returns:
-            `image`, (H, W, 3) uint8, and, with a source of defects, what `DefectSource.draw` returns.
+            `image`, (H, W, 3) uint8; `index`, its number in the list of normal images; and, with a source
+            of defects, what `DefectSource.draw` returns.
         """
         rng = sample_rng(self.seed, _TRAIN, n)
         epoch, position = divmod(n, len(self.images))
@@ -72,9 +74,9 @@ class TrainDataset(Dataset[Batch]):
                 image = self.augmentation(image, seed)
             else:
                 image, foreground = self.augmentation.with_mask(image, foreground, seed)
-        item: Batch = {"image": torch.from_numpy(image)}
+        item: Batch = {"image": torch.from_numpy(image), "index": index}
         if self.defects is not None:
-            item |= self.defects.draw(rng, (image.shape[0], image.shape[1]), foreground)
+            item |= self.defects.draw(rng, image, self.images, foreground)
         return item
 
 
@@ -118,11 +120,9 @@ class HeldOutDataset(Dataset[Batch]):
         if self.defects is not None and painted:
             rng = sample_rng(0, _HELD_OUT, index)
             foreground = None if self.foreground is None else self.foreground[index]
-            draws = self.defects.draw(rng, (image.shape[0], image.shape[1]), foreground)
-            batch = {key: value[None] for key, value in draws.items()}
-            pair = paint_pairs(
-                {"image": torch.from_numpy(image)[None], **batch}, self.defects.params
-            )
+            draws = self.defects.draw(rng, image, self.images, foreground)
+            sample = {"image": torch.from_numpy(image), "index": index, **draws}
+            pair = paint_pairs(default_collate([sample]), self.defects.params)
             corrupted = (pair["corrupted"][0] * 255).round().byte()
             image, mask = corrupted.permute(1, 2, 0).numpy(), pair["mask"][0, 0].byte().numpy()
         return eval_item(image, mask, index, self.paths[index]) | {"painted": painted}

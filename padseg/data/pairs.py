@@ -14,7 +14,8 @@ from torch import Tensor
 
 from padseg.data.augment import Augmentation
 from padseg.data.cache import ImageCache
-from padseg.synthesis import SynthesisParams, corrupt, draw_defect
+from padseg.synthesis import Scene, SynthesisParams, corrupt, draw_defect
+from padseg.synthesis.fills import Pictures
 
 # A sample or a collated batch, with the keys documented in `AnomalyDataModule`.
 Batch = dict[str, Any]
@@ -37,14 +38,16 @@ class DefectSource:
     def draw(
         self,
         rng: np.random.Generator,
-        size: tuple[int, int],
+        image: NDArray[np.uint8],
+        others: Pictures,
         foreground: NDArray[np.uint8] | None = None,
     ) -> dict[str, Tensor]:
         """Draw one defect.
 
         Args:
             rng: A generator for this sample alone.
-            size: (H, W) in pixels.
+            image: (H, W, 3) uint8, the image that gets the defect.
+            others: All normal images, parts of which may fill it.
             foreground: (H, W) uint8, 1 where a defect may lie; None for anywhere. The draws do not
                 depend on it.
 
@@ -55,8 +58,7 @@ class DefectSource:
         if self.jitter is not None:
             texture = self.jitter(texture, int(rng.integers(2**31)))
         area = None if foreground is None else torch.from_numpy(foreground)
-        draws = draw_defect(rng, self.params, size, area)
-        return {"texture": torch.from_numpy(texture), **draws}
+        return draw_defect(rng, self.params, Scene(image, texture, others), area)
 
 
 def paint_pairs(batch: Batch, params: SynthesisParams | None) -> dict[str, Tensor]:
@@ -67,17 +69,20 @@ def paint_pairs(batch: Batch, params: SynthesisParams | None) -> dict[str, Tenso
         params: The parameters of the draws; None for normal images only.
 
     Returns:
-        `clean` (B, 3, H, W) float32 in [0, 1]; with `params` also `corrupted` and `texture`, alike, and
-        `mask` (B, 1, H, W) float32, 1 on the defect. Outside the mask `corrupted` equals `clean`. A
-        defect that misses the foreground completely leaves its sample clean.
+        `clean` (B, 3, H, W) float32 in [0, 1], and the `index` of the batch; with `params` also
+        `corrupted` and `texture`, like `clean`, and `mask` (B, 1, H, W) float32, 1 on the defect. Outside
+        the mask `corrupted` equals `clean`, except where a defect has a soft edge. A defect that misses
+        the foreground completely leaves its sample clean.
     """
+    index = batch["index"]
     if params is None:
-        return {"clean": to_unit(batch["image"])}
+        return {"clean": to_unit(batch["image"]), "index": index}
     # Channels first, because broadcasting over the channels takes twice as long in channels-last order.
     clean = to_unit(batch["image"], torch.contiguous_format)
     texture = to_unit(batch["texture"], torch.contiguous_format)
     corrupted, mask = corrupt(clean, texture, batch, params)
-    return {"clean": clean, "corrupted": corrupted, "mask": mask, "texture": texture}
+    pairs = {"clean": clean, "corrupted": corrupted, "mask": mask, "texture": texture}
+    return {**pairs, "index": index}
 
 
 def to_unit(image: Tensor, memory_format: torch.memory_format = torch.channels_last) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 from padseg.errors import ConfigError
 from padseg.options import as_stored
-from padseg.synthesis import SynthesisParams
+from padseg.synthesis.params import MIXED, SynthesisParams
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class StreamOptions:
     def state(self) -> dict[str, Any]:
         """As checkpoints hold it, in plain values."""
         state: dict[str, Any] = as_stored(asdict(self))
+        if self.synthesis is not None and self.synthesis.backend != MIXED:
+            del state["synthesis"]["mixture"]  # not used; earlier checkpoints do not have it
         return state
 
     def require_same_images(self, before: Mapping[str, Any]) -> None:

@@ -1,31 +1,43 @@
 """Synthetic defects, from the draw to the corrupted image, and the kinds of masks that come with padseg."""
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from padseg.synthesis.blend import blend
-from padseg.synthesis.draws import SynthesisParams, draw
+from padseg.synthesis.draws import draw
+from padseg.synthesis.fills import Scene
 from padseg.synthesis.kinds import MASKS, Draws, MaskKind, Size, register
 from padseg.synthesis.lattice_noise import lattice_noise_mask
+from padseg.synthesis.mixture import draw_mixture, paint_mixture
+from padseg.synthesis.params import MIXED, SynthesisParams
 from padseg.synthesis.perlin import perlin_mask
 
 
 def draw_defect(
-    rng: np.random.Generator, params: SynthesisParams, size: Size, foreground: Tensor | None = None
+    rng: np.random.Generator,
+    params: SynthesisParams,
+    scene: Scene,
+    foreground: Tensor | None = None,
 ) -> Draws:
     """Make every random choice of one sample's defect.
 
     Args:
         rng: A generator for this sample alone.
         params: The parameters of the defects.
-        size: (H, W) in pixels.
+        scene: The image that gets the defect, and what it can be filled with.
         foreground: (H, W) uint8, 1 where a defect may lie; None for anywhere. The draws do not depend
             on it.
 
     Returns:
-        CPU tensors that default collation can stack, for `corrupt`.
+        CPU tensors that default collation can stack, for `corrupt`; among them `texture`, (H, W, 3) uint8,
+        the picture that fills the defect.
     """
-    return MASKS[params.backend].draw(rng, params, size, foreground)
+    if params.backend == MIXED:
+        return draw_mixture(rng, params, scene, foreground)
+    size = (scene.image.shape[0], scene.image.shape[1])
+    draws = MASKS[params.backend].draw(rng, params, size, foreground)
+    return {"texture": torch.from_numpy(scene.texture), **draws}
 
 
 def corrupt(
@@ -41,8 +53,11 @@ def corrupt(
 
     Returns:
         The corrupted images, (B, 3, H, W) float32, and the masks, (B, 1, H, W) float32, 1 on the defect.
-        Outside the mask, the corrupted image equals the clean one bit for bit.
+        Outside the mask, the corrupted image equals the clean one bit for bit, except where a defect of
+        the back-end "mixed" has a soft edge.
     """
+    if params.backend == MIXED:
+        return paint_mixture(clean, texture, draws, params)
     height, width = clean.shape[-2:]
     mask = MASKS[params.backend].masks(draws, params, (height, width))
     return blend(clean, texture, mask, draws["opacity"]), mask

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from padseg.synthesis.draws import SynthesisParams
+    from padseg.synthesis.params import SynthesisParams
 
 Draws = dict[str, Tensor]
 Size = tuple[int, int]  # (H, W)

@@ -18,7 +18,8 @@ import torch
 from noise import pnoise2
 from torch import Tensor
 
-from padseg.synthesis.draws import SynthesisParams, draw_geometry
+from padseg.synthesis.draws import draw_geometry
+from padseg.synthesis.params import SynthesisParams
 
 _PERIOD = 256
 

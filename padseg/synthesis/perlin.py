@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from padseg.synthesis.draws import SynthesisParams
+from padseg.synthesis.params import SynthesisParams
 
 # Points evaluated at a time. On a CPU, the dozen buffers of a chunk should stay in the cache; on an
 # accelerator, the limit keeps 32 masks of 1024x1024 within a few hundred MiB of scratch memory.
@@ -134,7 +134,7 @@ def perlin_mask(draws: dict[str, Tensor], params: SynthesisParams, size: tuple[i
     cells, rotation = draws["cells"], draws["rotation"]
     mask = torch.zeros((len(present), *size), dtype=torch.float32, device=gradients.device)
     missing = present  # the samples that still need a mask
-    selects = _selects_samples(gradients.device)
+    selects = selects_samples(gradients.device)
     for candidate in range(gradients.shape[1]):
         if candidate > 0:
             missing = present & (mask.amax((1, 2)) == 0)
@@ -152,6 +152,9 @@ def perlin_mask(draws: dict[str, Tensor], params: SynthesisParams, size: tuple[i
     return mask[:, None]
 
 
-def _selects_samples(device: torch.device) -> bool:
-    # Only the accelerator knows which samples still need a mask; reading it would make the host wait.
+def selects_samples(device: torch.device) -> bool:
+    """Whether to compute only the samples that need it.
+
+    Only the accelerator knows which these are, and reading it would make the host wait.
+    """
     return device.type == "cpu"

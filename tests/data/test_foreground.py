@@ -147,5 +147,5 @@ def test_missing_masks_are_named(tmp_path, root, textures):
 def test_an_accelerator_takes_the_same_steps(root, textures, monkeypatch):
     options = {"foreground": "otsu", "synthesis": SynthesisParams(retries=3, probability=0.5)}
     expected = module(root, textures, **options).pairs(0, 8)["mask"]
-    monkeypatch.setattr("padseg.synthesis.perlin._selects_samples", lambda device: False)
+    monkeypatch.setattr("padseg.synthesis.perlin.selects_samples", lambda device: False)
     assert torch.equal(module(root, textures, **options).pairs(0, 8)["mask"], expected)

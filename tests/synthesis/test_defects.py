@@ -5,15 +5,16 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from padseg.synthesis import SynthesisParams, corrupt, draw_defect
+from padseg.synthesis import Scene, SynthesisParams, corrupt, draw_defect
 from padseg.synthesis.kinds import MASKS
 
 SIZE = (40, 56)
+SCENE = Scene(*np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), dtype=np.uint8), [])
 
 
 def drawn(params, numbers, foreground=None):
     return default_collate(
-        [draw_defect(np.random.default_rng([7, n]), params, SIZE, foreground) for n in numbers]
+        [draw_defect(np.random.default_rng([7, n]), params, SCENE, foreground) for n in numbers]
     )
 
 

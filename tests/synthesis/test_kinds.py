@@ -22,7 +22,7 @@ def test_a_kind_from_outside_is_selected_by_its_name(monkeypatch, data_root, tex
             one[:, row : row + 10, column : column + 10] = 1
         return mask
 
-    with pytest.raises(ConfigError, match="backend is 'square'; give one of perlin, noise"):
+    with pytest.raises(ConfigError, match="backend is 'square'; give one of perlin, noise, mixed"):
         SynthesisParams(backend="square")
     monkeypatch.setitem(MASKS, "square", None)  # removes it again after the test
     register("square", MaskKind(draw, masks))

@@ -205,7 +205,7 @@ def test_probability(probability):
 
 @pytest.mark.parametrize("selects", [True, False])
 def test_retries_take_the_first_candidate_that_is_not_empty(monkeypatch, selects):
-    monkeypatch.setattr(perlin_module, "_selects_samples", lambda device: selects)
+    monkeypatch.setattr(perlin_module, "selects_samples", lambda device: selects)
     params = SynthesisParams(exponents=(0, 1), probability=0.9, retries=3)
     draws = batch(params, 60)
     masks = perlin_mask(draws, params, (48, 48))

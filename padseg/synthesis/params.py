@@ -1,0 +1,164 @@
+"""Parameters of synthetic defects.
+
+Source: Zavrtanik, Kristan and Skocaj, "DRAEM - A discriminatively trained reconstruction embedding
+for surface anomaly detection", ICCV 2021; with the settings of Zhang, Li, Li, Huang, Shan and Chen,
+"DeSTSeg: Segmentation guided denoising student-teacher for anomaly detection", CVPR 2023.
+"""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from padseg.errors import ConfigError
+from padseg.options import one_of
+from padseg.synthesis.fills import FILLS
+from padseg.synthesis.kinds import MASKS
+from padseg.synthesis.shapes import SHAPES
+
+PERLIN = "perlin"
+MIXED = "mixed"  # the back-end that mixes shapes and fills
+_MAX_EXPONENT = 8
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How often each shape and fill of a defect is drawn with the back-end "mixed".
+
+    Weights are relative: they need not add up to 1, and a name that is not given is never drawn.
+
+    Attributes:
+        shapes: the weight of each shape: perlin, line, spot, blob, band, zone.
+        fills: the weight of each fill: texture; self, a part of the image itself or of another normal image;
+            tone, the image lighter, darker, of another contrast or tint, or blurred; flat, one colour. Three
+            fifths of the zones are filled with tone in any case, unless it has no weight.
+        soft_edges: share of the defects with a blurred edge, 0 to 1.
+        visible: a defect that changes its pixels by less than this on average (the channel that
+            changes most counts) is removed: its mask is empty and its image clean. Within 0 to 1.
+
+    Raises:
+        ConfigError: a field is outside its range.
+    """
+
+    shapes: dict[str, float] = field(
+        default_factory=lambda: {
+            "perlin": 0.60,
+            "line": 0.10,
+            "spot": 0.06,
+            "blob": 0.10,
+            "band": 0.04,
+            "zone": 0.10,
+        }
+    )
+    fills: dict[str, float] = field(
+        default_factory=lambda: {"texture": 0.60, "self": 0.15, "tone": 0.17, "flat": 0.08}
+    )
+    soft_edges: float = 0.5
+    visible: float = 0.015
+
+    def __post_init__(self) -> None:
+        _require_weights("mixture.shapes", self.shapes, (PERLIN, *SHAPES))
+        _require_weights("mixture.fills", self.fills, FILLS)
+        _require(0 <= self.soft_edges <= 1, "mixture.soft_edges", self.soft_edges, "within 0 to 1")
+        _require(0 <= self.visible <= 1, "mixture.visible", self.visible, "within 0 to 1")
+
+
+@dataclass(frozen=True)
+class SynthesisParams:
+    """How synthetic defects are drawn; the defaults are those of DeSTSeg.
+
+    Attributes:
+        exponents: smallest and largest exponent e, both inclusive; the lattice has 2^e cells along an
+            axis, and each axis draws its own e. Within 0 to 8.
+        threshold: a pixel is masked if the noise, within -1 to 1, is above this. From 0 to below 1, so
+            that the corners that the rotation uncovers (noise 0) are never masked.
+        rotation: the noise is rotated by an angle drawn uniformly from -rotation to +rotation, in
+            degrees, within 0 to 180.
+        opacity: smallest and largest opacity of the texture inside the mask, drawn uniformly;
+            0 leaves the image unchanged, 1 shows only the texture.
+        probability: share of the samples that get a defect, 0 to 1. Their masks can still be empty.
+        retries: number of further lattices to try if a mask is empty, 0 or more.
+        backend: "perlin" draws random unit gradients and evaluates them in a batch; "noise" reads
+            the fixed gradient table of the `noise` package, pixel by pixel, in the data workers;
+            "mixed" draws Perlin masks, lines, spots, blobs, bands and zones, and fills them with textures,
+            the image's own parts, changes of tone or colours; a registered kind of mask has its own name.
+        octaves: number of octaves of the "noise" back-end, each with twice the frequency and half the
+            amplitude of the one before; 1 to 8. "perlin" has one.
+        mixture: how often each shape and fill is drawn with the back-end "mixed". Its Perlin masks
+            follow the fields above; `opacity` is that of textures.
+
+    Raises:
+        ConfigError: a field is outside its range.
+    """
+
+    exponents: tuple[int, int] = (0, 5)
+    threshold: float = 0.5
+    rotation: float = 90.0
+    opacity: tuple[float, float] = (0.2, 1.0)
+    probability: float = 1.0
+    retries: int = 0
+    backend: str = "perlin"
+    octaves: int = 1
+    mixture: Mixture = field(default_factory=Mixture)
+
+    def __post_init__(self) -> None:
+        # Each test is written so that a NaN fails it.
+        _require(
+            _are_ints(self.exponents, 2)
+            and 0 <= self.exponents[0] <= self.exponents[1] <= _MAX_EXPONENT,
+            "exponents",
+            self.exponents,
+            f"two whole numbers, the smaller first, within 0 to {_MAX_EXPONENT}",
+        )
+        _require(0 <= self.threshold < 1, "threshold", self.threshold, "from 0 to below 1")
+        _require(0 <= self.rotation <= 180, "rotation", self.rotation, "within 0 to 180 degrees")
+        _require(
+            len(self.opacity) == 2 and 0 <= self.opacity[0] <= self.opacity[1] <= 1,
+            "opacity",
+            self.opacity,
+            "two numbers, the smaller first, within 0 to 1",
+        )
+        _require(0 <= self.probability <= 1, "probability", self.probability, "within 0 to 1")
+        _require(
+            _are_ints((self.retries,), 1) and self.retries >= 0,
+            "retries",
+            self.retries,
+            "a whole number, 0 or more",
+        )
+        one_of("Synthesis option backend", self.backend, (*MASKS, MIXED))
+        _require(
+            _are_ints((self.octaves,), 1) and 1 <= self.octaves <= 8,
+            "octaves",
+            self.octaves,
+            "a whole number within 1 to 8",
+        )
+        _require(
+            self.octaves == 1 or self.backend == "noise",
+            "octaves",
+            self.octaves,
+            'left at 1 unless backend is "noise"',
+        )
+        if self.mixture != Mixture() and self.backend != MIXED:
+            raise ConfigError(
+                f'Synthesis option mixture has no effect with backend "{self.backend}": set backend to '
+                f'"{MIXED}", or leave mixture out.'
+            )
+
+
+def _are_ints(values: tuple[object, ...], count: int) -> bool:
+    return len(values) == count and all(type(value) is int for value in values)
+
+
+def _require_weights(option: str, weights: dict[str, float], known: Collection[str]) -> None:
+    for name in weights:
+        one_of(f"A name in synthesis option {option}", name, known)
+    _require(
+        all(0 <= weight < math.inf for weight in weights.values()) and any(weights.values()),
+        option,
+        weights,
+        "weights of 0 or more, one of them above 0",
+    )
+
+
+def _require(holds: bool, field: str, value: object, rule: str) -> None:
+    if not holds:
+        raise ConfigError(f"Synthesis option {field} is {value!r}, but must be {rule}.")
