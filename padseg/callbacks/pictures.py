@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ from PIL import Image
 from padseg.callbacks.images import ImagesCallback
 from padseg.callbacks.verdicts import Thresholds, caption, display_thresholds
 from padseg.errors import ConfigError
-from padseg.machine.files import write_bytes
+from padseg.machine.files import short_name, written_whole
+from padseg.machine.marks import save_marked
 from padseg.records import Records, panels, worst_first
 
 
@@ -71,9 +71,8 @@ class PicturesCallback(ImagesCallback):
             if old.name.startswith(("normal-", "defect-")) and old.stem not in drawn:
                 old.unlink()
         for name, picture in drawn.items():
-            content = BytesIO()
-            picture.save(content, "PNG")
-            write_bytes(folder / f"{name}.png", content.getvalue())
+            with written_whole(folder / f"{name}.png") as draft:
+                save_marked(picture, draft)
 
 
 def draw_worst(
@@ -101,7 +100,8 @@ def draw_worst(
                 side=max(256, *records.image(index).shape[:2]),
             )
             defect = re.sub(r"[\\/]", "_", row["defect"])  # a list of samples may contain any name
-            yield f"{kind}-{place:02d}-{defect}-{Path(row['path']).stem}", picture
+            name = f"{kind}-{place:02d}-{defect}-{Path(row['path']).stem}"
+            yield short_name(name), picture
 
 
 def _tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:

@@ -20,6 +20,7 @@ from padseg.data.image_files import IMAGE_SUFFIXES, suffixes, walk
 from padseg.data.layouts import LAYOUTS, list_samples
 from padseg.data.samples import GOOD, NORMAL_NAMES, Sample
 from padseg.errors import DataError
+from padseg.machine.marks import is_marked
 
 
 def check(root: Path, categories: Sequence[str], layout: str = "mvtec") -> list[Finding]:
@@ -107,10 +108,14 @@ def _check_unused(folder: Path, samples: Sequence[Sample], layout: str) -> list[
     masks, ignored = LAYOUTS[layout].masks, LAYOUTS[layout].ignored
     orphans: list[Path] = []
     others: defaultdict[tuple[Path, bool], list[str]] = defaultdict(list)
+    own: defaultdict[Path, list[str]] = defaultdict(list)
     known = Image.registered_extensions().keys() | IMAGE_SUFFIXES
     for path in files:
         suffix, inside = path.suffix.lower(), path.relative_to(folder)
         if path in used or suffix not in known or inside.parts[0] in ignored:
+            continue
+        if is_marked(path):
+            own[path.parent].append(path.name)
             continue
         readable = suffix in IMAGE_SUFFIXES
         if masks is None and path.stem.endswith("_label"):  # the mask of a good image
@@ -137,5 +142,14 @@ def _check_unused(folder: Path, samples: Sequence[Sample], layout: str) -> list[
                 ),
             )
             for (parent, readable), names in others.items()
+        ),
+        *(
+            Finding(
+                "unused",
+                parent,
+                f"{parent} holds pictures that padseg wrote ({len(names)}, such as {names[0]}): they are "
+                "left out.",
+            )
+            for parent, names in own.items()
         ),
     ]

@@ -8,6 +8,7 @@ from padseg.data.images import Size, decode, image_shape
 from padseg.data.masks import has_dark_regions, is_empty_mask
 from padseg.data.samples import GOOD, Sample
 from padseg.errors import DataError
+from padseg.machine.marks import is_marked
 from padseg.machine.threads import map_in_threads
 
 _DARK = 32  # of 255
@@ -37,7 +38,13 @@ def check_files(
 
 def _check_sample(sample: Sample, *, unmasked: bool, decoded: bool) -> list[Finding]:
     path = sample.path
-    findings = []
+    findings = [
+        Finding(
+            "own picture", file, f"{file} was written by padseg: take it off the list of samples."
+        )
+        for file in (path, *sample.masks)
+        if is_marked(file)
+    ]
     try:
         if decoded:
             pixels = decode(path)

@@ -10,6 +10,7 @@ from padseg.errors import DataError
 Kind = Literal[
     "not listed",
     "unreadable",
+    "own picture",
     "missing mask",
     "mask size",
     "empty mask",
@@ -30,6 +31,7 @@ Severity = Literal["blocks", "changes figures", "note"]
 SEVERITIES: dict[Kind, Severity] = {
     "not listed": "blocks",
     "unreadable": "blocks",
+    "own picture": "blocks",
     "missing mask": "blocks",
     "mask size": "blocks",
     "empty mask": "blocks",

@@ -18,6 +18,7 @@ from padseg.data.findings import raise_problems
 from padseg.data.image_files import IMAGE_SUFFIXES
 from padseg.data.images import Size
 from padseg.data.masks import read_masks
+from padseg.machine.marks import is_marked
 
 OTSU = "otsu"
 
@@ -67,7 +68,7 @@ def find_foreground(
 
 def _mask_file(path: Path) -> Path | None:
     spellings = (path.with_suffix(suffix) for suffix in [path.suffix, *sorted(IMAGE_SUFFIXES)])
-    return next((mask for mask in spellings if mask.is_file()), None)
+    return next((mask for mask in spellings if mask.is_file() and not is_marked(mask)), None)
 
 
 def otsu_foreground(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -2,16 +2,17 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from padseg.errors import DataError
+from padseg.machine.marks import is_marked
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """The image files of a folder, sorted by name; hidden files and folders are left out.
+    """The image files of a folder, sorted by name, without hidden ones and those that padseg wrote.
 
     Files are recognised by their suffix, in upper or lower case. They are sorted by their POSIX paths, so
     that the order is the same on every system. Links are followed. A folder that does not exist has no
@@ -21,7 +22,12 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
         DataError: A folder cannot be read.
     """
     found = walk(folder) if recursive else list_entries(folder)[1]
-    images = (path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
+    return [path for path in sort_images(found) if not is_marked(path)]
+
+
+def sort_images(files: Iterable[Path]) -> list[Path]:
+    """Those of the files whose suffix is that of an image, in the order of `list_images`."""
+    images = (path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
     return sorted(images, key=lambda path: path.as_posix())
 
 
@@ -63,15 +69,34 @@ def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
     return False
 
 
-def walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """The files in a folder and its subfolders, without following links to a parent folder."""
-    folders, files = list_entries(folder)
+def walk(
+    folder: Path,
+    above: tuple[Path, ...] = (),
+    report: Callable[[Path, DataError], None] | None = None,
+) -> Iterator[Path]:
+    """The files in a folder and its subfolders, without following links to a parent folder.
+
+    Args:
+        folder: The folder.
+        above: The folders above it, which links may lead to.
+        report: Called with a folder that cannot be read and the reason, instead of raising this.
+
+    Raises:
+        DataError: A folder cannot be read, without `report`.
+    """
+    try:
+        folders, files = list_entries(folder)
+    except DataError as error:
+        if report is None:
+            raise
+        report(folder, error)
+        return
     yield from files
     above = (*above, folder.resolve())
     for inner in folders:
         target = inner.resolve()
         if not any(outer.is_relative_to(target) for outer in above):
-            yield from walk(inner, above)
+            yield from walk(inner, above, report)
 
 
 def list_textures(folder: Path) -> list[Path]:

@@ -117,8 +117,10 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     try:
         if path.stat().st_size == 0:
             return DataError(f"image {path} is empty (0 bytes): restore or remove it.")
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return DataError(f"image {path} does not exist.")
+    except OSError as status:
+        return DataError(f"image {path} cannot be read ({status.strerror}): rename or move it.")
     if isinstance(error, Image.DecompressionBombError):
         return DataError(
             f"image {path} is refused ({str(error).rstrip('.')}): cut it into smaller ones."

@@ -13,6 +13,7 @@ from torchvision.utils import make_grid
 from padseg.data.datamodule import AnomalyDataModule
 from padseg.errors import ConfigError, DataError, PadsegError
 from padseg.machine.files import written_whole
+from padseg.machine.marks import save_marked
 
 _COLUMNS = ("clean", "texture", "mask", "corrupted")
 _GAP = 4
@@ -75,10 +76,11 @@ def write_preview(options: Mapping[str, str], start: int, n: int, out: Path) -> 
     page = preview(_data_module(options), start, n)
     try:
         with written_whole(out) as draft:
-            page.save(draft)
+            save_marked(page, draft)
     except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise DataError(
-            f"picture {out} cannot be written ({error}): pass another --out."
+            f"picture {out} cannot be written ({reason}): pass another --out."
         ) from error
 
 

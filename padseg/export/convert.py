@@ -71,11 +71,14 @@ def write_new(files: dict[Path, bytes]) -> None:
     Raises:
         PadsegError: There is such a file, or the folder cannot be written.
     """
+    new = {}
     for path, content in files.items():
-        if path.exists() and (path.is_dir() or path.read_bytes() != content):
+        if not path.exists():
+            new[path] = content
+        elif path.is_dir() or path.read_bytes() != content:
             raise PadsegError(f"{path} exists with other content: remove it or pass another --out.")
     try:
-        for path, content in files.items():
+        for path, content in new.items():
             write_bytes(path, content)
     except OSError as error:
         raise PadsegError(f"{path} cannot be written ({error.strerror}): pass --out.") from error

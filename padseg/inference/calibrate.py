@@ -12,7 +12,7 @@ from padseg.errors import CheckpointError, DataError
 from padseg.inference.inputs import find_images
 from padseg.inference.predictor import Predictor
 from padseg.metrics.calibration import Calibration, Calibrator, warn_of_few_images
-from padseg.modules.checkpoint import store_calibration
+from padseg.modules.checkpoint import require_writable_checkpoint, store_calibration
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ def calibrate(
             f"{checkpoint} is an export, whose thresholds are fixed: calibrate the checkpoint, and export "
             "that again."
         )
+    require_writable_checkpoint(checkpoint)  # before hours of scoring
     images = find_images(paths)
     for answer in track(predictor.stream(images), "Scoring", total=len(images)):
         if isinstance(answer, DataError):

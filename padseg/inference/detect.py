@@ -1,5 +1,6 @@
 """`padseg detect`: images in, files with what was found in them out."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from padseg.inference.calibrate import warn_of_verdicts
 from padseg.inference.inputs import common_folder, find_images, name_below
 from padseg.inference.predictor import Predictor
 from padseg.inference.results import OTHER_FOLDER, Results, file_version, results_options
-from padseg.inference.tables import write_tables
+from padseg.inference.tables import raise_failed, write_tables
 from padseg.machine.folders import locked, require_same_options
 
 
@@ -19,7 +20,7 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
     """Score images and write the results to a folder, skipping images that are already there.
 
     Images whose files have changed are scored again. Results of earlier calls stay, except for images
-    that could not be read.
+    that could not be read. A file or folder that cannot be read or written is reported at the end.
 
     Args:
         paths: Image files, folders and patterns.
@@ -27,10 +28,12 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
         predictor: Scores the images.
 
     Raises:
-        DataError: A path does not exist, or some images cannot be read; the others are done by then.
+        DataError: A path does not exist, or some images cannot be read or their results not be written;
+            the others are done by then.
         ConfigError: The folder holds results of another checkpoint or other options.
     """
-    images = find_images(paths, leave_out=out)
+    unreadable: dict[Path, DataError] = {}
+    images = find_images(paths, unreadable)
     base = common_folder(images, paths)
     warn_of_verdicts(predictor.calibration, predictor.precision, predictor.tile)
     with locked(out):
@@ -38,18 +41,16 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
         require_same_options(out, asked, OTHER_FOLDER)
         versions = {name_below(path, base): file_version(path) for path in images}
         with Results(out, versions=versions) as results:
+            for folder, error in unreadable.items():
+                results.add(name_below(Path(os.path.abspath(folder)), base), error)  # noqa: PTH100
             todo = [path for path in images if name_below(path, base) not in results.done]
             answers = predictor.stream(todo)
             shown = track(zip(todo, answers, strict=True), "Scoring", total=len(todo))
             for path, answer in shown:
                 results.add(name_below(path, base), answer)
-        scored, anomalous, unreadable = write_tables(out)
-    told = "" if predictor.calibration is None else f"; {anomalous} of them are anomalous"
+        totals = write_tables(out)
+    told = "" if predictor.calibration is None else f"; {totals.anomalous} of them are anomalous"
     Console(markup=False).print(
-        f"{scored} images are scored in {out}{told}.", highlight=False, soft_wrap=True
+        f"{totals.scored} images are scored in {out}{told}.", highlight=False, soft_wrap=True
     )
-    if unreadable:
-        raise DataError(
-            f"{len(unreadable)} of {len(unreadable) + scored} images cannot be read, the first being "
-            f"{base / unreadable[0]}: see the column error of {out / 'predictions.csv'}; the others are done."
-        )
+    raise_failed(totals, out, base)

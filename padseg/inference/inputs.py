@@ -1,20 +1,29 @@
 """The images given to a command as files, folders and patterns, and a name for each."""
 
 import glob
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from padseg.data.image_files import list_images, unreadable
+from padseg.data.image_files import sort_images, walk
+from padseg.data.image_files import unreadable as cannot_read
 from padseg.errors import DataError
+from padseg.machine.marks import is_marked
+
+_log = logging.getLogger(__name__)
 
 
-def find_images(paths: Sequence[str | Path], leave_out: Path | None = None) -> list[Path]:
+def find_images(
+    paths: Sequence[str | Path], unreadable: dict[Path, DataError] | None = None
+) -> list[Path]:
     """The images of files, folders (with all subfolders) and patterns, each once, in order.
+
+    Pictures that padseg wrote are left out, with a warning.
 
     Args:
         paths: Patterns are those of `glob`, with `**` for any folders.
-        leave_out: A folder whose images to ignore: results of an earlier call.
+        unreadable: Gets the folders below `paths` that cannot be read, and why; None to raise this.
 
     Returns:
         Absolute paths.
@@ -22,28 +31,30 @@ def find_images(paths: Sequence[str | Path], leave_out: Path | None = None) -> l
     Raises:
         DataError: A path does not exist, or there is no image in it.
     """
+    report = None if unreadable is None else unreadable.__setitem__
     found: dict[Path, None] = {}
     for given in paths:
         for path in _expand(str(given)):
-            images = list_images(path, recursive=True) if path.is_dir() else [path]
-            if not images:
+            images = sort_images(walk(path, report=report)) if path.is_dir() else [path]
+            if not images and not unreadable:
                 raise DataError(f"{path} holds no image: give image files, or folders of them.")
+            # `absolute` does not remove "..", and `resolve` would follow links to files of one name.
             found.update(dict.fromkeys(Path(os.path.abspath(image)) for image in images))  # noqa: PTH100
-    if leave_out is not None:
-        # Nor does `absolute` remove "..", nor may `resolve` follow links to files of one name.
-        out = Path(os.path.abspath(leave_out))  # noqa: PTH100
-        found = {path: None for path in found if out not in path.parents}
-    if not found:
-        raise DataError("there are no images except those in the folder of results: give others.")
-    return list(found)
+    own = [path for path in found if path.is_file() and is_marked(path)]
+    if own:
+        _log.warning("Left out, as padseg wrote them: %d pictures, such as %s.", len(own), own[0])
+    images = [path for path in found if path not in set(own)]
+    if not images and not unreadable:
+        raise DataError("there are only pictures that padseg itself wrote: give others.")
+    return images
 
 
 def _expand(given: str) -> list[Path]:
     try:
         if Path(given).exists():
             return [Path(given)]
-    except PermissionError as error:
-        raise unreadable(given, error) from error
+    except OSError as error:
+        raise cannot_read(given, error) from error
     if not glob.has_magic(given):
         raise DataError(f"{given} does not exist: give image files, folders or patterns.")
     matching = sorted(glob.glob(given, recursive=True))  # noqa: PTH207 - `given` may be absolute

@@ -20,6 +20,7 @@ import hashlib
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,7 +30,8 @@ from padseg.errors import DataError, PadsegError
 from padseg.inference.images import MOST_PIXELS
 from padseg.inference.outcomes import Outcome, log_path, read_log
 from padseg.inference.prediction import Prediction
-from padseg.machine.files import text_written_whole, written_whole
+from padseg.machine.files import NO_ROOM, text_written_whole, written_whole
+from padseg.machine.marks import save_marked
 from padseg.machine.threads import usable_cores
 from padseg.modules import AnomalyModule
 from padseg.records import overlay
@@ -106,7 +108,14 @@ class Results:
         outcome, job = self._pending.popleft()
         try:
             if job is not None:
-                job.result()
+                try:
+                    job.result()
+                except OSError as error:
+                    if error.errno in NO_ROOM:  # nor can the next image be written
+                        raise
+                    what = error.filename or "a picture of it"
+                    reason = f"{what} cannot be written ({error.strerror or error})"
+                    outcome = Outcome(outcome.path, error=reason)
             self._log.write(outcome.to_line())
             self._log.flush()
         except OSError as error:
@@ -126,22 +135,32 @@ def file_version(path: Path) -> str:
 
 
 def write_files(folder: Path, name: str, prediction: Prediction) -> None:
-    """Write score map, overlay and mask of one image, each completely or not at all."""
+    """Write score map, overlay and mask of one image, all of them or none.
+
+    Raises:
+        OSError: One cannot be written.
+    """
     score_map, threshold = prediction.score_map, prediction.pixel_threshold
     top = float(score_map.max()) if threshold is None else min(1.0, _BRIGHTEST * threshold)
-    grey = to_grey(score_map)
+    overlaid = Image.fromarray(overlay(prediction.image, score_map, threshold, top))
+    overlaid.thumbnail((_JPEG_SIDE, _JPEG_SIDE))  # only ever shrinks
     # Level 1 takes a third of the time of the default, for files a third larger.
-    _save(Image.fromarray(grey), folder / "maps" / f"{name}.png", compress_level=1)
-    mixed = Image.fromarray(overlay(prediction.image, score_map, threshold, top))
-    mixed.thumbnail((_JPEG_SIDE, _JPEG_SIDE))  # only ever shrinks
-    _save(mixed, folder / "overlays" / f"{name}.jpg", quality=90)
+    fast = {"compress_level": 1}
+    pictures: dict[Path, tuple[Image.Image, dict[str, int]]] = {
+        folder / "maps" / f"{name}.png": (Image.fromarray(to_grey(score_map)), fast),
+        folder / "overlays" / f"{name}.jpg": (overlaid, {"quality": 90}),
+    }
     if (mask := prediction.mask) is not None:
-        _save(Image.fromarray(mask), folder / "masks" / f"{name}.png")
-
-
-def _save(image: Image.Image, path: Path, **options: Any) -> None:
-    with written_whole(path, durable=False) as temporary:
-        image.save(temporary, **options)
+        pictures[folder / "masks" / f"{name}.png"] = (Image.fromarray(mask), {})
+    try:
+        for path, (picture, options) in pictures.items():
+            with written_whole(path, durable=False) as temporary:
+                save_marked(picture, temporary, **options)
+    except OSError:
+        for path in pictures:
+            with suppress(OSError):
+                path.unlink()
+        raise
 
 
 def results_options(

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from padseg.errors import DataError
 from padseg.inference.outcomes import Outcome, log_path, read_log
 from padseg.inference.tiles import Box
 from padseg.machine.files import text_written_whole
@@ -20,18 +21,18 @@ class Totals(NamedTuple):
     Attributes:
         scored: How many have scores.
         anomalous: How many of these are anomalous.
-        unreadable: Names of those that cannot be read.
+        failed: Outcomes of those that cannot be read, or whose files cannot be written.
     """
 
     scored: int
     anomalous: int
-    unreadable: list[str]
+    failed: list[Outcome]
 
 
 def write_tables(folder: Path, processes: int = 1) -> Totals:
     """Turn the logs into tables; several processes may have scored the images."""
     logs = [read_log(log_path(folder, process)) for process in range(processes)]
-    scored, anomalous, unreadable = 0, 0, []
+    scored, anomalous, failed = 0, 0, []
     with (
         text_written_whole(folder / "predictions.csv") as table_file,
         text_written_whole(folder / "regions.csv") as region_file,
@@ -50,12 +51,34 @@ def write_tables(folder: Path, processes: int = 1) -> Totals:
                 for region in outcome.regions:
                     regions.writerow((outcome.path, *region.box, region.area, region.peak))
                 if outcome.error is not None:
-                    unreadable.append(outcome.path)
+                    failed.append(outcome)
                 else:
                     scored += 1
                     anomalous += bool(outcome.anomalous)
         objects.write("\n]\n" if separator != "[\n" else "[]\n")
-    return Totals(scored, anomalous, unreadable)
+    return Totals(scored, anomalous, failed)
+
+
+def raise_failed(totals: Totals, folder: Path, base: Path) -> None:
+    """Raise an error if some images failed.
+
+    Args:
+        totals: Of the folder.
+        folder: The folder of results.
+        base: The folder of the images.
+
+    Raises:
+        DataError: Some failed; the message has the first one and its reason.
+    """
+    if not totals.failed:
+        return
+    first = totals.failed[0]
+    count = len(totals.failed)
+    raise DataError(
+        f"{count} of {count + totals.scored} images cannot be read, or their results not be written; the "
+        f"first is {base / first.path} ({str(first.error).rstrip('.')}): see the column error of {folder / 'predictions.csv'}; the others "
+        "are done."
+    )
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:

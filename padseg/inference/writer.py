@@ -9,12 +9,13 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from padseg.callbacks.sigterm import stop_prediction_on_sigterm
+from padseg.errors import DataError
 from padseg.inference.calibrate import warn_of_verdicts
 from padseg.inference.images import open_rgb
 from padseg.inference.inputs import common_folder, name_below
 from padseg.inference.prediction import at_size, make_prediction
 from padseg.inference.results import OTHER_FOLDER, Results, results_options
-from padseg.inference.tables import write_tables
+from padseg.inference.tables import raise_failed, write_tables
 from padseg.machine.folders import locked, require_same_options
 from padseg.modules import AnomalyModule
 
@@ -66,20 +67,29 @@ class PredictionWriter(BasePredictionWriter):
         for path, score_map, score in zip(
             batch["path"], prediction["score_map"].cpu(), scores, strict=True
         ):
-            image = open_rgb(path)
-            resized = at_size(score_map, (image.height, image.width))
             name = name_below(Path(os.path.abspath(path)), self._base)  # noqa: PTH100
+            try:
+                image = open_rgb(path)
+            except DataError as error:  # the file has changed since its data set was set up
+                self._results.add(name, error)
+                continue
+            resized = at_size(score_map, (image.height, image.width))
             self._results.add(name, make_prediction(image, resized, score, pl_module.calibration))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Wait for the files, then write the tables."""
+        """Wait for the files, then write the tables.
+
+        Raises:
+            DataError: Some images failed; the others are done.
+        """
         assert self._results is not None
         self._results.close()
         trainer.strategy.barrier()
-        if trainer.is_global_zero:
-            write_tables(self.out, trainer.world_size)
+        totals = write_tables(self.out, trainer.world_size) if trainer.is_global_zero else None
         self._lock.close()
         trainer.strategy.barrier()
+        if totals is not None:
+            raise_failed(totals, self.out, self._base)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException

@@ -4,50 +4,106 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-# Errors of the operating system if a file or folder cannot be written at present.
+# Errors of the operating system if the whole disk or folder cannot be written at present.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# Errors of the operating system if a file or folder cannot be opened or written.
 CANNOT_WRITE = (
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR),
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *NO_ROOM,
+    *(errno.EACCES, errno.EPERM, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ, errno.EINVAL),
+    *(errno.EFBIG, errno.EIO, errno.EBUSY, errno.ETXTBSY, errno.ESTALE),
 )
+_NAME_KEPT = 50  # characters, so that the name of a draft stays below the 255 bytes of file systems
 
 
 @contextmanager
-def written_whole(
-    path: Path, temporary: Path | None = None, durable: bool = True
-) -> Iterator[Path]:
+def written_whole(path: Path, durable: bool = True, draft: str | None = None) -> Iterator[Path]:
     """Write a file under another name; at the end of the block it replaces `path` atomically.
+
+    Where `path` is a link, the file that it leads to is replaced and the link stays. The new file has the
+    permissions of the old one.
 
     Args:
         path: The file; its folder is created if it does not exist.
-        temporary: The other name, in the same folder. The default is a new one each time, so that any
-            number of processes, on several machines too, may write the same file.
         durable: Wait until the file is on the disk, so that it is complete even after a power failure.
+        draft: The other name. The default is a new one each time, so that any number of processes, on
+            several machines too, may write the same file.
 
     Yields:
         Where to write it, with the suffix of `path`.
 
     Raises:
-        OSError: It cannot be written; what was at `path` is still there.
+        OSError: It cannot be written or is read-only; what was at `path` is still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if temporary is None:
-        temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    target = _replaceable(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    name = f".{uuid.uuid4().hex[:8]}-{target.name[-_NAME_KEPT:]}" if draft is None else draft
+    temporary = target.with_name(name)
     try:
         yield temporary
         if durable:
             with temporary.open("r+b") as file:
                 os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
+        if target.exists():
+            _copy_access(target, temporary)
+        temporary.replace(target)
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        # Of a draft the user has never heard.
+        hidden = isinstance(error, OSError) and error.filename in (None, str(temporary))
+        if hidden and error.errno is not None:
+            error.filename, error.filename2 = str(path), None
         raise
+
+
+def require_writable(path: Path) -> None:
+    """Reject a file that `written_whole` would refuse to replace.
+
+    Raises:
+        OSError: It is read-only, a folder, or another thing that is not a file.
+    """
+    _replaceable(path)
+
+
+def _replaceable(path: Path) -> Path:
+    """The file that `path` stands for, behind all links."""
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link to itself", str(path))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    if not target.exists():
+        return target
+    mode = target.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is not an ordinary file", str(path))
+    # The mode as well, because root may write everything.
+    if not mode & 0o222 or not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, "the file is read-only", str(path))
+    return target
+
+
+def _copy_access(source: Path, target: Path) -> None:
+    """Give a file the owner, group and permissions of another one, as far as this user may."""
+    status = source.stat()
+    if hasattr(os, "chown"):
+        with suppress(PermissionError):
+            os.chown(target, status.st_uid, status.st_gid)
+    target.chmod(stat.S_IMODE(status.st_mode))
+
+
+def short_name(name: str, most: int = 200) -> str:
+    """The first bytes of a name; file systems allow 255, of which suffixes need some."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= most else encoded[:most].decode(errors="ignore")
 
 
 @contextmanager
@@ -67,10 +123,10 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
 
 
-def write_bytes(path: Path, content: bytes | memoryview, temporary: Path | None = None) -> None:
-    """Write a file, which replaces the old one atomically; `temporary` as in `written_whole`."""
-    with written_whole(path, temporary) as draft:
-        draft.write_bytes(content)
+def write_bytes(path: Path, content: bytes | memoryview, draft: str | None = None) -> None:
+    """Write a file, which replaces the old one atomically; `draft` as in `written_whole`."""
+    with written_whole(path, draft=draft) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

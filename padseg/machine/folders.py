@@ -31,10 +31,11 @@ def locked(folder: Path) -> Iterator[None]:
             raise
         named = [Path(name) for name in (error.filename, error.filename2) if name]
         if inside and named and not any(path.is_relative_to(folder) for path in named):
-            # An input file: output lies in the folder, and errors of a full disk name no file.
+            # An input file: output lies in the folder.
             raise PadsegError(f"{named[0]} cannot be opened ({error.strerror}).") from error
+        what = f"{named[0].name}: {error.strerror}" if inside and named else error.strerror
         raise PadsegError(
-            f"{folder} cannot be written ({error.strerror}): make room or pass another --out; the same "
+            f"{folder} cannot be written ({what}): make room or pass another --out; the same "
             "command resumes from what is there."
         ) from error
 

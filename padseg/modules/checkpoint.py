@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from padseg.errors import CheckpointError
-from padseg.machine.files import write_bytes
+from padseg.machine.files import require_writable, write_bytes
 from padseg.metrics.calibration import Calibration
 from padseg.models import SYSTEMS
 from padseg.modules.header import FORMAT_VERSION, HEADER_KEY, Header
@@ -144,7 +144,7 @@ def store_calibration(path: str | Path, calibration: Calibration | None) -> None
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
-    """Write a checkpoint, which replaces the old one atomically.
+    """Write a checkpoint, which replaces the old one atomically, behind a link if `path` is one.
 
     Raises:
         CheckpointError: It cannot be written; the old one is still there.
@@ -154,12 +154,28 @@ def write_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
     torch.save(checkpoint, buffer)
     try:
         # Always the same name, so that killed processes leave at most one such file.
-        write_bytes(path, buffer.getbuffer(), path.with_name(f".{path.name}.part"))
+        write_bytes(path, buffer.getbuffer(), f".{path.name}.part")
     except OSError as error:
-        raise CheckpointError(
-            f"checkpoint {path} cannot be written ({error.strerror}): make the folder writable and "
-            "make room; what was saved before is intact."
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def require_writable_checkpoint(path: Path) -> None:
+    """Reject a checkpoint that `write_checkpoint` could not replace.
+
+    Raises:
+        CheckpointError: It is read-only.
+    """
+    try:
+        require_writable(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"checkpoint {path} cannot be written ({error.strerror}): make file and folder writable and make "
+        "room; what was saved before is intact."
+    )
 
 
 def _first_line(error: Exception) -> str:

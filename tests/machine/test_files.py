@@ -7,7 +7,10 @@ import sys
 import pytest
 
 from padseg.machine.files import (
+    CANNOT_WRITE,
     hash_file,
+    require_writable,
+    short_name,
     text_written_whole,
     write_bytes,
     write_json,
@@ -55,12 +58,84 @@ def test_two_writers_at_once_leave_one_file_whole(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_named_temporary_file_is_replaced(tmp_path):
-    path, temporary = tmp_path / "a.ckpt", tmp_path / ".a.ckpt.part"
-    temporary.write_bytes(b"left by a killed process")
-    write_bytes(path, memoryview(b"new"), temporary)
+def test_a_draft_of_a_given_name_is_replaced(tmp_path):
+    path, draft = tmp_path / "a.ckpt", tmp_path / ".a.ckpt.part"
+    draft.write_bytes(b"left by a killed process")
+    write_bytes(path, memoryview(b"new"), draft.name)
     assert path.read_bytes() == b"new"
-    assert not temporary.exists()
+    assert not draft.exists()
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_the_file_behind_links_is_replaced_and_the_links_stay(dangling, tmp_path):
+    target = tmp_path / "elsewhere/epoch=3.ckpt"
+    target.parent.mkdir()
+    if not dangling:
+        target.write_bytes(b"old")
+    latest, alias = tmp_path / "latest.ckpt", tmp_path / "alias.ckpt"
+    latest.symlink_to("elsewhere/epoch=3.ckpt")
+    alias.symlink_to(latest)
+    write_bytes(alias, b"new", ".draft.part")
+    assert target.read_bytes() == b"new"
+    assert latest.is_symlink()
+    assert alias.is_symlink()
+    assert {path.name for path in tmp_path.rglob("*")} == {
+        *("elsewhere", "epoch=3.ckpt", "latest.ckpt", "alias.ckpt")
+    }
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o755])
+def test_permissions_stay(mode, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("old")
+    path.chmod(mode)
+    write_text(path, "new")
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_a_read_only_file_is_not_replaced(through_a_link, tmp_path):
+    path = tmp_path / "a.ckpt"
+    path.write_bytes(b"old")
+    path.chmod(0o444)
+    named = path
+    if through_a_link:
+        named = tmp_path / "link"
+        named.symlink_to(path)
+    with pytest.raises(PermissionError, match="read-only") as refused:
+        write_bytes(named, b"new")
+    assert refused.value.filename == str(named)
+    assert path.read_bytes() == b"old"
+    with pytest.raises(PermissionError, match="read-only"):
+        require_writable(named)
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    os.mkfifo(tmp_path / "pipe") if hasattr(os, "mkfifo") else (tmp_path / "pipe").mkdir()
+    for name in ("folder", "loop", "pipe"):
+        with pytest.raises(OSError, match=name) as refused:
+            write_text(tmp_path / name, "new")
+        assert refused.value.errno in CANNOT_WRITE
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "loop", "pipe"}
+
+
+@pytest.mark.parametrize("letter", ["a", "漢"])
+def test_the_longest_name_can_be_written(letter, tmp_path):
+    path = tmp_path / (letter * (251 // len(letter.encode())) + ".txt")
+    write_text(path, "new")
+    assert path.read_text() == "new"
+    too_long = tmp_path / (letter * 256)
+    with pytest.raises(OSError, match=letter) as refused:
+        write_text(too_long, "new")
+    assert refused.value.filename == str(too_long)
+    assert refused.value.errno in CANNOT_WRITE
+    short = short_name(letter * 300)
+    assert 190 < len(short.encode()) <= 200
+    assert short_name("short") == "short"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="other systems have no such names")
