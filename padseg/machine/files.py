@@ -58,8 +58,7 @@ def written_whole(path: Path, durable: bool = True, draft: str | None = None) ->
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         # Of a draft the user has never heard.
-        hidden = isinstance(error, OSError) and error.filename in (None, str(temporary))
-        if hidden and error.errno is not None:
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(temporary)):
             error.filename, error.filename2 = str(path), None
         raise
 
