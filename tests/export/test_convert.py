@@ -82,7 +82,7 @@ def test_a_new_format_is_one_entry_of_the_table(stpm, tmp_path, monkeypatch):
     monkeypatch.setitem(FORMATS, "names", Format(make_files, packages=("numpy",), half=False))
     export(stpm, "names", tmp_path / "names.txt")
     assert "student_teacher" in (tmp_path / "names.txt").read_text()
-    with pytest.raises(PadsegError, match="--half does not go with --format names"):
+    with pytest.raises(PadsegError, match="--half cannot be combined with --format names"):
         export(stpm, "names", tmp_path / "other.txt", half=True)
     with pytest.raises(PadsegError, match="--int8 goes with --format onnx or openvino"):
         export(stpm, "names", tmp_path / "other.txt", int8=[tmp_path])
