@@ -4,12 +4,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from padseg.export.description import Description
 from padseg.export.network import Deployed
 from padseg.inference.weights import build_module
 from padseg.metrics.calibration import Calibration
+from padseg.modules.checkpoint import Checkpoint
 from padseg.run.results import RunResult
 
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Source:
     """
 
     path: Path
-    checkpoint: dict[str, Any]
+    checkpoint: Checkpoint
     description: Description
     run: RunResult | None = None
     half: bool = False

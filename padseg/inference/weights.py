@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from padseg.errors import CheckpointError
 from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModule, read_checkpoint
-from padseg.modules.checkpoint import check_format, require_system
+from padseg.modules.checkpoint import Checkpoint, check_format, require_system
 from padseg.modules.header import HEADER_KEY, Header
 
 WEIGHTS_FILE = "model.safetensors"  # the name that hubs use
@@ -54,7 +54,7 @@ def build_module(checkpoint: Mapping[str, Any], path: str | Path) -> AnomalyModu
     return module.eval()
 
 
-def read_any(path: str | Path) -> dict[str, Any]:
+def read_any(path: str | Path) -> Checkpoint:
     """Read a checkpoint or a safetensors file as `padseg.modules.read_checkpoint` does."""
     path = Path(path)
     if path.is_dir():
@@ -67,7 +67,7 @@ def read_any(path: str | Path) -> dict[str, Any]:
     return _read_safetensors(path) if path.suffix == ".safetensors" else read_checkpoint(path)
 
 
-def _read_safetensors(path: Path) -> dict[str, Any]:
+def _read_safetensors(path: Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"weight file {path} does not exist.")
     try:
@@ -82,7 +82,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     return {**described["module"], "state_dict": state}
 
 
-def to_safetensors(checkpoint: dict[str, Any], description: dict[str, Any]) -> bytes:
+def to_safetensors(checkpoint: Checkpoint, description: dict[str, Any]) -> bytes:
     """The weights of a checkpoint, with the options that rebuild the module, as a safetensors file."""
     described = description | {"module": stored_module(checkpoint)}
     state = {name: value.contiguous() for name, value in checkpoint["state_dict"].items()}
@@ -90,6 +90,6 @@ def to_safetensors(checkpoint: dict[str, Any], description: dict[str, Any]) -> b
     return safetensors.torch.save(state, {DESCRIPTION_KEY: json.dumps(described)})
 
 
-def stored_module(checkpoint: dict[str, Any]) -> dict[str, Any]:
+def stored_module(checkpoint: Checkpoint) -> Checkpoint:
     """Everything that rebuilds the module of a checkpoint, except the weights, in plain values."""
     return {name: checkpoint[name] for name in (HEADER_KEY, "hyper_parameters")}

@@ -22,7 +22,7 @@ from padseg.models import (
     build_student_teacher,
     find_system,
 )
-from padseg.modules.checkpoint import check_format
+from padseg.modules.checkpoint import Checkpoint, check_format
 from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS, Header
 from padseg.modules.sync_batch_norm import TrainedSyncBatchNorm
 from padseg.names import PRECISION_NAMES
@@ -254,7 +254,7 @@ class AnomalyModule(LightningModule):
                 "or, to train anew, --model.weights (and weights2) or --model.distilled."
             )
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Make the checkpoint complete, so that nothing else is needed to load it."""
         header = Header(
             class_name=type(self).__name__,
@@ -267,7 +267,7 @@ class AnomalyModule(LightningModule):
         )
         checkpoint.update(header.to_checkpoint())
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Reject checkpoints of other modules.
 
         Raises:

@@ -19,6 +19,7 @@ from padseg.metrics.calibration import Calibration
 from padseg.models import SYSTEMS
 from padseg.modules.header import FORMAT_VERSION, HEADER_KEY, Header
 
+Checkpoint = dict[str, Any]  # as Lightning writes it, with the header under HEADER_KEY
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # the formats of torch since 1.6, and before
 
 
@@ -40,7 +41,7 @@ def _read_header(path: Path, state: tuple[int, int, int] | None) -> Header:
     return _header(_load(path, mmap=True), path)
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read one of padseg's checkpoints on the CPU.
 
     Returns:
@@ -54,7 +55,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _load(path: Path, mmap: bool) -> dict[str, Any]:
+def _load(path: Path, mmap: bool) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist.")
     if path.stat().st_size == 0:
@@ -82,7 +83,7 @@ def _load(path: Path, mmap: bool) -> dict[str, Any]:
     return checkpoint
 
 
-def _header(checkpoint: dict[str, Any], path: str | Path) -> Header:
+def _header(checkpoint: Checkpoint, path: str | Path) -> Header:
     try:
         check_format(checkpoint, f"checkpoint {path}")
         return Header.from_checkpoint(checkpoint)
@@ -93,7 +94,7 @@ def _header(checkpoint: dict[str, Any], path: str | Path) -> Header:
         ) from error
 
 
-def check_format(checkpoint: dict[str, Any], what: str) -> None:
+def check_format(checkpoint: Checkpoint, what: str) -> None:
     """Reject a checkpoint whose format this version of padseg cannot read.
 
     Args:
@@ -143,7 +144,7 @@ def store_calibration(path: str | Path, calibration: Calibration | None) -> None
     write_checkpoint(checkpoint, path)
 
 
-def write_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
+def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
     """Write a checkpoint, which replaces the old one atomically, behind a link if `path` is one.
 
     Raises:
@@ -190,7 +191,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+        self, checkpoint: Checkpoint, path: str | Path, storage_options: Any = None
     ) -> None:
         """As `write_checkpoint`."""
         if "://" in str(path):  # object stores write atomically anyway
@@ -200,7 +201,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
-    ) -> dict[str, Any]:
+    ) -> Checkpoint:
         """Read a checkpoint that holds only tensors and plain types, even if the caller allows more."""
-        checkpoint: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only=True)
+        checkpoint: Checkpoint = super().load_checkpoint(path, map_location, weights_only=True)
         return checkpoint

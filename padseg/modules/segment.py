@@ -14,7 +14,7 @@ from padseg.data.images import Size
 from padseg.errors import CheckpointError, ConfigError
 from padseg.models import RCM, FeaturePair, NetworkOptions, build_segmentation, find_system
 from padseg.modules.base import AnomalyModule, ParameterGroup
-from padseg.modules.checkpoint import read_checkpoint, require_system
+from padseg.modules.checkpoint import Checkpoint, read_checkpoint, require_system
 from padseg.modules.header import STORED_WEIGHTS, Header
 from padseg.names import Context, Fusion, SecondConv
 
@@ -189,7 +189,7 @@ class SegmentationModule(AnomalyModule):
         return {"distilled": None, "network": self.network.to_plain(), "system": self.system}
 
 
-def read_distilled(path: str, system: str | None) -> dict[str, Any]:
+def read_distilled(path: str, system: str | None) -> Checkpoint:
     """Read the checkpoint of phase one.
 
     Raises:
