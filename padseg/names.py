@@ -28,6 +28,10 @@ AugmentationGroup = Literal["none", "slight", "full"]
 AugmentationName = Literal["auto", AugmentationGroup]
 AUGMENTATIONS: tuple[AugmentationName, ...] = get_args(AugmentationName)
 
+# At which size score maps and masks are compared: the network's input, or each image's own.
+Evaluation = Literal["model", "native"]
+EVALUATIONS: tuple[Evaluation, ...] = get_args(Evaluation)
+
 # Parts of the networks.
 Fusion = Literal["add", "aff"]
 FUSIONS: tuple[Fusion, ...] = get_args(Fusion)

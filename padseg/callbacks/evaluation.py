@@ -10,6 +10,7 @@ from torchmetrics import SumMetric
 from padseg.errors import PadsegError
 from padseg.metrics import ImageMetrics, PixelMetrics
 from padseg.metrics.further import FURTHER
+from padseg.models.scores import map_at_size
 
 
 class EvaluationCallback(Callback):
@@ -17,7 +18,8 @@ class EvaluationCallback(Callback):
 
     Test figures have the names of `PixelMetrics` and `ImageMetrics`, validation figures the prefix `val_`.
     `val_score_map` is the mean over the score maps of held-out normal images, by which STPM chooses its
-    best step. No score maps are kept, and the figures do not depend on the number of devices (except for
+    best step. A test compares score maps and masks at the network's size or, if the data module's
+    `evaluation` is `native`, at each image's own. No score maps are kept, and the figures do not depend on the number of devices (except for
     the last bits of that mean).
 
     Args:
@@ -44,17 +46,31 @@ class EvaluationCallback(Callback):
             metric.to(pl_module.device)
             metric.reset()
 
-    def _update(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> None:
-        label, level = batch["label"], outputs["score_map"].mean(dim=(1, 2, 3))
-        self.pixel.update(outputs["score_map"], batch["mask"], batch["regions"])
-        self.image.update(outputs["image_score"].float(), label)
+    def _update(self, outputs: dict[str, Tensor], batch: dict[str, Any], dataset: Any) -> None:
+        label, score_map = batch["label"], outputs["score_map"]
+        if getattr(dataset, "native", False):
+            # One after the other: the images' own sizes differ, and can be large.
+            for at, index in enumerate(batch["index"].tolist()):
+                own = torch.from_numpy(dataset.own_regions(index)).to(score_map.device)
+                enlarged = map_at_size(score_map[at : at + 1], (own.shape[0], own.shape[1]))
+                self._update_pixels(enlarged, own[None, None])
+        else:
+            self._update_pixels(score_map, batch["regions"])
+        image_score = outputs["image_score"].float()
+        self.image.update(image_score, label)
+        for name, metric in self.further.items():
+            if FURTHER[name].level == "image":
+                metric.update(image_score, label)
+        self._normal_score.update(score_map.mean(dim=(1, 2, 3)).masked_fill(label, 0))
+        self._normal_count.update((~label).float())
+
+    def _update_pixels(self, score_map: Tensor, regions: Tensor) -> None:
+        """Count the pixels of images; `regions` is 0 outside of defects."""
+        mask = (regions > 0).byte()
+        self.pixel.update(score_map, mask, regions)
         for name, metric in self.further.items():
             if FURTHER[name].level == "pixel":
-                metric.update(outputs["score_map"], batch["mask"])
-            else:
-                metric.update(outputs["image_score"].float(), label)
-        self._normal_score.update(level.masked_fill(label, 0))
-        self._normal_count.update((~label).float())
+                metric.update(score_map, mask)
 
     def _figures(self, trainer: Trainer, expected: int) -> dict[str, Tensor]:
         figures = self.image.compute() | self.pixel.compute()
@@ -82,7 +98,7 @@ class EvaluationCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Update the metrics with one batch."""
-        self._update(outputs, batch)
+        self._update(outputs, batch, evaluated_dataset(trainer, evaluation_stage(trainer)))
 
     on_test_batch_end = on_validation_batch_end
 

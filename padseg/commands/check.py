@@ -16,11 +16,21 @@ def add_parser(commands: Subparsers) -> None:
         ),
     )
     add_categories(parser)
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        nargs="+",
+        default=[256],
+        metavar="N",
+        help="height and width, or one number for both, to which masks are reduced (default: 256)",
+    )
     parser.set_defaults(execute=execute)
 
 
 def execute(options: argparse.Namespace) -> None:
     """Run the command."""
     from padseg.data.check import check
+    from padseg.data.images import as_size
 
-    check(options.root, options.category, options.layout)
+    size = as_size(options.image_size[0] if len(options.image_size) == 1 else options.image_size)
+    check(options.root, options.category, options.layout, size)

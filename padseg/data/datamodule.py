@@ -12,8 +12,9 @@ from padseg.data.augment import chosen_group, normal_augmentation, texture_jitte
 from padseg.data.cache import ImageCache
 from padseg.data.datasets import HeldOutDataset, TestDataset, TrainDataset
 from padseg.data.duplicates import check_duplicates
+from padseg.data.evaluated import Evaluated, check_evaluated
 from padseg.data.file_checks import check_files
-from padseg.data.findings import raise_blocking
+from padseg.data.findings import change_figures, raise_blocking, warn_once
 from padseg.data.foreground import OTSU, Foreground, find_foreground
 from padseg.data.image_files import list_textures
 from padseg.data.images import as_size
@@ -25,7 +26,7 @@ from padseg.data.stream import Position, StreamOptions
 from padseg.data.stream_module import StreamDataModule
 from padseg.data.workers import default_workers, forks
 from padseg.errors import ConfigError, DataError
-from padseg.names import AUGMENTATIONS, AugmentationName
+from padseg.names import AUGMENTATIONS, EVALUATIONS, AugmentationName, Evaluation
 from padseg.options import check_seed, one_of
 from padseg.synthesis import SynthesisParams
 
@@ -70,6 +71,11 @@ class AnomalyDataModule(StreamDataModule):
             that mirrors `root`, with a mask for each normal image, white on the object. With null,
             defects lie anywhere. A defect that misses the object leaves its sample clean;
             `synthesis.retries` draws further ones.
+        evaluation: At which size a test compares score maps and masks: `model`, at `image_size`, as in the
+            papers; or `native`, at each image's own size, to which its score map is enlarged bilinearly.
+
+    Attributes:
+        evaluated: What a test is evaluated on; None before `setup` or `check_test` has checked it.
     """
 
     def __init__(
@@ -88,6 +94,7 @@ class AnomalyDataModule(StreamDataModule):
         cache_limit_mb: float = 4096,
         layout: str = "mvtec",
         foreground: str | None = None,
+        evaluation: Evaluation = "model",
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -99,6 +106,7 @@ class AnomalyDataModule(StreamDataModule):
             raise ConfigError(f"--data.num_workers is {num_workers}; it must not be negative.")
         one_of("--data.layout", layout, LAYOUTS)
         one_of("--data.augmentation", augmentation, AUGMENTATIONS)
+        one_of("--data.evaluation", evaluation, EVALUATIONS)
         if foreground is not None and foreground != OTSU and not Path(foreground).is_dir():
             raise ConfigError(f"--data.foreground is {foreground}; it must be otsu or a folder.")
         self.root = Path(root).expanduser()
@@ -115,6 +123,8 @@ class AnomalyDataModule(StreamDataModule):
         self.cache_limit_mb = cache_limit_mb
         self.layout = layout
         self.foreground = foreground
+        self.evaluation = evaluation
+        self.evaluated: Evaluated | None = None
         self._train: TrainDataset | None = None
         self._held_out: HeldOutDataset | None = None
         self._test: TestDataset | None = None
@@ -129,11 +139,15 @@ class AnomalyDataModule(StreamDataModule):
         if stage == "fit":
             self.start = Position()  # a resumed training sets it after this
         if stage in ("fit", "validate", None) and self._train is None:
-            raise_blocking(check_files([s for s in samples if s.split != "test"]))
+            findings = check_files([s for s in samples if s.split != "test"])
+            raise_blocking(findings)
             raise_blocking(check_duplicates(samples))
+            warn_once(change_figures(findings))
             self._setup_train(samples)
         if stage in ("test", "predict", None) and self._test is None:
-            self._test = TestDataset(self.check_test(samples), self.image_size)
+            evaluated = self.check_test(samples)
+            native = self.evaluation == "native"
+            self._test = TestDataset(evaluated.samples, self.image_size, native)
 
     def _setup_train(self, samples: Sequence[Sample]) -> None:
         defects = self._defects()
@@ -178,8 +192,8 @@ class AnomalyDataModule(StreamDataModule):
 
     def check_test(
         self, samples: Sequence[Sample] | None = None, *, decoded: bool = False
-    ) -> list[Sample]:
-        """The test samples, after checking every file; see `padseg.data.check`.
+    ) -> Evaluated:
+        """Check every file of the test and warn of what may change figures; see `padseg.data.check`.
 
         Args:
             samples: The samples in the root; None to list them.
@@ -191,21 +205,12 @@ class AnomalyDataModule(StreamDataModule):
         """
         if samples is None:
             samples = list_samples(self.root, self.category, self.layout)
-        test = [sample for sample in samples if sample.split == "test"]
-        if not test:
-            raise DataError(
-                f"{self.root / self.category} holds no test images: add some, or train with `padseg "
-                "fit`, which needs none."
-            )
-        raise_blocking(
-            [
-                *check_files(
-                    test, masks_optional=LAYOUTS[self.layout].masks_optional, decoded=decoded
-                ),
-                *check_duplicates(samples),
-            ]
+        size = None if self.evaluation == "native" else self.image_size
+        self.evaluated = check_evaluated(
+            self.root / self.category, samples, self.layout, size, decoded=decoded
         )
-        return test
+        warn_once(self.evaluated.warnings)
+        return self.evaluated
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The counted stream, from where a resumed run stopped to the last step of the Trainer.

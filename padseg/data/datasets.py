@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch.utils.data import Dataset, default_collate
 
 from padseg.data.augment import Augmentation
 from padseg.data.cache import ImageCache
 from padseg.data.foreground import Foreground
-from padseg.data.images import Size, read_image
-from padseg.data.masks import read_masks
+from padseg.data.images import Size, image_shape, read_image
+from padseg.data.masks import read_masks, read_own_masks
 from padseg.data.pairs import Batch, DefectSource, paint_pairs
 from padseg.data.samples import GOOD, Sample
 from padseg.synthesis.fills import Pictures
@@ -134,11 +134,13 @@ class TestDataset(Dataset[Batch]):
     Args:
         samples: The test samples.
         size: (H, W) in pixels.
+        native: Whether pixel figures compare score maps with `own_regions`.
     """
 
-    def __init__(self, samples: Sequence[Sample], size: Size) -> None:
+    def __init__(self, samples: Sequence[Sample], size: Size, native: bool = False) -> None:
         self.samples = samples
         self.size = size
+        self.native = native
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -149,6 +151,13 @@ class TestDataset(Dataset[Batch]):
         image = read_image(sample.path, self.size)
         mask = read_masks(sample.masks, self.size)
         return eval_item(image, mask, index, str(sample.path), defect=sample.defect != GOOD)
+
+    def own_regions(self, index: int) -> NDArray[np.int32]:
+        """(H, W) at the image's own size: numbers of the 8-connected regions of its masks, else 0."""
+        sample = self.samples[index]
+        if not sample.masks:
+            return np.zeros(image_shape(sample.path), np.int32)
+        return number_regions(read_own_masks(sample.masks))
 
 
 def eval_item(
@@ -165,12 +174,16 @@ def eval_item(
         `image` (H, W, 3) uint8, `mask` (1, H, W) uint8, `regions` (1, H, W) int32 with the number of
         the 8-connected region of each pixel and 0 outside, `label` bool, `index` int, `path` str.
     """
-    regions, _ = ndimage.label(mask, structure=np.ones((3, 3)))
     return {
         "image": torch.from_numpy(image),
         "mask": torch.from_numpy(mask)[None],
-        "regions": torch.from_numpy(regions.astype(np.int32))[None],
+        "regions": torch.from_numpy(number_regions(mask))[None],
         "label": bool(mask.any()) if defect is None else defect,
         "index": index,
         "path": path,
     }
+
+
+def number_regions(mask: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """The 8-connected regions of a mask (H, W), numbered from 1, and 0 outside."""
+    return np.asarray(cv2.connectedComponents(mask, connectivity=8)[1], dtype=np.int32)

@@ -5,7 +5,7 @@ from functools import partial
 
 from padseg.data.findings import Finding
 from padseg.data.images import Size, decode, image_shape
-from padseg.data.masks import has_dark_regions, is_empty_mask
+from padseg.data.masks import has_dark_regions, mask_share
 from padseg.data.samples import GOOD, Sample
 from padseg.errors import DataError
 from padseg.machine.marks import is_marked
@@ -64,31 +64,37 @@ def _check_sample(sample: Sample, *, unmasked: bool, decoded: bool) -> list[Find
             f"{path} shows a defect but has no mask: add {path.stem}_mask.png where its like are."
         )
         return [*findings, Finding("missing mask", path, message)]
-    return findings + _check_masks(sample, (shape[0], shape[1]), decoded)
+    return findings + _check_masks(sample, (shape[0], shape[1]))
 
 
-def _check_masks(sample: Sample, shape: Size, decoded: bool) -> list[Finding]:
+def _check_masks(sample: Sample, shape: Size) -> list[Finding]:
     findings, empty = [], bool(sample.masks)
     for mask in sample.masks:
         try:
-            found = image_shape(mask)
-            empty &= is_empty_mask(mask)
-            grey = decoded and has_dark_regions(mask)
+            found, share = image_shape(mask), mask_share(mask)
         except DataError as error:
             findings.append(Finding("unreadable", mask, str(error)))
             continue
+        marked = float((share >= 0.5).mean())
+        empty &= marked == 0
         if found != shape:
             message = (
                 f"mask {mask} has {found[1]}x{found[0]} pixels, its image {sample.path} "
                 f"{shape[1]}x{shape[0]}: give both the same size."
             )
             findings.append(Finding("mask size", mask, message))
-        if grey:
+        if has_dark_regions(share):
             message = (
                 f"mask {mask} has regions darker than half of its brightest one, which count as normal: if "
                 "they are defects, give all the same value."
             )
             findings.append(Finding("grey mask", mask, message))
+        if marked > 0.5 and found == shape:
+            message = (
+                f"mask {mask} marks {marked:.0%} of its image as a defect: if that is the background, make it "
+                "black, because every other value or colour is a defect."
+            )
+            findings.append(Finding("large mask", mask, message))
     if empty and not any(finding.blocks for finding in findings):
         mask = sample.masks[0]
         message = (

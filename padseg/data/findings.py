@@ -1,5 +1,6 @@
 """Findings about a data set, one record per file, and the error that lists them."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,11 @@ Kind = Literal[
     "mask size",
     "empty mask",
     "grey mask",
+    "large mask",
+    "lost regions",
+    "several pages",
+    "lost link",
+    "left out",
     "train and test",
     "duplicate",
     "orphan mask",
@@ -37,6 +43,10 @@ SEVERITIES: dict[Kind, Severity] = {
     "empty mask": "blocks",
     "train and test": "blocks",
     "grey mask": "changes figures",
+    "large mask": "changes figures",
+    "lost regions": "changes figures",
+    "several pages": "changes figures",
+    "lost link": "changes figures",
     "duplicate": "changes figures",
     "orphan mask": "changes figures",
     "no masks": "changes figures",
@@ -44,7 +54,12 @@ SEVERITIES: dict[Kind, Severity] = {
     "dark": "changes figures",
     "no test images": "note",
     "unused": "note",
+    "left out": "note",
 }
+
+
+_log = logging.getLogger(__name__)
+_warned: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -70,6 +85,27 @@ class Finding:
     def blocks(self) -> bool:
         """Whether training and test reject the data set."""
         return self.severity == "blocks"
+
+
+def change_figures(findings: Iterable[Finding]) -> list[str]:
+    """What may change figures, as messages: one for each kind, the first with the number of its like."""
+    by_kind: dict[Kind, list[Finding]] = {}
+    for finding in findings:
+        if finding.severity == "changes figures":
+            by_kind.setdefault(finding.kind, []).append(finding)
+    return [
+        found[0].message
+        + (f" (And {len(found) - 1} more like this: see padseg check.)" if len(found) > 1 else "")
+        for found in by_kind.values()
+    ]
+
+
+def warn_once(messages: Iterable[str]) -> None:
+    """Warn of each message once in a process: a run checks its test images several times."""
+    for message in messages:
+        if message not in _warned:
+            _warned.add(message)
+            _log.warning("%s", message)
 
 
 def raise_blocking(findings: Iterable[Finding]) -> None:

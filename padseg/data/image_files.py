@@ -1,18 +1,48 @@
 """Which files are images, and the images of a folder."""
 
-import errno
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from padseg.errors import DataError
 from padseg.machine.marks import is_marked
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+# Folders that systems and programs make, in lower case, whose images are copies, thumbnails or deleted.
+_OF_SYSTEMS = frozenset(
+    {
+        *("@eadir", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot"),
+        *("$recycle.bin", "recycler", "recycled", "system volume information", "lost+found"),
+        *("__macosx", "network trash folder", "temporary items", "thumbnails", "thumbs"),
+    }
+)
+_THUMBNAIL = re.compile(
+    r"thumb(?:nail)?s?[ _.-]+(?P<after>.+)|(?P<before>.+?)[ _.-]+thumb(?:nail)?s?"
+)
+
+
+class Entries(NamedTuple):
+    """What is in a folder, in any order, without hidden files and folders.
+
+    Attributes:
+        folders: Folders, also by links.
+        files: Files, also by links; and links to missing files whose own names are those of images.
+        lost_links: Other links to what does not exist.
+        left_out: Folders of systems and programs, and thumbnails of images in the same folder.
+    """
+
+    folders: list[Path]
+    files: list[Path]
+    lost_links: list[Path]
+    left_out: list[Path]
 
 
 def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """The image files of a folder, sorted by name, without hidden ones and those that padseg wrote.
+    """The image files of a folder, sorted by name; see `Entries` for what is left out.
+
+    Pictures that padseg wrote are left out too.
 
     Files are recognised by their suffix, in upper or lower case. They are sorted by their POSIX paths, so
     that the order is the same on every system. Links are followed. A folder that does not exist has no
@@ -21,52 +51,70 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
     Raises:
         DataError: A folder cannot be read.
     """
-    found = walk(folder) if recursive else list_entries(folder)[1]
+    found = walk(folder) if recursive else list_entries(folder).files
     return [path for path in sort_images(found) if not is_marked(path)]
 
 
 def sort_images(files: Iterable[Path]) -> list[Path]:
     """Those of the files whose suffix is that of an image, in the order of `list_images`."""
-    images = (path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted(images, key=lambda path: path.as_posix())
+    return sorted(filter(_is_image, files), key=lambda path: path.as_posix())
 
 
-def list_entries(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The folders and files in a folder, without hidden ones; none if it does not exist.
+def list_entries(folder: Path) -> Entries:
+    """What is in a folder; nothing if it does not exist.
 
     Raises:
         DataError: It cannot be read.
     """
-    folders, files = [], []
+    found = Entries([], [], [], [])
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith(".") or _leads_nowhere(entry):
-                    continue
-                if entry.is_dir():
-                    folders.append(folder / entry.name)
-                elif entry.is_file():
-                    files.append(folder / entry.name)
+                if not entry.name.startswith("."):
+                    _sort_in(entry, folder / entry.name, found)
     except (FileNotFoundError, NotADirectoryError):
-        return [], []
+        return Entries([], [], [], [])
     except OSError as error:
         raise unreadable(folder, error) from error
-    return folders, files
+    thumbnails = _thumbnails(found.files)
+    found.left_out.extend(thumbnails)
+    return found._replace(files=[path for path in found.files if path not in thumbnails])
+
+
+def _sort_in(entry: os.DirEntry[str], path: Path, found: Entries) -> None:
+    try:
+        is_folder, is_file = entry.is_dir(), entry.is_file()
+    except OSError:  # a link to itself or below a file
+        is_folder = is_file = False
+    if is_folder:
+        of_system = entry.name.casefold() in _OF_SYSTEMS
+        (found.left_out if of_system else found.folders).append(path)
+    # Without its image, a link would make a data set smaller in silence; opening it names it.
+    elif is_file or (entry.is_symlink() and _is_image(path)):
+        found.files.append(path)
+    elif entry.is_symlink():
+        found.lost_links.append(path)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _thumbnails(files: list[Path]) -> set[Path]:
+    """The images whose names call them thumbnails of another image among these."""
+    named = {path: _THUMBNAIL.fullmatch(path.stem.casefold()) for path in files if _is_image(path)}
+    stems = {path.stem.casefold() for path in named}
+    return {
+        path
+        for path, match in named.items()
+        if match is not None and (match["after"] or match["before"]) in stems
+    }
 
 
 def unreadable(path: Path | str, error: OSError) -> DataError:
     """The message about a folder that cannot be read, or about a file or folder in one."""
     reason = error.strerror or error
     return DataError(f"{path} cannot be read ({reason}): give access to it, or move it elsewhere.")
-
-
-def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
-    """Whether the path is a link to itself or lies below a file."""
-    try:
-        entry.is_dir()
-    except OSError as error:
-        return error.errno in (errno.ELOOP, errno.ENOTDIR)
-    return False
 
 
 def walk(
@@ -84,19 +132,29 @@ def walk(
     Raises:
         DataError: A folder cannot be read, without `report`.
     """
+    for entries in walk_folders(folder, above, report):
+        yield from entries.files
+
+
+def walk_folders(
+    folder: Path,
+    above: tuple[Path, ...] = (),
+    report: Callable[[Path, DataError], None] | None = None,
+) -> Iterator[Entries]:
+    """What is in a folder and each of its subfolders; see `walk`."""
     try:
-        folders, files = list_entries(folder)
+        entries = list_entries(folder)
     except DataError as error:
         if report is None:
             raise
         report(folder, error)
         return
-    yield from files
+    yield entries
     above = (*above, folder.resolve())
-    for inner in folders:
+    for inner in entries.folders:
         target = inner.resolve()
         if not any(outer.is_relative_to(target) for outer in above):
-            yield from walk(inner, above, report)
+            yield from walk_folders(inner, above, report)
 
 
 def list_textures(folder: Path) -> list[Path]:

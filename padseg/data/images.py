@@ -118,6 +118,11 @@ def _unreadable(path: Path, error: Exception) -> DataError:
         if path.stat().st_size == 0:
             return DataError(f"image {path} is empty (0 bytes): restore or remove it.")
     except (FileNotFoundError, NotADirectoryError, ValueError):
+        if path.is_symlink():
+            return DataError(
+                f"image {path} is a link to {path.readlink()}, which does not exist: restore that, or remove "
+                "the link."
+            )
         return DataError(f"image {path} does not exist.")
     except OSError as status:
         return DataError(f"image {path} cannot be read ({status.strerror}): rename or move it.")

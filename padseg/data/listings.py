@@ -5,11 +5,10 @@ Heckler-Kram et al., arXiv 2503.21622. BTAD: Mishra et al., ISIE 2021. VisA: Zou
 KolektorSDD: Tabernik et al., Journal of Intelligent Manufacturing 2020.
 """
 
-import unicodedata
-from collections import defaultdict
 from pathlib import Path
 
 from padseg.data.image_files import list_entries, list_images
+from padseg.data.mask_files import find_folder, find_masks, normalised, plain_name
 from padseg.data.masks import is_empty_mask
 from padseg.data.samples import GOOD, NORMAL_NAMES, Sample, Split
 from padseg.data.tables import find_table, list_table
@@ -20,10 +19,10 @@ def list_mvtec(root: Path, category: str) -> list[Sample]:
     """MVTec AD, and MVTec LOCO AD, which has validation images and a folder of masks for each image.
 
     `<category>/{train,validation}/good/*`, `<category>/test/<defect>/*` and
-    `<category>/ground_truth/<defect>/<stem>_mask.*` or `.../<defect>/<stem>/*`.
+    `<category>/ground_truth/<defect>/<stem>_mask.*`, `..._mask1.*` and so on, or `.../<defect>/<stem>/*`.
     """
     folder = _category_folder(root, category)
-    return _normal(folder, GOOD) + _tested(folder / "test", folder / "ground_truth", GOOD)
+    return _normal(folder, GOOD) + _tested_beside_truth(folder, GOOD)
 
 
 def list_mvtec_ad_2(root: Path, category: str) -> list[Sample]:
@@ -34,13 +33,14 @@ def list_mvtec_ad_2(root: Path, category: str) -> list[Sample]:
     """
     folder = _category_folder(root, category)
     test = folder / "test_public"
-    return _normal(folder, GOOD) + _tested(test, test / "ground_truth", GOOD)
+    truth = find_folder(test, "ground_truth")
+    return _normal(folder, GOOD) + _tested(test, truth, GOOD)
 
 
 def list_btad(root: Path, category: str) -> list[Sample]:
     """BTAD: `<category>/train/ok/*`, `<category>/test/{ok,ko}/*`, `<category>/ground_truth/ko/*`."""
     folder = _category_folder(root, category)
-    return _normal(folder, "ok") + _tested(folder / "test", folder / "ground_truth", "ok")
+    return _normal(folder, "ok") + _tested_beside_truth(folder, "ok")
 
 
 def list_visa(root: Path, category: str) -> list[Sample]:
@@ -58,7 +58,7 @@ def list_kolektorsdd(root: Path, category: str) -> list[Sample]:
     folder = _category_folder(root, category)
     samples = []
     for number, item in enumerate(_folders(folder)):
-        images = {_name(path, item): path for path in list_images(item)}
+        images = {plain_name(path, item): path for path in list_images(item)}
         for name, path in images.items():
             if name.endswith("_label"):
                 continue
@@ -76,8 +76,9 @@ def list_folder(root: Path, category: str) -> list[Sample]:
     """A user's own folder: normal images, and anything else that there is.
 
     `samples.csv` or `samples.parquet` in `root`, see `tables`; else `<category>/train/**`, or the
-    images that lie in `<category>` itself, `<category>/validation/**`, `<category>/test/good/**`,
-    `<category>/test/<defect>/**` and masks as in MVTec AD. Masks may be missing altogether.
+    images that lie in `<category>` itself, `<category>/validation/**` or `<category>/val/**`,
+    `<category>/test/good/**`, `<category>/test/<defect>/**` and masks as in MVTec AD. Masks may be missing
+    altogether.
 
     Good images may be called normal or ok as well.
 
@@ -89,20 +90,23 @@ def list_folder(root: Path, category: str) -> list[Sample]:
     if table is not None:
         return list_table(root, table, category)
     folder = _category_folder(root, category)
-    train = folder / "train"
+    train, test = find_folder(folder, "train"), find_folder(folder, "test")
     normal = list_images(train, recursive=True) if train.is_dir() else list_images(folder)
-    held_out = list_images(folder / "validation", recursive=True)
-    for path in list_images(folder / "test"):
+    held_out = [
+        path
+        for name in ("validation", "val")
+        for path in list_images(find_folder(folder, name), recursive=True)
+    ]
+    for path in list_images(test):
         raise DataError(
-            f"{path} lies in {folder / 'test'} itself: move it to a folder good or one named by its "
-            "defect."
+            f"{path} lies in {test} itself: move it to a folder good or one named by its defect."
         )
-    tested = _tested(folder / "test", folder / "ground_truth", *NORMAL_NAMES, recursive=True)
+    tested = _tested_beside_truth(folder, *NORMAL_NAMES, recursive=True)
     defects = {sample.defect for sample in tested} - {GOOD}
     for kind in _folders(train) if train.is_dir() else ():
         if kind.name in defects:
             raise DataError(
-                f"{kind} is named like a defect in {folder / 'test'}, but all of {train} is trained on as "
+                f"{kind} is named like a defect in {test}, but all of {train} is trained on as "
                 "normal: move it out of there."
             )
     return [
@@ -116,7 +120,11 @@ def _category_folder(root: Path, category: str) -> Path:
     if category in ("", ".", "..") or Path(category).name != category:
         raise DataError(f"category {category!r} is not the name of a folder in {root}.")
     if not (root / category).is_dir():
-        known = ", ".join(path.name for path in _folders(root)) or "none"
+        folders = _folders(root)
+        alike = [path for path in folders if normalised(path.name) == normalised(category)]
+        if len(alike) == 1:
+            return alike[0]
+        known = ", ".join(path.name for path in folders) or "none"
         too_deep = root.resolve().name == category
         hint = (
             f": if that is the category itself, pass {root.resolve().parent}." if too_deep else "."
@@ -127,12 +135,21 @@ def _category_folder(root: Path, category: str) -> Path:
 
 def _folders(folder: Path) -> list[Path]:
     """The folders in a folder, sorted by name, without hidden ones."""
-    return sorted(list_entries(folder)[0], key=lambda path: path.name)
+    return sorted(list_entries(folder).folders, key=lambda path: path.name)
 
 
 def _normal(folder: Path, good: str) -> list[Sample]:
     splits: tuple[Split, ...] = ("train", "validation")
-    return [Sample(path, split) for split in splits for path in list_images(folder / split / good)]
+    return [
+        Sample(path, split)
+        for split in splits
+        for path in list_images(find_folder(find_folder(folder, split), good))
+    ]
+
+
+def _tested_beside_truth(folder: Path, *good: str, recursive: bool = False) -> list[Sample]:
+    test, truth = find_folder(folder, "test"), find_folder(folder, "ground_truth")
+    return _tested(test, truth, *good, recursive=recursive)
 
 
 def _tested(test: Path, truth: Path, *good: str, recursive: bool = False) -> list[Sample]:
@@ -140,28 +157,12 @@ def _tested(test: Path, truth: Path, *good: str, recursive: bool = False) -> lis
     for kind in _folders(test):
         if kind == truth:
             continue
-        images = list_images(kind, recursive=recursive)
+        images = {path: plain_name(path, kind) for path in list_images(kind, recursive=recursive)}
         if kind.name.casefold() in good:
             samples += [Sample(path, "test") for path in images]
         else:
-            masks = _masks(truth / kind.name)
+            masks = find_masks(find_folder(truth, kind.name), set(images.values()))
             samples += [
-                Sample(path, "test", kind.name, tuple(masks[_name(path, kind)])) for path in images
+                Sample(path, "test", kind.name, tuple(masks[name])) for path, name in images.items()
             ]
     return samples
-
-
-def _masks(folder: Path) -> defaultdict[str, list[Path]]:
-    """The masks of a kind of defect by the name of their image, each a file or a folder of files."""
-    masks: defaultdict[str, list[Path]] = defaultdict(list)
-    for path in list_images(folder, recursive=True):
-        name = _name(path, folder)
-        masks[name.removesuffix("_mask")].append(path)
-        if "/" in name:
-            masks[name.rpartition("/")[0]].append(path)
-    return masks
-
-
-def _name(path: Path, folder: Path) -> str:
-    """The name of a file without suffix, normalised because macOS encodes accents differently."""
-    return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())

@@ -11,7 +11,10 @@ from PIL import Image
 from padseg.data.images import Size, open_image, resize
 
 _FAINT = 0.1  # of a mask's largest value; lower values are artefacts of compression
+_NOISE = 0.02  # likewise, in masks with so few values that none comes from lossy compression
+_FEW = 8  # values
 _KINDS = 32  # a mask with smaller values only: these number the kinds of defect
+_SOLID = 7  # pixels, side of a dark square that no soft edge contains
 
 
 def read_masks(paths: Sequence[Path], size: Size) -> NDArray[np.uint8]:
@@ -20,11 +23,8 @@ def read_masks(paths: Sequence[Path], size: Size) -> NDArray[np.uint8]:
     The reduction is that of the published DeSTSeg evaluation, so that figures can be compared.
 
     Args:
-        paths: The files, which are combined; none for an image without defects. Grey images have 0 for normal and
-            one value for a defect; where a file has several values, those from half of the largest up mark
-            a defect, unless they are the numbers 1 to 31 of kinds of defect, as in VisA. In colour images
-            the brightest channel counts, in palette images every colour but black. Transparent pixels are
-            normal.
+        paths: The files, which are combined; none for an image without defects. See `mask_share` for which
+            pixels of a file are marked.
         size: (H, W) in pixels.
 
     Returns:
@@ -35,8 +35,25 @@ def read_masks(paths: Sequence[Path], size: Size) -> NDArray[np.uint8]:
     """
     mask = np.zeros(size, np.uint8)
     for path in paths:
-        share = Image.fromarray(open_image(path, _defect_share))
+        share = Image.fromarray(mask_share(path))
         mask |= (np.asarray(resize(share, size)) >= 0.5).astype(np.uint8)
+    return mask
+
+
+def read_own_masks(paths: Sequence[Path]) -> NDArray[np.uint8]:
+    """The masks of one image combined, at their own size.
+
+    Args:
+        paths: The files, at least one, of one size.
+
+    Returns:
+        (H, W) uint8, 0 or 1.
+
+    Raises:
+        DataError: As `read_masks`.
+    """
+    marked = [mask_share(path) >= 0.5 for path in paths]
+    mask: NDArray[np.uint8] = np.logical_or.reduce(marked).astype(np.uint8)
     return mask
 
 
@@ -46,26 +63,45 @@ def is_empty_mask(path: Path) -> bool:
     Raises:
         DataError: The file is missing, empty or not a whole image.
     """
-    return not (open_image(path, _defect_share) >= 0.5).any()
+    return not (mask_share(path) >= 0.5).any()
 
 
-def has_dark_regions(path: Path) -> bool:
-    """Whether a mask has a region darker than half of its brightest one, which counts as normal.
+def mask_share(path: Path) -> NDArray[np.float32]:
+    """How much each pixel of a mask file is marked, (H, W) float32; a defect from 0.5 up.
 
-    Soft edges and JPEG artefacts beside an edge do not count as regions.
+    Grey images have 0 for normal. Their values are relative to the largest, because masks of 0/1, 0/255
+    and 0/65535 occur, unless they number kinds or instances of defects: then any value but 0 is a defect.
+    They do if all are below 32, as in VisA, or if dark values are regions of their own, and not the soft
+    edges of brighter ones. In colour images the brightest channel counts, in palette images every colour
+    but black. Transparent pixels are normal.
 
     Raises:
         DataError: The file is missing, empty or not a whole image.
     """
-    share = open_image(path, _defect_share)
-    count, regions = cv2.connectedComponents((share >= _FAINT).astype(np.uint8))
+    return open_image(path, _share)
+
+
+def has_dark_regions(share: NDArray[np.float32]) -> bool:
+    """Whether a mask has regions darker than half of its brightest one, which count as normal.
+
+    Soft edges and JPEG artefacts beside an edge do not count as regions.
+
+    Args:
+        share: See `mask_share`.
+    """
+    visible = share >= _FAINT
+    if not (visible & (share < 0.5)).any():
+        return False
+    count, regions = cv2.connectedComponents(visible.astype(np.uint8))
     brightest = np.zeros(count, np.float32)
     np.maximum.at(brightest, np.asarray(regions, dtype=np.intp), share)
-    return bool((brightest[1:] < 0.5).any())
+    if (brightest[1:] < 0.5).any():
+        return True
+    square = np.ones((_SOLID, _SOLID), np.uint8)
+    return bool(((cv2.erode(share, square) >= _FAINT) & (cv2.dilate(share, square) < 0.5)).any())
 
 
-def _defect_share(mask: Image.Image) -> NDArray[np.float32]:
-    """(H, W) in [0, 1], relative to the largest value, because masks of 0/1, 0/255 and 0/65535 occur."""
+def _share(mask: Image.Image) -> NDArray[np.float32]:
     palette = mask.mode in ("P", "PA")
     if palette or ("transparency" in mask.info and mask.mode in ("1", "L", "RGB")):
         mask = mask.convert("RGBA")
@@ -79,7 +115,22 @@ def _defect_share(mask: Image.Image) -> NDArray[np.float32]:
     if mask.mode in ("LA", "RGBA"):  # transparent pixels of an image editor are not marked
         grey *= np.asarray(mask.getchannel("A"), dtype=np.float32) / 255
     peak = float(grey.max())
-    if peak < _KINDS and mask.mode != "F":
+    if (peak < _KINDS and mask.mode != "F") or _numbers_defects(grey, peak):
         return (grey > 0).astype(np.float32)
     grey /= max(peak, 1e-6)
     return grey
+
+
+def _numbers_defects(grey: NDArray[np.float32], peak: float) -> bool:
+    """Whether the values of a mask number its defects, so that dark ones are defects too.
+
+    A pixel of a soft edge has a brighter neighbour; most pixels of a numbered region have none.
+    """
+    dark = (grey > _NOISE * peak) & (grey < 0.5 * peak)
+    if not dark.any():
+        return False
+    if len(np.unique(grey)) - 1 > _FEW:
+        dark &= grey >= _FAINT * peak
+    brightest = cv2.dilate(grey, np.ones((3, 3), np.uint8))
+    on_their_own = np.count_nonzero(dark & (brightest == grey))
+    return bool(2 * on_their_own > np.count_nonzero(dark))

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor
-from torch.nn import functional
 
 from padseg.data.images import Size
 from padseg.inference.tiles import Box
 from padseg.metrics.calibration import Calibration
+from padseg.models.scores import map_at_size
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,4 @@ def find_regions(score_map: NDArray[np.float32], threshold: float) -> list[Regio
 
 def at_size(score_map: Tensor, size: Size) -> NDArray[np.float32]:
     """(1, h, w) float32 on the CPU to (H, W), bilinearly; unchanged if it has the size already."""
-    if tuple(score_map.shape[-2:]) != size:
-        shrinks = size[0] < score_map.shape[-2] or size[1] < score_map.shape[-1]
-        score_map = functional.interpolate(
-            score_map[None], size, mode="bilinear", antialias=shrinks
-        ).clamp(0, 1)[0]
-    return np.asarray(score_map[0].numpy())
+    return np.asarray(map_at_size(score_map[None], size)[0, 0].numpy())

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from padseg.losses import cosine_distance
 from padseg.models.layers import resize_to
@@ -52,6 +53,22 @@ def probability_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
         (B, 1, H, W), float32, in [0, 1].
     """
     return resize_to(logits.float().sigmoid(), size)
+
+
+def map_at_size(score_map: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring score maps to another size bilinearly, with antialiasing where they shrink.
+
+    Args:
+        score_map: (B, 1, h, w) float32 in [0, 1].
+        size: (H, W).
+
+    Returns:
+        (B, 1, H, W) float32 in [0, 1]; the maps themselves if they have the size already.
+    """
+    if score_map.shape[-2:] == size:
+        return score_map
+    shrinks = size[0] < score_map.shape[-2] or size[1] < score_map.shape[-1]
+    return functional.interpolate(score_map, size, mode="bilinear", antialias=shrinks).clamp(0, 1)
 
 
 def image_score(score_map: Tensor, top_k: int, pairs: Sequence[FeaturePair] = ()) -> Tensor:

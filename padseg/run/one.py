@@ -81,6 +81,7 @@ def _join(
         calibration=last.calibration,
         distill=phases["distill"],
         fingerprint=fingerprint,
+        evaluation=last.evaluation,
     )
 
 

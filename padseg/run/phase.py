@@ -12,6 +12,7 @@ from rich.console import Console
 
 from padseg.callbacks import RecordsCallback
 from padseg.callbacks.wandb_runs import finished_wandb, start_wandb, wandb_callbacks
+from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError
 from padseg.lightning_cli.cli import PadsegCLI
 from padseg.machine.files import read_json, write_json
@@ -21,7 +22,7 @@ from padseg.modules import read_header
 from padseg.run.files import PhaseFiles
 from padseg.run.fingerprint import device_name
 from padseg.run.options import RunOptions
-from padseg.run.results import PhaseResult, TrainingCost, read_phase_result
+from padseg.run.results import Evaluation, PhaseResult, TrainingCost, read_phase_result
 
 
 def run_phase(
@@ -49,6 +50,7 @@ def run_phase(
         device=device_name(device),
         steps=trained.global_step,
         resumed_from_step=resumed_from,
+        evaluation=_evaluation(cli.datamodule),
     )
     write_json(files.result, asdict(result))
     return result
@@ -136,6 +138,12 @@ def _test(cli: PadsegCLI, files: PhaseFiles) -> tuple[dict[str, float | None], f
         key: float(values[key]) if math.isfinite(values[key]) else None for key in METRIC_KEYS
     }
     return metrics, len(cli.datamodule.test_dataloader().dataset) / seconds
+
+
+def _evaluation(data: AnomalyDataModule) -> Evaluation:
+    evaluated = data.evaluated
+    assert evaluated is not None
+    return Evaluation(evaluated.size, evaluated.masks, evaluated.warnings)
 
 
 def _saved_step(path: Path) -> int:

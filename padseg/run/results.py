@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from padseg.data.reduction import MaskCounts
 from padseg.errors import DataError
 from padseg.machine.files import read_json, write_json
 from padseg.metrics.calibration import Calibration
@@ -35,6 +36,41 @@ class TrainingCost:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """What test figures depend on besides the scores.
+
+    Attributes:
+        size: Height and width at which pixel figures compare score maps and masks; None for each image's
+            own.
+        masks: The masks, and what is lost of them at this size.
+        warnings: What may have changed figures, as sentences.
+    """
+
+    size: tuple[int, int] | None
+    masks: MaskCounts
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any] | None) -> "Evaluation | None":
+        """Read the content of a JSON file; None in those of early versions."""
+        if content is None:
+            return None
+        size = content["size"]
+        return cls(
+            size=None if size is None else (int(size[0]), int(size[1])),
+            masks=MaskCounts(**content["masks"]),
+            warnings=tuple(str(warning) for warning in content["warnings"]),
+        )
+
+    @property
+    def resolution(self) -> str:
+        """The size in words."""
+        if self.size is None:
+            return "pixel figures at the images' own size"
+        return f"pixel figures at {self.size[0]}x{self.size[1]}"
+
+
+@dataclass(frozen=True)
 class PhaseResult:
     """The result of one phase, in `<phase>.json`.
 
@@ -49,6 +85,7 @@ class PhaseResult:
         device: The name of the GPU, or the architecture of the CPU.
         steps: Number of optimiser steps of the saved weights.
         resumed_from_step: The step at which the process that finished the training began.
+        evaluation: What the metrics depend on; None in files of early versions.
     """
 
     metrics: Mapping[str, float | None]
@@ -61,6 +98,7 @@ class PhaseResult:
     device: str | None
     steps: int
     resumed_from_step: int
+    evaluation: Evaluation | None = None
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "PhaseResult":
@@ -70,7 +108,8 @@ class PhaseResult:
             KeyError: A value is missing.
         """
         early: dict[str, Any] = {"calibration": None, "precision": None, "device": None}
-        known = early | dict(content)
+        known = early | {"evaluation": None} | dict(content)
+        known["evaluation"] = Evaluation.from_json(known["evaluation"])
         known["calibration"] = _calibration(known["calibration"])
         return cls(**{field.name: known[field.name] for field in fields(cls)})
 
@@ -133,6 +172,7 @@ class RunResult:
         calibration: Thresholds of the last phase.
         distill: The result of the first phase.
         fingerprint: What the result depends on.
+        evaluation: As in `PhaseResult`, of the last phase.
     """
 
     label: str
@@ -146,6 +186,7 @@ class RunResult:
     calibration: Calibration | None
     distill: PhaseResult | None
     fingerprint: Fingerprint | None
+    evaluation: Evaluation | None = None
 
     @classmethod
     def read(cls, path: Path) -> "RunResult":
@@ -168,6 +209,7 @@ class RunResult:
                 calibration=_calibration(content.get("calibration")),
                 distill=None if distill is None else PhaseResult.from_json(distill),
                 fingerprint=None if fingerprint is None else Fingerprint.from_json(fingerprint),
+                evaluation=Evaluation.from_json(content.get("evaluation")),
             )
         except (*_WRONG_CONTENT, OSError) as error:
             raise DataError(f"{path} is broken: delete it and call padseg run again.") from error
@@ -178,7 +220,10 @@ class RunResult:
         rest = asdict(self)
         write_json(
             path,
-            columns | {name: rest[name] for name in ("calibration", "distill", "fingerprint")},
+            columns
+            | {
+                name: rest[name] for name in ("calibration", "distill", "fingerprint", "evaluation")
+            },
         )
 
     def row(self) -> dict[str, str | int | float]:

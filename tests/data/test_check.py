@@ -158,7 +158,9 @@ def test_labels_of_kolektorsdd_are_no_finding(tmp_path):
         for part in (0, 1):
             pixels = rng.integers(0, 256, (40, 48), dtype=np.uint8)
             Image.fromarray(pixels).save(item / f"Part{part}.jpg")
-            Image.fromarray(pixels * 0 + (255 * part)).save(item / f"Part{part}_label.bmp")
+            Image.fromarray((pixels > 200) * np.uint8(255 * part)).save(
+                item / f"Part{part}_label.bmp"
+            )
     assert found(tmp_path, "kolektorsdd") == []
 
 
@@ -180,11 +182,58 @@ def test_masks_of_several_greys_are_told(root):
     masks = root / "w/ground_truth/cut"
     grey = np.zeros((40, 48), np.uint8)
     grey[5:9, 5:9], grey[20:30, 20:30] = 85, 255
-    Image.fromarray(grey).save(masks / "0_mask.png")
+    Image.fromarray(grey).save(masks / "2_mask.png")  # two kinds, both of them defects
+    noise = np.random.default_rng(0).integers(0, 9, grey.shape, dtype=np.uint8)
+    Image.fromarray(np.where(grey > 0, grey - noise, 0)).save(masks / "0_mask.png")
     soft = cv2.GaussianBlur(grey * (grey == 255), (5, 5), 0)
     Image.fromarray(soft).save(masks / "1_mask.png")
     assert found(root) == [("grey mask", "0_mask.png")]
     setup(root, "test")
+
+
+def test_masks_of_a_white_background_are_told(root, caplog):
+    path = root / "w/ground_truth/cut/0_mask.png"
+    inverted = np.full((40, 48), 255, np.uint8)
+    inverted[5:9, 5:9] = 0
+    Image.fromarray(inverted).save(path)
+    assert found(root) == [("large mask", "0_mask.png")]
+    palette = Image.fromarray((inverted == 0).astype(np.uint8), mode="L").convert("P")
+    palette.putpalette([255, 255, 255, 200, 0, 0])
+    palette.save(path)
+    assert found(root) == [("large mask", "0_mask.png")]
+    setup(root, "test")
+    assert "0_mask.png marks 100% of its image" in caplog.text
+
+
+def test_lost_defects_are_told_where_figures_are_made(root, caplog, capsys):
+    mask = np.zeros((40, 48), np.uint8)
+    mask[10, 10] = 255
+    for number in range(3):
+        Image.fromarray(mask).save(root / f"w/ground_truth/cut/{number}_mask.png")
+    assert found(root) == []  # 256 pixels enlarge them
+    assert main(["check", "--root", str(root), "--category", "w", "--image-size", "32"]) == 0
+    assert "reduced to 32x32 pixels, 3 of 4 masks are empty" in capsys.readouterr().out
+    for _ in range(2):
+        setup(root, "test")
+    assert caplog.text.count("3 of 4 masks are empty") == 1
+    caplog.clear()
+    options = {"synthesis": None, "image_size": 32, "val_fraction": 0, "evaluation": "native"}
+    AnomalyDataModule(str(root), "w", **options).setup("test")
+    assert not caplog.text
+
+
+def test_links_that_lead_nowhere_are_told(root):
+    (root / "w/test/scratch").symlink_to(root / "gone")
+    assert found(root) == [("lost link", "scratch")]
+    (root / "w/train/good/9.png").symlink_to(root / "gone.png")
+    with pytest.raises(DataError, match=r"9\.png is a link to .*gone\.png, which does not exist"):
+        setup(root, "fit")
+
+
+def test_left_out_copies_are_told(root):
+    (root / "w/test/@eaDir/0.png").mkdir(parents=True)
+    Image.new("RGB", (48, 40)).save(root / "w/test/@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg")
+    assert found(root) == [("left out", "@eaDir")]
 
 
 def test_private_test_images_are_meant_to_lie_there(root):

@@ -181,6 +181,82 @@ def test_accents_are_one_name_in_both_spellings(tmp_path):
     assert len(sample.masks) == 1
 
 
+def test_masks_are_found_by_name(tmp_path):
+    masks = [
+        "0_mask.png",
+        "0_mask1.png",
+        "0_mask_2.png",
+        "0-Mask (3).PNG",
+        "0.bmp",
+        "0_MASK_crack.png",
+    ]
+    other = ["10_mask.png", "0_mask1_mask.png", "1_x.png"]
+    touch(tmp_path, "b/train/good/0.png", "b/test/bad/0.png", "b/test/bad/0_mask1.png")
+    touch(tmp_path, *(f"b/Ground_Truth/Bad/{name}" for name in (*masks, *other)))
+    found = {Path(path).stem: masks for path, split, _, masks in listed(tmp_path, "b", "mvtec")}
+    names = {image: {Path(mask).name for mask in masks} for image, masks in found.items()}
+    assert names["0"] == set(masks) - {
+        "0_mask1.png"
+    }  # which is the other image's, by its whole name
+    assert names["0_mask1"] == {"0_mask1.png", "0_mask1_mask.png"}
+
+
+def test_names_that_differ_in_case_alone_are_kept_apart(tmp_path):
+    touch(tmp_path, "b/train/good/0.png", "b/test/bad/a.png", "b/test/bad/A.png")
+    touch(tmp_path, "b/ground_truth/bad/A_mask.png", "b/ground_truth/BAD/a_mask.png")
+    found = {Path(path).stem: masks for path, split, _, masks in listed(tmp_path, "b", "mvtec")}
+    assert found["A"] == ["b/ground_truth/bad/A_mask.png"]
+    assert found["a"] == []
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "@eaDir",
+        "$RECYCLE.BIN",
+        "#recycle",
+        ".ipynb_checkpoints",
+        "__MACOSX",
+        "System Volume Information",
+    ],
+)
+@pytest.mark.parametrize("layout", ["mvtec", "folder"])
+def test_folders_of_systems_hold_no_samples(tmp_path, folder, layout):
+    touch(tmp_path, "b/train/good/0.png", "b/test/good/0.png", "b/test/cut/0.png")
+    expected = listed(tmp_path, "b", layout)
+    for place in ("b", "b/train", "b/train/good", "b/test", "b/test/cut", "b/ground_truth"):
+        touch(tmp_path, f"{place}/{folder}/0.png", f"{place}/{folder}/1.png.d/THUMB.jpg")
+    assert listed(tmp_path, "b", layout) == expected
+
+
+def test_thumbnails_of_images_are_no_samples(tmp_path):
+    touch(tmp_path, "b/train/0.png", "b/train/0_thumb.jpg", "b/train/thumbnail-0.JPG")
+    touch(tmp_path, "b/train/thumb_9.png", "b/train/Thumbs.db")
+    assert [Path(path).name for path, *_ in listed(tmp_path, "b", "folder")] == [
+        "0.png",
+        "thumb_9.png",
+    ]
+
+
+def test_links_to_missing_images_are_listed(tmp_path):
+    touch(tmp_path, "b/train/good/0.png", "b/train/good/1.png")
+    (tmp_path / "b/train/good/2.png").symlink_to(tmp_path / "gone.png")
+    assert len(list_samples(tmp_path, "b")) == 3
+
+
+def test_validation_folders_have_two_names(tmp_path):
+    touch(tmp_path, "b/train/0.png", "b/val/good/1.png", "b/Validation/2.png")
+    assert [split for _, split, *_ in listed(tmp_path, "b", "folder")] == ["train"] + [
+        "validation"
+    ] * 2
+
+
+def test_a_category_is_found_in_both_spellings_of_its_accents(tmp_path):
+    composed, apart = (unicodedata.normalize(form, "Stück") for form in ("NFC", "NFD"))
+    touch(tmp_path, f"{apart}/train/good/0.png")
+    assert len(list_samples(tmp_path, composed)) == 1
+
+
 def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
     touch(tmp_path, "far/0.png", "far/in/1.png", "far/.hidden/2.png", "w/train/here/3.png")
     train = tmp_path / "w/train"

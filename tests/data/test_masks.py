@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
-from padseg.data.masks import is_empty_mask, read_masks
+from padseg.data.masks import has_dark_regions, is_empty_mask, mask_share, read_masks
 
 from .conftest import SIZE
 
@@ -22,6 +22,76 @@ def test_masks_that_number_their_defects(tmp_path, grey):
     kinds = grey // 50
     Image.fromarray(kinds).save(tmp_path / "m.png")
     assert np.array_equal(read_masks([tmp_path / "m.png"], SIZE), kinds > 0)
+
+
+def _numbered(count: int, width: int, height: int = 3) -> np.ndarray:
+    """Apart and side by side, each value in a rectangle of its own."""
+    grid = np.zeros((64, 64), np.uint16)
+    for number in range(count):
+        row, column = divmod(number, 64 // (width + 1))
+        grid[row * (height + 1) :][:height, column * (width + 1) :][:, :width] = number + 1
+    return grid
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        np.kron([[0, 60, 200], [60, 0, 200], [0, 0, 0]], np.ones((8, 8))),
+        np.kron([[0, 10, 200], [10, 0, 200], [0, 0, 0]], np.ones((8, 8))),
+        np.kron([[0, 127, 255], [0, 0, 0], [255, 127, 0]], np.ones((8, 8))),
+        _numbered(40, 7),
+        _numbered(40, 5, height=1),  # lines
+        _numbered(90, 1, height=1),  # pixels
+        _numbered(60, 6) * 500,  # more than 8 bits
+    ],
+)
+def test_numbers_of_kinds_and_instances_are_all_defects(tmp_path, kinds):
+    kind = np.uint8 if kinds.max() < 256 else np.uint16
+    Image.fromarray(kinds.astype(kind)).save(tmp_path / "m.png")
+    assert np.array_equal(read_masks([tmp_path / "m.png"], kinds.shape), kinds > 0)
+
+
+def test_colours_of_kinds_are_all_defects(tmp_path):
+    colours = np.zeros((40, 40, 3), np.uint8)
+    colours[4:12, 4:20], colours[20:30, 4:20] = (255, 0, 0), (0, 0, 60)
+    Image.fromarray(colours).save(tmp_path / "m.png")
+    assert np.array_equal(read_masks([tmp_path / "m.png"], (40, 40)), colours.any(axis=2))
+
+
+def _blob(scale: int = 1) -> Image.Image:
+    mask = Image.new("L", (80 * scale, 80 * scale))
+    draw = ImageDraw.Draw(mask)
+    draw.ellipse([10 * scale, 10 * scale, 45 * scale, 30 * scale], fill=255)
+    draw.line([5 * scale, 70 * scale, 75 * scale, 50 * scale], fill=255, width=3 * scale)
+    draw.rectangle([55 * scale, 8 * scale, 70 * scale, 25 * scale], fill=255)
+    return mask
+
+
+@pytest.mark.parametrize(
+    "soften",
+    [
+        lambda mask: mask.resize((160, 160), Image.Resampling.BILINEAR),
+        lambda mask: mask.resize((53, 53), Image.Resampling.BILINEAR),
+        lambda mask: mask.resize((97, 97), Image.Resampling.BICUBIC),
+        lambda mask: mask.filter(ImageFilter.GaussianBlur(1)),
+        lambda mask: mask.filter(ImageFilter.GaussianBlur(2)),
+        lambda mask: mask.filter(ImageFilter.BoxBlur(1)),
+        lambda mask: _blob(4).resize((80, 80), Image.Resampling.BOX),
+    ],
+)
+def test_soft_edges_are_cut_at_half_of_the_brightest_value(tmp_path, soften):
+    grey = np.asarray(soften(_blob()))
+    Image.fromarray(grey).save(tmp_path / "m.png")
+    expected = grey / grey.max() >= 0.5
+    assert np.array_equal(read_masks([tmp_path / "m.png"], grey.shape), expected)
+    assert not has_dark_regions(mask_share(tmp_path / "m.png"))
+
+
+@pytest.mark.parametrize("quality", [30, 60, 75, 90, 95, 100])
+def test_the_noise_of_jpeg_is_no_defect(tmp_path, quality):
+    _blob().save(tmp_path / "m.jpg", quality=quality)
+    marked = read_masks([tmp_path / "m.jpg"], (80, 80))
+    assert np.mean(marked != (np.asarray(_blob()) > 0)) < 0.01
 
 
 def test_palette_masks_are_black_or_not(tmp_path, grey):

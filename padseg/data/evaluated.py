@@ -1,0 +1,64 @@
+"""The test images of a category as they are evaluated: checked, and with what may distort the figures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from padseg.data.duplicates import check_duplicates
+from padseg.data.file_checks import check_files
+from padseg.data.findings import change_figures, raise_blocking
+from padseg.data.images import Size
+from padseg.data.layouts import LAYOUTS
+from padseg.data.reduction import MaskCounts, count_masks, find_losses
+from padseg.data.samples import Sample
+from padseg.data.unused import check_unused
+from padseg.errors import DataError
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a test is evaluated on.
+
+    Attributes:
+        samples: The test samples.
+        size: (H, W) of score maps and masks in pixel figures; None for each image's own.
+        masks: The masks, and what is lost of them at this size.
+        warnings: What may change figures, as sentences.
+    """
+
+    samples: list[Sample]
+    size: Size | None
+    masks: MaskCounts
+    warnings: tuple[str, ...]
+
+
+def check_evaluated(
+    folder: Path, samples: Sequence[Sample], layout: str, size: Size | None, *, decoded: bool
+) -> Evaluated:
+    """Check every file that a test depends on.
+
+    Args:
+        folder: Folder of the category.
+        samples: All of its samples.
+        layout: Its layout.
+        size: See `Evaluated`.
+        decoded: Whether to decode the images instead of reading their headers.
+
+    Raises:
+        DataError: As `AnomalyDataModule.check_test`.
+    """
+    tested = [sample for sample in samples if sample.split == "test"]
+    if not tested:
+        raise DataError(
+            f"{folder} holds no test images: add some, or train with `padseg fit`, which needs none."
+        )
+    optional = LAYOUTS[layout].masks_optional
+    findings = [
+        *check_files(tested, masks_optional=optional, decoded=decoded),
+        *check_duplicates(samples),
+    ]
+    raise_blocking(findings)
+    masks = count_masks(tested, size)
+    findings += [] if size is None else find_losses(masks, size, folder)
+    findings += check_unused(folder, samples, layout)
+    return Evaluated(tested, size, masks, tuple(change_figures(findings)))
