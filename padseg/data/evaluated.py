@@ -9,10 +9,11 @@ from padseg.data.file_checks import check_files
 from padseg.data.findings import change_figures, raise_blocking
 from padseg.data.images import Size
 from padseg.data.layouts import LAYOUTS
-from padseg.data.reduction import MaskCounts, count_masks, find_losses
+from padseg.data.reduction import count_masks, find_losses
 from padseg.data.samples import Sample
 from padseg.data.unused import check_unused
 from padseg.errors import DataError
+from padseg.metrics.mask_counts import MaskCounts
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """What becomes of the defects of masks that are reduced to the size of the network."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,31 +13,7 @@ from padseg.data.masks import read_masks, read_own_masks
 from padseg.data.samples import Sample
 from padseg.errors import DataError
 from padseg.machine.threads import map_in_threads
-
-
-@dataclass(frozen=True)
-class MaskCounts:
-    """The masks of a test set, and what their reduction loses.
-
-    Attributes:
-        images: Images with a mask.
-        lost_images: Those of them whose reduced mask is empty.
-        regions: 8-connected regions at the masks' own size.
-        lost_regions: Those of them of which no pixel is left.
-    """
-
-    images: int = 0
-    lost_images: int = 0
-    regions: int = 0
-    lost_regions: int = 0
-
-    def __add__(self, other: "MaskCounts") -> "MaskCounts":
-        return MaskCounts(
-            self.images + other.images,
-            self.lost_images + other.lost_images,
-            self.regions + other.regions,
-            self.lost_regions + other.lost_regions,
-        )
+from padseg.metrics.mask_counts import MaskCounts
 
 
 def count_masks(samples: Sequence[Sample], size: Size | None) -> MaskCounts:

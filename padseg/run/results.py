@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from padseg.data.reduction import MaskCounts
 from padseg.errors import DataError
 from padseg.machine.files import read_json, write_json
 from padseg.metrics.calibration import Calibration
+from padseg.metrics.mask_counts import MaskCounts
 from padseg.metrics.names import METRIC_KEYS
 
 COLUMNS = (

@@ -62,7 +62,7 @@ def _blob(scale: int = 1) -> Image.Image:
     mask = Image.new("L", (80 * scale, 80 * scale))
     draw = ImageDraw.Draw(mask)
     draw.ellipse([10 * scale, 10 * scale, 45 * scale, 30 * scale], fill=255)
-    draw.line([5 * scale, 70 * scale, 75 * scale, 50 * scale], fill=255, width=3 * scale)
+    draw.line([5 * scale, 70 * scale, 75 * scale, 50 * scale], fill=255, width=6 * scale)
     draw.rectangle([55 * scale, 8 * scale, 70 * scale, 25 * scale], fill=255)
     return mask
 

@@ -6,8 +6,9 @@ from PIL import Image
 from scipy import ndimage
 
 from padseg.data.masks import read_masks
-from padseg.data.reduction import MaskCounts, count_masks
+from padseg.data.reduction import count_masks
 from padseg.data.samples import Sample
+from padseg.metrics.mask_counts import MaskCounts
 
 
 def _samples(folder, masks: list[np.ndarray]) -> list[Sample]:

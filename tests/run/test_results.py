@@ -10,8 +10,16 @@ import pytest
 from padseg.errors import DataError
 from padseg.lightning_cli.recipes import config_path
 from padseg.metrics.calibration import Calibration
+from padseg.metrics.mask_counts import MaskCounts
 from padseg.metrics.names import METRIC_KEYS
-from padseg.run.results import COLUMNS, Fingerprint, PhaseResult, RunResult, read_phase_result
+from padseg.run.results import (
+    COLUMNS,
+    Evaluation,
+    Fingerprint,
+    PhaseResult,
+    RunResult,
+    read_phase_result,
+)
 from padseg.run.table import write_table
 
 CALIBRATION = Calibration(
@@ -28,6 +36,7 @@ DISTILL = PhaseResult(
     device="x86_64",
     steps=7,
     resumed_from_step=2,
+    evaluation=Evaluation((64, 32), MaskCounts(6, 5, 7, 6), ("widget: 5 of 6 masks are empty.",)),
 )
 RUN = RunResult(
     label="mine",
@@ -49,6 +58,7 @@ RUN = RunResult(
         device={"distill": "x86_64"},
         resumed_from_step=2,
     ),
+    evaluation=DISTILL.evaluation,
 )
 
 
@@ -67,14 +77,14 @@ def test_the_file_names_what_it_always_named(tmp_path):
         *("label", "system", "category", "seed", "image_auroc", "image_ap", "image_f1max"),
         *("pixel_auroc", "pixel_ap", "pixel_f1max", "pro", "iap", "iap90"),
         *("train_minutes", "peak_memory_mb", "images_per_second"),
-        *("calibration", "distill", "fingerprint"),
+        *("calibration", "distill", "fingerprint", "evaluation"),
     ]
     assert content["pro"] == 0.25
     assert content["iap90"] is None
     assert content["calibration"]["image_quantiles"] == [[0, 0.1]]
     assert list(content["distill"]) == [
         *("metrics", "train_minutes", "peak_memory_mb", "images_per_second", "calibration"),
-        *("teacher_sha256", "precision", "device", "steps", "resumed_from_step"),
+        *("teacher_sha256", "precision", "device", "steps", "resumed_from_step", "evaluation"),
     ]
     assert list(content["fingerprint"]) == [
         *("options", "versions", "data_sha256", "teacher_sha256", "precision", "device"),

@@ -1,0 +1,101 @@
+"""Figures at the images' own size, against definitions applied pixel by pixel."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import ndimage
+from torch.nn import functional
+
+from padseg.callbacks import EvaluationCallback
+from padseg.data import AnomalyDataModule
+from padseg.data.images import read_image
+from padseg.data.pairs import to_unit
+
+SHAPES = ((150, 90), (40, 200), (64, 64), (97, 131), (30, 33))  # (H, W)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Images of several sizes; most defects are too small for 64x64, one has two files."""
+    rng = np.random.default_rng(0)
+
+    def save(name: str, pixels: np.ndarray) -> None:
+        (tmp_path / "w" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "w" / name)
+
+    for number, shape in enumerate(SHAPES):
+        for split in ("train/good", "test/good", "test/cut"):
+            save(f"{split}/{number}.png", rng.integers(0, 256, (*shape, 3), dtype=np.uint8))
+        mask = np.zeros(shape, np.uint8)
+        for _ in range(4):
+            y, x = rng.integers(0, np.array(shape) - 8)
+            mask[y : y + rng.integers(1, 7), x : x + rng.integers(1, 7)] = 255
+        save(f"ground_truth/cut/{number}_mask.png", mask)
+    mask = np.zeros(SHAPES[0], np.uint8)
+    mask[140:, 5:9] = 255
+    save("ground_truth/cut/0_mask_2.png", mask)
+    return tmp_path
+
+
+def literal(maps: list[np.ndarray], masks: list[np.ndarray]) -> dict[str, float]:
+    """PRO up to a rate of 0.3 (Bergmann et al.), IAP and IAP@90 (Zhang et al.)."""
+    values = np.concatenate([one.ravel() for one in maps]).astype(np.float64)
+    defect = np.concatenate([one.ravel() for one in masks])
+    regions = []
+    for score_map, mask in zip(maps, masks, strict=True):
+        labels, count = ndimage.label(mask, np.ones((3, 3)))
+        regions += [
+            score_map[labels == number].astype(np.float64) for number in range(1, count + 1)
+        ]
+    thresholds = np.unique(values)[::-1]
+    normal = np.sort(values[~defect])
+    fpr = 1 - np.searchsorted(normal, thresholds, side="left") / len(normal)
+    overlap = np.mean(
+        [1 - np.searchsorted(np.sort(one), thresholds, side="left") / len(one) for one in regions],
+        axis=0,
+    )
+    x, y = np.append(0, fpr), np.append(0, overlap)
+    grid = np.append(x[x < 0.3], 0.3)
+    pro = np.trapezoid(np.append(y[x < 0.3], np.interp(0.3, x, y)), grid) / 0.3
+    at = sorted(np.sort(one)[::-1][math.floor(0.5 * len(one))] for one in regions)
+    precision, best = [], 0.0
+    for threshold in at:
+        found = values >= threshold
+        best = max(best, (found & defect).sum() / found.sum())
+        precision.append(best)
+    needed = math.ceil(0.9 * len(at) - 1e-9)
+    return {"pro": pro, "iap": float(np.mean(precision)), "iap90": precision[len(at) - needed]}
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_native_figures(root, module, make_trainer, batch_size):
+    options = {"synthesis": None, "image_size": 64, "num_workers": 0, "batch_size": batch_size}
+    data = AnomalyDataModule(str(root), "w", **options, evaluation="native")
+    evaluation = EvaluationCallback()
+    (figures,) = make_trainer(evaluation).test(module, datamodule=data, verbose=False)
+    assert data.evaluated.size is None
+    assert data.evaluated.masks.images == len(SHAPES)
+    assert data.evaluated.masks.lost_regions == 0
+    maps, masks = [], []
+    for sample in data.evaluated.samples:
+        shape = Image.open(sample.path).size[::-1]
+        image = to_unit(torch.from_numpy(read_image(sample.path, (64, 64)))[None])
+        with torch.inference_mode():
+            small = module.eval()(image)["score_map"]
+        shrinks = shape[0] < 64 or shape[1] < 64
+        large = functional.interpolate(small, shape, mode="bilinear", antialias=shrinks)
+        maps.append(large.clamp(0, 1)[0, 0].numpy())
+        own = [np.asarray(Image.open(path)) > 0 for path in sample.masks]
+        masks.append(np.logical_or.reduce([np.zeros(shape, bool), *own]))
+    for name, value in literal(maps, masks).items():
+        assert figures[name] == pytest.approx(value, abs=2e-6), name
+    reduced = AnomalyDataModule(str(root), "w", **options)
+    (others,) = make_trainer(EvaluationCallback()).test(module, datamodule=reduced, verbose=False)
+    assert others["image_auroc"] == figures["image_auroc"]
+    assert others["pro"] != pytest.approx(figures["pro"], abs=1e-3)
+    assert reduced.evaluated.size == (64, 64)
+    assert 0 < reduced.evaluated.masks.lost_regions < reduced.evaluated.masks.regions
