@@ -11,7 +11,7 @@ FLOORS = (
     {"errors", "names"},
     {"machine", "options", "plugins"},
     {"metrics"},
-    {"losses", "synthesis"},
+    {"drawing", "losses", "synthesis"},
     {"data", "models", "records"},
     {"modules"},
     {"callbacks"},
@@ -23,7 +23,7 @@ FLOORS = (
     {"cli"},
     {"__main__"},
 )
-WITHOUT_LIGHTNING = ("losses", "metrics", "models", "records", "report", "synthesis")
+WITHOUT_LIGHTNING = ("drawing", "losses", "metrics", "models", "records", "report", "synthesis")
 
 
 def imported(path: Path) -> set[str]:

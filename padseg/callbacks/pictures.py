@@ -11,19 +11,21 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
 from padseg.callbacks.images import ImagesCallback
-from padseg.callbacks.verdicts import Thresholds, caption, display_thresholds
+from padseg.callbacks.verdicts import Thresholds, banner, display_thresholds
+from padseg.drawing import HeatScale, panels
 from padseg.errors import ConfigError
 from padseg.machine.files import short_name, written_whole
 from padseg.machine.marks import save_marked
-from padseg.records import Records, panels, worst_first
+from padseg.records import Records, worst_first
 
 
 class PicturesCallback(ImagesCallback):
     """Draws the normal images with the highest scores and the defect images with the lowest.
 
     These are the worst false alarms and the worst misses, if there are any. Each picture shows image,
-    mask, score map and overlay, with the overlay outlined at the pixel threshold, and the verdict and
-    the score. All pictures of an evaluation share one colour scale. They are saved as
+    true defect, score map and overlay, under the verdict and the score. The overlay colours what exceeds
+    the pixel threshold, and outlines it if the image is judged anomalous. All pictures of an evaluation
+    share one colour scale. They are saved as
     `folder/{val,test}/{normal,defect}-<place>-<kind>-<name>.png`, replacing those of the evaluation
     before, and logged to TensorBoard if that is the logger. Without a calibration, the thresholds are
     those with the highest F1 in the evaluation.
@@ -86,6 +88,7 @@ def draw_worst(
     normal, defective = worst_first(records.table, count)
     chosen = [*normal, *defective]
     top = max((float(records.score_map(index).max()) for index in chosen), default=1.0)
+    scale = HeatScale(thresholds.pixel, top)
     rows = records.table.set_index("index")
     for kind, indices in (("normal", normal), ("defect", defective)):
         for place, index in enumerate(indices, start=1):
@@ -94,9 +97,9 @@ def draw_worst(
                 records.image(index),
                 records.mask(index),
                 records.score_map(index),
-                caption(row, thresholds.image),
-                thresholds.pixel,
-                top,
+                scale,
+                banner(row, thresholds.image),
+                outlined=thresholds.is_anomalous(row["image_score"]),
                 side=max(256, *records.image(index).shape[:2]),
             )
             defect = re.sub(r"[\\/]", "_", row["defect"])  # a list of samples may contain any name

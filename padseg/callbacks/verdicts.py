@@ -9,6 +9,7 @@ import pandas as pd
 from lightning import LightningModule, Trainer
 
 from padseg.callbacks.curves import evaluation_curves
+from padseg.drawing import Banner, comparison, score_text
 from padseg.metrics.calibration import Calibration
 from padseg.metrics.curves import Curve
 
@@ -23,6 +24,10 @@ class Thresholds(NamedTuple):
 
     image: float | None = None
     pixel: float | None = None
+
+    def is_anomalous(self, image_score: float) -> bool:
+        """The verdict on an image; every image is worth a look if there is no threshold."""
+        return self.image is None or image_score > self.image
 
 
 def calibrated_thresholds(pl_module: LightningModule) -> Thresholds:
@@ -55,14 +60,19 @@ def _best_f1(curve: Curve | None) -> float | None:
     return float(np.nextafter(score, np.float32(-math.inf)))
 
 
-def caption(row: "pd.Series[Any]", threshold: float | None) -> str:
-    """Verdict, name and score of an image."""
-    score = f"score {row['image_score']:.3f}"
-    if threshold is not None:
-        sign = ">" if row["image_score"] > threshold else "<="
-        score += f" {sign} {threshold:.3f}"
+def banner(row: "pd.Series[Any]", threshold: float | None) -> Banner:
+    """Verdict, score and name of an image; a wrong verdict asks for attention."""
+    score = float(row["image_score"])
+    text = score_text(score) if threshold is None else comparison(score, threshold)
+    wrong = None if threshold is None else (score > threshold) != bool(row["label"])
     name = f"{row['defect']}/{Path(row['path']).name}"
-    return f"{verdict(row, threshold)}, {score}: {name}"
+    return Banner(verdict(row, threshold), wrong, f"score {text}", name)
+
+
+def caption(row: "pd.Series[Any]", threshold: float | None) -> str:
+    """The same as a line of text."""
+    written = banner(row, threshold)
+    return f"{written.verdict}, {written.score}: {written.name}"
 
 
 def verdict(row: "pd.Series[Any]", threshold: float | None) -> str:

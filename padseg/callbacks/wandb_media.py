@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from padseg.callbacks.curves import thin_out
-from padseg.callbacks.verdicts import Thresholds, caption, verdict
+from padseg.callbacks.verdicts import Thresholds, banner, caption, verdict
 from padseg.data import AnomalyDataModule
+from padseg.drawing import HeatScale, judged
 from padseg.metrics.curves import CURVES, Curve
-from padseg.records import Records, overlay
+from padseg.records import Records
 
 _COLUMNS = ["index", "defect", "file", "label", "score", "verdict", "picture", "overlay"]
 
@@ -79,6 +80,7 @@ def log_curves(logger: WandbLogger, curves: Mapping[str, Curve]) -> None:
 def _rows(records: Records, indices: Sequence[int], thresholds: Thresholds) -> Iterator[list[Any]]:
     rows = records.table.set_index("index")
     top = max((float(records.score_map(index).max()) for index in indices), default=1.0)
+    scale = HeatScale(thresholds.pixel, top)
     for index in indices:
         row: Any = rows.loc[index]
         image, score_map = records.image(index), records.score_map(index)
@@ -90,7 +92,12 @@ def _rows(records: Records, indices: Sequence[int], thresholds: Thresholds) -> I
             float(row["image_score"]),
             verdict(row, thresholds.image),
             wandb.Image(image, masks=_record_masks(records, index, thresholds)),
-            wandb.Image(overlay(image, score_map, thresholds.pixel, top)),
+            wandb.Image(
+                judged(
+                    *(image, score_map, scale, banner(row, thresholds.image)),
+                    outlined=thresholds.is_anomalous(row["image_score"]),
+                )
+            ),
         ]
 
 

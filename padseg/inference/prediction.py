@@ -40,6 +40,7 @@ class Prediction:
         anomalous: Whether the score exceeds the image threshold; None without calibration.
         regions: Regions of high scores, the highest peak first; empty without calibration.
         pixel_threshold: None without calibration.
+        image_threshold: Likewise.
     """
 
     image: NDArray[np.uint8]
@@ -48,6 +49,7 @@ class Prediction:
     anomalous: bool | None
     regions: list[Region]
     pixel_threshold: float | None
+    image_threshold: float | None = None
 
     @property
     def mask(self) -> NDArray[np.bool_] | None:
@@ -73,6 +75,7 @@ def make_prediction(
         calibration.is_anomalous(image_score),
         find_regions(score_map, threshold),
         threshold,
+        calibration.image_threshold,
     )
 
 

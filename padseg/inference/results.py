@@ -1,7 +1,7 @@
 """The files of predictions.
 
     maps/<name>.png            score map, 16-bit grey, round(score * 65535)
-    overlays/<name>.jpg        the image under its heatmap, regions outlined
+    overlays/<name>.jpg        the image beside what exceeds the pixel threshold, under verdict and score
     masks/<name>.png           1 bit, white where the pixel threshold is exceeded
     predictions.csv            path, width, height, image_score, anomalous, regions (their number), error
     regions.csv                path, left, top, right, bottom, area, peak; one row per region
@@ -9,8 +9,9 @@
     options.json               what the files depend on
 
 <name> is the whole path of the image below the folder that all images share, so that names are unique.
-Pictures have the size of the image, except for overlays of images with a side above 65,500 pixels, the
-limit of JPEG, to which they are reduced. Without calibration, there are no verdicts, masks and regions.
+Maps and masks have the size of the image. In an overlay, the image has its own size as well, except that
+images below 256 pixels are enlarged, and an overlay with a side above 65,500 pixels, the limit of JPEG,
+is reduced. Without calibration, there are no verdicts, masks and regions.
 The log, `.log-<process>.jsonl`, gets a line for each image once its files are written. Images in it are
 finished, unless their files have changed. Images that no longer exist stay in the tables, except those
 that could not be read.
@@ -26,6 +27,7 @@ from typing import Any, Self
 
 from PIL import Image
 
+from padseg.drawing import Banner, HeatScale, comparison, judged, score_text
 from padseg.errors import DataError, PadsegError
 from padseg.inference.images import MOST_PIXELS
 from padseg.inference.outcomes import Outcome, log_path, read_log
@@ -34,12 +36,9 @@ from padseg.machine.files import NO_ROOM, text_written_whole, written_whole
 from padseg.machine.marks import save_marked
 from padseg.machine.threads import usable_cores
 from padseg.modules import AnomalyModule
-from padseg.records import overlay
 from padseg.records.score_maps import to_grey
 
 _WAITING = 8  # images that a process keeps while their files are written
-# The brightest colour of an overlay, in pixel thresholds: one scale for all images of a folder.
-_BRIGHTEST = 4.0
 _JPEG_SIDE = 65_500  # libjpeg writes no longer side
 # What to do if a folder holds other results.
 OTHER_FOLDER = "pass another folder, or empty it"
@@ -140,14 +139,12 @@ def write_files(folder: Path, name: str, prediction: Prediction) -> None:
     Raises:
         OSError: One cannot be written.
     """
-    score_map, threshold = prediction.score_map, prediction.pixel_threshold
-    top = float(score_map.max()) if threshold is None else min(1.0, _BRIGHTEST * threshold)
-    overlaid = Image.fromarray(overlay(prediction.image, score_map, threshold, top))
+    overlaid = draw_prediction(prediction)
     overlaid.thumbnail((_JPEG_SIDE, _JPEG_SIDE))  # only ever shrinks
     # Level 1 takes a third of the time of the default, for files a third larger.
     fast = {"compress_level": 1}
     pictures: dict[Path, tuple[Image.Image, dict[str, int]]] = {
-        folder / "maps" / f"{name}.png": (Image.fromarray(to_grey(score_map)), fast),
+        folder / "maps" / f"{name}.png": (Image.fromarray(to_grey(prediction.score_map)), fast),
         folder / "overlays" / f"{name}.jpg": (overlaid, {"quality": 90}),
     }
     if (mask := prediction.mask) is not None:
@@ -161,6 +158,26 @@ def write_files(folder: Path, name: str, prediction: Prediction) -> None:
             with suppress(OSError):
                 path.unlink()
         raise
+
+
+def draw_prediction(prediction: Prediction) -> Image.Image:
+    """The image beside what exceeds the pixel threshold, under verdict and score.
+
+    Without calibration, the colours reach to the highest score of the image.
+    """
+    scale = HeatScale(prediction.pixel_threshold, top=float(prediction.score_map.max()))
+    return judged(
+        *(prediction.image, prediction.score_map, scale, _banner(prediction)),
+        outlined=bool(prediction.anomalous),
+    )
+
+
+def _banner(prediction: Prediction) -> Banner:
+    if prediction.image_threshold is None:
+        return Banner("no threshold", None, f"score {score_text(prediction.image_score)}")
+    score = f"score {comparison(prediction.image_score, prediction.image_threshold)}"
+    alarm = bool(prediction.anomalous)
+    return Banner("ANOMALOUS" if alarm else "NORMAL", alarm, score)
 
 
 def results_options(

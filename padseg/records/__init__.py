@@ -1,6 +1,5 @@
-"""What an evaluation saves, and how it is drawn."""
+"""What an evaluation saves."""
 
-from padseg.records.drawing import heatmap, outline, overlay, panels
 from padseg.records.folder import Records, empty_records, read_records
 from padseg.records.pictures import (
     Pictures,
@@ -27,10 +26,6 @@ __all__ = [
     "Records",
     "choose_images",
     "empty_records",
-    "heatmap",
-    "outline",
-    "overlay",
-    "panels",
     "picture_path",
     "read_records",
     "read_table",

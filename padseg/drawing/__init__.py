@@ -1,0 +1,23 @@
+"""How images, scores and verdicts are drawn: one look for panels, `detect`, the report and W&B."""
+
+from padseg.drawing.contour import line_width, outline
+from padseg.drawing.heat import COLOURS, HeatScale, heatmap, opacities, tint
+from padseg.drawing.sheet import Banner, judged, overlay, panels, sheet
+from padseg.drawing.text import comparison, score_text
+
+__all__ = [
+    "COLOURS",
+    "Banner",
+    "HeatScale",
+    "comparison",
+    "heatmap",
+    "judged",
+    "line_width",
+    "opacities",
+    "outline",
+    "overlay",
+    "panels",
+    "score_text",
+    "sheet",
+    "tint",
+]
