@@ -44,17 +44,17 @@ class HeatScale:
         for t, 1 for 1, and close to s / (s + t) if scores and threshold are small.
         """
         if self.threshold is None:
-            return np.clip(scores / max(self.top, 1e-12), 0, 1)
+            return np.asarray(np.clip(scores / max(self.top, 1e-12), 0, 1))
         middle = min(max(self.threshold, 1e-6), 1 - 1e-6)
         above = np.clip(scores, 0, 1) * (1 - middle)
-        return above / (above + middle * (1 - np.clip(scores, 0, 1)))
+        return np.asarray(above / (above + middle * (1 - np.clip(scores, 0, 1))))
 
 
 def opacities(scale: HeatScale) -> NDArray[np.float32]:
     """(256,), the opacity of each level over an image, in [0, 1]."""
-    levels = np.arange(256, dtype=np.float32) / 255
+    levels = np.linspace(0, 1, 256)
     if scale.threshold is None:
-        return np.float32(_STRONGEST) * levels
+        return (_STRONGEST * levels).astype(np.float32)
     rising = _FAINTEST + (_STRONGEST - _FAINTEST) * (2 * levels - 1)
     return np.where(levels > 0.5, rising, 0).astype(np.float32)
 
