@@ -18,6 +18,7 @@ from padseg.commands import (
     preview,
     report,
     run,
+    train,
 )
 from padseg.commands.arguments import options_of_fit
 from padseg.errors import PadsegError
@@ -25,7 +26,7 @@ from padseg.machine.files import CANNOT_WRITE
 from padseg.plugins import load_plugin
 
 # As `padseg --help` lists them.
-COMMANDS = (run, demo, preview, check, download, detect, calibrate, report, export)
+COMMANDS = (train, run, demo, preview, check, download, detect, calibrate, report, export)
 LIGHTNING_COMMANDS = {
     "fit": "train a module, as its configuration says",
     "validate": "score the held-out images",

@@ -7,6 +7,8 @@ from typing import Literal, get_args
 
 SystemName = Literal["stpm", "rstpm", "destseg", "pfadseg"]
 SYSTEM_NAMES: tuple[SystemName, ...] = get_args(SystemName)
+DEFAULT_SYSTEM: SystemName = "destseg"
+"""The system of `padseg train`."""
 
 LayoutName = Literal["mvtec", "mvtec_loco", "mvtec_ad_2", "btad", "visa", "kolektorsdd", "folder"]
 LAYOUT_NAMES: tuple[LayoutName, ...] = get_args(LayoutName)

@@ -50,9 +50,7 @@ def check_evaluated(
     """
     tested = [sample for sample in samples if sample.split == "test"]
     if not tested:
-        raise DataError(
-            f"{folder} holds no test images: add some, or train with `padseg fit`, which needs none."
-        )
+        raise DataError(f"{folder} holds no test images: add some; training alone needs none.")
     optional = LAYOUTS[layout].masks_optional
     findings = [
         *check_files(tested, masks_optional=optional, decoded=decoded),

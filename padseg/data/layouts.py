@@ -83,3 +83,8 @@ def list_samples(root: Path, category: str, layout: str = "mvtec") -> list[Sampl
             f"{LAYOUTS[layout].train}, where layout {layout!r} has them."
         )
     return samples
+
+
+def has_test_images(root: Path, category: str, layout: str) -> bool:
+    """Whether a category has images to test with; raises as `list_samples`."""
+    return any(sample.split == "test" for sample in list_samples(root, category, layout))

@@ -1,12 +1,13 @@
 """A picture of what training sees: clean image, texture, mask and corrupted image of each sample."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from jsonargparse import ArgumentParser
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
@@ -43,18 +44,30 @@ def preview(data: AnomalyDataModule, start: int, n: int) -> Image.Image:
     pairs = data.pairs(start, n)
     columns = [name for name in _COLUMNS if name in pairs]
     cells = torch.stack([pairs[name].expand_as(pairs["clean"]) for name in columns], dim=1)
+    return draw_grid(cells, columns, [str(start + row) for row in range(n)])
+
+
+def draw_grid(cells: Tensor, columns: Sequence[str], rows: Sequence[str]) -> Image.Image:
+    """Draw pictures in a grid, with the names of the columns above and those of the rows on the left.
+
+    Args:
+        cells: (rows, columns, 3, H, W) in [0, 1].
+        columns: Names of the columns.
+        rows: Names of the rows.
+    """
     height, width = cells.shape[-2:]
     grid = make_grid(cells.flatten(0, 1), nrow=len(columns), padding=_GAP, pad_value=1.0)
-    margin = 9 * int(math.log10(start + n) + 1) + _GAP
+    font = ImageFont.load_default(12)
+    margin = math.ceil(max(font.getlength(name) for name in rows)) + 2 * _GAP
     page = Image.new("RGB", (margin + grid.shape[2], _LINE + grid.shape[1]), _PAPER)
     page.paste(to_pil_image((grid * 255).round().byte()), (margin, _LINE))
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(12)
+    pen = ImageDraw.Draw(page)
     for column, name in enumerate(columns):
         left = margin + _GAP + column * (width + _GAP)
         pen.text((left + width / 2, _LINE / 2), name, _INK, font, anchor="mm")
-    for row in range(n):
+    for row, name in enumerate(rows):
         top = _LINE + _GAP + row * (height + _GAP)
-        pen.text((margin - 1, top + height / 2), str(start + row), _INK, font, anchor="rm")
+        pen.text((margin - 1, top + height / 2), name, _INK, font, anchor="rm")
     return page
 
 

@@ -25,9 +25,9 @@ from PIL import Image
 
 from padseg.demo.defects import CATEGORIES
 from padseg.demo.paint import camera
-from padseg.demo.textures import TEXTURES, texture
 from padseg.errors import DataError
 from padseg.options import one_of
+from padseg.synthesis.textures import TEXTURES, texture
 
 DEMO_CATEGORIES: tuple[str, ...] = tuple(CATEGORIES)
 DEMO_TEACHER = Path(__file__).with_name("teacher.safetensors")

@@ -14,16 +14,15 @@ import numpy as np
 from padseg.demo.paint import (
     Array,
     blob,
-    clouds,
     over,
     polygon,
     rgb,
-    smooth,
     spread,
     stroke,
     wander,
 )
 from padseg.demo.parts import Part, Scene, cap, place, weave, wood
+from padseg.synthesis.textures import clouds, smooth
 
 Defect = Callable[[Scene, np.random.Generator], tuple[Array, Array]]
 

@@ -29,18 +29,6 @@ def rgb(red: float, green: float, blue: float) -> Array:
     return np.asarray((red, green, blue), np.float32) / 255
 
 
-def clouds(rng: np.random.Generator, rows: int, cols: int, size: int = SIZE) -> Array:
-    """Smooth noise with a deviation of about one and the given number of cells, (size, size)."""
-    coarse = rng.standard_normal((rows + 1, cols + 1)).astype(np.float32)
-    return np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC))
-
-
-def smooth(low: float, high: float, value: Array) -> Array:
-    """Smooth step from 0 at `low` to 1 at `high`."""
-    t = np.clip((value - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
 def over(image: Array, colour: Array, cover: Array) -> Array:
     """`colour` laid over `image` with the opacity `cover`."""
     return image + (colour - image) * cover[..., None]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from padseg.demo.paint import SIZE, Array, clouds, halve, over, rgb, smooth, spread
+from padseg.demo.paint import SIZE, Array, halve, over, rgb, spread
+from padseg.synthesis.textures import clouds, smooth
 
 _SOLID = np.ones((SIZE, SIZE), np.float32)
 _Y, _X = (np.mgrid[0:SIZE, 0:SIZE] + 0.5).astype(np.float32)

@@ -13,6 +13,7 @@ from padseg.inference.inputs import find_images
 from padseg.inference.predictor import Predictor
 from padseg.metrics.calibration import Calibration, Calibrator, warn_of_few_images
 from padseg.modules.checkpoint import require_writable_checkpoint, store_calibration
+from padseg.words import count
 
 _log = logging.getLogger(__name__)
 
@@ -53,10 +54,15 @@ def calibrate(
     warn_of_few_images(calibration)
     store_calibration(checkpoint, calibration)
     Console(markup=False).print(
-        f"{checkpoint}: image threshold {calibration.image_threshold:.4g}, pixel threshold "
-        f"{calibration.pixel_threshold:.4g}, from {calibration.normal_images} normal images.",
-        highlight=False,
-        soft_wrap=True,
+        f"{checkpoint}: {describe_thresholds(calibration)}.", highlight=False, soft_wrap=True
+    )
+
+
+def describe_thresholds(calibration: Calibration) -> str:
+    """The thresholds and their origin, in words."""
+    return (
+        f"image threshold {calibration.image_threshold:.4g}, pixel threshold "
+        f"{calibration.pixel_threshold:.4g}, from {count(calibration.normal_images, 'normal image')}"
     )
 
 

@@ -1,12 +1,14 @@
 """One run: all phases for a category and a seed, in its own folder."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from lightning import Callback
 from rich.console import Console
 
+from padseg.data.layouts import has_test_images
 from padseg.lightning_cli.interrupts import exit_when_interrupted
 from padseg.machine.folders import locked, require_same_options
 from padseg.machine.peak_memory import highest_peak
@@ -29,6 +31,29 @@ def run_one(options: RunOptions, category: str, seed: int) -> None:
     """
     load_plugin(options.plugin)  # this may be another process than that of the command
     folder = run_folder(options.out, options.name, category, seed)
+    run_in(folder, options, category, seed, remedy="pass another --label or --out")
+
+
+def run_in(
+    folder: Path,
+    options: RunOptions,
+    category: str,
+    seed: int,
+    *,
+    remedy: str,
+    callbacks: Sequence[Callback] = (),
+) -> None:
+    """Do one run in a folder; see `run_one`.
+
+    Args:
+        folder: The folder of the run.
+        options: What to run.
+        category: The category.
+        seed: The seed.
+        remedy: What to do if the folder holds another run, for the message.
+        callbacks: Further callbacks of the trainings.
+    """
+    tested = has_test_images(options.root, category, options.layout)
     with (
         locked(folder),
         exit_when_interrupted("the same command resumes from here"),
@@ -36,7 +61,7 @@ def run_one(options: RunOptions, category: str, seed: int) -> None:
     ):
         dependencies = options.results_depend_on(category, seed)
         _forget_failed_start(folder)
-        require_same_options(folder, dependencies, "pass another --label or --out")
+        require_same_options(folder, dependencies, remedy)
         if (folder / METRICS_FILE).exists():
             _say(f"{folder} is already finished.")
             return
@@ -45,7 +70,7 @@ def run_one(options: RunOptions, category: str, seed: int) -> None:
         for phase in options.phases:
             _say(f"{category}, seed {seed}: {phase}, in {folder}")
             was_done = PhaseFiles(folder, phase).result.exists()
-            result = run_phase(options, category, seed, folder, phase)
+            result = run_phase(options, category, seed, folder, phase, tested, callbacks)
             done_before += result.steps if was_done else result.resumed_from_step
             phases[phase] = result
         fingerprint = Fingerprint(
@@ -58,6 +83,8 @@ def run_one(options: RunOptions, category: str, seed: int) -> None:
             resumed_from_step=done_before,
         )
         _join(options, category, seed, phases, fingerprint).write(folder / METRICS_FILE)
+        if not tested:
+            _say(f"{category} has no test images: the model is trained and calibrated, not tested.")
 
 
 def _join(

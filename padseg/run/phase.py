@@ -3,6 +3,7 @@
 import gc
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,18 +25,36 @@ from padseg.run.fingerprint import device_name
 from padseg.run.options import RunOptions
 from padseg.run.results import Evaluation, PhaseResult, TrainingCost, read_phase_result
 
+_NOT_TESTED: dict[str, float | None] = dict.fromkeys(METRIC_KEYS)
+
 
 def run_phase(
-    options: RunOptions, category: str, seed: int, folder: Path, phase: str
+    options: RunOptions,
+    category: str,
+    seed: int,
+    folder: Path,
+    phase: str,
+    tested: bool,
+    callbacks: Sequence[Callback] = (),
 ) -> PhaseResult:
-    """Train and test one phase of the run in a folder, unless that is done already."""
+    """Train and test one phase of the run in a folder, unless that is done already.
+
+    Args:
+        options: What to run.
+        category: The category.
+        seed: The seed.
+        folder: The folder of the run.
+        phase: `distill` or `segment`.
+        tested: Whether there are test images; without any, the phase is only trained.
+        callbacks: Further callbacks of the training.
+    """
     files = PhaseFiles(folder, phase)
     if files.result.exists():
         return read_phase_result(files.result)
     with finished_wandb():
-        cli = _begin(options, category, seed, files)
+        cli = _begin(options, category, seed, files, tested, callbacks)
         resumed_from = _train(cli, files)
-        metrics, images_per_second = _test(cli, files)
+        metrics, images_per_second = _test(cli, files) if tested else (_NOT_TESTED, None)
     device = cli.trainer.strategy.root_device
     cost = TrainingCost(**read_json(files.cost))
     trained = read_header(files.checkpoint)
@@ -56,7 +75,14 @@ def run_phase(
     return result
 
 
-def _begin(options: RunOptions, category: str, seed: int, files: PhaseFiles) -> PadsegCLI:
+def _begin(
+    options: RunOptions,
+    category: str,
+    seed: int,
+    files: PhaseFiles,
+    tested: bool,
+    callbacks: Sequence[Callback],
+) -> PadsegCLI:
     """Build trainer, module and data, and check the data.
 
     Raises:
@@ -71,7 +97,8 @@ def _begin(options: RunOptions, category: str, seed: int, files: PhaseFiles) -> 
         # A training that another machine began continues in the default precision of that machine.
         precision = read_header(saved[0]).precision
         args += [] if precision is None else [f"--trainer.precision={precision}"]
-    cli = PadsegCLI(args, run=False, callbacks=_callbacks(options, files))
+    own = _callbacks(options, files, tested)
+    cli = PadsegCLI(args, run=False, callbacks=[*own, *callbacks])
     if cli.trainer.world_size > 1:
         raise ConfigError(
             "--trainer.devices: a run uses one device, and `padseg run` starts one run on each; use "
@@ -79,8 +106,9 @@ def _begin(options: RunOptions, category: str, seed: int, files: PhaseFiles) -> 
         )
     # A broken image would stop the test after hours of training, and a repaired one would be different data.
     begins = files.phase == options.phases[0] and not saved
-    with Console().status("Checking the test images"):
-        cli.datamodule.check_test(decoded=begins)
+    if tested:
+        with Console().status("Checking the test images"):
+            cli.datamodule.check_test(decoded=begins)
     reset_peak_memory(cli.trainer.strategy.root_device)
     if options.wandb is not None:
         group = f"{options.name} {category} seed{seed}"
@@ -89,12 +117,12 @@ def _begin(options: RunOptions, category: str, seed: int, files: PhaseFiles) -> 
     return cli
 
 
-def _callbacks(options: RunOptions, files: PhaseFiles) -> list[Callback]:
+def _callbacks(options: RunOptions, files: PhaseFiles, tested: bool) -> list[Callback]:
     """The callbacks of a run in addition to those of `fit`."""
     callbacks: list[Callback] = []
     if "trainer.max_time" not in options.overrides:  # for which the Trainer has its own Timer
         callbacks.append(Timer())
-    if files.phase == options.phases[-1]:
+    if tested and files.phase == options.phases[-1]:
         callbacks.append(RecordsCallback(files.run, options.root))
     return callbacks if options.wandb is None else [*callbacks, *wandb_callbacks()]
 
@@ -140,10 +168,13 @@ def _test(cli: PadsegCLI, files: PhaseFiles) -> tuple[dict[str, float | None], f
     return metrics, len(cli.datamodule.test_dataloader().dataset) / seconds
 
 
-def _evaluation(data: AnomalyDataModule) -> Evaluation:
+def _evaluation(data: AnomalyDataModule) -> Evaluation | None:
     evaluated = data.evaluated
-    assert evaluated is not None
-    return Evaluation(evaluated.size, evaluated.masks, evaluated.warnings)
+    return (
+        None
+        if evaluated is None
+        else Evaluation(evaluated.size, evaluated.masks, evaluated.warnings)
+    )
 
 
 def _saved_step(path: Path) -> int:

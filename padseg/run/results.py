@@ -78,20 +78,20 @@ class PhaseResult:
         metrics: On the test images, [0, 1], by the keys of `padseg.metrics.names`; None if undefined.
         train_minutes: As in `TrainingCost`.
         peak_memory_mb: Peak of training and test in MiB; None if unknown.
-        images_per_second: Test images per second, including decoding and metrics.
+        images_per_second: Test images per second, including decoding and metrics; None without a test.
         calibration: Thresholds; None without held-out images.
         teacher_sha256: SHA-256 of the teacher's weights, in hexadecimal.
         precision: Lightning's name of the precision, such as `32-true`.
         device: The name of the GPU, or the architecture of the CPU.
         steps: Number of optimiser steps of the saved weights.
         resumed_from_step: The step at which the process that finished the training began.
-        evaluation: What the metrics depend on; None in files of early versions.
+        evaluation: What the metrics depend on; None without a test, and in files of early versions.
     """
 
     metrics: Mapping[str, float | None]
     train_minutes: float
     peak_memory_mb: float | None
-    images_per_second: float
+    images_per_second: float | None
     calibration: Calibration | None
     teacher_sha256: str
     precision: str | None

@@ -1,5 +1,6 @@
 """`results.csv`, with one row per finished run."""
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -49,11 +50,15 @@ def print_table(rows: pd.DataFrame) -> None:
         table.add_row(
             str(row["category"]),
             str(row["seed"]),
-            *(f"{100 * row[metric.key]:.1f}" for metric in METRICS),
+            *(_percent(row[metric.key]) for metric in METRICS),
             f"{row['train_minutes']:.1f}",
         )
     if len(rows) > 1:
         table.add_section()
-        means = (f"{100 * rows[metric.key].mean():.1f}" for metric in METRICS)
+        means = (_percent(rows[metric.key].mean()) for metric in METRICS)
         table.add_row("mean", "", *means, f"{rows['train_minutes'].mean():.1f}")
     Console(markup=False).print(table)  # names may contain brackets
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}" if math.isfinite(share) else "-"

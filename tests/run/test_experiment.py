@@ -154,3 +154,20 @@ def test_a_time_limit_ends_the_training(data_root, tmp_path):
     metrics = json.loads((tmp_path / "small/widget/seed0/metrics.json").read_text())
     assert metrics["distill"]["steps"] < 100000
     assert 1 / 60 <= metrics["train_minutes"] < 1
+
+
+def test_without_test_images_a_run_trains_and_calibrates(data_root, tmp_path, capsys):
+    root, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(data_root / "widget/train/good", root / "widget")  # nothing but images
+    arguments = [*run_args(root, "unused", out, system="stpm"), "--layout", "folder"]
+    assert main(arguments) == 0
+    assert "widget has no test images" in capsys.readouterr().out
+    folder = out / "small/widget/seed0"
+    assert read_checkpoint(folder / "distill.ckpt")["padseg"]["calibration"] is not None
+    (row,) = pd.read_csv(out / "results.csv").to_dict("records")
+    assert row["train_minutes"] > 0
+    assert pd.isna(row["image_auroc"])
+    assert main(arguments) == 0
+    assert "already finished" in capsys.readouterr().out
+    assert main(["report", str(out)]) == 0
+    assert "no images.csv" in (out / "report.html").read_text(encoding="utf-8")

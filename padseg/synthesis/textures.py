@@ -1,18 +1,42 @@
-"""Procedural textures for the synthetic defects of the demo set: surfaces without strokes, blots or holes."""
+"""Procedural textures for synthetic defects: surfaces without strokes, blots or holes.
+
+Every texture is drawn from a NumPy generator, so that one seed gives one texture. `grid` is the side of
+the picture in pixels; the pattern itself does not depend on it, only its resolution does.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.spatial import cKDTree
 
-from padseg.demo.paint import SIZE, Array, clouds, smooth
+Array = NDArray[Any]
+SIDE = 128
+"""The side of a texture in its own units, and in pixels unless another resolution is asked for."""
+Texture = Callable[[np.random.Generator, int], Array]
 
-_Y, _X = (np.mgrid[0:SIZE, 0:SIZE] + 0.5).astype(np.float32)
-Texture = Callable[[np.random.Generator], Array]
+
+def clouds(rng: np.random.Generator, rows: int, cols: int, size: int = SIDE) -> Array:
+    """Smooth noise with a deviation of about one and the given number of cells, (size, size)."""
+    coarse = rng.standard_normal((rows + 1, cols + 1)).astype(np.float32)
+    return np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def smooth(low: float, high: float, value: Array) -> Array:
+    """Smooth step from 0 at `low` to 1 at `high`."""
+    t = np.clip((value - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _coordinates(grid: int) -> tuple[Array, Array]:
+    """The x and y of the pixels' centres, from 0 to SIDE, each float32 (grid, grid)."""
+    y, x = (np.mgrid[0:grid, 0:grid] + 0.5).astype(np.float32) * np.float32(SIDE / grid)
+    return x, y
 
 
 def _palette(rng: np.random.Generator, count: int) -> Array:
@@ -31,17 +55,18 @@ def _blend(rng: np.random.Generator, value: Array) -> Array:
     return ramp[low] * (1 - part) + ramp[low + 1] * part
 
 
-def _turned(rng: np.random.Generator) -> tuple[Array, Array]:
+def _turned(rng: np.random.Generator, grid: int) -> tuple[Array, Array]:
     angle = rng.uniform(0, math.pi)
     c, s = math.cos(angle), math.sin(angle)
-    return c * _X + s * _Y, c * _Y - s * _X
+    x, y = _coordinates(grid)
+    return c * x + s * y, c * y - s * x
 
 
-def cells(rng: np.random.Generator) -> Array:
+def cells(rng: np.random.Generator, grid: int) -> Array:
     """Pebbles: Voronoi cells with dark joints."""
     count = int(rng.integers(30, 250))
-    seeds = rng.uniform(-10, SIZE + 10, (count, 2))
-    found = cKDTree(seeds).query(np.stack((_X, _Y), -1), k=2)
+    seeds = rng.uniform(-10, SIDE + 10, (count, 2))
+    found = cKDTree(seeds).query(np.stack(_coordinates(grid), -1), k=2)
     distance, nearest = np.asarray(found[0]), np.asarray(found[1])
     joint = smooth(0.3, 2.5, (distance[..., 1] - distance[..., 0]).astype(np.float32))
     colours = _palette(rng, 5)[rng.integers(0, 5, count)]
@@ -49,27 +74,27 @@ def cells(rng: np.random.Generator) -> Array:
     return pebbles
 
 
-def marble(rng: np.random.Generator) -> Array:
+def marble(rng: np.random.Generator, grid: int) -> Array:
     """Veins: a sine bent by clouds."""
-    u, _ = _turned(rng)
-    bend = clouds(rng, 4, 4) * 2 + clouds(rng, 10, 10)
+    u, _ = _turned(rng, grid)
+    bend = clouds(rng, 4, 4, grid) * 2 + clouds(rng, 10, 10, grid)
     return _blend(
         rng, 0.5 + 0.5 * np.sin(u * rng.uniform(0.05, 0.3) + bend * rng.uniform(0.6, 1.6))
     )
 
 
-def stripes(rng: np.random.Generator) -> Array:
+def stripes(rng: np.random.Generator, grid: int) -> Array:
     """Stripes of two or three colours."""
-    u, _ = _turned(rng)
+    u, _ = _turned(rng, grid)
     width = rng.uniform(4, 14)
-    wave = np.floor((u + clouds(rng, 4, 4) * rng.uniform(0, 3)) / width + 60).astype(np.int32)
+    wave = np.floor((u + clouds(rng, 4, 4, grid) * rng.uniform(0, 3)) / width + 60).astype(np.int32)
     colours = _palette(rng, int(rng.integers(2, 4)))
     return colours[wave % len(colours)]
 
 
-def checks(rng: np.random.Generator) -> Array:
+def checks(rng: np.random.Generator, grid: int) -> Array:
     """A tiled floor."""
-    u, v = _turned(rng)
+    u, v = _turned(rng, grid)
     width = rng.uniform(6, 20)
     i, j = np.floor(u / width + 60).astype(np.int32), np.floor(v / width + 60).astype(np.int32)
     colours = _palette(rng, 3)
@@ -77,9 +102,9 @@ def checks(rng: np.random.Generator) -> Array:
     return colours[np.minimum(kind, 2)]
 
 
-def dots(rng: np.random.Generator) -> Array:
+def dots(rng: np.random.Generator, grid: int) -> Array:
     """Polka dots."""
-    u, v = _turned(rng)
+    u, v = _turned(rng, grid)
     pitch = rng.uniform(7, 20)
     distance = np.hypot(u % pitch - pitch / 2, v % pitch - pitch / 2)
     ground, dot = _palette(rng, 2)
@@ -87,26 +112,28 @@ def dots(rng: np.random.Generator) -> Array:
     return ground + (dot - ground) * cover[..., None]
 
 
-def camouflage(rng: np.random.Generator) -> Array:
+def camouflage(rng: np.random.Generator, grid: int) -> Array:
     """Patches of flat colour."""
-    level = clouds(rng, 5, 5) + 0.6 * clouds(rng, 12, 12) + 0.3 * clouds(rng, 30, 30)
+    level = (
+        clouds(rng, 5, 5, grid) + 0.6 * clouds(rng, 12, 12, grid) + 0.3 * clouds(rng, 30, 30, grid)
+    )
     colours = _palette(rng, 5)
     return colours[np.clip(np.floor(level * 1.4 + 2.5), 0, 4).astype(np.int32)]
 
 
-def plaid(rng: np.random.Generator) -> Array:
+def plaid(rng: np.random.Generator, grid: int) -> Array:
     """Bands crossing bands."""
-    u, v = _turned(rng)
+    u, v = _turned(rng, grid)
     bands = [_palette(rng, 6)[rng.integers(0, 6, 400)] for _ in range(2)]
     width = rng.uniform(2, 9)
     i, j = (np.floor(w / width + 150).astype(np.int32) for w in (u, v))
     return (bands[0][i] + bands[1][j]) / 2
 
 
-def grain(rng: np.random.Generator) -> Array:
+def grain(rng: np.random.Generator, grid: int) -> Array:
     """Sand and gravel: noise of several grain sizes."""
     fine = int(rng.integers(20, 128))
-    level = 0.6 * clouds(rng, fine, fine) + 0.4 * clouds(rng, 9, 9)
+    level = 0.6 * clouds(rng, fine, fine, grid) + 0.4 * clouds(rng, 9, 9, grid)
     return _blend(rng, 0.5 + 0.3 * level)
 
 
@@ -122,7 +149,8 @@ TEXTURES: dict[str, Texture] = {
 }
 
 
-def texture(kind: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A texture of one kind, uint8 (SIZE, SIZE, 3)."""
-    colour = TEXTURES[kind](rng) + 0.02 * rng.standard_normal((SIZE, SIZE, 1)).astype(np.float32)
+def texture(kind: str, rng: np.random.Generator, grid: int = SIDE) -> NDArray[np.uint8]:
+    """A texture of one kind, uint8 (grid, grid, 3)."""
+    colour = TEXTURES[kind](rng, grid)
+    colour = colour + 0.02 * rng.standard_normal((grid, grid, 1)).astype(np.float32)
     return np.rint(np.clip(colour, 0, 1) * 255).astype(np.uint8)

@@ -1,0 +1,81 @@
+"""`padseg train`."""
+
+import argparse
+
+from padseg.commands.arguments import (
+    Subparsers,
+    add_options_of_fit,
+    add_plugin,
+    add_textures,
+    expanded_path,
+)
+from padseg.names import DEFAULT_SYSTEM, SYSTEM_NAMES
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "train",
+        help="train a model on a folder of good images",
+        description=(
+            "Trains a model on good images alone, sets its thresholds on a tenth of them that it "
+            "holds out, and writes OUT/model.ckpt, for `padseg detect`, and OUT/preview.png. A second "
+            "call resumes what was interrupted. The command also takes --model.KEY, --data.KEY and "
+            "--trainer.KEY as `fit` does."
+        ),
+    )
+    parser.add_argument(
+        "folders",
+        type=expanded_path,
+        nargs="+",
+        metavar="FOLDER",
+        help="folders of good images, with or without subfolders",
+    )
+    parser.add_argument("--out", type=expanded_path, required=True, help="folder for the model")
+    parser.add_argument(
+        "--system",
+        default=DEFAULT_SYSTEM,
+        help=f"{', '.join(SYSTEM_NAMES)}, or a plugin's (default: {DEFAULT_SYSTEM})",
+    )
+    add_textures(parser)
+    parser.add_argument(
+        "--steps",
+        type=int,
+        nargs="+",
+        default=(),
+        help="optimiser steps of each phase (default: those of the system's recipe)",
+    )
+    parser.add_argument("--batch-size", type=int, help="images per step (default: the recipe's)")
+    parser.add_argument(
+        "--precision", help="such as 32-true (default: bf16-mixed where it is fast)"
+    )
+    parser.add_argument(
+        "--weights",
+        type=lambda text: str(expanded_path(text)),
+        help="the teacher's weight file (default: timm's hub)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of all draws (default: 0)")
+    add_plugin(parser)
+    add_options_of_fit(
+        parser, ("model", "data", "trainer", "checkpoint", "evaluation", "thresholds")
+    )
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Run the command."""
+    from padseg.training import train
+
+    train(
+        options.folders,
+        options.out,
+        options.system,
+        options.textures,
+        options.steps,
+        options.weights,
+        batch_size=options.batch_size,
+        precision=options.precision,
+        seed=options.seed,
+        overrides=options.overrides,
+        plugin=options.plugin,
+    )

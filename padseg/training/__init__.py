@@ -1,0 +1,5 @@
+"""From good images alone to a calibrated checkpoint."""
+
+from padseg.training.command import train
+
+__all__ = ["train"]

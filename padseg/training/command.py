@@ -1,0 +1,126 @@
+"""`padseg train`: from good images alone to a calibrated checkpoint.
+
+DIR/model.ckpt     the checkpoint: weights, and thresholds from held-out images
+DIR/preview.png    training pairs, and score maps of held-out images
+DIR/training/      the training itself, from which an interrupted call resumes
+"""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from padseg.data.builtin_textures import builtin_textures
+from padseg.inference import Predictor
+from padseg.inference.calibrate import describe_thresholds
+from padseg.machine.files import written_whole
+from padseg.models import find_system
+from padseg.names import DEFAULT_SYSTEM
+from padseg.plugins import load_plugin
+from padseg.run.files import PhaseFiles
+from padseg.run.one import run_in
+from padseg.run.options import RunOptions
+from padseg.training.good_images import LAYOUT, good_images, register_good_images
+from padseg.training.preview import PreviewCallback
+from padseg.words import count
+
+# The share of the images that is held out for the thresholds, whatever the recipe of the system.
+_HELD_OUT = "0.1"
+
+
+def train(
+    folders: str | Path | Sequence[str | Path],
+    out: str | Path,
+    system: str = DEFAULT_SYSTEM,
+    textures: str | Path | None = None,
+    steps: Sequence[int] = (),
+    weights: str | None = None,
+    *,
+    batch_size: int | None = None,
+    precision: str | None = None,
+    seed: int = 0,
+    overrides: Mapping[str, str] | None = None,
+    plugin: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train a model on good images alone and calibrate it on some that are held out.
+
+    A second call with the same arguments resumes what was interrupted.
+
+    Args:
+        folders: One or more folders of good images, searched with all their subfolders.
+        out: Folder for `model.ckpt` and `preview.png`.
+        system: Name of the system.
+        textures: Folder of textures for synthetic defects, such as `dtd/images`; None for a small generated
+            set.
+        steps: Optimiser steps of each phase; empty for those of the system's recipe.
+        weights: The teacher's weight file; None for timm's hub.
+        batch_size: Images per step; None for the recipe's number.
+        precision: Lightning's name of the precision; None for the fastest safe one on this device.
+        seed: Seed of all draws.
+        overrides: Options of `fit`, from `model.KEY`, `data.KEY` or `trainer.KEY` to the value.
+        plugin: Module that registers the system.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The path of `model.ckpt`, for a `Predictor`.
+
+    Raises:
+        PadsegError: An input cannot be used, or `out` holds another training.
+    """
+    load_plugin(plugin)
+    out = Path(out).absolute()
+    given = [folders] if isinstance(folders, str | Path) else folders
+    folder, model = out / "training", out / "model.ckpt"
+    images = good_images([Path(path) for path in given], leave_out=folder)
+    register_good_images(images)
+    _say(f"Training {system} on {count(len(images), 'good image')}.")
+    options = RunOptions(
+        system=system,
+        root=Path(os.path.commonpath([path.parent for path in images])),
+        categories=(out.name or "model",),
+        out=out,
+        textures=_textures(system, textures, out),
+        seeds=(seed,),
+        steps=tuple(steps),
+        batch_size=batch_size,
+        precision=precision,
+        weights=weights,
+        label=system,
+        layout=LAYOUT,
+        overrides={"data.val_fraction": _HELD_OUT} | dict(overrides or {}),
+        plugin=plugin,
+        progress=progress,
+    )
+    picture = PreviewCallback(out / "preview.png")
+    remedy = "pass another --out"
+    run_in(folder, options, options.categories[0], seed, remedy=remedy, callbacks=[picture])
+    if not model.exists():
+        with written_whole(model) as draft:
+            shutil.copyfile(PhaseFiles(folder, options.phases[-1]).checkpoint, draft)
+    predictor = Predictor(model)
+    picture.add_score_maps(predictor)
+    thresholds = "no thresholds"
+    if predictor.calibration is not None:
+        thresholds = describe_thresholds(predictor.calibration)
+    _say(f"{model}: {thresholds}. Find defects with: padseg detect {model} IMAGES --out found")
+    return model
+
+
+def _textures(system: str, textures: str | Path | None, out: Path) -> Path | None:
+    """The folder of textures that the system needs; None if it needs none."""
+    if not find_system(system).synthetic:
+        return None
+    if textures is not None:
+        return Path(textures)
+    _say(
+        "Synthetic defects are painted with a small generated set of textures; real ones are better: padseg "
+        "download dtd, then --textures."
+    )
+    return builtin_textures(out / "training" / "textures")
+
+
+def _say(text: str) -> None:
+    Console(markup=False).print(text, highlight=False, soft_wrap=True)

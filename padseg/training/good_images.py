@@ -1,0 +1,77 @@
+"""The good images in folders as users have them, and a layout for them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from padseg.data.image_files import list_entries, list_images, suffixes
+from padseg.data.layouts import Layout, register
+from padseg.data.samples import NORMAL_NAMES, Sample
+from padseg.errors import DataError
+
+LAYOUT = "good_images"
+# Names of folders, in lower case, whose images are no good ones, or need not be.
+_NOT_GOOD = frozenset(
+    {
+        *("test", "ground_truth", "mask", "masks", "bad", "ng", "ko", "reject", "rejects"),
+        *("defect", "defects", "defective", "anomaly", "anomalies", "anomalous", "broken"),
+    }
+)
+
+
+def good_images(folders: Sequence[Path], leave_out: Path | None = None) -> list[Path]:
+    """The images below folders of good images, each once.
+
+    Where a folder holds a folder `train`, only that is used, and where it holds a folder `good`, `normal`
+    or `ok`, only that. So a category in the layout of MVTec AD, and a folder of several such categories,
+    can be given as they are.
+
+    Args:
+        folders: The folders.
+        leave_out: A folder whose images to ignore: that of the training, which may lie in one of them.
+
+    Returns:
+        Absolute paths.
+
+    Raises:
+        DataError: A folder is missing or holds no image, or some of its images may have defects.
+    """
+    found: dict[Path, None] = {}
+    for given in folders:
+        folder = given.absolute()
+        if not folder.is_dir():
+            raise DataError(f"{given} is not a folder: give folders of good images.")
+        images = [
+            path
+            for path in _below(folder, ())
+            if leave_out is None or not path.is_relative_to(leave_out)
+        ]
+        if not images:
+            raise DataError(f"{given} holds no image ({suffixes()}).")
+        found.update(dict.fromkeys(images))
+    return list(found)
+
+
+def _below(folder: Path, above: tuple[Path, ...]) -> list[Path]:
+    inside = {path.name.casefold(): path for path in list_entries(folder)[0]}
+    chosen = [inside["train"]] if "train" in inside else []
+    chosen = chosen or [path for name, path in sorted(inside.items()) if name in NORMAL_NAMES]
+    images = [] if chosen else list_images(folder)
+    if not chosen:
+        if suspects := sorted(inside.keys() & _NOT_GOOD):
+            raise DataError(
+                f"{inside[suspects[0]]} may hold images with defects: give the folders of good images, or "
+                "move them into a folder named good."
+            )
+        chosen = [path for _, path in sorted(inside.items())]
+    above = (*above, folder.resolve())
+    for path in chosen:
+        target = path.resolve()
+        if not any(outer.is_relative_to(target) for outer in above):  # not a link to a parent
+            images += _below(path, above)
+    return images
+
+
+def register_good_images(images: Sequence[Path]) -> None:
+    """Make these images the layout `good_images`, for any root and category."""
+    samples = [Sample(path, "train") for path in images]
+    register(LAYOUT, Layout(lambda root, category: list(samples), "the given folders"))

@@ -1,0 +1,139 @@
+"""From folders of good images to a calibrated checkpoint."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import save
+from padseg.cli import main
+from padseg.errors import DataError
+from padseg.inference import Predictor
+from padseg.modules import read_checkpoint
+from padseg.training import train
+from padseg.training.good_images import good_images
+from tiny import tiny_arguments
+
+
+def arguments(folder: Path, out: Path, *more: str, phases: int = 2) -> list[str]:
+    return [
+        *("train", str(folder), "--out", str(out), "--steps", "2", "2", "--batch-size", "4"),
+        *("--weights", "random", *tiny_arguments(phases=phases), "--data.num_workers=0"),
+        *("--trainer.enable_progress_bar=false", *more),
+    ]
+
+
+@pytest.fixture(scope="module")
+def good(data_root, tmp_path_factory) -> Path:
+    """Twelve good images, some of them in a subfolder, and nothing else."""
+    folder = tmp_path_factory.mktemp("parts") / "monday [a]"
+    shutil.copytree(data_root / "widget/train/good", folder / "camera 2")
+    for path in sorted((folder / "camera 2").iterdir())[:4]:
+        path.rename(folder / path.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(good, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("models") / "cap"
+    assert main([*arguments(good, out), "--system", "destseg"]) == 0
+    return out
+
+
+def test_good_images_alone_give_a_calibrated_model(trained, good):
+    assert sorted(path.name for path in trained.iterdir()) == [
+        *("model.ckpt", "preview.png", "training"),
+    ]
+    predictor = Predictor(trained / "model.ckpt")
+    assert predictor.module.system == "destseg"
+    assert predictor.calibration.normal_images == 1
+    assert predictor(good / "camera 2/005.png").anomalous in (True, False)
+
+
+def test_the_picture_shows_pairs_and_held_out_images(trained):
+    with Image.open(trained / "preview.png") as picture:
+        width, height = picture.size
+        pixels = np.asarray(picture)
+    assert width > 4 * 64
+    assert height > (4 + 1) * 64  # four pairs, one held-out image
+    assert len(np.unique(pixels[-64:].reshape(-1, 3), axis=0)) > 100
+
+
+def test_a_second_call_changes_nothing(trained, good, capsys):
+    model = trained / "model.ckpt"
+    before = model.stat().st_mtime_ns
+    assert main([*arguments(good, trained), "--system", "destseg"]) == 0
+    assert "already finished" in capsys.readouterr().out
+    assert model.stat().st_mtime_ns == before
+    other = [*arguments(good, trained), "--system", "destseg", "--seed", "1"]
+    assert main(other) == 2
+    assert "pass another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("system", ["stpm", "rstpm"])
+def test_every_system_ends_with_thresholds(system, good, tmp_path):
+    more = ["--model.teacher2=test_resnet", "--model.weights2=random"] if system == "rstpm" else []
+    assert main([*arguments(good, tmp_path, phases=1), "--system", system, *more]) == 0
+    header = read_checkpoint(tmp_path / "model.ckpt")["padseg"]
+    assert header["system"] == system
+    assert header["calibration"]["normal_images"] == 1
+    assert not (tmp_path / "training/textures").exists()
+
+
+def test_textures_are_the_given_ones(good, textures, tmp_path):
+    def painted(out: Path) -> bool:
+        return (out / "training/textures").exists()
+
+    options = {
+        "model.teacher": "test_resnet",
+        "model.width": "16",
+        "model.image_size": "64",
+        "model.segmentation_width": "16",
+        "trainer.enable_progress_bar": "false",
+    }
+    given = {"steps": (1, 1), "batch_size": 4, "weights": "random", "overrides": options}
+    out = tmp_path / "given"
+    assert train(good, out, "destseg", textures, **given) == out / "model.ckpt"
+    assert not painted(out)
+    train([good], tmp_path / "none", "destseg", **given)
+    assert painted(tmp_path / "none")
+
+
+def test_good_images_are_found_in_folders_as_users_have_them(data_root, tmp_path):
+    flat = tmp_path / "flat"
+    for name in ("b/1.png", "a.png", "b/c/2.JPG"):
+        save(flat / name, np.zeros((8, 8, 3), np.uint8))
+    assert [path.name for path in good_images([flat])] == ["a.png", "1.png", "2.JPG"]
+    # In MVTec AD's layout, also two categories of it, nothing else is taken.
+    train_set = sorted((data_root / "widget/train/good").iterdir())
+    assert good_images([data_root / "widget"]) == train_set
+    assert good_images([data_root]) == train_set
+    assert good_images([data_root, data_root / "widget/train"]) == train_set
+    save(flat / "b/training/textures/3.png", np.zeros((8, 8, 3), np.uint8))
+    assert len(good_images([flat], leave_out=flat / "b/training")) == 3
+    shutil.rmtree(flat / "b/training")
+    (flat / "loop").symlink_to(flat)
+    assert len(good_images([flat])) == 3
+
+
+def test_images_with_defects_are_not_taken_for_good_ones(data_root, tmp_path):
+    mixed = tmp_path / "mixed"
+    for name in ("good/1.png", "scratch/2.png"):
+        save(mixed / name, np.zeros((8, 8, 3), np.uint8))
+    assert [path.name for path in good_images([mixed])] == ["1.png"]
+    (mixed / "good").rename(mixed / "tuesday")
+    (mixed / "scratch").rename(mixed / "Bad")
+    with pytest.raises(DataError, match="Bad may hold images with defects"):
+        good_images([mixed])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("none", "none is not a folder"), ("empty", "empty holds no image")]
+)
+def test_folders_without_images_are_named(name, message, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(arguments(tmp_path / name, tmp_path / "out")) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
