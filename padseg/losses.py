@@ -1,6 +1,7 @@
 """Losses of the student and of the segmentation network, in float32 even inside autocast."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +58,7 @@ def _distance(teacher: Tensor, student: Tensor) -> Tensor:
 
 
 def distillation_loss(
-    pairs: Sequence[tuple[list[Tensor], list[Tensor]]],
+    pairs: Sequence[tuple[list[Tensor], list[Tensor], *tuple[Any, ...]]],
     reduction: LossReduction = "batch_sum",
     scale: float = 1.0,
 ) -> Tensor:
@@ -67,7 +68,7 @@ def distillation_loss(
     distance); STPM averages over the batch and uses the whole squared distance (scale 2).
 
     Args:
-        pairs: (teacher, student) feature lists, each level (B, C, h, w).
+        pairs: (teacher, student) feature lists, each level (B, C, h, w); the rest of each is ignored.
         reduction: "batch_sum" or "mean" over the images.
         scale: factor of the result.
 
@@ -82,7 +83,7 @@ def distillation_loss(
         _distance(t, s).mean(
             dim=(1, 2)
         )  # not clamped, because features that point in opposite directions would not learn
-        for teacher, student in pairs
+        for teacher, student, *_ in pairs
         for t, s in zip(teacher, student, strict=True)
     ]
     per_image = scale * torch.stack(distances).sum(dim=0)

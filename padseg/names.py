@@ -5,7 +5,7 @@ This file imports no library, so that the command line can list them at once.
 
 from typing import Literal, get_args
 
-SystemName = Literal["stpm", "rstpm", "destseg", "pfadseg"]
+SystemName = Literal["stpm", "rstpm", "destseg", "pfadseg", "tedseg"]
 SYSTEM_NAMES: tuple[SystemName, ...] = get_args(SystemName)
 DEFAULT_SYSTEM: SystemName = "destseg"
 """The system of `padseg train`."""

@@ -2,6 +2,7 @@
 
 from padseg.models import systems  # noqa: F401 - registers the systems that come with padseg
 from padseg.models.aspp import ASPP
+from padseg.models.memory_network import MemoryStudentTeacher
 from padseg.models.options import NetworkOptions
 from padseg.models.rcm import RCM
 from padseg.models.reconstruction import ReconstructionStudent
@@ -27,6 +28,7 @@ __all__ = [
     "BlockOptions",
     "DenoisingStudent",
     "FeaturePair",
+    "MemoryStudentTeacher",
     "NetworkOptions",
     "Normalize",
     "PlainStudent",

@@ -24,6 +24,7 @@ class NetworkOptions:
         dilations: see BlockOptions.
         recalibration: see BlockOptions.
         upsample: "deconv" or "bilinear", see ReconstructionStudent.
+        memory_size: vectors that a student that is a memory keeps of each source.
     """
 
     system: str
@@ -36,6 +37,7 @@ class NetworkOptions:
     dilations: tuple[int, ...] = (1, 2, 3)
     recalibration: Recalibration = "channel"
     upsample: Upsample = "deconv"
+    memory_size: int = 2000
 
     @classmethod
     def from_plain(cls, stored: Mapping[str, Any]) -> Self:

@@ -29,8 +29,6 @@ from padseg.models.teacher import FeaturePair, Teacher
 from padseg.names import Context, LossReduction
 
 StudentFactory = Callable[[Sequence[int], int, BlockOptions], nn.Module]
-
-
 NetworkFactory = Callable[["System", NetworkOptions, Sequence[str]], StudentTeacher]
 
 
@@ -49,6 +47,7 @@ def one_teacher(
         CheckpointError: a teacher's weights cannot be used.
     """
     teacher = Teacher(options.teacher or system.teachers[0], weights[0])
+    assert system.student is not None
     student = system.student(teacher.channels, options.width, options.block(system.block))
     return StudentTeacher(teacher, student)
 
@@ -61,6 +60,7 @@ def two_teachers(
     See one_teacher.
     """
     first = Teacher(options.teacher or system.teachers[0], weights[0], (4, 8, 16, 32))
+    assert system.student is not None
     student = system.student(first.channels[:3], options.width, options.block(system.block))
     second = Teacher(options.teacher2 or system.teachers[1], weights[1], option="--model.weights2")
     student2 = ReconstructionStudent(first.channels[3], second.channels, options.upsample)
@@ -76,7 +76,11 @@ class System:
         title: its name as the paper writes it.
         paper: citation.
         teachers: timm tag of each teacher.
-        student: builds the student from (channels of the levels, width, block).
+        student: builds the student from (channels of the levels, width, block). None if `network` builds it
+            without these options.
+        memory: whether the student is a memory. It learns without gradients: each step of phase one calls
+            the network's `observe`, see MemoryStudentTeacher. In phase two the network gets the `index` of
+            each training image, of which the student then remembers nothing.
         network: joins teachers and students; takes (system, options, weights of each teacher).
         block: residual block of student and segmentation network.
         synthetic: whether the student learns on images with synthetic defects.
@@ -92,8 +96,14 @@ class System:
             None for a system of one phase. It maps a FeaturePair to logits (B, 1, h, w). Its
             submodule `res`, if there is one, learns with `lr_res`, the rest with `lr_head`.
         context: default of SegmentationOptions.
+        segmentation_width: default of SegmentationOptions.width.
         segmentation_loss: of phase two, called with (logits, mask, gamma=, focal_weight=,
             l1_weight=).
+        gamma: default of the exponent of the focal loss.
+        l1_weight: default of the weight of the L1 loss.
+        lr_res: learning rate of `res` in phase two.
+        lr_head: learning rate of the rest in phase two.
+        weight_decay: of phase two.
         segmentation_map: computes the score map of phase two from (logits, (H, W)).
         optimizer: of both phases, called with (parameter groups, momentum=, weight_decay=, fused=).
         schedule: of both phases; takes (optimizer, number of steps) and is stepped after each step.
@@ -106,7 +116,8 @@ class System:
     title: str
     paper: str
     teachers: tuple[str, ...]
-    student: StudentFactory
+    student: StudentFactory | None = None
+    memory: bool = False
     network: NetworkFactory = one_teacher
     block: BlockOptions = PLAIN
     synthetic: bool = False
@@ -121,7 +132,13 @@ class System:
     top_k: int = 1
     segmentation: Callable[[Sequence[int], SegmentationOptions], nn.Module] | None = None
     context: Context = "aspp"
+    segmentation_width: int = 256
     segmentation_loss: Callable[..., Tensor] = losses.segmentation_loss
+    gamma: float = 4.0
+    l1_weight: float = 1.0
+    lr_res: float = 0.1
+    lr_head: float = 0.01
+    weight_decay: float = 1e-4
     segmentation_map: Callable[[Tensor, tuple[int, int]], Tensor] = scores.probability_map
     optimizer: Callable[..., Optimizer] = torch.optim.SGD
     schedule: Callable[[Optimizer, int], LRScheduler] | None = None
@@ -181,7 +198,7 @@ def build_segmentation(
     options: NetworkOptions,
     channels: Sequence[int],
     *,
-    width: int = 256,
+    width: int | None = None,
     context: Context | None = None,
     layer_scale: float = 1.0,
 ) -> nn.Module:
@@ -190,7 +207,7 @@ def build_segmentation(
     Args:
         options: the system, and the options of its residual blocks.
         channels: of the levels, fine to coarse.
-        width: see SegmentationOptions.
+        width: see SegmentationOptions; None: the system's own.
         context: see SegmentationOptions; None: the system's own.
         layer_scale: see SegmentationOptions.
 
@@ -205,5 +222,10 @@ def build_segmentation(
         )
     block = options.block(system.block)
     return system.segmentation(
-        channels, SegmentationOptions(width, block, context or system.context, layer_scale)
+        channels, SegmentationOptions(
+            system.segmentation_width if width is None else width,
+            block,
+            context or system.context,
+            layer_scale,
+        ),
     )

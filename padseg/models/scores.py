@@ -7,8 +7,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from padseg.losses import cosine_distance
-from padseg.models.layers import resize_to
+from padseg.models.layers import resize_to, smooth_to
 from padseg.models.teacher import FeaturePair
+
+_LEAST_DISTANCE = 1e-3
+_SMOOTHING = 1 / 64  # standard deviation of the filter, as a share of the image
 
 
 def distance_map(
@@ -40,6 +43,46 @@ def distance_map(
         fused = mean if fused is None else fused * mean
     assert fused is not None
     return resize_to(fused, size).clamp(0, 1)
+
+
+def log_distances(pair: FeaturePair, size: tuple[int, int]) -> Tensor:
+    """Logarithm of the cosine distance of each level, not less than that of 0.001.
+
+    Args:
+        pair: an output of StudentTeacher.
+        size: (h, w) to which the logarithms are interpolated.
+
+    Returns:
+        (B, levels, h, w), float32.
+    """
+    levels = zip(pair.teacher, pair.student, strict=True)
+    maps = [cosine_distance(t, s).clamp(min=_LEAST_DISTANCE).log()[:, None] for t, s in levels]
+    return torch.cat([resize_to(x, size) for x in maps], dim=1)
+
+
+def mean_distance_map(pairs: Sequence[FeaturePair], size: tuple[int, int]) -> Tensor:
+    """The mean of the distances over the levels of one pair, smoothed by a Gaussian filter.
+
+    Args:
+        pairs: the output of StudentTeacher.
+        size: (H, W) of the map.
+
+    Returns:
+        (B, 1, H, W), float32, in [0, 1].
+    """
+    (pair,) = pairs
+    finest = (pair.teacher[0].shape[-2], pair.teacher[0].shape[-1])
+    mean = log_distances(pair, finest).exp().mean(dim=1, keepdim=True)
+    return _smooth(mean, size)
+
+
+def smooth_probability_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """As probability_map, smoothed by a Gaussian filter of 1/64 of the size."""
+    return _smooth(logits.float().sigmoid(), size)
+
+
+def _smooth(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return smooth_to(x, size, (size[0] * _SMOOTHING, size[1] * _SMOOTHING)).clamp(0, 1)
 
 
 def probability_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -84,3 +127,20 @@ def image_score(score_map: Tensor, top_k: int, pairs: Sequence[FeaturePair] = ()
     """
     pixels = score_map.flatten(1).float()
     return pixels.topk(min(top_k, pixels.shape[1]), dim=1).values.mean(dim=1)
+
+
+def distance_weighted_score(
+    score_map: Tensor, top_k: int, pairs: Sequence[FeaturePair]
+) -> Tensor:
+    """The score of the map times that of the distances, which rank images and see what was never painted.
+
+    Args:
+        score_map: see image_score.
+        top_k: see image_score.
+        pairs: the output of StudentTeacher, with one pair.
+
+    Returns:
+        (B,) float32, in [0, 1].
+    """
+    distances = mean_distance_map(pairs, (score_map.shape[-2], score_map.shape[-1]))
+    return image_score(score_map, top_k) * image_score(distances, top_k)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from padseg.losses import normalized_product
 from padseg.models.aspp import ASPP
-from padseg.models.layers import conv_bn_relu, full_precision, kaiming_init, resize_to
+from padseg.models.layers import FullPrecisionConv2d, conv_bn_relu, kaiming_init, resize_to
 from padseg.models.rcm import RCM
 from padseg.models.residual import PLAIN, BlockOptions, ResidualBlock
 from padseg.models.teacher import FeaturePair
@@ -45,14 +45,6 @@ class SegmentationOptions:
 DESTSEG = SegmentationOptions()
 
 
-class _FullPrecisionConv2d(nn.Conv2d):
-    """A convolution outside autocast: in bfloat16, different scores would become equal."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        with full_precision(x):
-            return super().forward(x.float())
-
-
 class SegmentationNetwork(nn.Module):
     """Segments defects from the pixels and channels in which student and teacher differ.
 
@@ -83,7 +75,7 @@ class SegmentationNetwork(nn.Module):
                 context=(
                     ASPP(width) if options.context == "aspp" else RCM(width, options.layer_scale)
                 ),
-                out=nn.Sequential(conv_bn_relu(width, width), _FullPrecisionConv2d(width, 1, 1)),
+                out=nn.Sequential(conv_bn_relu(width, width), FullPrecisionConv2d(width, 1, 1)),
             )
         )
 

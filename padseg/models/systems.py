@@ -2,9 +2,17 @@
 
 from functools import partial
 
+from padseg.models.distance_network import DistanceNetwork
+from padseg.models.memory_network import Source, memory_network
+from padseg.models.optimizers import adamw, warm_up_and_cosine
 from padseg.models.registry import System, register, two_teachers
 from padseg.models.residual import BlockOptions
-from padseg.models.scores import distance_map
+from padseg.models.scores import (
+    distance_map,
+    distance_weighted_score,
+    mean_distance_map,
+    smooth_probability_map,
+)
 from padseg.models.segmentation import SegmentationNetwork
 from padseg.models.students import DenoisingStudent, PlainStudent
 
@@ -59,5 +67,32 @@ register(
         synthetic=True,
         top_k=100,
         lr=0.5,
+    )
+)
+register(
+    System(
+        name="tedseg",
+        title="TEDSeg",
+        paper="padseg's own: teacher-encoded distances, segmented; see its card",
+        teachers=("tf_efficientnet_lite0.in1k",),
+        memory=True,
+        network=partial(
+            memory_network, sources=(Source(levels=(0, 1)), Source(levels=(1, 2), zoom=1.5))
+        ),
+        synthetic=True,
+        lr=0.0,
+        distance_map=mean_distance_map,
+        image_score=distance_weighted_score,
+        top_k=100,
+        segmentation=DistanceNetwork,
+        segmentation_width=32,
+        gamma=0.0,
+        l1_weight=0.0,
+        lr_res=2e-3,
+        lr_head=2e-3,
+        weight_decay=0.01,
+        segmentation_map=smooth_probability_map,
+        optimizer=adamw,
+        schedule=warm_up_and_cosine,
     )
 )

@@ -17,10 +17,18 @@ WEIGHTS_OPTION = "--model.weights (with `padseg run`: --weights)"
 
 
 class FeaturePair(NamedTuple):
-    """Features of a teacher and its student for the same images, level by level, fine to coarse."""
+    """Features of a teacher and its student for the same images, level by level, fine to coarse.
+
+    Attributes:
+        teacher: features (B, C_k, h_k, w_k).
+        student: the same.
+        usual: mean and standard deviation of the logarithmic distance of normal images for each level and
+            place, (2, levels, h, w); None for students that do not know them.
+    """
 
     teacher: list[Tensor]
     student: list[Tensor]
+    usual: Tensor | None = None
 
 
 class Normalize(nn.Module):
@@ -82,6 +90,7 @@ class Teacher(nn.Module):
                 load_weights(self.net, read_weights(weights), name, weights)
         info: Any = self.net.feature_info
         self.channels: tuple[int, ...] = tuple(info.channels())
+        _drop_unread_blocks(self.net)
         self.requires_grad_(False)
         self.eval()
 
@@ -127,6 +136,15 @@ def _find_levels(name: str, reductions: Sequence[int]) -> tuple[int, ...]:
             f"backbone {name!r} has its levels at {has} of the resolution; choose one with {wanted}."
         )
     return tuple(found[reduction] for reduction in reductions)
+
+
+def _drop_unread_blocks(net: nn.Module) -> None:
+    """Remove what comes after the last level: timm's EfficientNets would compute it."""
+    info: Any = net.feature_info
+    room, _, last = info.module_name()[-1].partition(".")
+    blocks = getattr(net, room, None)
+    if isinstance(blocks, nn.Sequential) and last.isdigit():
+        setattr(net, room, blocks[: int(last) + 1])
 
 
 def _restandardize(name: str, weights: str) -> nn.Module:

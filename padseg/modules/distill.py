@@ -1,14 +1,16 @@
 """Phase one: the student learns to reproduce the teacher's features."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from padseg.data.images import Size
-from padseg.errors import ConfigError
-from padseg.models import FeaturePair, NetworkOptions, find_system
+from padseg.errors import CheckpointError, ConfigError
+from padseg.models import FeaturePair, MemoryStudentTeacher, NetworkOptions, find_system
 from padseg.modules.base import AnomalyModule, ParameterGroup
 from padseg.modules.header import STORED_WEIGHTS
 from padseg.names import (
@@ -22,15 +24,27 @@ from padseg.names import (
 )
 from padseg.options import as_stored, one_of
 
+CANDIDATES_KEY = "memory_candidates"
+"""The key of a checkpoint that is saved before its memory has chosen its entries."""
+# Options of networks that learn by gradients.
+_OF_GRADIENTS = (
+    *("width", "fusion", "second_conv", "student_input", "loss_reduction", "loss_scale"),
+    *("lr", "momentum", "weight_decay"),
+)
+
 
 class StudentDistillModule(AnomalyModule):
     """Distils a frozen teacher into a student; alone, it scores by the distance between the two.
 
-    STPM and RSTPM end here. DeSTSeg and PFADSeg continue with `SegmentationModule`, which reads the
-    checkpoint of this module.
+    STPM and RSTPM end here. DeSTSeg, PFADSeg and TEDSeg continue with `SegmentationModule`, which reads
+    the checkpoint of this module.
+
+    A student that is a memory (TEDSeg) has no gradients: its steps collect features of clean images, choose
+    some and measure how far other normal images are from them. Its optimiser only counts the steps, and
+    options of losses and rates do not apply.
 
     Args:
-        system: `stpm`, `rstpm`, `destseg`, `pfadseg` or a registered one; the options below are its own when
+        system: `stpm`, `rstpm`, `destseg`, `pfadseg`, `tedseg` or a registered one; the options below are its own when
             None.
         teacher: Tag of a timm backbone with levels at strides 4, 8 and 16.
         weights: `pretrained` for timm's hub, a weight file (safetensors, or a state dict), or `random`.
@@ -44,6 +58,7 @@ class StudentDistillModule(AnomalyModule):
         dilations: Dilations of PCAR's branches.
         recalibration: Whether PCAR weighs each `channel` or each `pixel` of a branch.
         upsample: How RSTPM's reconstruction student upsamples.
+        memory_size: Features that TEDSeg's student remembers of each of its sources.
         image_size: Height and width in pixels, or one number for both.
         top_k: Pixels averaged to the image score.
         student_input: `corrupted`, or `clean` for the ablation without denoising (DeSTSeg, Tab. 4).
@@ -73,6 +88,7 @@ class StudentDistillModule(AnomalyModule):
         dilations: tuple[int, int, int] = (1, 2, 3),
         recalibration: Recalibration = "channel",
         upsample: Upsample = "deconv",
+        memory_size: int = 2000,
         image_size: int | tuple[int, int] = 256,
         top_k: int | None = None,
         student_input: StudentInput = "corrupted",
@@ -98,26 +114,30 @@ class StudentDistillModule(AnomalyModule):
             dilations=tuple(dilations),
             recalibration=recalibration,
             upsample=upsample,
+            memory_size=memory_size,
         )
         one_of("student_input", student_input, STUDENT_INPUTS)
         if weights != STORED_WEIGHTS:  # the options of a checkpoint were checked before
-            self._refuse_unread(network, weights2)
+            self._refuse_unread(network)
         self.build(network, weights, weights2, image_size, top_k)
         self.student_input = student_input if self.parts.synthetic else "clean"
         self.loss_reduction = loss_reduction or self.parts.loss_reduction
         self.loss_scale = self.parts.loss_scale if loss_scale is None else loss_scale
+        # Lightning then counts the calls of the optimiser's `step`, gradients or not.
+        self.automatic_optimization = not self.parts.memory
         self.ready()
 
-    def _refuse_unread(self, network: NetworkOptions, weights2: str) -> None:
+    def _refuse_unread(self, network: NetworkOptions) -> None:
         parts, own = find_system(network.system), inspect.signature(type(self)).parameters
-        given = network.to_plain() | {"weights2": weights2}
-        unread: list[str] = []
-        if network.block(parts.block).second_conv != "pcar":
+        given: Mapping[str, Any] = self.hparams
+        unread = [*_OF_GRADIENTS] if parts.memory else ["memory_size"]
+        if parts.memory or network.block(parts.block).second_conv != "pcar":
             unread += ["kernels", "dilations", "recalibration"]
         if len(parts.teachers) == 1:
             unread += ["teacher2", "weights2", "upsample"]
         for name in unread:
-            if given[name] != as_stored(own[name].default):
+            default = parts.lr if name == "lr" else own[name].default
+            if as_stored(given[name]) != as_stored(default):
                 raise ConfigError(
                     f"--model.{name} is of a part that {parts.title} with these options does not have: "
                     "leave it out."
@@ -127,8 +147,11 @@ class StudentDistillModule(AnomalyModule):
         """The fused distance maps of the system."""
         return self.parts.distance_map(pairs, size)
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
         """Distance between the teacher on the clean and the student on the corrupted image."""
+        if self.parts.memory:
+            self._remember(batch)
+            return None
         corrupted = None
         if self.student_input == "corrupted":
             if "corrupted" not in batch:
@@ -147,11 +170,101 @@ class StudentDistillModule(AnomalyModule):
             loss = loss * (self.trainer.world_size * self.trainer.accumulate_grad_batches)
         return loss
 
+    def _remember(self, batch: dict[str, Tensor]) -> None:
+        """A step of a student that is a memory."""
+        network, image = self.student_teacher, batch["clean"]
+        assert isinstance(network, MemoryStudentTeacher)
+        step, world_size = self.global_step, self.trainer.world_size
+        first = (step * world_size + self.global_rank) * len(image)
+        steps = self.trainer.max_steps
+        distance = network.observe(image, batch["index"], first, step, steps, self._gathered)
+        if distance is not None:
+            self.log("train_loss", distance, prog_bar=True)
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        optimizer.step()
+
+    def _gathered(self, x: Tensor) -> Tensor:
+        """The tensors of all processes, one after another."""
+        if self.trainer.world_size == 1:
+            return x
+        every = self.all_gather(x)
+        assert isinstance(every, Tensor)
+        return every.flatten(0, 1)
+
+    def setup(self, stage: str) -> None:
+        """See AnomalyModule.
+
+        Raises:
+            ConfigError: A memory is trained with options that need gradients, or without a last step.
+        """
+        super().setup(stage)
+        trainer = self.trainer
+        if stage != "fit" or not self.parts.memory:
+            return
+        if trainer.max_steps < 1:
+            raise ConfigError(
+                f"--trainer.max_steps is {trainer.max_steps}; {self.parts.title} must know its last step."
+            )
+        if (
+            trainer.accumulate_grad_batches > 1
+            or trainer.gradient_clip_val is not None
+            or trainer.precision == "16-mixed"
+        ):
+            raise ConfigError(
+                "--trainer.accumulate_grad_batches, --trainer.gradient_clip_val and --trainer.precision "
+                f"16-mixed are about gradients, which the first phase of {self.parts.title} does not have: "
+                "leave them out."
+            )
+
+    def on_train_end(self) -> None:
+        """Choose what to remember, if the training ends early."""
+        super().on_train_end()
+        network = self.student_teacher
+        if isinstance(network, MemoryStudentTeacher) and network.student.candidates:
+            network.student.choose()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """See AnomalyModule; until a memory has chosen its entries, also what it chooses from."""
+        super().on_save_checkpoint(checkpoint)
+        network = self.student_teacher
+        if isinstance(network, MemoryStudentTeacher) and network.student.candidates:
+            checkpoint[CANDIDATES_KEY] = [list(pair) for pair in network.student.candidates]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """See AnomalyModule.
+
+        Raises:
+            CheckpointError: As there; or it is of an unfinished training, and this is none.
+        """
+        super().on_load_checkpoint(checkpoint)
+        if self._trainer is None or self.trainer.state.fn != "fit":
+            require_memory(checkpoint, "the checkpoint")
+        network = self.student_teacher
+        if isinstance(network, MemoryStudentTeacher):
+            stored = checkpoint.get(CANDIDATES_KEY, [])
+            network.student.candidates = [(pair[0], pair[1]) for pair in stored]
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimiser; students without shared parameters do not affect each other in it."""
         parameters = [p for p in self.student_teacher.parameters() if p.requires_grad]
+        if self.parts.memory:
+            return torch.optim.SGD(parameters, lr=self.hparams["lr"])
         return self.build_optimizer([ParameterGroup(parameters, self.hparams["lr"])])
 
     def stored_hparams(self) -> dict[str, Any]:
         """The teachers' weights are in the checkpoint."""
         return {"weights": STORED_WEIGHTS, "weights2": STORED_WEIGHTS}
+
+
+def require_memory(checkpoint: Mapping[str, Any], what: str) -> None:
+    """Refuse a checkpoint whose memory has not chosen its entries yet.
+
+    Raises:
+        CheckpointError: As above.
+    """
+    if CANDIDATES_KEY in checkpoint:
+        raise CheckpointError(
+            f"{what} was saved before its memory was complete: finish its training first, with `fit` and "
+            "--ckpt_path."
+        )

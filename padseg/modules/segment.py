@@ -12,9 +12,17 @@ from torch.nn import Parameter
 from padseg.data import AnomalyDataModule
 from padseg.data.images import Size
 from padseg.errors import CheckpointError, ConfigError
-from padseg.models import RCM, FeaturePair, NetworkOptions, build_segmentation, find_system
+from padseg.models import (
+    RCM,
+    FeaturePair,
+    MemoryStudentTeacher,
+    NetworkOptions,
+    build_segmentation,
+    find_system,
+)
 from padseg.modules.base import AnomalyModule, ParameterGroup
 from padseg.modules.checkpoint import Checkpoint, read_checkpoint, require_system
+from padseg.modules.distill import require_memory
 from padseg.modules.header import STORED_WEIGHTS, Header
 from padseg.names import Context, Fusion, SecondConv
 
@@ -28,21 +36,21 @@ class SegmentationModule(AnomalyModule):
         distilled: Checkpoint of `StudentDistillModule`, read when a training starts. None only when a
             checkpoint of this module is loaded.
         system: The system that `distilled` must belong to; None for any with a second phase.
-        segmentation_width: Channels of the segmentation network.
-        context: Its context module: `aspp`, or `rcm` (rectangular self-calibration); None: the
-            system's own.
+        segmentation_width: Channels of the segmentation network; None: the system's own, like the
+            following options.
+        context: Its context module: `aspp`, or `rcm` (rectangular self-calibration).
         layer_scale: Initial layer scale of the RCM.
         fusion: As in phase one; None: as in phase one.
         second_conv: As in phase one; None: as in phase one.
         image_size: Height and width in pixels; None: as in phase one.
-        top_k: Pixels averaged to the image score; None: the system's own.
+        top_k: Pixels averaged to the image score; None: the system's own, like all options below.
         gamma: Focusing parameter of the focal loss: 0, or from 1 up, where its gradient is finite.
         focal_weight: Weight of the focal loss.
         l1_weight: Weight of the L1 loss.
         lr_res: Learning rate of the residual blocks.
         lr_head: Learning rate of the context module and the output.
-        momentum: Momentum of SGD.
-        weight_decay: Weight decay of SGD, on all parameters.
+        momentum: Momentum of SGD, or beta 1 of AdamW.
+        weight_decay: Weight decay: with SGD, of all parameters; with AdamW, of weights alone.
         network: Options of the student-teacher network; a checkpoint fills them in.
 
     Raises:
@@ -54,24 +62,23 @@ class SegmentationModule(AnomalyModule):
         self,
         distilled: str | None = None,
         system: str | None = None,
-        segmentation_width: int = 256,
+        segmentation_width: int | None = None,
         context: Context | None = None,
         layer_scale: float = 1.0,
         fusion: Fusion | None = None,
         second_conv: SecondConv | None = None,
         image_size: int | tuple[int, int] | None = None,
         top_k: int | None = None,
-        gamma: float = 4.0,
+        gamma: float | None = None,
         focal_weight: float = 1.0,
-        l1_weight: float = 1.0,
-        lr_res: float = 0.1,
-        lr_head: float = 0.01,
+        l1_weight: float | None = None,
+        lr_res: float | None = None,
+        lr_head: float | None = None,
         momentum: float = 0.9,
-        weight_decay: float = 1e-4,
+        weight_decay: float | None = None,
         network: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
         if distilled is not None:
             checkpoint = read_distilled(distilled, system)
             header = Header.from_checkpoint(checkpoint)
@@ -85,6 +92,20 @@ class SegmentationModule(AnomalyModule):
             options = NetworkOptions.from_plain(network)
         else:
             raise ConfigError("--model.distilled is not set: give the checkpoint of phase one.")
+        parts = find_system(options.system)
+        if parts.memory and (context or fusion or second_conv):
+            raise ConfigError(
+                f"--model.context, fusion and second_conv are of parts that {parts.title} does not have: "
+                "leave them out."
+            )
+        if segmentation_width is None:
+            segmentation_width = parts.segmentation_width
+        gamma = parts.gamma if gamma is None else gamma
+        l1_weight = parts.l1_weight if l1_weight is None else l1_weight
+        lr_res = parts.lr_res if lr_res is None else lr_res
+        lr_head = parts.lr_head if lr_head is None else lr_head
+        weight_decay = parts.weight_decay if weight_decay is None else weight_decay
+        self.save_hyperparameters()
         if gamma != 0 and gamma < 1:
             raise ConfigError(f"--model.gamma is {gamma}; it must be 0, or at least 1.")
         self.build(options, STORED_WEIGHTS, STORED_WEIGHTS, image_size or 256, top_k)
@@ -134,10 +155,19 @@ class SegmentationModule(AnomalyModule):
         self.student_teacher.eval()
         return self
 
-    def compare(self, image: Tensor) -> list[FeaturePair]:
-        """Features of the frozen teacher and student for images (B, 3, H, W) in [0, 1]."""
+    def compare(self, image: Tensor, index: Tensor | None = None) -> list[FeaturePair]:
+        """Features of the frozen teacher and student.
+
+        Args:
+            image: (B, 3, H, W), in [0, 1].
+            index: Numbers of the training images they are made from, (B,), for a student that is a memory.
+        """
         with torch.no_grad():
-            return super().compare(image)
+            if index is None:
+                return super().compare(image)
+            network = self.student_teacher
+            assert isinstance(network, MemoryStudentTeacher)
+            return network(image, index=index)
 
     def logits(self, pairs: list[FeaturePair]) -> Tensor:
         """(B, 1, h, w) float32 at the resolution of the finest features."""
@@ -150,14 +180,16 @@ class SegmentationModule(AnomalyModule):
         return self.parts.segmentation_map(self.logits(pairs), size)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Focal and L1 loss against the mask of the synthetic defect."""
+        """Focal and L1 loss against the mask of the synthetic defect; without gamma, cross entropy."""
         if "corrupted" not in batch:
             raise ConfigError(
                 "the segmentation trains on synthetic pairs, but the data has none: set "
                 "--data.synthesis and --data.textures."
             )
+        # A memory would know the surroundings of the defect by heart, unlike those of a new image.
+        index = batch["index"] if self.parts.memory else None
         loss = self.parts.segmentation_loss(
-            self.logits(self.compare(batch["corrupted"])),
+            self.logits(self.compare(batch["corrupted"], index)),
             batch["mask"],
             gamma=self.hparams["gamma"],
             focal_weight=self.hparams["focal_weight"],
@@ -202,6 +234,7 @@ def read_distilled(path: str, system: str | None) -> Checkpoint:
         raise CheckpointError(
             f"{path} is a checkpoint of {header.class_name}; --model.distilled takes one of phase one."
         )
+    require_memory(checkpoint, path)
     if system is not None and header.system != system:
         raise CheckpointError(f"{path} was distilled for {header.system}, not for {system}.")
     if find_system(header.system).segmentation is None:
