@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from padseg.data import AnomalyDataModule
-from padseg.models import SYSTEMS
-from padseg.modules import SegmentationModule, StudentDistillModule
+from padseg.models import SYSTEMS, MemoryStudentTeacher
+from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModule
 
 TEACHER = {"teacher": "test_resnet", "weights": "random"}
 SECOND_TEACHER = {"teacher2": "test_resnet", "weights2": "random"}
@@ -17,7 +17,8 @@ def tiny_network(system: str = "destseg", **more) -> dict:
     """Options of teacher and student."""
     known = SYSTEMS.get(system)
     second = SECOND_TEACHER if known is not None and len(known.teachers) == 2 else {}
-    return {**TEACHER, **second, "width": 16, **more}
+    own = {"memory_size": 24} if known is not None and known.memory else {"width": 16}
+    return {**TEACHER, **second, **own, **more}
 
 
 def tiny_student(system: str = "destseg", **more) -> StudentDistillModule:
@@ -31,11 +32,21 @@ def tiny_segmentation(distilled: Path | None = None, **more) -> SegmentationModu
     return SegmentationModule(path, **{"segmentation_width": 16, **more})
 
 
-def tiny_arguments(image_size: int = 64, *, phases: int = 1) -> list[str]:
+def fill_memory(module: AnomalyModule, images: torch.Tensor) -> None:
+    """Two steps of phase one on normal images (B, 3, H, W), float or uint8, if the student is a memory."""
+    network = module.student_teacher
+    if isinstance(network, MemoryStudentTeacher):
+        images = images / 255 if images.dtype == torch.uint8 else images
+        for step in range(2):
+            network.observe(images, torch.arange(len(images)), 0, step, 2, lambda x: x)
+
+
+def tiny_arguments(image_size: int = 64, *, phases: int = 1, system: str = "destseg") -> list[str]:
     """Arguments of the command line for the same networks, without system and weights."""
+    own = "--model.memory_size=24" if SYSTEMS[system].memory else "--model.width=16"
     head = ["--model.segmentation_width=16"] if phases == 2 else []
     return [
-        *("--model.teacher=test_resnet", "--model.width=16"),
+        *("--model.teacher=test_resnet", own),
         *(f"--model.image_size={image_size}", *head),
     ]
 

@@ -112,7 +112,9 @@ def toy_segmentation_loss(logits: Tensor, mask: Tensor, **_: float) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits.float(), target)
 
 
-def toy_segmentation_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def toy_segmentation_map(
+    logits: Tensor, size: tuple[int, int], pairs: Sequence[FeaturePair]
+) -> Tensor:
     return functional.avg_pool2d(probability_map(logits, size), 3, stride=1, padding=1)
 
 

@@ -11,7 +11,7 @@ from rich.progress import track
 
 from padseg.inference.images import open_rgb
 
-_AFTER_LOGITS = ("Cast", "Clip", "Resize", "Sigmoid")
+_AFTER_LOGITS = ("Cast", "Clip", "MatMul", "Mul", "Resize", "Sigmoid", "Transpose")
 
 
 def to_int8(model: bytes, images: Sequence[Path]) -> bytes:
@@ -63,8 +63,8 @@ def to_int8(model: bytes, images: Sequence[Path]) -> bytes:
 def find_logits(model: bytes) -> list[str]:
     """The name of the convolution that computes the logits of `score_map`; none if it comes from distances.
 
-    Only sigmoid and resizing lie between it and the map. Gates of attention end in a convolution of one
-    channel and a sigmoid too, but their output is multiplied with features.
+    Only a sigmoid, resizing, smoothing and a product with the distances lie between it and the map. Gates of
+    attention end in a convolution of one channel and a sigmoid too, but convolutions follow them.
     """
     import onnx
 

@@ -214,6 +214,8 @@ class PadsegCLI(LightningCLI):
                 message = f"--checkpoint or --trainer.callbacks: {_one_line(cause)}"
                 raise ConfigError(message) from None
             raise cause from None
+        if not self.model.automatic_optimization:
+            _refuse_gradient_options(self.trainer)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Lightning's Trainer, with a bar that counts steps unless another one is configured.
@@ -252,6 +254,14 @@ def _seed(given: int | bool) -> int:
         raise ConfigError("--seed_everything: give a number, which the data's draws depend on too.")
     check_seed("--seed_everything", given)
     return given
+
+
+def _refuse_gradient_options(trainer: Trainer) -> None:
+    if trainer.accumulate_grad_batches > 1 or trainer.gradient_clip_val:
+        raise ConfigError(
+            "--trainer.accumulate_grad_batches and --trainer.gradient_clip_val are about gradients, which this "
+            "phase does not have: leave them out."
+        )
 
 
 def _image_size(model: AnomalyModule) -> tuple[int, int]:

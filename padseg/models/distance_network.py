@@ -1,10 +1,12 @@
-"""The segmentation network of TEDSeg, which sees distances between teacher and student and nothing else."""
+"""The segmentation network of TEDSeg, which sees distances between teacher and student and little else."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from padseg.losses import normalized_product
 from padseg.models.layers import FullPrecisionConv2d, conv_bn_relu, kaiming_init, resize_to
 from padseg.models.residual import ResidualBlock
 from padseg.models.scores import log_distances
@@ -18,32 +20,41 @@ _TURNS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 class DistanceNetwork(nn.Module):
     """A narrow U-net on the logarithmic distances of each level, as they are and relative to their place.
 
-    As products of features would, features let the network recognise painted textures; distances do not.
-    The shape is that of Ronneberger et al., "U-Net", MICCAI 2015, with residual blocks and with sums instead
+    Features, and their products in number, let a network recognise the textures that it was painted; distances do
+    not. So only the finest products enter, through a bottleneck. The shape is that of Ronneberger et al., "U-Net", MICCAI 2015, with residual blocks and with sums instead
     of concatenations.
 
     While it trains, each image of a batch is mirrored in one of four ways, so that nothing is learned about
     directions; its logits are mirrored back.
 
     Args:
-        channels: of the levels; only their number matters.
+        channels: of the levels.
         options: the width of the finest stage; the three coarser ones have twice as many channels.
+        products: how many levels enter as products, from the first one on.
     """
 
-    def __init__(self, channels: Sequence[int], options: SegmentationOptions) -> None:
+    def __init__(
+        self, channels: Sequence[int], options: SegmentationOptions, products: int = 0
+    ) -> None:
         super().__init__()
-        maps, width = 2 * len(channels), options.width
+        self.levels, self.products = len(channels), products
+        width = options.width
+        narrow, wide = width // 2 if products else 0, sum(channels[:products])
+        maps = 2 * len(channels) + narrow
+        self.squeeze = (
+            nn.Sequential(nn.BatchNorm2d(wide), conv_bn_relu(wide, narrow, kernel=1))
+            if products
+            else None
+        )
         widths = (width, 2 * width, 2 * width, 2 * width)
         self.norm = nn.BatchNorm2d(maps)
         self.enter = conv_bn_relu(maps, width)
         self.encode = nn.ModuleList(ResidualBlock(of, of) for of in widths)
         self.down = nn.ModuleList(
-            conv_bn_relu(fine, coarse, stride=2)
-            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            conv_bn_relu(fine, coarse, stride=2) for fine, coarse in pairwise(widths)
         )
         self.up = nn.ModuleList(
-            conv_bn_relu(coarse, fine, kernel=1)
-            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            conv_bn_relu(coarse, fine, kernel=1) for fine, coarse in pairwise(widths)
         )
         self.decode = nn.ModuleList(ResidualBlock(of, of) for of in widths[:-1])
         self.out = FullPrecisionConv2d(width, 1, 1)
@@ -69,9 +80,16 @@ class DistanceNetwork(nn.Module):
         assert pair.usual is not None
         mean, deviation = resize_to(pair.usual, size)
         maps = torch.cat([distances, (distances - mean) / deviation], dim=1)
-        return _turn(self._segment(_turn(maps))) if self.training else self._segment(maps)
+        levels = list(zip(pair.teacher, pair.student, strict=True))[: self.products]
+        products = [resize_to(normalized_product(t, s), size) for t, s in levels]
+        seen = torch.cat([maps, *products], dim=1)
+        return _turn(self._segment(_turn(seen))) if self.training else self._segment(seen)
 
-    def _segment(self, maps: Tensor) -> Tensor:
+    def _segment(self, seen: Tensor) -> Tensor:
+        maps = seen
+        if self.squeeze is not None:
+            distances = 2 * self.levels
+            maps = torch.cat([seen[:, :distances], self.squeeze(seen[:, distances:])], dim=1)
         stages = [self.encode[0](self.enter(self.norm(maps)))]
         for down, encode in zip(self.down, self.encode[1:], strict=True):
             stages.append(encode(down(stages[-1])))

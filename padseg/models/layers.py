@@ -45,7 +45,9 @@ def smooth_to(x: Tensor, size: tuple[int, int], deviations: tuple[float, float])
 def _smoothing(length: int, target: int, deviation: float) -> NDArray[np.float32]:
     """What maps a row of `length` pixels to a smooth one of `target`, (length, target)."""
     center = np.maximum((np.arange(target) + 0.5) * length / target - 0.5, 0)
-    triangle = np.maximum(1 - np.abs(np.minimum(center, length - 1) - np.arange(length)[:, None]), 0)
+    triangle = np.maximum(
+        1 - np.abs(np.minimum(center, length - 1) - np.arange(length)[:, None]), 0
+    )
     reach = int(3 * deviation + 0.5)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
     reflected = np.pad(triangle, ((0, 0), (reach, reach)), "reflect")

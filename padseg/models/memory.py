@@ -72,7 +72,7 @@ class Memory(nn.Module):
 
     def _nearest(self, rows: Tensor, excluded: Tensor | None) -> Tensor:
         parts = []
-        for part in rows.split(_ROWS):
+        for part in torch.split(rows, _ROWS):
             similarity = part @ self.entries.T
             if excluded is not None:
                 similarity.masked_fill_(excluded, _EXCLUDED)
@@ -101,8 +101,6 @@ def k_centre(vectors: Tensor, count: int) -> Tensor:
         chosen = [torch.zeros((), dtype=torch.int64, device=vectors.device)]
         while len(chosen) < count:
             last = chosen[-1]
-            torch.minimum(
-                distance, square + square[last] - 2 * (low @ low[last]), out=distance
-            )
+            torch.minimum(distance, square + square[last] - 2 * (low @ low[last]), out=distance)
             chosen.append(distance.argmax())
     return torch.stack(chosen)

@@ -77,7 +77,7 @@ class MemoryStudent(nn.Module):
     @property
     def filled(self) -> bool:
         """Whether the entries have been chosen."""
-        return all(bool(memory.image[0] >= 0) for memory in self.memories)
+        return all(bool(memory.get_buffer("image")[0] >= 0) for memory in self.memories)
 
     def forward(self, keys: Sequence[Tensor], own: Tensor | None = None) -> list[Tensor]:
         """What normal images have instead.
@@ -98,8 +98,7 @@ class MemoryStudent(nn.Module):
         """Mean and deviation of the logarithmic distance of normal images, (2, levels, 64, 64)."""
         variance = self.moment / (self.count - 1).clamp(min=1)
         mean, variance = (
-            smooth_to(x[None], (_GRID, _GRID), (_SMOOTH, _SMOOTH))[0]
-            for x in (self.mean, variance)
+            smooth_to(x[None], (_GRID, _GRID), (_SMOOTH, _SMOOTH))[0] for x in (self.mean, variance)
         )
         return torch.stack([mean, variance.clamp(min=0).sqrt() + _LEAST_DEVIATION])
 
@@ -116,6 +115,7 @@ class MemoryStudent(nn.Module):
     def choose(self) -> None:
         """Choose the entries of all memories from the candidates, which are then forgotten."""
         for memory, candidates in zip(self.memories, self.candidates, strict=True):
+            assert isinstance(memory, Memory)
             memory.choose(*candidates)
         self.candidates = []
 
@@ -147,9 +147,7 @@ class MemoryStudentTeacher(StudentTeacher):
 
     student: MemoryStudent
 
-    def __init__(
-        self, teacher: Teacher, student: MemoryStudent, sources: Sequence[Source]
-    ) -> None:
+    def __init__(self, teacher: Teacher, student: MemoryStudent, sources: Sequence[Source]) -> None:
         super().__init__(teacher, student)
         self.sources = tuple(sources)
 
@@ -265,9 +263,7 @@ def _unit_levels(levels: list[Tensor], pool: int) -> list[Tensor]:
     levels = [F.avg_pool2d(x, pool, 1, pool // 2, count_include_pad=False) for x in levels]
     size = levels[0].shape[-2:]
     levels = [resize_to(x, (size[0], size[1])) for x in levels]
-    return [
-        x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + _SHORTEST) for x in levels
-    ]
+    return [x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + _SHORTEST) for x in levels]
 
 
 def _places(key: Tensor, each: int, first: int) -> Tensor:

@@ -25,7 +25,11 @@ def adamw(
         fused: see torch.optim.AdamW.
     """
     divided = [
-        {**group, "params": [p for p in group["params"] if (p.ndim > 1) == decays], "weight_decay": by}
+        {
+            **group,
+            "params": [p for p in group["params"] if (p.ndim > 1) == decays],
+            "weight_decay": by,
+        }
         for group in groups
         for decays, by in ((True, weight_decay), (False, 0.0))
     ]

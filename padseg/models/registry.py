@@ -104,7 +104,7 @@ class System:
         lr_res: learning rate of `res` in phase two.
         lr_head: learning rate of the rest in phase two.
         weight_decay: of phase two.
-        segmentation_map: computes the score map of phase two from (logits, (H, W)).
+        segmentation_map: computes the score map of phase two from (logits, (H, W), pairs).
         optimizer: of both phases, called with (parameter groups, momentum=, weight_decay=, fused=).
         schedule: of both phases; takes (optimizer, number of steps) and is stepped after each step.
             None: constant rates.
@@ -139,7 +139,9 @@ class System:
     lr_res: float = 0.1
     lr_head: float = 0.01
     weight_decay: float = 1e-4
-    segmentation_map: Callable[[Tensor, tuple[int, int]], Tensor] = scores.probability_map
+    segmentation_map: Callable[[Tensor, tuple[int, int], Sequence[FeaturePair]], Tensor] = (
+        scores.probability_map
+    )
     optimizer: Callable[..., Optimizer] = torch.optim.SGD
     schedule: Callable[[Optimizer, int], LRScheduler] | None = None
     recipes: Path | None = None
@@ -222,7 +224,8 @@ def build_segmentation(
         )
     block = options.block(system.block)
     return system.segmentation(
-        channels, SegmentationOptions(
+        channels,
+        SegmentationOptions(
             system.segmentation_width if width is None else width,
             block,
             context or system.context,

@@ -11,7 +11,7 @@ from padseg.models.layers import resize_to, smooth_to
 from padseg.models.teacher import FeaturePair
 
 _LEAST_DISTANCE = 1e-3
-_SMOOTHING = 1 / 64  # standard deviation of the filter, as a share of the image
+_SMOOTHING = 1 / 128  # standard deviation of the filter, as a share of the image
 
 
 def distance_map(
@@ -76,21 +76,35 @@ def mean_distance_map(pairs: Sequence[FeaturePair], size: tuple[int, int]) -> Te
     return _smooth(mean, size)
 
 
-def smooth_probability_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """As probability_map, smoothed by a Gaussian filter of 1/64 of the size."""
-    return _smooth(logits.float().sigmoid(), size)
+def distance_weighted_map(
+    logits: Tensor, size: tuple[int, int], pairs: Sequence[FeaturePair]
+) -> Tensor:
+    """Probabilities of a segmentation times the distances, which rank what both see.
+
+    Args:
+        logits: (B, 1, h, w), any float dtype.
+        size: (H, W) of the map.
+        pairs: the output of StudentTeacher, with one pair.
+
+    Returns:
+        (B, 1, H, W), float32, in [0, 1].
+    """
+    return _smooth(logits.float().sigmoid(), size) * mean_distance_map(pairs, size)
 
 
 def _smooth(x: Tensor, size: tuple[int, int]) -> Tensor:
     return smooth_to(x, size, (size[0] * _SMOOTHING, size[1] * _SMOOTHING)).clamp(0, 1)
 
 
-def probability_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def probability_map(
+    logits: Tensor, size: tuple[int, int], pairs: Sequence[FeaturePair] = ()
+) -> Tensor:
     """Upsample the probabilities of a segmentation.
 
     Args:
         logits: (B, 1, h, w), any float dtype.
         size: (H, W) of the map.
+        pairs: the output of StudentTeacher, for maps that use it; not used here.
 
     Returns:
         (B, 1, H, W), float32, in [0, 1].
@@ -127,20 +141,3 @@ def image_score(score_map: Tensor, top_k: int, pairs: Sequence[FeaturePair] = ()
     """
     pixels = score_map.flatten(1).float()
     return pixels.topk(min(top_k, pixels.shape[1]), dim=1).values.mean(dim=1)
-
-
-def distance_weighted_score(
-    score_map: Tensor, top_k: int, pairs: Sequence[FeaturePair]
-) -> Tensor:
-    """The score of the map times that of the distances, which rank images and see what was never painted.
-
-    Args:
-        score_map: see image_score.
-        top_k: see image_score.
-        pairs: the output of StudentTeacher, with one pair.
-
-    Returns:
-        (B,) float32, in [0, 1].
-    """
-    distances = mean_distance_map(pairs, (score_map.shape[-2], score_map.shape[-1]))
-    return image_score(score_map, top_k) * image_score(distances, top_k)

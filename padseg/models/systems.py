@@ -7,12 +7,7 @@ from padseg.models.memory_network import Source, memory_network
 from padseg.models.optimizers import adamw, warm_up_and_cosine
 from padseg.models.registry import System, register, two_teachers
 from padseg.models.residual import BlockOptions
-from padseg.models.scores import (
-    distance_map,
-    distance_weighted_score,
-    mean_distance_map,
-    smooth_probability_map,
-)
+from padseg.models.scores import distance_map, distance_weighted_map, mean_distance_map
 from padseg.models.segmentation import SegmentationNetwork
 from padseg.models.students import DenoisingStudent, PlainStudent
 
@@ -82,16 +77,15 @@ register(
         synthetic=True,
         lr=0.0,
         distance_map=mean_distance_map,
-        image_score=distance_weighted_score,
         top_k=100,
-        segmentation=DistanceNetwork,
+        segmentation=partial(DistanceNetwork, products=2),
         segmentation_width=32,
         gamma=0.0,
         l1_weight=0.0,
         lr_res=2e-3,
         lr_head=2e-3,
         weight_decay=0.01,
-        segmentation_map=smooth_probability_map,
+        segmentation_map=distance_weighted_map,
         optimizer=adamw,
         schedule=warm_up_and_cosine,
     )

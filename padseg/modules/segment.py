@@ -149,6 +149,25 @@ class SegmentationModule(AnomalyModule):
                 f"the teacher in {path} is not the one that its student was trained with: repeat the distillation."
             )
 
+    def setup(self, stage: str) -> None:
+        """See AnomalyModule.
+
+        Raises:
+            ConfigError: As there; or the student remembers images by their numbers, which are others now.
+        """
+        super().setup(stage)
+        data = getattr(self.trainer, "datamodule", None)
+        if stage != "fit" or not self.parts.memory or not isinstance(data, AnomalyDataModule):
+            return
+        before = (
+            (self.previous_data or {}).get("options", {}).get("val_fraction", data.val_fraction)
+        )
+        if before != data.val_fraction:
+            raise ConfigError(
+                f"--model.distilled was trained with --data.val_fraction {before}, not {data.val_fraction}: "
+                f"{self.parts.title} remembers which image is which, so give both phases the same."
+            )
+
     def train(self, mode: bool = True) -> "SegmentationModule":
         """Train the segmentation network alone: teacher and student keep their BatchNorm statistics."""
         super().train(mode)
@@ -167,7 +186,8 @@ class SegmentationModule(AnomalyModule):
                 return super().compare(image)
             network = self.student_teacher
             assert isinstance(network, MemoryStudentTeacher)
-            return network(image, index=index)
+            pairs: list[FeaturePair] = network(image, index=index)
+            return pairs
 
     def logits(self, pairs: list[FeaturePair]) -> Tensor:
         """(B, 1, h, w) float32 at the resolution of the finest features."""
@@ -176,8 +196,8 @@ class SegmentationModule(AnomalyModule):
         return logits
 
     def score_map(self, pairs: list[FeaturePair], size: Size) -> Tensor:
-        """The segmentation's probabilities, upsampled."""
-        return self.parts.segmentation_map(self.logits(pairs), size)
+        """The segmentation's probabilities, upsampled, or what the system makes of them."""
+        return self.parts.segmentation_map(self.logits(pairs), size, pairs)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Focal and L1 loss against the mask of the synthetic defect; without gamma, cross entropy."""

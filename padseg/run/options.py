@@ -60,7 +60,7 @@ class RunOptions:
     """The options of `padseg run`.
 
     Attributes:
-        system: `stpm`, `rstpm`, `destseg`, `pfadseg`, or a plugin's.
+        system: `stpm`, `rstpm`, `destseg`, `pfadseg`, `tedseg`, or a plugin's.
         root: Folder of the data set.
         categories: Categories in it.
         out: Folder for the results.

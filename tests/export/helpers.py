@@ -12,7 +12,7 @@ from torch import nn
 from padseg.metrics.calibration import Calibration
 from padseg.models import ResidualBlock
 from padseg.modules import AnomalyModule
-from tiny import tiny_segmentation, tiny_student
+from tiny import fill_memory, tiny_segmentation, tiny_student
 
 SIZE = 64
 
@@ -46,8 +46,9 @@ def make(system: str, folder: Path, images: torch.Tensor, **options) -> Path:
     """A calibrated checkpoint of the last phase; half of the images are anomalous."""
     torch.manual_seed(0)
     module: AnomalyModule = tiny_student(system, **{"image_size": SIZE, **options})
+    fill_memory(module, images)
     settle(module, images)
-    if system in ("destseg", "pfadseg"):
+    if module.parts.segmentation:
         distilled = save(module, folder / "distill.ckpt")
         module = tiny_segmentation(distilled)
         settle(module, images)

@@ -47,7 +47,7 @@ def test_int8_takes_its_ranges_from_images(stpm, stpm_onnx, tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("system", "kept"),
-    [("destseg", 1), ("pfadseg", 1), ("rstpm", 0)],
+    [("destseg", 1), ("pfadseg", 1), ("rstpm", 0), ("tedseg", 1)],
 )
 def test_int8_leaves_out_what_makes_logits(system, kept, tmp_path):
     """Their range on normal images would cap the scores of defects."""

@@ -11,6 +11,7 @@ from padseg.callbacks import EvaluationCallback
 from padseg.data import AnomalyDataModule
 from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.inference import Predictor
+from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
 from padseg.modules.header import HEADER_KEY
 from padseg.synthesis import SynthesisParams
@@ -174,9 +175,9 @@ def test_scores_have_the_promised_form(distilled):
         torch.testing.assert_close(scores["image_score"], top)
 
 
-@pytest.mark.parametrize("system", ["stpm", "rstpm", "destseg", "pfadseg"])
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_every_system_trains_and_tests(system, data_root, textures, tmp_path):
-    module = tiny_student(system, lr=0.01)
+    module = tiny_student(system, **({} if SYSTEMS[system].memory else {"lr": 0.01}))
     data = tiny_data(data_root, textures)
     fitter = trainer(tmp_path, 2, callbacks=[EvaluationCallback()])
     fitter.fit(module, datamodule=data)
@@ -566,6 +567,9 @@ def test_a_test_of_another_category_is_told(data_root, tmp_path, caplog):
         ("destseg", {"teacher2": "test_resnet"}, "teacher2 is of a part that DeSTSeg"),
         ("stpm", {"upsample": "bilinear"}, "upsample is of a part that STPM"),
         ("stpm", {"weights2": "random"}, "weights2 is of a part that STPM"),
+        ("stpm", {"memory_size": 9}, "memory_size is of a part that STPM"),
+        ("tedseg", {"width": 32}, "width is of a part that TEDSeg"),
+        ("tedseg", {"lr": 0.1}, "lr is of a part that TEDSeg"),
     ],
 )
 def test_options_that_no_part_reads_are_refused(system, options, told):

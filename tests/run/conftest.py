@@ -13,7 +13,7 @@ def run_args(
     root: Path, textures: Path | str, out: Path, *more: str, system: str = "destseg"
 ) -> list[str]:
     """`padseg run` of a small network on the category `widget`, labelled `small`."""
-    small = tiny_arguments(phases=2 if SYSTEMS[system].segmentation else 1)
+    small = tiny_arguments(phases=2 if SYSTEMS[system].segmentation else 1, system=system)
     return [
         *("run", system, "--root", str(root), "--category", "widget", "--out", str(out)),
         *("--textures", str(textures), "--steps", "2", "2", "--batch-size", "4"),

@@ -1,0 +1,85 @@
+"""TEDSeg's segmentation network sees distances and nothing else."""
+
+import pytest
+import torch
+
+from padseg.models import FeaturePair, SegmentationOptions
+from padseg.models.distance_network import DistanceNetwork
+from padseg.models.scores import distance_weighted_map, mean_distance_map
+
+CHANNELS = (6, 8)
+
+
+def network(**options):
+    torch.manual_seed(0)
+    return DistanceNetwork(CHANNELS, SegmentationOptions(width=16), **options)
+
+
+def pair(batch=2, size=(20, 12)):
+    generator = torch.Generator().manual_seed(1)
+    shapes = [(batch, 6, *size), (batch, 8, size[0] // 2, size[1] // 2)]
+    sides = [[torch.rand(shape, generator=generator) for shape in shapes] for _ in range(2)]
+    usual = torch.rand(2, 2, 64, 64, generator=generator) + 0.1
+    return FeaturePair(*sides, usual)
+
+
+@pytest.mark.parametrize("products", [0, 2])
+@pytest.mark.parametrize("size", [(20, 12), (13, 9)])
+def test_logits(size, products):
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(products=products)(pair(size=size)).detach()
+    assert logits.shape == (2, 1, *size)
+    assert logits.dtype == torch.float32
+    assert logits.mean() == pytest.approx(-2, abs=0.2)
+
+
+def test_features_of_the_same_distances_are_the_same():
+    """But not those of other products, of levels that enter as products."""
+    seen = pair()
+    turned = FeaturePair([3 * x.flip(1) for x in seen.teacher], [x.flip(1) for x in seen.student])
+    turned = turned._replace(usual=seen.usual)
+    head = network().eval()
+    expected = head(seen)
+    torch.testing.assert_close(head(turned), expected)
+    assert not torch.allclose(head(seen._replace(student=seen.teacher)), expected)
+    assert not torch.allclose(head(seen._replace(usual=seen.usual + 1)), expected)
+    head = network(products=1).eval()
+    expected = head(seen)
+    assert not torch.allclose(head(turned), expected)
+    sides = [[a[0], b[1]] for a, b in zip(seen[:2], turned[:2], strict=True)]
+    torch.testing.assert_close(head(FeaturePair(*sides, seen.usual)), expected)
+
+
+def test_in_training_each_image_is_mirrored_and_its_logits_are_mirrored_back():
+    one = pair(batch=1)
+    four = FeaturePair(
+        *([x.expand(4, -1, -1, -1) for x in side] for side in (one.teacher, one.student)),
+        torch.full((2, 2, 64, 64), 0.5),  # the same everywhere
+    )
+    head = network(products=1)
+    for part in head.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.eval()
+    torch.nn.init.normal_(head.out.weight)
+    trained = head(four)
+    for dims, logits in zip(((), (-1,), (-2,), (-2, -1)), trained, strict=True):
+        mirrored = FeaturePair(
+            *([x.flip(dims) for x in side] for side in (one.teacher, one.student)),
+            four.usual,
+        )
+        expected = head.eval()(mirrored)[0].flip(dims)
+        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(trained[0], trained[1])
+
+
+def test_the_score_map_weighs_probabilities_by_the_distances():
+    seen, size = pair(), (160, 96)
+    far = mean_distance_map([seen], size)
+    assert far.shape == (2, 1, *size)
+    assert 0 < far.min() < far.max() < 1
+    plain = distance_weighted_map(torch.full((2, 1, 20, 12), 0.3), size, [seen])
+    torch.testing.assert_close(plain, torch.tensor(0.3).sigmoid() * far)
+    spot = torch.full((2, 1, 20, 12), -9.0)
+    spot[:, :, 5, 5] = 9
+    row, column = divmod(int(distance_weighted_map(spot, size, [seen])[0].argmax()), size[1])
+    assert (row // 8, column // 8) == (5, 5)

@@ -1,0 +1,150 @@
+"""TEDSeg's networks: their size, what the student remembers, and what it finds usual."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch.utils.flop_counter import FlopCounterMode
+
+from padseg.losses import cosine_distance
+from padseg.models import NetworkOptions, build_segmentation, build_student_teacher
+from padseg.models.layers import smooth_to
+from padseg.models.memory_network import MemoryStudent, collecting_steps
+from padseg.models.scores import log_distances
+from tiny import count_parameters
+
+IMAGES = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+NUMBERS = torch.arange(6)
+
+
+def tiny(size=300):
+    torch.manual_seed(0)
+    options = NetworkOptions("tedseg", teacher="test_resnet", memory_size=size)
+    return build_student_teacher(options, "random").eval()
+
+
+def alone(x):
+    return x
+
+
+def filled():
+    network = tiny()
+    for step in range(2):
+        network.observe(IMAGES, NUMBERS, 0, step, 2, alone)
+    return network
+
+
+def test_whole_size():
+    """At most 9 million parameters and 9 GMAC an image of 256x256, as its card says."""
+    with torch.device("meta"):
+        network = build_student_teacher(NetworkOptions("tedseg"), "random").eval()
+        head = build_segmentation(NetworkOptions("tedseg"), network.channels).eval()
+        assert network.channels == (24, 40, 40, 112)
+        assert count_parameters(network.teacher) == 700_768
+        assert count_parameters(network.student) == 2000 * (24 + 40) + 2000 * (40 + 112)
+        assert count_parameters(head) == 518_385
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            (pair,) = network(torch.empty(1, 3, 256, 256))
+            assert head(pair).shape == (1, 1, 64, 64)
+    assert counter.get_total_flops() / 2e9 == pytest.approx(2.65, abs=0.01)
+    assert [x.shape[-1] for x in pair.teacher] == [64, 64, 48, 48]
+
+
+@pytest.mark.parametrize(("steps", "collecting"), [(1, 1), (2, 1), (9, 8), (64, 56), (640, 560)])
+def test_an_eighth_of_the_steps_measures(steps, collecting):
+    assert collecting_steps(steps) == collecting
+
+
+def test_levels_are_unit_vectors_of_the_pooled_pyramid():
+    network = tiny()
+    with torch.no_grad():
+        zoomed = torch.nn.functional.interpolate(IMAGES, size=(96, 96), mode="bilinear")
+        _, middle, coarse = network.teacher(network.normalize(zoomed))
+        found = network.look(IMAGES)[1]
+    size = middle.shape[-1]
+    places = np.ones((size, size))
+    for level, x in zip(found, (middle, coarse), strict=True):
+        assert level.shape == (6, x.shape[1], size, size)
+        if x is middle:  # the mean of those neighbours that lie inside
+            window = {"size": (1, 1, 3, 3), "mode": "constant"}
+            inside = ndimage.uniform_filter(places[None, None], **window)
+            mean = ndimage.uniform_filter(x.double().numpy(), **window) / inside
+            expected = mean / (np.linalg.norm(mean, axis=1, keepdims=True) + 1e-3)
+            assert np.abs(level.numpy() - expected).max() < 1e-5
+        assert level.norm(dim=1).max() <= 1
+
+
+def test_an_image_is_known_unless_it_is_left_out():
+    network = filled()
+    (known,), (left_out,) = network(IMAGES), network(IMAGES, index=NUMBERS)
+    for level, (teacher, student) in enumerate(zip(known.teacher, known.student, strict=True)):
+        near = cosine_distance(teacher, student).mean()
+        far = cosine_distance(left_out.teacher[level], left_out.student[level]).mean()
+        assert near < far
+    assert all(torch.equal(*pair) for pair in zip(known.teacher, left_out.teacher, strict=True))
+
+
+def test_the_student_answers_to_the_corrupted_image():
+    network, other = filled(), IMAGES.flip(0)
+    (mixed,), (plain,), (corrupted,) = network(IMAGES, other), network(IMAGES), network(other)
+    assert all(torch.equal(*pair) for pair in zip(mixed.teacher, plain.teacher, strict=True))
+    assert all(torch.equal(*pair) for pair in zip(mixed.student, corrupted.student, strict=True))
+
+
+def test_candidates_depend_on_the_number_of_their_sample():
+    whole, halves = tiny(), tiny()
+    whole.observe(IMAGES, NUMBERS, 12, 0, 100, alone)
+    each = len(whole.student.candidates[0][0]) // 6
+    for start in (0, 3):
+        part = slice(start, start + 3)
+        # As in a process of two: each collects half of the images.
+        halves.observe(IMAGES[part], NUMBERS[part], 12 + start, 0, 100, lambda x: torch.cat([x, x]))
+    for (vectors, image), (halved, half_image) in zip(
+        whole.student.candidates, halves.student.candidates, strict=True
+    ):
+        kept = torch.cat([torch.arange(3 * each), torch.arange(6 * each, 9 * each)])
+        assert torch.equal(vectors, halved[kept])
+        assert torch.equal(image, half_image[kept])
+
+
+def test_what_is_usual_is_the_mean_and_deviation_of_all_images():
+    student = MemoryStudent([[4]])
+    distances = torch.randn(20, 1, 64, 64, generator=torch.Generator().manual_seed(0)) - 3
+    for part in distances.split(7):
+        student.measure(part)
+    assert student.count == 20
+    torch.testing.assert_close(student.mean, distances.mean(0))
+    torch.testing.assert_close(student.moment / 19, distances.var(0))
+    mean, deviation = student.usual()
+
+    def smooth(x):
+        return ndimage.gaussian_filter(x[0].double().numpy(), 1, mode="mirror", truncate=3)
+
+    assert np.abs(mean[0].numpy() - smooth(distances.mean(0))).max() < 1e-5
+    expected = np.sqrt(smooth(distances.var(0))) + 0.1
+    assert np.abs(deviation[0].numpy() - expected).max() < 1e-5
+
+
+def test_measured_distances_are_those_of_other_images():
+    network = filled()
+    (pair,) = network(IMAGES, index=NUMBERS)
+    distances = log_distances(pair, (64, 64))
+    torch.testing.assert_close(network.student.mean, distances.mean(0))
+
+
+@pytest.mark.parametrize("sizes", [((16, 12), (64, 48)), ((9, 7), (32, 33)), ((8, 8), (8, 8))])
+def test_smoothing_is_interpolation_and_a_gaussian_filter(sizes):
+    size, target = sizes
+    x = torch.rand(2, 3, *size)
+    deviations = (target[0] / 64, target[1] / 20)
+    larger = torch.nn.functional.interpolate(x, size=target, mode="bilinear").double().numpy()
+    expected = ndimage.gaussian_filter(
+        larger,
+        (0, 0, *deviations),
+        mode="mirror",
+        radius=(0, 0, *(int(3 * d + 0.5) for d in deviations)),
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        found = smooth_to(x, target, deviations)
+    assert found.dtype == torch.float32
+    assert np.abs(found.numpy() - expected).max() < 1e-5

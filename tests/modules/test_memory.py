@@ -1,0 +1,182 @@
+"""Phase one of a student that is a memory: no gradients, but steps, checkpoints and a hand-off as any other."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Callback, Trainer
+
+from padseg.cli import main
+from padseg.errors import CheckpointError, ConfigError
+from padseg.inference import Predictor
+from padseg.modules import read_checkpoint
+from padseg.modules.distill import CANDIDATES_KEY
+from tiny import tiny_arguments, tiny_data, tiny_segmentation, tiny_student
+
+WORKER = Path(__file__).with_name("memory_worker.py")
+
+
+def trainer(folder, steps, **options) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        default_root_dir=folder,
+        max_epochs=-1,
+        max_steps=steps,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+
+
+class Save(Callback):
+    """A checkpoint after each step."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
+
+
+@pytest.fixture(scope="module")
+def trained(data_root, tmp_path_factory):
+    """A folder with a checkpoint after each of ten steps, of which two measure."""
+    folder = tmp_path_factory.mktemp("memory")
+    torch.manual_seed(0)
+    fitter = trainer(folder, 10, callbacks=[Save(folder)])
+    fitter.fit(tiny_student("tedseg"), datamodule=tiny_data(data_root, batch_size=2))
+    assert fitter.global_step == 10
+    assert fitter.callback_metrics["train_loss"] > 0
+    return folder
+
+
+def test_a_memory_fills_with_features_of_training_images(trained):
+    before, after = (read_checkpoint(trained / f"{n}.ckpt")["state_dict"] for n in (1, 10))
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    memories = [
+        f"student_teacher.student.memories.{k}.{of}" for k in (0, 1) for of in ("entries", "image")
+    ]
+    statistics = [f"student_teacher.student.{of}" for of in ("count", "mean", "moment")]
+    assert changed == {*memories, *statistics}
+    for name in memories[1::2]:
+        assert after[name].min() >= 0
+        assert after[name].max() < 11  # of twelve images, one is held out
+    assert after["student_teacher.student.count"] == 2
+
+
+@pytest.mark.parametrize("cut", [3, 9])
+def test_a_resumed_training_remembers_the_same(trained, data_root, tmp_path, cut):
+    """Cut while it collects, and while it measures."""
+    torch.manual_seed(1)
+    module, fitter = tiny_student("tedseg"), trainer(tmp_path, 10)
+    data, path = tiny_data(data_root, batch_size=2), trained / f"{cut}.ckpt"
+    fitter.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+    assert fitter.global_step == 10
+    whole = read_checkpoint(trained / "10.ckpt")["state_dict"]
+    assert all(torch.equal(value, whole[name]) for name, value in module.state_dict().items())
+
+
+def test_candidates_are_kept_until_the_choice_alone(trained):
+    kept = [CANDIDATES_KEY in read_checkpoint(trained / f"{n}.ckpt") for n in range(1, 11)]
+    assert kept == [True] * 8 + [False] * 2
+
+
+def test_an_unfinished_memory_scores_nothing(trained, data_root, tmp_path):
+    path = trained / "3.ckpt"
+    with pytest.raises(CheckpointError, match=r"before its memory was complete: finish"):
+        tiny_segmentation(path)
+    with pytest.raises(CheckpointError, match=r"before its memory was complete: finish"):
+        Predictor(path)
+    with pytest.raises(CheckpointError, match=r"before its memory was complete: finish"):
+        trainer(tmp_path, 1).test(
+            tiny_student("tedseg"), datamodule=tiny_data(data_root), ckpt_path=path
+        )
+
+
+def test_a_training_that_ends_early_chooses_from_what_it_has(data_root, tmp_path):
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            trainer.should_stop = batch_idx == 2
+
+    module, fitter = tiny_student("tedseg"), trainer(tmp_path, 50, callbacks=[Stop()])
+    fitter.fit(module, datamodule=tiny_data(data_root))
+    assert fitter.global_step == 3
+    assert module.student_teacher.student.filled
+    fitter.save_checkpoint(tmp_path / "last.ckpt")
+    assert CANDIDATES_KEY not in read_checkpoint(tmp_path / "last.ckpt")
+
+
+@pytest.mark.parametrize(
+    "option", ["trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=1"]
+)
+def test_options_of_gradients_are_refused(option, data_root, capsys):
+    arguments = ["fit", "--config=configs/tedseg/distill.yaml", "--data.category=widget"]
+    small = [*tiny_arguments(system="tedseg"), "--model.weights=random", f"--data.root={data_root}"]
+    assert main([*arguments, *small, f"--{option}"]) == 2
+    assert "are about gradients, which this phase does not have" in capsys.readouterr().err
+
+
+def test_the_number_of_steps_is_required(data_root, tmp_path):
+    with pytest.raises(ConfigError, match=r"max_steps is -1; TEDSeg must know its last step"):
+        trainer(tmp_path, -1).fit(tiny_student("tedseg"), datamodule=tiny_data(data_root))
+
+
+def test_phase_two_leaves_the_own_image_out(trained, data_root, textures, tmp_path, monkeypatch):
+    module = tiny_segmentation(trained / "10.ckpt")
+    network, seen = module.student_teacher, []
+    student = network.student.forward
+
+    def record(keys, own=None):
+        seen.append(own)
+        return student(keys, own)
+
+    monkeypatch.setattr(network.student, "forward", record)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    data = tiny_data(data_root, textures)
+    trainer(tmp_path, 2, limit_val_batches=0).fit(module, datamodule=data)
+    # The stream goes on after the samples of phase one.
+    expected = data.pairs(20, 8)["index"].split(4)
+    assert all(torch.equal(*pair) for pair in zip(seen, expected, strict=True))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    seen.clear()
+    module(torch.rand(1, 3, 64, 64))
+    assert seen == [None]
+
+
+def test_phase_two_needs_the_images_of_phase_one(trained, data_root, textures, tmp_path):
+    """Their numbers would be those of others."""
+    data = tiny_data(data_root, textures, val_fraction=0)
+    with pytest.raises(ConfigError, match=r"val_fraction 0\.1, not 0"):
+        trainer(tmp_path, 1).fit(tiny_segmentation(trained / "10.ckpt"), datamodule=data)
+
+
+@pytest.mark.parametrize(
+    "options", [{"context": "rcm"}, {"fusion": "aff"}, {"second_conv": "pcar"}]
+)
+def test_the_head_has_no_parts_of_the_others(trained, options):
+    with pytest.raises(ConfigError, match="parts that TEDSeg does not have"):
+        tiny_segmentation(trained / "10.ckpt", **options)
+
+
+@pytest.mark.slow
+def test_two_processes_remember_like_one(data_root, tmp_path):
+    path = os.pathsep.join([str(WORKER.parents[2]), str(WORKER.parents[1])])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    for devices in (1, 2):
+        done = subprocess.run(
+            [sys.executable, str(WORKER), str(tmp_path), str(data_root), str(devices)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = (torch.load(tmp_path / f"{devices}.pt") for devices in (1, 2))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value)
