@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from padseg.data import AnomalyDataModule
-from padseg.models import SYSTEMS, MemoryStudentTeacher
-from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModule
+from padseg.models import SYSTEMS, MemoryStudentTeacher, StudentTeacher
+from padseg.modules import SegmentationModule, StudentDistillModule
 
 TEACHER = {"teacher": "test_resnet", "weights": "random"}
 SECOND_TEACHER = {"teacher2": "test_resnet", "weights2": "random"}
@@ -32,9 +32,8 @@ def tiny_segmentation(distilled: Path | None = None, **more) -> SegmentationModu
     return SegmentationModule(path, **{"segmentation_width": 16, **more})
 
 
-def fill_memory(module: AnomalyModule, images: torch.Tensor) -> None:
+def fill_memory(network: StudentTeacher, images: torch.Tensor) -> None:
     """Two steps of phase one on normal images (B, 3, H, W), float or uint8, if the student is a memory."""
-    network = module.student_teacher
     if isinstance(network, MemoryStudentTeacher):
         images = images / 255 if images.dtype == torch.uint8 else images
         for step in range(2):

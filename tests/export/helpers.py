@@ -46,7 +46,7 @@ def make(system: str, folder: Path, images: torch.Tensor, **options) -> Path:
     """A calibrated checkpoint of the last phase; half of the images are anomalous."""
     torch.manual_seed(0)
     module: AnomalyModule = tiny_student(system, **{"image_size": SIZE, **options})
-    fill_memory(module, images)
+    fill_memory(module.student_teacher, images)
     settle(module, images)
     if module.parts.segmentation:
         distilled = save(module, folder / "distill.ckpt")
