@@ -8,22 +8,45 @@ Prints system, score and verdict of each image and writes its score map as <name
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
+
+def read_rgb(path: Path, bits: int) -> np.ndarray:
+    """(H, W, 3) uint8, as padseg reads it: upright, the upper eight of the bits that are used."""
+    with path.open("rb") as file, Image.open(file) as stored:
+        layouts = [
+            tile.args if isinstance(tile.args, str) else tile.args[0] for tile in stored.tile
+        ]
+        if bits < 16 and any(str(layout).startswith("RGB;16") for layout in layouts):
+            sys.exit(
+                f"{path} has colours of 16 bits, of which Pillow keeps the upper eight: save 8 bits."
+            )
+        with suppress(Exception):
+            stored.getexif()  # Pillow raises errors of broken metadata once, and ignores it afterwards
+        picture, tags = ImageOps.exif_transpose(stored), getattr(stored, "tag_v2", {})
+    signed = picture.mode == "I" and tags.get(339) in (2, (2,))  # a TIFF of int16
+    if not picture.mode.startswith("I;16") and not signed:
+        if picture.mode in ("I", "F"):
+            sys.exit(f"{path} has pixels of 32 bits, of unknown range: save it with 8 or 16.")
+        return np.asarray(picture.convert("RGB"))
+    declared = min(tags.get(258, (16,)))  # such as 12, packed
+    bits = declared if declared < 16 else min(bits, 15 if signed else 16)
+    grey = np.minimum(np.asarray(picture) >> (bits - 8), 255).astype(np.uint8)
+    grey = 255 - grey if tags.get(262) == 0 else grey  # 0 is white
+    return np.dstack([grey] * 3)
+
+
 network, *paths = sys.argv[1:]
 session = onnxruntime.InferenceSession(network)
 described = json.loads(session.get_modelmeta().custom_metadata_map["padseg"])
 names = [output.name for output in session.get_outputs()]
 for path in map(Path, paths):
-    with path.open("rb") as file, Image.open(file) as stored:
-        picture = ImageOps.exif_transpose(stored)  # upright, as in training
-    if picture.mode.startswith("I;16"):  # padseg uses the upper eight of 16 bits
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    image = np.asarray(picture.convert("RGB"))
+    image = read_rgb(path, described.get("bits", 16))
     found = dict(zip(names, session.run(names, {"image": image[None]}), strict=True))
     verdict = ""
     if "anomalous" in found:  # the network holds the threshold

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.progress import track
 
+from padseg.data.depth import ALL_BITS
 from padseg.data.findings import raise_problems
 from padseg.data.images import Size, read_image
 from padseg.errors import DataError
@@ -31,13 +32,19 @@ class ImageCache:
         size: (H, W) in pixels.
         limit_mb: Largest amount of memory to use, in MiB.
         description: Text of the progress bar.
+        bits: As in `read_image`.
 
     Raises:
         DataError: Files cannot be read (the message names them all), or there is no space for them.
     """
 
     def __init__(
-        self, paths: Sequence[Path], size: Size, limit_mb: float, description: str
+        self,
+        paths: Sequence[Path],
+        size: Size,
+        limit_mb: float,
+        description: str,
+        bits: int = ALL_BITS,
     ) -> None:
         shape = (len(paths), *size, 3)
         self._shape = shape
@@ -56,7 +63,7 @@ class ImageCache:
 
         def store(index: int) -> DataError | None:
             try:
-                self._images[0][index] = read_image(paths[index], size)
+                self._images[0][index] = read_image(paths[index], size, bits)
             except DataError as error:
                 return error
             return None

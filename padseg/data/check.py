@@ -14,7 +14,7 @@ from rich.table import Table
 from padseg.data.duplicates import check_duplicates, hash_pixels
 from padseg.data.file_checks import check_files
 from padseg.data.findings import Finding, Severity
-from padseg.data.images import Size
+from padseg.data.images import Size, measure_bits
 from padseg.data.layouts import LAYOUTS, list_samples
 from padseg.data.reduction import count_masks, find_losses
 from padseg.data.samples import GOOD, Sample
@@ -89,9 +89,12 @@ def check_category(
         samples = list_samples(root, category, layout)
     except DataError as error:
         return [Finding("not listed", root / category, str(error))]
+    bits = measure_bits([sample.path for sample in samples if sample.split != "test"])
     counts = count_masks([s for s in samples if s.split == "test"], image_size)
     return [
-        *check_files(samples, masks_optional=LAYOUTS[layout].masks_optional, decoded=True),
+        *check_files(
+            samples, masks_optional=LAYOUTS[layout].masks_optional, decoded=True, bits=bits
+        ),
         *check_duplicates(samples, content=hash_pixels, within=True),
         *find_losses(counts, image_size, root / category),
         *_check_test_set(root / category, samples),

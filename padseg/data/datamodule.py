@@ -11,13 +11,14 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, default
 from padseg.data.augment import chosen_group, normal_augmentation, texture_jitter
 from padseg.data.cache import ImageCache
 from padseg.data.datasets import HeldOutDataset, TestDataset, TrainDataset
+from padseg.data.depth import ALL_BITS
 from padseg.data.duplicates import check_duplicates
 from padseg.data.evaluated import Evaluated, check_evaluated
 from padseg.data.file_checks import check_files
 from padseg.data.findings import change_figures, raise_blocking, warn_once
 from padseg.data.foreground import OTSU, Foreground, find_foreground
 from padseg.data.image_files import list_textures
-from padseg.data.images import as_size
+from padseg.data.images import as_size, measure_bits
 from padseg.data.layouts import LAYOUTS, list_samples
 from padseg.data.pairs import Batch, DefectSource, paint_pairs, to_unit
 from padseg.data.samplers import CountedSampler, ShardSampler
@@ -73,6 +74,8 @@ class AnomalyDataModule(StreamDataModule):
             `synthesis.retries` draws further ones.
         evaluation: At which size a test compares score maps and masks: `model`, at `image_size`, as in the
             papers; or `native`, at each image's own size, to which its score map is enlarged bilinearly.
+        bits: Bits that the pixels of 16-bit images use, 8 to 16, as many cameras fill only 10 or 12; null
+            for as many as the largest value of the normal images needs. The checkpoint stores them.
 
     Attributes:
         evaluated: What a test is evaluated on; None before `setup` or `check_test` has checked it.
@@ -95,6 +98,7 @@ class AnomalyDataModule(StreamDataModule):
         layout: str = "mvtec",
         foreground: str | None = None,
         evaluation: Evaluation = "model",
+        bits: int | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -104,6 +108,8 @@ class AnomalyDataModule(StreamDataModule):
         check_seed("--data.seed (of fit, --seed_everything)", seed)
         if num_workers is not None and num_workers < 0:
             raise ConfigError(f"--data.num_workers is {num_workers}; it must not be negative.")
+        if bits is not None and not 8 <= bits <= ALL_BITS:
+            raise ConfigError(f"--data.bits is {bits}; it must be from 8 to {ALL_BITS}.")
         one_of("--data.layout", layout, LAYOUTS)
         one_of("--data.augmentation", augmentation, AUGMENTATIONS)
         one_of("--data.evaluation", evaluation, EVALUATIONS)
@@ -124,6 +130,7 @@ class AnomalyDataModule(StreamDataModule):
         self.layout = layout
         self.foreground = foreground
         self.evaluation = evaluation
+        self._bits = bits
         self.evaluated: Evaluated | None = None
         self._train: TrainDataset | None = None
         self._held_out: HeldOutDataset | None = None
@@ -143,6 +150,7 @@ class AnomalyDataModule(StreamDataModule):
             raise_blocking(findings)
             raise_blocking(check_duplicates(samples))
             warn_once(change_figures(findings))
+            self._measure_bits(samples)
             self._setup_train(samples)
         if stage in ("test", "predict", None) and self._test is None:
             evaluated = self.check_test(samples)
@@ -160,11 +168,11 @@ class AnomalyDataModule(StreamDataModule):
             train, held_out = split_held_out(train, self.val_fraction)
         group = chosen_group(self.augmentation, self.category, self.layout)
         augmentation = normal_augmentation(group, self.image_size)
-        images = self._cache(train, f"Decoding {self.category}")
+        images = self._cache(train, f"Decoding {self.category}", self.bits)
         foreground = self._foreground(images, train)
         self._train = TrainDataset(images, augmentation, defects, self.seed, foreground)
         if held_out:
-            images = self._cache(held_out, f"Decoding {self.category}, held out")
+            images = self._cache(held_out, f"Decoding {self.category}, held out", self.bits)
             foreground = self._foreground(images, held_out)
             names = [str(path) for path in held_out]
             self._held_out = HeldOutDataset(images, names, defects, foreground)
@@ -181,9 +189,19 @@ class AnomalyDataModule(StreamDataModule):
         jitter = texture_jitter() if self.jitter_textures else None
         return DefectSource(cache, self.synthesis, jitter)
 
-    def _cache(self, paths: Sequence[Path], description: str) -> ImageCache:
+    @property
+    def bits(self) -> int:
+        """Bits that the pixels of 16-bit images use; before `setup` for training, what is given, or all."""
+        return self._bits or ALL_BITS
+
+    def _measure_bits(self, samples: Sequence[Sample]) -> int:
+        if self._bits is None:
+            self._bits = measure_bits([s.path for s in samples if s.split != "test"])
+        return self._bits
+
+    def _cache(self, paths: Sequence[Path], description: str, bits: int = ALL_BITS) -> ImageCache:
         limit = 0 if self.num_workers != 0 and not forks() else self.cache_limit_mb
-        return ImageCache(paths, self.image_size, limit, description)
+        return ImageCache(paths, self.image_size, limit, description, bits)
 
     def _foreground(self, images: ImageCache, paths: Sequence[Path]) -> Foreground | None:
         if self.foreground is None or self.synthesis is None:
@@ -206,8 +224,9 @@ class AnomalyDataModule(StreamDataModule):
         if samples is None:
             samples = list_samples(self.root, self.category, self.layout)
         size = None if self.evaluation == "native" else self.image_size
+        bits = self._measure_bits(samples) if decoded else None
         self.evaluated = check_evaluated(
-            self.root / self.category, samples, self.layout, size, decoded=decoded
+            self.root / self.category, samples, self.layout, size, bits=bits
         )
         warn_once(self.evaluated.warnings)
         return self.evaluated
@@ -241,6 +260,8 @@ class AnomalyDataModule(StreamDataModule):
     def test_dataloader(self) -> DataLoader[Batch]:
         """The test images, each on one device."""
         assert self._test is not None
+        module = None if self.trainer is None else self.trainer.lightning_module
+        self._test.bits = getattr(module, "bits", self.bits)
         return self._eval_loader(self._test)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
@@ -317,4 +338,5 @@ class AnomalyDataModule(StreamDataModule):
             jitter_textures=self.jitter_textures,
             foreground=self.foreground if self.foreground in (None, OTSU) else "masks",
             synthesis=self.synthesis,
+            bits=self.bits,
         )

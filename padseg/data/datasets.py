@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, default_collate
 
 from padseg.data.augment import Augmentation
 from padseg.data.cache import ImageCache
+from padseg.data.depth import ALL_BITS
 from padseg.data.foreground import Foreground
 from padseg.data.images import Size, image_shape, read_image
 from padseg.data.masks import read_masks, read_own_masks
@@ -135,7 +136,12 @@ class TestDataset(Dataset[Batch]):
         samples: The test samples.
         size: (H, W) in pixels.
         native: Whether pixel figures compare score maps with `own_regions`.
+
+    Attributes:
+        bits: As in `read_image`; set by the data module.
     """
+
+    bits: int = ALL_BITS
 
     def __init__(self, samples: Sequence[Sample], size: Size, native: bool = False) -> None:
         self.samples = samples
@@ -148,7 +154,7 @@ class TestDataset(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         """See `eval_item`."""
         sample = self.samples[index]
-        image = read_image(sample.path, self.size)
+        image = read_image(sample.path, self.size, self.bits)
         mask = read_masks(sample.masks, self.size)
         return eval_item(image, mask, index, str(sample.path), defect=sample.defect != GOOD)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from padseg.data.depth import ALL_BITS
 from padseg.data.duplicates import check_duplicates
 from padseg.data.file_checks import check_files
 from padseg.data.findings import change_figures, raise_blocking
@@ -34,7 +35,12 @@ class Evaluated:
 
 
 def check_evaluated(
-    folder: Path, samples: Sequence[Sample], layout: str, size: Size | None, *, decoded: bool
+    folder: Path,
+    samples: Sequence[Sample],
+    layout: str,
+    size: Size | None,
+    *,
+    bits: int | None = None,
 ) -> Evaluated:
     """Check every file that a test depends on.
 
@@ -43,7 +49,7 @@ def check_evaluated(
         samples: All of its samples.
         layout: Its layout.
         size: See `Evaluated`.
-        decoded: Whether to decode the images instead of reading their headers.
+        bits: Decodes the images instead of reading their headers, as `read_image`.
 
     Raises:
         DataError: As `AnomalyDataModule.check_test`.
@@ -53,7 +59,9 @@ def check_evaluated(
         raise DataError(f"{folder} holds no test images: add some; training alone needs none.")
     optional = LAYOUTS[layout].masks_optional
     findings = [
-        *check_files(tested, masks_optional=optional, decoded=decoded),
+        *check_files(
+            tested, masks_optional=optional, decoded=bits is not None, bits=bits or ALL_BITS
+        ),
         *check_duplicates(samples),
     ]
     raise_blocking(findings)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
+from padseg.data.depth import ALL_BITS
 from padseg.data.findings import Finding
 from padseg.data.images import Size, decode, image_shape
 from padseg.data.masks import has_dark_regions, mask_share
@@ -15,7 +16,11 @@ _DARK = 32  # of 255
 
 
 def check_files(
-    samples: Sequence[Sample], *, masks_optional: bool = False, decoded: bool = False
+    samples: Sequence[Sample],
+    *,
+    masks_optional: bool = False,
+    decoded: bool = False,
+    bits: int = ALL_BITS,
 ) -> list[Finding]:
     """Unreadable files, and masks that are missing, empty or of another size than their image.
 
@@ -23,10 +28,11 @@ def check_files(
         samples: The samples to check.
         masks_optional: Whether all masks may be missing; some of them never may.
         decoded: Whether to decode the images instead of reading their headers.
+        bits: As in `read_image`.
     """
     defects = [sample for sample in samples if sample.defect != GOOD]
     unmasked = masks_optional and not any(sample.masks for sample in defects)
-    look = partial(_check_sample, unmasked=unmasked, decoded=decoded)
+    look = partial(_check_sample, unmasked=unmasked, decoded=decoded, bits=bits)
     findings = [finding for found in map_in_threads(look, samples) for finding in found]
     if unmasked and defects:
         message = (
@@ -36,7 +42,7 @@ def check_files(
     return findings
 
 
-def _check_sample(sample: Sample, *, unmasked: bool, decoded: bool) -> list[Finding]:
+def _check_sample(sample: Sample, *, unmasked: bool, decoded: bool, bits: int) -> list[Finding]:
     path = sample.path
     findings = [
         Finding(
@@ -47,12 +53,12 @@ def _check_sample(sample: Sample, *, unmasked: bool, decoded: bool) -> list[Find
     ]
     try:
         if decoded:
-            pixels = decode(path)
+            pixels = decode(path, bits)
             shape = pixels.shape[:2]
             if (brightest := int(pixels.max())) < _DARK:
                 message = (
-                    f"{path} is nearly black, its brightest value is {brightest} of 255: if it has 16 bits "
-                    "of which a camera fills 10 or 12, stretch them (and those of all other images)."
+                    f"{path} is nearly black, its brightest value is {brightest} of 255: if its pixels use "
+                    "fewer than 16 bits, --data.bits in the training names their number."
                 )
                 findings.append(Finding("dark", path, message))
         else:

@@ -1,6 +1,7 @@
 """Image files to pixels: reading and resizing."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -8,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from padseg.data.depth import ALL_BITS, is_deep, to_rgb, used_bits
 from padseg.data.orientation import upright, upright_shape
 from padseg.errors import ConfigError, DataError
+from padseg.machine.threads import map_in_threads
 
 Size = tuple[int, int]  # (H, W)
 Result = TypeVar("Result")
@@ -33,13 +36,14 @@ def as_size(image_size: int | Sequence[int]) -> Size:
     return size[0], size[1]
 
 
-def read_image(path: Path, size: Size) -> NDArray[np.uint8]:
+def read_image(path: Path, size: Size, bits: int = ALL_BITS) -> NDArray[np.uint8]:
     """An image as RGB, resized with Pillow's bilinear filter, which low-pass filters when shrinking.
 
     Args:
-        path: Any file Pillow can read; it is turned upright according to its EXIF header; grey and palette
-            images become RGB, 16-bit ones lose their lower 8 bits, transparency is dropped.
+        path: Any file Pillow can read; it is turned upright, see `padseg.data.orientation`; grey and palette
+            images become RGB, transparency is dropped, and the first of several pages is taken.
         size: (H, W) in pixels.
+        bits: Bits that the pixels of 16-bit images use; the upper eight of these are kept.
 
     Returns:
         (H, W, 3) uint8.
@@ -47,7 +51,7 @@ def read_image(path: Path, size: Size) -> NDArray[np.uint8]:
     Raises:
         DataError: The file is missing, empty, not a whole image or has pixels of 32 bits.
     """
-    return np.array(resize(open_image(path, as_rgb), size), dtype=np.uint8)
+    return np.array(resize(open_rgb(path, bits), size), dtype=np.uint8)
 
 
 def resize(image: Image.Image, size: Size) -> Image.Image:
@@ -73,13 +77,38 @@ def image_shape(path: Path) -> Size:
     return _with_open(path, upright_shape)
 
 
-def decode(path: Path) -> NDArray[np.uint8]:
+def decode(path: Path, bits: int = ALL_BITS) -> NDArray[np.uint8]:
     """(H, W, 3) uint8, an upright image at its own size.
+
+    Args:
+        path: As `read_image`.
+        bits: As `read_image`.
 
     Raises:
         DataError: As `read_image`.
     """
-    return np.asarray(open_image(path, as_rgb))
+    return np.asarray(open_rgb(path, bits))
+
+
+def open_rgb(path: Path, bits: int = ALL_BITS) -> Image.Image:
+    """As `decode`, as Pillow's image."""
+    return _with_open(path, partial(to_rgb, bits=bits))
+
+
+def measure_bits(paths: Sequence[Path]) -> int:
+    """The bits that the 16-bit images of a set use, 8 to 16; 16 without such images.
+
+    Images that cannot be read do not count; `padseg.data.file_checks` reports them.
+    """
+
+    def measure(path: Path) -> int:
+        try:
+            return _with_open(path, lambda image: used_bits(image) if is_deep(image) else 0)
+        except DataError:
+            return 0
+
+    most = max(map_in_threads(measure, paths), default=0)
+    return max(8, most) if most else ALL_BITS
 
 
 def open_image(path: Path, use: Callable[[Image.Image], Result]) -> Result:
@@ -98,19 +127,6 @@ def _with_open(path: Path, use: Callable[[Image.Image], Result]) -> Result:
             return use(image)
     except Exception as error:  # Pillow's decoders raise nearly any exception on a damaged file
         raise _unreadable(path, error) from error
-
-
-def as_rgb(image: Image.Image) -> Image.Image:
-    """Any 8- or 16-bit image as 8-bit RGB; 16-bit ones keep their upper 8 bits.
-
-    Raises:
-        ValueError: Its pixels have 32 bits, whose range is unknown.
-    """
-    if image.mode.startswith("I;16"):  # Pillow would clip everything above 255 to white
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ValueError("its pixels have 32 bits, of unknown range; save it with 8 or 16")
-    return image.convert("RGB")
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

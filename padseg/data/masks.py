@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from padseg.data.depth import is_white_zero
 from padseg.data.images import Size, open_image, resize
 
 _FAINT = 0.1  # of a mask's largest value; lower values are artefacts of compression
@@ -110,6 +111,8 @@ def _share(mask: Image.Image) -> NDArray[np.float32]:
         return np.array((colour.max(axis=2) > 0) * (alpha[..., 0] / 255), dtype=np.float32)
     if mask.mode in ("1", "L", "LA", "F") or mask.mode.startswith("I"):
         grey = np.array(mask.convert("L") if mask.mode == "LA" else mask, dtype=np.float32)
+        if is_white_zero(mask):
+            grey = grey.max() - grey
     else:  # the brightest channel, because in grey a blue defect beside a white one would be too dark
         grey = np.asarray(mask.convert("RGB")).max(axis=2).astype(np.float32)
     if mask.mode in ("LA", "RGBA"):  # transparent pixels of an image editor are not marked

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from padseg.data.depth import ALL_BITS
 from padseg.errors import ConfigError
 from padseg.options import as_stored
 from padseg.synthesis.params import MIXED, SynthesisParams
@@ -58,6 +59,7 @@ class StreamOptions:
         jitter_textures: Whether textures are augmented.
         foreground: None, `otsu`, or `masks` for any folder of masks.
         synthesis: Parameters of synthetic defects.
+        bits: Bits that the pixels of 16-bit images use.
     """
 
     category: str
@@ -68,6 +70,7 @@ class StreamOptions:
     jitter_textures: bool
     foreground: str | None
     synthesis: SynthesisParams | None
+    bits: int = ALL_BITS
 
     def state(self) -> dict[str, Any]:
         """As checkpoints hold it, in plain values."""
@@ -86,10 +89,11 @@ class StreamOptions:
             ConfigError: That phase had another category or layout.
         """
         now = self.state()
-        for name in ("category", "layout"):
-            if before.get(name, now[name]) != now[name]:
+        known = {**now, "bits": ALL_BITS, **before}  # earlier versions kept the upper bits of 16
+        for name in ("category", "layout", "bits"):
+            if known[name] != now[name]:
                 raise ConfigError(
-                    f"--model.distilled was trained with --data.{name} {before[name]}, not {now[name]}: "
+                    f"--model.distilled was trained with --data.{name} {known[name]}, not {now[name]}: "
                     "give the checkpoint of phase one that saw the same images."
                 )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning import LightningDataModule
 
+from padseg.data.depth import ALL_BITS
 from padseg.data.stream import Position, StreamOptions
 from padseg.errors import ConfigError
 from padseg.options import refuse_changed_options
@@ -70,7 +71,8 @@ class StreamDataModule(LightningDataModule):
             CheckpointError: Its training had other samples.
             ConfigError: In a validation, its training saw images that are held out now.
         """
-        before, task, options = state_dict.get("options", {}), self.task(), self.stream_options()
+        task, options = self.task(), self.stream_options()
+        before = {"bits": ALL_BITS} | state_dict.get("options", {})
         if task == "fit":
             refuse_changed_options("data", before, options.state())
         elif before.get("category", options.category) != options.category:

@@ -26,6 +26,7 @@ class Description:
         calibration: The thresholds; None before calibration.
         category: Category that it was trained on; None if the run is unknown.
         data_sha256: SHA-256 of the data, likewise.
+        bits: Bits that the pixels of 16-bit images use; a reader keeps the upper eight of these.
         weights: Type of the stored weights: float32, float16 or int8.
         input: The input of the network, in words.
     """
@@ -39,6 +40,7 @@ class Description:
     calibration: Calibration | None
     category: str | None
     data_sha256: str | None
+    bits: int
     weights: str
     input: str = "image: RGB, uint8, (batch, height, width, 3), any batch and size"
 
@@ -69,6 +71,7 @@ def describe(header: Header, run: RunResult | None, weights: str) -> Description
         calibration=header.calibration,
         category=None if run is None else run.category,
         data_sha256=None if fingerprint is None else fingerprint.data_sha256,
+        bits=header.bits,
         weights=weights,
     )
 

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from padseg.data.depth import ALL_BITS
 from padseg.inference.images import open_rgb
 
 _AFTER_LOGITS = ("Cast", "Clip", "MatMul", "Mul", "Resize", "Sigmoid", "Transpose")
 
 
-def to_int8(model: bytes, images: Sequence[Path]) -> bytes:
+def to_int8(model: bytes, images: Sequence[Path], bits: int = ALL_BITS) -> bytes:
     """Quantise the convolutions of an exported ONNX network, with weights quantised by output channel.
 
     Activations get the range that they have on the images (onnxruntime's static quantisation, QDQ).
@@ -25,6 +26,7 @@ def to_int8(model: bytes, images: Sequence[Path]) -> bytes:
     Args:
         model: Output of `padseg.export.onnx`.
         images: Normal images, such as those of training; about twenty are enough.
+        bits: Bits that the pixels of 16-bit images use.
 
     Raises:
         DataError: An image cannot be read.
@@ -34,7 +36,7 @@ def to_int8(model: bytes, images: Sequence[Path]) -> bytes:
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self._images = _read(track(images, "Ranges", transient=True))
+            self._images = _read(track(images, "Ranges", transient=True), bits)
 
         def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
             return next(self._images, None)
@@ -56,7 +58,7 @@ def to_int8(model: bytes, images: Sequence[Path]) -> bytes:
             weight_type=quantization.QuantType.QInt8,
         )
         content = quantised.read_bytes()
-    _print_differences(model, content, images)
+    _print_differences(model, content, images, bits)
     return content
 
 
@@ -75,19 +77,19 @@ def find_logits(model: bytes) -> list[str]:
     return [node.name] if node.op_type == "Conv" else []
 
 
-def _read(paths: Iterable[Path]) -> Iterator[dict[str, NDArray[np.uint8]]]:
+def _read(paths: Iterable[Path], bits: int) -> Iterator[dict[str, NDArray[np.uint8]]]:
     for path in paths:
-        yield {"image": np.asarray(open_rgb(path))[None]}
+        yield {"image": np.asarray(open_rgb(path, bits))[None]}
 
 
-def _print_differences(full: bytes, quantised: bytes, images: Sequence[Path]) -> None:
+def _print_differences(full: bytes, quantised: bytes, images: Sequence[Path], bits: int) -> None:
     """Print how far the scores differ, and how many verdicts do."""
     import onnxruntime
 
     sessions = [onnxruntime.InferenceSession(content) for content in (full, quantised)]
     names = [output.name for output in sessions[0].get_outputs()]
     moved, scores, changed = 0.0, [], 0
-    for image in _read(track(images, "Comparing", transient=True)):
+    for image in _read(track(images, "Comparing", transient=True), bits):
         before, after = (
             dict(zip(names, session.run(names, image), strict=True)) for session in sessions
         )

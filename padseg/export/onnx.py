@@ -21,7 +21,9 @@ def make_files(source: Source, out: Path) -> dict[Path, bytes]:
 def make_model(source: Source) -> bytes:
     """The content of the ONNX file, with convolutions in 8-bit integers if the source has images for this."""
     model = to_onnx(source.network(), json.dumps(source.description.to_dict()))
-    return to_int8(model, source.int8_images) if source.int8_images else model
+    if not source.int8_images:
+        return model
+    return to_int8(model, source.int8_images, source.description.bits)
 
 
 def to_onnx(network: Deployed, description: str) -> bytes:

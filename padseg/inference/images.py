@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from padseg.data.images import as_rgb, image_shape, open_image
-from padseg.data.orientation import upright
+from padseg.data.depth import ALL_BITS, to_rgb
+from padseg.data.images import image_shape
+from padseg.data.images import open_rgb as open_file
 from padseg.errors import DataError
 
 MOST_PIXELS = 2**26
@@ -15,14 +16,18 @@ MOST_PIXELS = 2**26
 Source = NDArray[np.uint8] | Image.Image | str | Path
 
 
-def open_rgb(source: Source) -> Image.Image:
-    """An image as upright RGB: transparency is dropped, 16-bit pixels lose their lower 8 bits.
+def open_rgb(source: Source, bits: int = ALL_BITS) -> Image.Image:
+    """An image as upright RGB.
+
+    Args:
+        source: Transparency is dropped.
+        bits: Bits that the pixels of 16-bit images use; the upper eight of these are kept.
 
     Raises:
         DataError: It cannot be read, or its pixels are neither 8 nor 16 bits.
     """
     if isinstance(source, str | Path):
-        return open_image(Path(source), as_rgb)
+        return open_file(Path(source), bits)
     if isinstance(source, np.ndarray):
         grey = source.ndim == 2
         if source.dtype != np.uint8 or not (grey or (source.ndim == 3 and source.shape[2] == 3)):
@@ -34,8 +39,8 @@ def open_rgb(source: Source) -> Image.Image:
             raise DataError(f"an array of shape {source.shape} has no pixels.")
         source = Image.fromarray(source)
     try:
-        return as_rgb(upright(source))
-    except (OSError, ValueError) as error:
+        return to_rgb(source, bits)
+    except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"image {source!r} cannot be read ({error}).") from error
 
 

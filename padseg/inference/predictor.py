@@ -122,7 +122,7 @@ class Predictor:
 
     def _open(self, source: Source) -> "_Job":
         try:
-            image = open_rgb(source)
+            image = open_rgb(source, self.module.bits)
         except DataError as error:
             return _Job(error=error)
         boxes = tile_boxes(image.height, image.width, self.tile)

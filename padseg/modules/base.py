@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from padseg.data import AnomalyDataModule
+from padseg.data.depth import ALL_BITS
 from padseg.data.images import Size, as_size
 from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.metrics.calibration import Calibration
@@ -51,6 +52,7 @@ class AnomalyModule(LightningModule):
         complete: Whether the weights are there: given, or loaded since.
         previous_data: What the data module of the phase before has left in its checkpoint.
         calibration: Thresholds from normal images; None before calibration.
+        bits: Bits that the pixels of 16-bit images use, by the images it is trained on.
     """
 
     student_teacher: StudentTeacher
@@ -60,6 +62,7 @@ class AnomalyModule(LightningModule):
     complete: bool
     previous_data: Mapping[str, Any] | None = None
     calibration: Calibration | None = None
+    bits: int = ALL_BITS
     _last_loss: Tensor | None = None
 
     def build(
@@ -182,6 +185,8 @@ class AnomalyModule(LightningModule):
             and self.previous_data is not None
         ):
             data.begin_after(self.previous_data)
+        if stage == "fit" and isinstance(data, AnomalyDataModule):
+            self.bits = data.bits
         size = as_size(getattr(data, "image_size", self.image_size))
         if size != self.image_size:
             raise ConfigError(
@@ -263,6 +268,7 @@ class AnomalyModule(LightningModule):
             teacher_sha256=self.student_teacher.fingerprint(),
             hyper_parameters=self._constructor_arguments(),
             calibration=self.calibration,
+            bits=self.bits,
             precision=None if self._trainer is None else str(self._trainer.precision),
         )
         checkpoint.update(header.to_checkpoint())
@@ -296,6 +302,7 @@ class AnomalyModule(LightningModule):
                 )
         self.complete = True
         self.calibration = header.calibration
+        self.bits = header.bits
 
     def _constructor_arguments(self) -> dict[str, Any]:
         """The arguments that rebuild the module from its checkpoint, in plain values."""

@@ -26,6 +26,7 @@ class Header:
         teacher_sha256: SHA-256 of the weights of the teacher, or of both teachers, in hexadecimal.
         hyper_parameters: The module's arguments, plain values.
         calibration: Thresholds; None before calibration.
+        bits: Bits that the pixels of 16-bit images use, of which the upper eight are kept.
         precision: Precision of the training, such as `bf16-mixed`; None if unknown.
         global_step: Number of optimiser steps; 0 in safetensors files, which do not store it.
         version: Version of padseg that wrote it.
@@ -38,6 +39,7 @@ class Header:
     teacher_sha256: str
     hyper_parameters: Mapping[str, Any]
     calibration: Calibration | None = None
+    bits: int = 16
     precision: str | None = None
     global_step: int = 0
     version: str = __version__
@@ -60,6 +62,7 @@ class Header:
             teacher_sha256=own["teacher_sha256"],
             hyper_parameters=checkpoint["hyper_parameters"],
             calibration=None if calibration is None else Calibration.from_dict(calibration),
+            bits=int(own.get("bits", 16)),
             precision=own.get("precision"),
             global_step=int(checkpoint.get("global_step", 0)),
             version=own["version"],
@@ -76,6 +79,7 @@ class Header:
             "network": self.network.to_plain(),
             "teacher_sha256": self.teacher_sha256,
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "bits": self.bits,
             "precision": self.precision,
         }
         return {HEADER_KEY: own, "hyper_parameters": dict(self.hyper_parameters)}

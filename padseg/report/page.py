@@ -16,7 +16,7 @@ from pathlib import Path
 from padseg.machine.files import write_text
 from padseg.report.page_data import PageData, page_data
 from padseg.report.papers import latex, markdown, paper_tables
-from padseg.report.runs import Run, read_runs, results
+from padseg.report.runs import Run, notes, read_runs, results
 
 _FOLDER = Path(__file__).parent / "web"
 # In the order in which they run.
@@ -44,8 +44,8 @@ def report(out: Path) -> list[Path]:
     papers = paper_tables(table, counts)
     files = {
         "report.html": make_page(out.resolve().name, runs),
-        "tables.md": markdown(papers),
-        "tables.tex": latex(papers),
+        "tables.md": markdown(papers) + "".join(f"\n- {note}" for note in notes(runs)) + "\n",
+        "tables.tex": latex(papers) + "".join(f"% {note}\n" for note in notes(runs)),
     }
     for name, text in files.items():
         write_text(out / name, text)

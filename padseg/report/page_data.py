@@ -13,7 +13,7 @@ from padseg.metrics.curves import AXIS_TITLES, CURVES, CurveAxes
 from padseg.metrics.names import METRIC_KEYS, METRICS, MetricName
 from padseg.report.papers import Figure, comparable, read_published, read_sources, summarise
 from padseg.report.pictures import Pictures
-from padseg.report.runs import Run, results
+from padseg.report.runs import Run, resolutions, results
 
 Spread = tuple[float | None, float | None]
 """Mean over seeds and its sample standard deviation."""
@@ -142,6 +142,8 @@ class PageData:
         runs: The runs.
         left_out: Number of images whose pictures did not fit.
         missing: Folders of runs, and what could not be read in them.
+        resolutions: At which size the pixel figures of a variant were computed, in words, by label.
+        warnings: Folders of runs, and what may have changed their figures.
     """
 
     title: str
@@ -155,6 +157,8 @@ class PageData:
     runs: list[PageRun]
     left_out: int
     missing: list[tuple[str, str]]
+    resolutions: dict[str, str]
+    warnings: list[tuple[str, str]]
 
 
 def page_data(title: str, runs: list[Run]) -> PageData:
@@ -173,11 +177,9 @@ def page_data(title: str, runs: list[Run]) -> PageData:
         images=_images(runs, pictures),
         runs=[_run(number, run, pictures) for number, run in enumerate(runs)],
         left_out=pictures.left_out,
-        missing=[
-            (run.folder.relative_to(run.folder.parents[2]).as_posix(), reason)
-            for run in runs
-            for reason in run.missing
-        ],
+        missing=[(run.name, reason) for run in runs for reason in run.missing],
+        resolutions=resolutions(runs),
+        warnings=[(run.name, warning) for run in runs for warning in run.warnings],
     )
 
 

@@ -49,6 +49,16 @@ class Run:
         """Seed."""
         return self.result.seed
 
+    @property
+    def name(self) -> str:
+        """Its folder, relative to that of all runs."""
+        return self.folder.relative_to(self.folder.parents[2]).as_posix()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What may have changed figures, as sentences."""
+        return () if self.result.evaluation is None else self.result.evaluation.warnings
+
     def picture(self, kind: str, index: int) -> Path:
         """Path of a picture; `kind` is maps, thumbs or masks."""
         return picture_path(self.folder, kind, index)
@@ -76,6 +86,25 @@ def read_runs(out: Path) -> list[Run]:
 def results(runs: list[Run]) -> pd.DataFrame:
     """The rows of `results.csv`."""
     return pd.DataFrame([run.result.row() for run in runs], columns=list(COLUMNS))
+
+
+def resolutions(runs: list[Run]) -> dict[str, str]:
+    """At which size the pixel figures of each variant were computed, in words, where that is known."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        if run.result.evaluation is not None:
+            found.setdefault(run.label, []).append(run.result.evaluation.resolution)
+    return {label: " or ".join(dict.fromkeys(words)) for label, words in found.items()}
+
+
+def notes(runs: list[Run]) -> list[str]:
+    """At which size pixel figures were computed, and what may have changed figures, as lines."""
+    lines = [f"{label}: {words}" for label, words in resolutions(runs).items()]
+    warned: dict[str, list[str]] = {}
+    for run in runs:
+        for warning in run.warnings:
+            warned.setdefault(warning, []).append(run.name)
+    return lines + [f"{', '.join(names)}: {warning}" for warning, names in warned.items()]
 
 
 def _read_run(path: Path) -> Run:

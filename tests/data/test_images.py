@@ -1,15 +1,17 @@
 """Image files of every pixel type, against Pillow and plain arithmetic."""
 
 import runpy
+import zlib
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 from padseg.data import images
 from padseg.data.images import decode, image_shape, open_image, read_image, resize
 from padseg.data.masks import read_masks
 from padseg.errors import DataError
+from padseg.inference.images import open_rgb
 
 from .conftest import SIZE
 
@@ -60,6 +62,76 @@ def test_images_are_turned_upright(tmp_path, name, orientation):
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / name, exif=exif, **lossless)
     assert image_shape(tmp_path / name) == (32, 48)
     assert np.allclose(decode(tmp_path / name), upright, atol=8)  # JPEG is lossy
+
+
+def _png_chunk(kind: bytes, data: bytes) -> bytes:
+    return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
+
+
+def _metadata(orientation: int) -> dict[str, bytes]:
+    """An orientation in each way that PNG can hold it."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    raw = exif.tobytes()
+    profile = f"\nexif\n{len(raw):8}\n{raw.hex()}\n".encode()
+    xmp = f'<x:xmpmeta><rdf:Description tiff:Orientation="{orientation}"/></x:xmpmeta>'.encode()
+    return {
+        "exif": _png_chunk(b"eXIf", raw.removeprefix(b"Exif\0\0")),
+        "profile": _png_chunk(b"tEXt", b"Raw profile type exif\0" + profile),
+        "packed": _png_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(profile)),
+        "xmp": _png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp),
+    }
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("kind", ["exif", "profile", "packed", "xmp"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8, 9])
+def test_an_orientation_anywhere_in_a_png_counts(tmp_path, grey, behind, kind, orientation):
+    path = tmp_path / "a.png"
+    Image.fromarray(grey).save(path)
+    content = path.read_bytes()
+    at = content.index(b"IEND" if behind else b"IDAT") - 4
+    path.write_bytes(content[:at] + _metadata(orientation)[kind] + content[at:])
+    turns = {3: 2, 6: -1, 8: 1}.get(orientation, 0)
+    expected = np.rot90(grey, turns)
+    assert np.array_equal(decode(path)[..., 0], expected)
+    assert image_shape(path) == expected.shape
+    assert np.array_equal(ImageOps.exif_transpose(Image.open(path)), expected)
+    for loaded in (False, True):
+        image = Image.open(path)
+        if loaded:
+            image.load()
+        assert np.array_equal(np.asarray(open_rgb(image))[..., 0], expected)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.webp", "a.tif"])
+def test_an_orientation_in_xmp_counts(tmp_path, grey, name):
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    options = {"tiffinfo": {700: xmp}} if name.endswith("tif") else {"xmp": xmp}
+    Image.fromarray(grey).convert("RGB").save(tmp_path / name, **options)
+    assert image_shape(tmp_path / name) == SIZE[::-1]
+    assert decode(tmp_path / name).shape[:2] == SIZE[::-1]
+    assert np.array_equal(open_rgb(Image.open(tmp_path / name)), decode(tmp_path / name))
+
+
+@pytest.mark.parametrize("junk", [b"Exif\0\0XX*\0junk", b"Exif\0\0", b"MM\0*", b"\0"])
+def test_broken_exif_means_upright(tmp_path, grey, junk):
+    for name, behind in (("a.jpg", False), ("a.webp", False), ("a.png", False), ("b.png", True)):
+        path = tmp_path / name
+        Image.fromarray(grey).save(path, **({} if behind else {"exif": junk}))
+        if behind:
+            content = path.read_bytes()
+            at = content.index(b"IEND") - 4
+            path.write_bytes(content[:at] + _png_chunk(b"eXIf", junk) + content[at:])
+        assert image_shape(path) == SIZE
+        assert decode(path).shape[:2] == SIZE
+        assert np.array_equal(open_rgb(Image.open(path)), decode(path))
+
+
+def test_headers_alone_are_read_unless_an_orientation_follows(tmp_path, grey, monkeypatch):
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda image: pytest.fail("decoded"))
+    assert image_shape(tmp_path / "a.png") == SIZE
 
 
 @pytest.mark.parametrize("mode", ["L", "I;16", "P", "RGBA", "CMYK"])

@@ -36,12 +36,20 @@ function drawAll() {
   drawCurves();
 }
 
-function drawMissing() {
+function listByReason(list, pairs) {
   const grouped = new Map();
-  for (const [folder, reason] of data.missing) grouped.set(reason, [...(grouped.get(reason) || []), folder]);
-  for (const [reason, folders] of grouped) {
-    byId("missing-list").append(make("li", {}, `${reason}: ${folders.join(", ")}`));
-  }
+  for (const [folder, reason] of pairs) grouped.set(reason, [...(grouped.get(reason) || []), folder]);
+  for (const [reason, folders] of grouped) list.append(make("li", {}, `${reason}: ${folders.join(", ")}`));
+}
+
+function drawWarnings() {
+  const warnings = data.warnings.map(([folder, warning]) => [folder, warning.replace(/\.$/, "")]);
+  listByReason(byId("warnings"), warnings);
+  byId("warnings").hidden = !warnings.length;
+}
+
+function drawMissing() {
+  listByReason(byId("missing-list"), data.missing);
   if (data.left_out) {
     byId("missing-list").append(make("li", {}, `${data.left_out} images have no pictures here, to keep the page small, but their scores are included`));
   }
@@ -65,6 +73,7 @@ byId("footer").textContent = `Made by padseg ${data.version}. This page contains
 chooseRuns();
 drawTableControls();
 drawTable();
+drawWarnings();
 drawMissing();
 drawAll();
 setTheme(dark.matches);

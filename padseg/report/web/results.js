@@ -66,5 +66,13 @@ function drawTableControls() {
     controls.append(checkbox("published figures", state.published, (on) => { state.published = on; drawTable(); }));
   }
   byId("table-hint").textContent = "Percent, on the test images; ± is the sample standard deviation over seeds."
-    + (labels.length > 1 ? " Bold: the best of the systems here." : "");
+    + (labels.length > 1 ? " Bold: the best of the systems here." : "") + resolutionHint();
+}
+
+function resolutionHint() {
+  const words = [...new Set(Object.values(data.resolutions))];
+  if (!words.length) return "";
+  const named = words.length === 1 ? words : Object.entries(data.resolutions).map(([label, text]) => `${label}: ${text}`);
+  const text = named.join("; ");
+  return ` ${text[0].toUpperCase()}${text.slice(1)}.`;
 }

@@ -1,0 +1,128 @@
+"""Images of 9 to 16 bits: the same picture whatever bits their files have."""
+
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from padseg.data import AnomalyDataModule
+from padseg.data.images import decode, measure_bits
+from padseg.errors import ConfigError, DataError
+from padseg.inference.images import open_rgb
+
+from .conftest import SIZE
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_grey_images_of_any_depth_are_one_picture(tmp_path, grey, name, bits):
+    Image.fromarray(grey.astype(np.uint16) << (bits - 8) | 1).save(tmp_path / name)
+    assert measure_bits([tmp_path / name]) == bits
+    assert np.array_equal(decode(tmp_path / name, bits), np.dstack([grey] * 3))
+    for loaded in (False, True):
+        image = Image.open(tmp_path / name)
+        if loaded:
+            image.load()
+        assert np.array_equal(open_rgb(image, bits), np.dstack([grey] * 3))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("bits", [12, 16])
+def test_colours_of_any_depth_are_one_picture(tmp_path, name, bits):
+    colours = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint16)
+    colours[0, 0] = 255
+    path = tmp_path / name
+    cv2.imwrite(str(path), (colours << (bits - 8) | 1)[..., ::-1])  # Pillow writes none
+    assert measure_bits([path]) == bits
+    assert np.array_equal(decode(path, bits), colours)
+    image = Image.open(path)
+    image.load()
+    assert np.array_equal(open_rgb(image, bits), colours)
+    changed = image.copy()
+    changed.filename = str(path)
+    changed.putpixel((0, 0), (0, 0, 0))
+    assert np.asarray(open_rgb(changed, bits))[0, 0].max() == 0
+
+
+def _write_signed(path, values: np.ndarray) -> None:
+    """A TIFF of int16: one of uint16 in which a tag that readers do not need becomes SampleFormat."""
+    Image.fromarray(values.astype(np.uint16)).save(path)
+    content = bytearray(path.read_bytes())
+    planar = struct.pack("<HHI", 284, 3, 1)
+    struct.pack_into("<HHII", content, content.index(planar), 339, 3, 1, 2)
+    path.write_bytes(content)
+    assert Image.open(path).mode == "I"
+
+
+def test_signed_pixels_have_15_bits_and_no_minus(tmp_path, grey):
+    path = tmp_path / "a.tif"
+    for bits in (12, 15):
+        _write_signed(path, grey.astype(np.int16) << (bits - 8))
+        assert measure_bits([path]) == bits
+        assert np.array_equal(decode(path, bits), np.dstack([grey] * 3))
+    assert np.array_equal(decode(path), np.dstack([grey] * 3))
+    values = grey.astype(np.int16)
+    values[3, 4] = -1
+    _write_signed(path, values)
+    with pytest.raises(DataError, match=r"a\.tif cannot be read \(it has negative pixels"):
+        decode(path)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_white_may_be_zero(tmp_path, grey, bits):
+    path = tmp_path / "a.tif"
+    values = (1 << bits) - 1 - (grey.astype(np.uint16) << (bits - 8))
+    Image.fromarray(values).save(path)
+    content = bytearray(path.read_bytes())
+    at = content.index((262).to_bytes(2, "little") + b"\3\0\1\0\0\0")
+    content[at + 8] = 0
+    path.write_bytes(content)
+    assert np.array_equal(decode(path, bits), np.dstack([grey] * 3))
+
+
+def _category(root, bits: int) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("train/good/0", "train/good/1", "test/good/0", "validation/good/0"):
+        path = root / f"w/{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = rng.integers(0, 1 << 8, (40, 40), dtype=np.uint16)
+        values[0, 0] = 255
+        Image.fromarray(values << (bits - 8)).save(path)
+
+
+def test_a_set_is_read_with_the_bits_of_its_normal_images(tmp_path):
+    pictures = []
+    for bits in (12, 16):
+        _category(tmp_path / str(bits), bits)
+        options = {"synthesis": None, "image_size": 40, "num_workers": 0}
+        data = AnomalyDataModule(str(tmp_path / str(bits)), "w", **options)
+        data.setup("fit")
+        data.setup("test")
+        assert data.bits == bits
+        assert data.stream_options().state()["bits"] == bits
+        data.test_dataloader()
+        pictures.append([data._train.images[0], data._held_out.images[0], data._test[0]["image"]])
+    for ours, others in zip(*pictures, strict=True):
+        assert np.array_equal(ours, others)
+        assert ours.max() == 255
+
+
+def test_the_number_of_bits_can_be_given(tmp_path):
+    _category(tmp_path, 12)
+    data = AnomalyDataModule(str(tmp_path), "w", synthesis=None, image_size=40, bits=13)
+    data.setup("fit")
+    assert data._train.images[0].max() == 127
+    with pytest.raises(ConfigError, match=r"--data\.bits is 17; it must be from 8 to 16"):
+        AnomalyDataModule(str(tmp_path), "w", bits=17)
+
+
+def test_black_images_of_16_bits_are_told_once(tmp_path, caplog):
+    from padseg.data import findings
+
+    findings._warned.clear()
+    for number in range(3):
+        Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / f"{number}.png")
+        decode(tmp_path / f"{number}.png")
+    assert caplog.text.count("read as nearly black") == 1
