@@ -134,7 +134,7 @@ def _deep_colours(image: Image.Image) -> NDArray[np.uint16] | None:
             again.tile = [_with_other_byte_order(tile) for tile in again.tile]
         parts.append(np.asarray(upright(again).convert("RGB"), dtype=np.uint16))
     file.seek(before)
-    return parts[0] << 8 | parts[1]
+    return np.asarray(parts[0] << 8 | parts[1], dtype=np.uint16)
 
 
 def _read_again(image: Image.Image) -> NDArray[np.uint16] | None:
@@ -144,6 +144,8 @@ def _read_again(image: Image.Image) -> NDArray[np.uint16] | None:
         return None
     with Path(name).open("rb") as file, Image.open(file) as stored:
         colours = _deep_colours(stored)
-    if colours is None or not np.array_equal(colours >> 8, upright(image).convert("RGB")):
+    if colours is None or not np.array_equal(
+        colours >> 8, np.asarray(upright(image).convert("RGB"))
+    ):
         return None
     return colours
