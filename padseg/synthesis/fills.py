@@ -11,7 +11,7 @@ al., CVPR 2021).
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -117,11 +117,12 @@ def fill_tone(rng: np.random.Generator, scene: Scene, opacity: tuple[float, floa
 def fill_flat(rng: np.random.Generator, scene: Scene, opacity: tuple[float, float]) -> Fill:
     """One colour with some noise."""
     coloured = not scene.grey and rng.random() < 0.5
-    colour = rng.uniform(0, 255, 3) if coloured else np.full(3, rng.uniform(0, 255))
-    noise = rng.standard_normal((*scene.image.shape[:2], 1), np.float32)
+    colour: Any = rng.uniform(0, 255, 3) if coloured else np.full(3, rng.uniform(0, 255))
+    noise = rng.standard_normal(scene.image.shape[:2], np.float32)
     noise *= 255 * rng.uniform(0, 0.1)
-    picture = np.clip(noise + colour.astype(np.float32), 0, 255).astype(np.uint8)
-    return Fill(picture, rng.uniform(0.3, 1))
+    # Rounds and clips, ten times as fast as NumPy.
+    channels = [cv2.add(noise, value, dtype=cv2.CV_8U) for value in colour.tolist()]
+    return Fill(cv2.merge(channels).astype(np.uint8, copy=False), rng.uniform(0.3, 1))
 
 
 FILLS: dict[str, Callable[[np.random.Generator, Scene, tuple[float, float]], Fill]] = {
