@@ -143,3 +143,20 @@ def test_the_bar_counts_steps_unless_another_is_configured(options, bar, data_ro
     trainer = PadsegCLI(args[1:], run=False, callbacks=[more]).trainer
     assert type(trainer.progress_bar_callback).__name__ == bar
     assert more in trainer.callbacks
+
+
+def test_a_configuration_selects_mixed_defects(data_root, textures, tmp_path):
+    own = tmp_path / "mixed.yaml"
+    own.write_text(
+        "data: {synthesis: {backend: mixed, probability: 0.9, mixture: {shapes: {line: 1, spot: 2}}}}"
+    )
+    arguments = ["fit", "--config", str(config_path("destseg", "distill")), f"--config={own}"]
+    arguments += [*data_args(data_root, textures), *QUIET, *SMALL, "--trainer.max_steps=1"]
+    arguments += [f"--checkpoint.dirpath={tmp_path / 'ckpt'}"]
+    assert main([*arguments, "--data.synthesis.mixture.soft_edges=0.25"]) == 0
+    checkpoint = read_checkpoint(tmp_path / "ckpt/last.ckpt")
+    stored = checkpoint["AnomalyDataModule"]["options"]["synthesis"]
+    assert (stored["backend"], stored["probability"]) == ("mixed", 0.9)
+    assert stored["mixture"]["shapes"] == {"line": 1, "spot": 2}
+    assert stored["mixture"]["soft_edges"] == 0.25
+    assert set(stored["mixture"]["fills"]) == {"texture", "self", "tone", "flat"}

@@ -92,6 +92,37 @@ def test_same_bits_where_samples_are_not_selected(monkeypatch):
     assert all(map(torch.equal, painted(params, range(20)), expected))
 
 
+def on(device, draws):
+    return {name: value.to(device) for name, value in draws.items()}
+
+
+def test_an_accelerator_is_never_asked():
+    # The meta device has no values: whatever would have to read one fails.
+    params = SynthesisParams(backend="mixed", retries=1)
+    draws = on("meta", drawn(params, range(4), torch.ones(SIZE, dtype=torch.uint8)))
+    clean = torch.rand(4, 3, *SIZE, device="meta")
+    corrupted, mask = corrupt(clean, clean, draws, params)
+    assert (corrupted.shape, mask.shape) == (clean.shape, (4, 1, *SIZE))
+
+
+@pytest.mark.gpu
+def test_on_a_gpu():
+    params = SynthesisParams(backend="mixed")
+    clean, corrupted, mask = painted(params, range(32))
+    draws = on("cuda", drawn(params, range(32)))
+    clean, texture = clean.cuda(), unit(draws["texture"])
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        ours = corrupt(clean, texture, draws, params)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert (ours[1].cpu() != mask).float().mean() < 1e-4
+    assert ((ours[0].cpu() - corrupted).abs() > 1e-5).float().mean() < 1e-4
+    again = corrupt(clean[3:4], texture[3:4], {k: v[3:4] for k, v in draws.items()}, params)
+    assert all(torch.equal(one[0], many[3]) for one, many in zip(again, ours, strict=True))
+
+
 def test_weights_are_shares():
     rng = np.random.default_rng(0)
     counts = Counter(_pick(rng, {"a": 1, "b": 0, "c": 3}) for _ in range(4000))
