@@ -4,6 +4,7 @@ Nothing heavy is imported before a command needs it, so that `--help` and `--ver
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -21,7 +22,8 @@ from padseg.commands import (
     train,
 )
 from padseg.commands.arguments import options_of_fit
-from padseg.errors import PadsegError
+from padseg.errors import Interrupted, PadsegError
+from padseg.machine.console import escape_output
 from padseg.machine.files import CANNOT_WRITE
 from padseg.plugins import load_plugin
 
@@ -39,8 +41,10 @@ def main(args: Sequence[str]) -> int:
     """Run one command.
 
     Returns:
-        The exit status: 0 when the work was done, 2 for a user's mistake.
+        The exit status: 0 when the work was done, 2 for a user's mistake, 130 after an interruption.
     """
+    escape_output()
+    how_to_resume = "start it again"
     try:
         if args and args[0] in LIGHTNING_COMMANDS:
             from padseg.lightning_cli import cli as lightning_cli
@@ -48,11 +52,20 @@ def main(args: Sequence[str]) -> int:
             lightning_cli.main(list(args))
         else:
             options, rest = parser().parse_known_args(args)
+            how_to_resume = options.how_to_resume
             options.overrides = options_of_fit(rest, options.command, options.options_of_fit)
             load_plugin(options.plugin)
             options.execute(options)
     except PadsegError as error:
         return _fail(str(error))
+    except Interrupted as end:
+        return _say_and_return(str(end), 130)
+    except KeyboardInterrupt:
+        return _say_and_return(str(Interrupted(how_to_resume)), 130)
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has seen enough; Python would complain at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         if error.errno not in CANNOT_WRITE:
             raise
@@ -65,8 +78,12 @@ def main(args: Sequence[str]) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"padseg: error: {message}", file=sys.stderr)
-    return 2
+    return _say_and_return(f"padseg: error: {message}", 2)
+
+
+def _say_and_return(message: str, status: int) -> int:
+    print(message, file=sys.stderr)
+    return status
 
 
 def parser() -> argparse.ArgumentParser:
@@ -76,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
         description="Student-teacher visual anomaly detection: STPM, RSTPM, DeSTSeg, PFADSeg.",
     )
     top.add_argument("--version", action="version", version=f"padseg {__version__}")
-    top.set_defaults(options_of_fit=(), plugin=None)
+    top.set_defaults(options_of_fit=(), plugin=None, how_to_resume="start it again")
     commands = top.add_subparsers(
         title="commands", metavar="COMMAND", required=True, dest="command"
     )

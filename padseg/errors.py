@@ -26,3 +26,15 @@ class DataError(PadsegError):
 
 class CheckpointError(PadsegError):
     """A checkpoint or weight file that is missing, broken, unsafe or made for something else."""
+
+
+class Interrupted(SystemExit):
+    """The user interrupted the command from the keyboard; its status is what shells expect.
+
+    Args:
+        how_to_resume: The end of the message.
+    """
+
+    def __init__(self, how_to_resume: str) -> None:
+        super().__init__(f"padseg: interrupted; {how_to_resume}.")
+        self.code = 130  # otherwise the message, with status 1

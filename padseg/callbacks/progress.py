@@ -5,6 +5,8 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
+from rich import get_console
+from rich.table import Column
 
 _SECONDS = 0.2  # between two updates of the loss
 
@@ -13,6 +15,18 @@ class StepBar(RichProgressBar):
     """Lightning's bar, which counts steps instead of calling the whole phase an epoch."""
 
     _shown = float("-inf")
+
+    def configure_columns(self, trainer: Trainer) -> list[Any]:
+        """Lightning's columns, as many as the terminal has room for without cutting off figures."""
+        text, bar, steps, times, speed = super().configure_columns(trainer)
+        for column in (steps, times, speed):
+            column._table_column = Column(no_wrap=True)  # the bar and the loss share what is left
+        width = get_console().width
+        columns = [text, bar] if width >= 40 else [text]
+        columns.append(steps)
+        columns += [times] if width >= 60 else []
+        columns += [speed] if width >= 80 else []
+        return columns
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Name what is counted."""

@@ -29,7 +29,7 @@ def add_parser(commands: Subparsers) -> None:
         default=0.001,
         help="share of the pixels of normal images that may be called anomalous (default: 0.001)",
     )
-    parser.set_defaults(execute=execute)
+    parser.set_defaults(execute=execute, how_to_resume="the checkpoint is unchanged")
 
 
 def execute(options: argparse.Namespace) -> None:

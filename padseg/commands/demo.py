@@ -22,7 +22,7 @@ def add_parser(commands: Subparsers) -> None:
         default=Path("padseg_demo"),
         help="folder (default: padseg_demo)",
     )
-    parser.set_defaults(execute=execute)
+    parser.set_defaults(execute=execute, how_to_resume="the same command resumes from here")
 
 
 def execute(options: argparse.Namespace) -> None:

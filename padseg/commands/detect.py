@@ -20,7 +20,7 @@ def add_parser(commands: Subparsers) -> None:
     )
     add_prediction(parser)
     parser.add_argument("--out", type=expanded_path, required=True, help="folder for the results")
-    parser.set_defaults(execute=execute)
+    parser.set_defaults(execute=execute, how_to_resume="the same command resumes from here")
 
 
 def execute(options: argparse.Namespace) -> None:

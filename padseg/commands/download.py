@@ -27,7 +27,7 @@ def add_parser(commands: Subparsers) -> None:
         "--archive", type=expanded_path, help="the archive, if you downloaded it yourself"
     )
     parser.add_argument("--url", help="another address of the same archive")
-    parser.set_defaults(execute=execute)
+    parser.set_defaults(execute=execute, how_to_resume="the same command resumes from here")
 
 
 def execute(options: argparse.Namespace) -> None:

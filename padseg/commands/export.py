@@ -41,7 +41,7 @@ def add_parser(commands: Subparsers) -> None:
             "images"
         ),
     )
-    parser.set_defaults(execute=execute)
+    parser.set_defaults(execute=execute, how_to_resume="nothing is written")
 
 
 def execute(options: argparse.Namespace) -> None:

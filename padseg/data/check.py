@@ -9,7 +9,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from padseg.data.duplicates import check_duplicates, hash_pixels
 from padseg.data.file_checks import check_files
@@ -20,8 +19,14 @@ from padseg.data.reduction import count_masks, find_losses
 from padseg.data.samples import GOOD, Sample
 from padseg.data.unused import check_unused
 from padseg.errors import DataError
+from padseg.machine.console import print_figures
 
 _MARKS: dict[Severity, str] = {"blocks": "error", "changes figures": "warning", "note": "note"}
+
+_HEADERS = (
+    *("category", "train", "validation", "test\ngood", "test\ndefect"),
+    *("masks", "findings"),
+)
 
 
 def check(
@@ -42,16 +47,14 @@ def check(
         DataError: Raised at the end if some categories cannot be used.
     """
     console = Console(markup=False)  # names may contain brackets
-    table = Table(title=f"{root} ({layout})", box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("category", no_wrap=True)
-    for header in ("train", "validation", "test good", "test defect", "masks", "findings"):
-        table.add_column(header, justify="right")
+    rows = []
     findings: dict[str, list[Finding]] = {}
     for category in categories:
         with console.status(f"Checking {escape(category)}"):
             findings[category] = check_category(root, category, layout, image_size)
-        table.add_row(category, *_counts(root, category, layout), str(len(findings[category])))
-    console.print(table)
+        counts = _counts(root, category, layout)
+        rows.append([category, *counts, str(len(findings[category]))])
+    print_figures(f"{root} ({layout})", _HEADERS, rows)
     for finding in (finding for found in findings.values() for finding in found):
         mark = _MARKS[finding.severity]
         console.print(f"{mark}: {finding.message}", highlight=False, soft_wrap=True)

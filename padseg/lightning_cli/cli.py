@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -30,8 +30,10 @@ from padseg.lightning_cli.arguments import (
     take_from_checkpoint,
 )
 from padseg.lightning_cli.interrupts import exit_when_interrupted
+from padseg.lightning_cli.option_errors import explain, one_line, options_explained
 from padseg.lightning_cli.processes import refuse_lone_processes
 from padseg.lightning_cli.wording import SCORING_COMMANDS, in_plain_words, missing_checkpoint
+from padseg.machine.console import print_figures
 from padseg.machine.precision import accelerator, default_precision
 from padseg.modules import AnomalyModule, read_header
 from padseg.modules.checkpoint import require_system
@@ -56,7 +58,7 @@ os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
 def main(args: list[str]) -> None:
     """Run a Lightning subcommand."""
-    with exit_when_interrupted():
+    with exit_when_interrupted(), options_explained():
         PadsegCLI(complete_args(args))
 
 
@@ -190,6 +192,11 @@ class PadsegCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Set the options that depend on the device."""
         options = self._get(self.config, "trainer")
+        for name in ("accumulate_grad_batches", "gradient_clip_val", "val_check_interval"):
+            given = options[name]
+            # Lightning would train nothing, clip nothing, or divide by zero.
+            if isinstance(given, int | float) and not given > 0:
+                raise ConfigError(f"--trainer.{name} is {given}; it must be positive.")
         kind = options.accelerator
         if kind in ("auto", "gpu"):
             kind = accelerator().type
@@ -211,7 +218,7 @@ class PadsegCLI(LightningCLI):
             if cause is None:
                 raise
             if isinstance(cause, MisconfigurationException):  # from one of Lightning's callbacks
-                message = f"--checkpoint or --trainer.callbacks: {_one_line(cause)}"
+                message = f"--checkpoint or --trainer.callbacks: {one_line(cause)}"
                 raise ConfigError(message) from None
             raise cause from None
         if not self.model.automatic_optimization:
@@ -232,8 +239,11 @@ class PadsegCLI(LightningCLI):
             callbacks.append(StepBar())
         try:
             trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
-        except (MisconfigurationException, ValueError, RuntimeError) as error:
-            raise ConfigError(f"--trainer: {_one_line(error)}") from None
+        except Exception as error:
+            message = explain(error)
+            if message is None:
+                raise
+            raise ConfigError(message) from None
         refuse_lone_processes(trainer, self.subcommand)
         return trainer
 
@@ -243,6 +253,19 @@ class PadsegCLI(LightningCLI):
 
     before_validate = before_test
     before_predict = before_test
+
+    def test(self, verbose: bool = True, **arguments: Any) -> None:
+        """`Trainer.test`, with figures that fit any terminal."""
+        self._print(verbose, self.trainer.test(**arguments, verbose=False))
+
+    def validate(self, verbose: bool = True, **arguments: Any) -> None:
+        """`Trainer.validate`, likewise."""
+        self._print(verbose, self.trainer.validate(**arguments, verbose=False))
+
+    def _print(self, verbose: bool, results: Sequence[Mapping[str, float]]) -> None:
+        if verbose and self.trainer.is_global_zero:
+            rows = [(name, f"{value:.7g}") for each in results for name, value in each.items()]
+            print_figures(f"padseg {self.subcommand}", ("figure", "value"), sorted(rows))
 
     def predict(self, **arguments: Any) -> None:
         """`Trainer.predict`, with score maps written to files instead of kept in memory."""
@@ -266,7 +289,3 @@ def _refuse_gradient_options(trainer: Trainer) -> None:
 
 def _image_size(model: AnomalyModule) -> tuple[int, int]:
     return model.image_size
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

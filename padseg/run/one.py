@@ -10,6 +10,7 @@ from rich.console import Console
 
 from padseg.data.layouts import has_test_images
 from padseg.lightning_cli.interrupts import exit_when_interrupted
+from padseg.lightning_cli.option_errors import options_explained
 from padseg.machine.folders import locked, require_same_options
 from padseg.machine.peak_memory import highest_peak
 from padseg.plugins import load_plugin
@@ -57,6 +58,7 @@ def run_in(
     with (
         locked(folder),
         exit_when_interrupted("the same command resumes from here"),
+        options_explained(),
         _lightning_quiet(),
     ):
         dependencies = options.results_depend_on(category, seed)

@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from padseg.errors import ConfigError
+from padseg.machine.console import escape_output
 from padseg.machine.threads import usable_cores
 
 Job = tuple[Any, ...]
@@ -101,6 +102,7 @@ def _start(work: Work, job: Job, gpu: str | None, parallel: int) -> BaseProcess:
 
 
 def _do_and_exit(work: Work, job: Job) -> None:
+    escape_output()
     raise SystemExit(0 if work(*job) else 1)
 
 

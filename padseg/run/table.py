@@ -4,10 +4,9 @@ import math
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 
 from padseg.errors import PadsegError
+from padseg.machine.console import print_figures
 from padseg.machine.files import write_text
 from padseg.metrics.names import METRICS
 from padseg.run.files import TABLE_FILE, find_finished
@@ -38,26 +37,23 @@ def write_table(out: Path) -> pd.DataFrame:
 
 
 def print_table(rows: pd.DataFrame) -> None:
-    """Print the rows of one label and their mean, in percent, within 80 columns."""
+    """Print the rows of one label and their mean, in percent."""
     if rows.empty:
         return
-    title = f"{', '.join(rows['label'].unique())}: test results in percent"
-    table = Table(title=title, box=None, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("\ncategory", no_wrap=True)
-    for header in ("\nseed", *(metric.short_title for metric in METRICS), "train\nmin"):
-        table.add_column(header, justify="right", no_wrap=True)
-    for row in rows.to_dict("records"):
-        table.add_row(
+    headers = ["category", "seed", *(metric.short_title for metric in METRICS), "train\nmin"]
+    lines = [
+        [
             str(row["category"]),
             str(row["seed"]),
             *(_percent(row[metric.key]) for metric in METRICS),
             f"{row['train_minutes']:.1f}",
-        )
-    if len(rows) > 1:
-        table.add_section()
-        means = (_percent(rows[metric.key].mean()) for metric in METRICS)
-        table.add_row("mean", "", *means, f"{rows['train_minutes'].mean():.1f}")
-    Console(markup=False).print(table)  # names may contain brackets
+        ]
+        for row in rows.to_dict("records")
+    ]
+    means = [_percent(rows[metric.key].mean()) for metric in METRICS]
+    mean = ["mean", "", *means, f"{rows['train_minutes'].mean():.1f}"] if len(rows) > 1 else []
+    title = f"{', '.join(rows['label'].unique())}: test results in percent"
+    print_figures(title, headers, lines, mean)
 
 
 def _percent(share: float) -> str:

@@ -1,8 +1,14 @@
 """What the progress bar shows."""
 
+import io
+
 import pytest
 import torch
 from lightning import Trainer
+from lightning.pytorch.callbacks.progress.rich_progress import CustomProgress
+from rich.console import Console
+from rich.progress import TextColumn
+from rich.table import Column
 
 from padseg.callbacks import StepBar, progress
 from tiny import tiny_data, tiny_student
@@ -36,3 +42,19 @@ def test_bar_counts_steps(seconds, shown, data_root, textures, tmp_path, monkeyp
     assert seen == [("Step", step, 3) for step in shown]
     assert "v_num" not in trainer.progress_bar_metrics
     assert "train_loss" in trainer.progress_bar_metrics
+
+
+@pytest.mark.parametrize("width", [30, 40, 50, 60, 80, 120])
+def test_no_figure_of_the_bar_is_cut(width, monkeypatch):
+    console = Console(width=width, color_system=None, file=io.StringIO())
+    monkeypatch.setattr(progress, "get_console", lambda: console)
+    loss = TextColumn(
+        "train_loss: 12.345", table_column=Column()
+    )  # as Lightning's, it may be wrapped
+    columns = StepBar().configure_columns(Trainer(barebones=True, accelerator="cpu"))
+    bar = CustomProgress(*columns, loss, console=console)
+    bar.update(bar.add_task("Step", total=100_000), completed=12_345)
+    console.print(bar.make_tasks_table(bar.tasks))
+    told = console.file.getvalue()
+    assert "…" not in told
+    assert {"12345/100000", "train_loss:", "12.345"} <= set(told.split())

@@ -1,0 +1,70 @@
+"""What a terminal or a pipe shows: no letter that it cannot, and no figure cut off."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+
+_GAP = 1
+_NAME = 12  # columns that a name gets at least; longer names are folded
+
+
+def escape_output() -> None:
+    """Let letters that the terminal or the pipe cannot show appear as escapes instead of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def print_figures(
+    title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str] = ()
+) -> None:
+    """Print rows of a name and figures, as a table or, where this is too wide, one below the other.
+
+    Long names are folded. A figure is never cut, however narrow the terminal is.
+
+    Args:
+        title: Printed above.
+        headers: Of the columns, of one or two lines.
+        rows: The name, then the figures.
+        total: A last row, set apart; none if empty.
+    """
+    console = Console(markup=False)  # names may contain brackets
+    lines = [line for line in (headers, *rows, total) if line]
+    widths = [
+        max(cell_len(part) for line in lines for part in line[column].split("\n"))
+        for column in range(len(headers))
+    ]
+    figures = sum(width + _GAP for width in widths[1:])
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = max(console.width, widths[0] + _GAP + figures)  # for `grep`
+    console.print(title, style="italic", highlight=False, soft_wrap=True)
+    if console.width >= min(widths[0], _NAME) + _GAP + figures:
+        console.print(_as_table(headers, rows, total))
+        return
+    for name, *values in [*rows, total] if total else rows:
+        console.print(f"\n{name}", style="bold", highlight=False, soft_wrap=True)
+        labels = [" ".join(header.split()) for header in headers[1:]]
+        longest, widest = max(map(cell_len, labels)), max(map(cell_len, values))
+        for label, value in zip(labels, values, strict=True):
+            space = " " * (longest - cell_len(label) + widest - cell_len(value))
+            if value:
+                console.print(f"  {label}{space} {value}", highlight=False, soft_wrap=True)
+
+
+def _as_table(headers: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str]) -> Table:
+    table = Table(box=None, padding=(0, _GAP, 0, 0), header_style="bold")
+    lines = max(header.count("\n") for header in headers)
+    bottom = ["\n" * (lines - header.count("\n")) + header for header in headers]
+    table.add_column(bottom[0], overflow="fold")
+    for header in bottom[1:]:
+        table.add_column(header, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    if total:
+        table.add_section()
+        table.add_row(*total)
+    return table
