@@ -26,7 +26,7 @@ _PACKAGE = Path(__file__).parents[1]
 # Rooms that hand options over; an error below another room is a fault of that room.
 _HANDING_OVER = ("__main__.py", "cli.py", "commands", "lightning_cli", "run", "demo")
 _LIBRARIES = ("lightning", "lightning_utilities", "jsonargparse")
-_WRONG_CALL = re.compile(r"\w\(\) (got an? |got multiple|missing|takes) ?")
+_WRONG_CALL = re.compile(r"\(\) (got|missing|takes) ")
 _INSTALLED = tuple(
     sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
