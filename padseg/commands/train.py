@@ -59,7 +59,7 @@ def add_parser(commands: Subparsers) -> None:
     add_options_of_fit(
         parser, ("model", "data", "trainer", "checkpoint", "evaluation", "thresholds")
     )
-    parser.set_defaults(execute=execute)
+    parser.set_defaults(execute=execute, how_to_resume="the same command resumes from here")
 
 
 def execute(options: argparse.Namespace) -> None:

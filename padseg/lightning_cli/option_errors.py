@@ -24,7 +24,7 @@ from padseg.lightning_cli.wording import in_plain_words
 
 _PACKAGE = Path(__file__).parents[1]
 # Rooms that hand options over; an error below another room is a fault of that room.
-_HANDING_OVER = ("__main__.py", "cli.py", "commands", "lightning_cli", "run", "demo")
+_HANDING_OVER = ("__main__.py", "cli.py", "commands", "lightning_cli", "run", "demo", "training")
 _LIBRARIES = ("lightning", "lightning_utilities", "jsonargparse")
 _WRONG_CALL = re.compile(r"\(\) (got|missing|takes) ")
 _INSTALLED = tuple(
