@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from padseg.data.duplicates import check_duplicates, hash_pixels
+from padseg.data.evaluated import find_other_metric
 from padseg.data.file_checks import check_files
 from padseg.data.findings import Finding, Severity
 from padseg.data.images import Size, measure_bits
@@ -100,6 +101,7 @@ def check_category(
         ),
         *check_duplicates(samples, content=hash_pixels, within=True),
         *find_losses(counts, image_size, root / category),
+        *find_other_metric(root / category, layout),
         *_check_test_set(root / category, samples),
         *check_unused(root / category, samples, layout),
     ]

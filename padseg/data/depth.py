@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from padseg.data.findings import warn_once
+from padseg.data.findings import warn_first
 from padseg.data.orientation import upright
+from padseg.data.pages import warn_of_pages
 
 ALL_BITS = 16
 _DARK = 32  # of 255
@@ -47,6 +48,7 @@ def to_rgb(image: Image.Image, bits: int = ALL_BITS) -> Image.Image:
     Raises:
         ValueError: Its pixels have 32 bits, or are negative, so that their range is unknown.
     """
+    warn_of_pages(image)
     colours = _deep_colours(image) if bits < ALL_BITS else None
     image = upright(image)
     if colours is not None:
@@ -77,7 +79,7 @@ def _upper_eight(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
             "An image of 16 bits is read as nearly black: if it uses fewer of them, --data.bits in the training "
             "names their number."
         )
-        warn_once([message])
+        warn_first("black", message)
     return reduced
 
 

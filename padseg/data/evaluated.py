@@ -7,7 +7,7 @@ from pathlib import Path
 from padseg.data.depth import ALL_BITS
 from padseg.data.duplicates import check_duplicates
 from padseg.data.file_checks import check_files
-from padseg.data.findings import change_figures, raise_blocking
+from padseg.data.findings import Finding, change_figures, raise_blocking
 from padseg.data.images import Size
 from padseg.data.layouts import LAYOUTS
 from padseg.data.reduction import count_masks, find_losses
@@ -67,5 +67,24 @@ def check_evaluated(
     raise_blocking(findings)
     masks = count_masks(tested, size)
     findings += [] if size is None else find_losses(masks, size, folder)
+    findings += find_other_metric(folder, layout)
     findings += check_unused(folder, samples, layout)
     return Evaluated(tested, size, masks, tuple(change_figures(findings)))
+
+
+def find_other_metric(folder: Path, layout: str) -> list[Finding]:
+    """The finding that the data set's own metric is another one, for MVTec LOCO AD, also in layout `mvtec`.
+
+    Args:
+        folder: Folder of the category.
+        layout: Its layout.
+    """
+    config = folder / "defects_config.json"
+    if layout != "mvtec_loco" and not config.is_file():
+        return []
+    message = (
+        f"{folder}: pixel figures, PRO and IAP are not the metric of MVTec LOCO, which is sPRO, saturated as in "
+        f"{config.name}; the masks of an image are merged here: do not compare these figures with published "
+        "ones of MVTec LOCO (image figures are comparable)."
+    )
+    return [Finding("other metric", folder, message)]

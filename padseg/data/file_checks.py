@@ -5,7 +5,7 @@ from functools import partial
 
 from padseg.data.depth import ALL_BITS
 from padseg.data.findings import Finding
-from padseg.data.images import Size, decode, image_shape
+from padseg.data.images import Size, decode, image_pages, image_shape
 from padseg.data.masks import has_dark_regions, mask_share
 from padseg.data.samples import GOOD, Sample
 from padseg.errors import DataError
@@ -52,6 +52,12 @@ def _check_sample(sample: Sample, *, unmasked: bool, decoded: bool, bits: int) -
         if is_marked(file)
     ]
     try:
+        if (pages := image_pages(path)) > 1:
+            message = (
+                f"{path} has {pages} pages or frames, of which only the first is used: save each as an image "
+                "of its own."
+            )
+            findings.append(Finding("several pages", path, message))
         if decoded:
             pixels = decode(path, bits)
             shape = pixels.shape[:2]
@@ -77,10 +83,16 @@ def _check_masks(sample: Sample, shape: Size) -> list[Finding]:
     findings, empty = [], bool(sample.masks)
     for mask in sample.masks:
         try:
-            found, share = image_shape(mask), mask_share(mask)
+            found, share, pages = image_shape(mask), mask_share(mask), image_pages(mask)
         except DataError as error:
             findings.append(Finding("unreadable", mask, str(error)))
             continue
+        if pages > 1:
+            message = (
+                f"mask {mask} has {pages} pages, of which only the first would count: save each as a file of "
+                "its own, such as ..._mask1 and ..._mask2."
+            )
+            findings.append(Finding("mask pages", mask, message))
         marked = float((share >= 0.5).mean())
         empty &= marked == 0
         if found != shape:

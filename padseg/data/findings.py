@@ -18,7 +18,9 @@ Kind = Literal[
     "grey mask",
     "large mask",
     "lost regions",
+    "other metric",
     "several pages",
+    "mask pages",
     "lost link",
     "left out",
     "train and test",
@@ -40,11 +42,13 @@ SEVERITIES: dict[Kind, Severity] = {
     "own picture": "blocks",
     "missing mask": "blocks",
     "mask size": "blocks",
+    "mask pages": "blocks",
     "empty mask": "blocks",
     "train and test": "blocks",
     "grey mask": "changes figures",
     "large mask": "changes figures",
     "lost regions": "changes figures",
+    "other metric": "changes figures",
     "several pages": "changes figures",
     "lost link": "changes figures",
     "duplicate": "changes figures",
@@ -106,6 +110,13 @@ def warn_once(messages: Iterable[str]) -> None:
         if message not in _warned:
             _warned.add(message)
             _log.warning("%s", message)
+
+
+def warn_first(kind: str, message: str) -> None:
+    """Warn of a kind of fault in images, of the first image in a process that has it."""
+    if kind not in _warned:
+        _warned.add(kind)
+        _log.warning("%s", message)
 
 
 def raise_blocking(findings: Iterable[Finding]) -> None:

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from padseg.data.depth import ALL_BITS, is_deep, to_rgb, used_bits
 from padseg.data.orientation import upright, upright_shape
+from padseg.data.pages import count_pages
 from padseg.errors import ConfigError, DataError
 from padseg.machine.threads import map_in_threads
 
@@ -75,6 +76,15 @@ def image_shape(path: Path) -> Size:
         DataError: The file is missing, empty or not an image.
     """
     return _with_open(path, upright_shape)
+
+
+def image_pages(path: Path) -> int:
+    """The number of pages or frames, of which the first is read.
+
+    Raises:
+        DataError: As `image_shape`.
+    """
+    return _with_open(path, count_pages)
 
 
 def decode(path: Path, bits: int = ALL_BITS) -> NDArray[np.uint8]:

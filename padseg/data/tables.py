@@ -1,11 +1,13 @@
 """Samples from a list: a CSV or Parquet file with one row per image."""
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import get_args
 
 import pandas as pd
 
+from padseg.data.mask_files import normalised
 from padseg.data.samples import GOOD, NORMAL_NAMES, Sample, Split
 from padseg.errors import DataError
 
@@ -30,14 +32,15 @@ def list_table(
     Args:
         root: Folder of the data set.
         table: The list, CSV in UTF-8 or Parquet.
-        category: The category whose rows to take.
+        category: The category whose rows to take. Blanks around cells, the case of the header, and how
+            accents are encoded do not matter.
         columns: Other names for these columns.
 
     Raises:
         DataError: The list cannot be read, lacks a column or the category, or a row is wrong; the message
             names the row.
     """
-    rows = _read(table).rename(columns=columns or {})
+    rows = _tidy(_read(table)).rename(columns=columns or {})
     lacking = [name for name in ("path", "split", "label") if name not in rows]
     if lacking or not rows.columns.is_unique:
         raise DataError(
@@ -46,7 +49,7 @@ def list_table(
         )
     if "category" in rows:
         known = sorted(set(rows["category"]))
-        rows = rows[rows["category"] == category]
+        rows = rows[rows["category"] == normalised(category.strip())]
         if rows.empty:
             raise DataError(
                 f"category {category!r} does not exist in {table}, which has {', '.join(known)}."
@@ -75,10 +78,7 @@ def _read(table: Path) -> pd.DataFrame:
             # Whole numbers beside an empty cell become floats: a label 0 would be read as "0.0".
             cells = pd.read_parquet(table).convert_dtypes().astype("string")
         else:
-            # Words such as None and NA are names of defects or categories here.
-            cells = pd.read_csv(
-                table, dtype=str, index_col=False, encoding="utf-8-sig", keep_default_na=False
-            )
+            cells = _read_csv(table)
         # As objects, because Arrow checks the encoding of a cell only on access.
         return cells.fillna("").astype(object).reset_index(drop=True)
     except ImportError as error:
@@ -96,6 +96,52 @@ def _read(table: Path) -> pd.DataFrame:
         raise DataError(f"list {table} cannot be read ({reason}): repair or remove it.") from error
 
 
+def _read_csv(table: Path) -> pd.DataFrame:
+    """The cells as they are: words such as None and NA are names of defects or categories here.
+
+    Raises:
+        ValueError: It is no CSV; or a row has more cells than the header, which pandas would cut off.
+    """
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        lines = [line for line in csv.reader(file, strict=True) if any(map(str.strip, line))]
+    if not lines:
+        raise ValueError("it is empty")
+    header, *rows = lines
+    width = len(header)
+    for number, row in enumerate(rows, start=1):
+        if any(cell.strip() for cell in row[width:]):
+            raise ValueError(
+                f"row {number} below the header has {len(row)} cells, the header {width}; put cells with "
+                "commas in quotes"
+            )
+    padded = [[*row, *[""] * width][:width] for row in rows]
+    return pd.DataFrame(padded, columns=header, dtype=object)
+
+
+def _tidy(cells: pd.DataFrame) -> pd.DataFrame:
+    """Cells and header without blanks around them, accents composed, the header in lower case."""
+    names = [normalised(str(name).strip()).casefold() for name in cells.columns]
+    cells = cells.map(lambda cell: normalised(cell.strip()))
+    cells.columns = pd.Index(names)
+    unnamed = [name == "" and not cells.iloc[:, at].any() for at, name in enumerate(names)]
+    return cells.loc[:, [not empty for empty in unnamed]]
+
+
+def _find(root: Path, inside: PurePosixPath) -> Path:
+    """The file of a list's path, also if accents in its name are encoded otherwise on this disk."""
+    path = root / inside
+    if path.exists():
+        return path
+    found = root
+    for part in inside.parts:
+        exact = found / part
+        if not exact.exists() and found.is_dir():
+            alike = [path for path in found.iterdir() if normalised(path.name) == normalised(part)]
+            exact = alike[0] if len(alike) == 1 else exact
+        found = exact
+    return found if found.exists() else path
+
+
 def _sample(root: Path, path: str, split: str, label: str, mask: str) -> Sample:
     splits: dict[str, Split] = {name: name for name in get_args(Split)} | {"val": "validation"}
     part = splits.get(split.strip().casefold())
@@ -106,8 +152,8 @@ def _sample(root: Path, path: str, split: str, label: str, mask: str) -> Sample:
     good = label.strip().casefold() in _GOOD_LABELS
     if part != "test" and not good:
         raise ValueError(f"label is {label!r}, but only normal images are trained on")
-    masks = () if good or not mask.strip() else (root / _inside(mask),)
-    return Sample(root / _inside(path), part, GOOD if good else label.strip(), masks)
+    masks = () if good or not mask.strip() else (_find(root, _inside(mask)),)
+    return Sample(_find(root, _inside(path)), part, GOOD if good else label.strip(), masks)
 
 
 def _inside(path: str) -> PurePosixPath:

@@ -230,6 +230,40 @@ def test_links_that_lead_nowhere_are_told(root):
         setup(root, "fit")
 
 
+@pytest.mark.parametrize("name", ["4.tif", "4.png", "4.webp"])
+def test_files_of_several_pages_are_told(root, name, caplog):
+    rng = np.random.default_rng(1)
+    pages = [Image.fromarray(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)) for _ in range(3)]
+    options = {"lossless": True} if name.endswith("webp") else {}
+    pages[0].save(root / "w/train/good" / name, save_all=True, append_images=pages[1:], **options)
+    assert found(root) == [("several pages", name)]
+    setup(root, "fit")
+    assert f"{name} has 3 pages or frames, of which only the first is used" in caplog.text
+    mask = [Image.fromarray(np.asarray(page)[..., 0] // 200 * np.uint8(255)) for page in pages]
+    mask[0].save(root / "w/ground_truth/cut/0_mask.tif", save_all=True, append_images=mask[1:])
+    (root / "w/ground_truth/cut/0_mask.png").unlink()
+    with pytest.raises(DataError, match=r"0_mask\.tif has 3 pages, of which only the first would"):
+        setup(root, "test")
+
+
+def test_a_thumbnail_in_a_tiff_is_no_page(root):
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 48, 3), dtype=np.uint8))
+    small = image.resize((12, 10))
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    image.save(root / "w/train/good/4.tif", save_all=True, append_images=[small])
+    assert Image.open(root / "w/train/good/4.tif").n_frames == 2
+    assert found(root) == []
+
+
+@pytest.mark.parametrize("layout", ["mvtec", "mvtec_loco"])
+def test_figures_of_mvtec_loco_are_told_not_to_be_its_metric(root, layout, caplog):
+    if layout == "mvtec":
+        (root / "w/defects_config.json").write_text("[]")
+    assert found(root, layout) == [("other metric", "w")]
+    setup(root, "test", layout)
+    assert "are not the metric of MVTec LOCO, which is sPRO" in caplog.text
+
+
 def test_left_out_copies_are_told(root):
     (root / "w/test/@eaDir/0.png").mkdir(parents=True)
     Image.new("RGB", (48, 40)).save(root / "w/test/@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg")

@@ -1,5 +1,7 @@
 """Samples from a CSV or Parquet file."""
 
+import unicodedata
+
 import pandas as pd
 import pytest
 
@@ -59,6 +61,33 @@ def test_words_of_a_list_are_no_empty_cells(tmp_path):
         ("0.png", "train", "good", []),
         *((f"{word}.png", "test", word, []) for word in words),
     ]
+
+
+def test_lists_of_other_systems(tmp_path):
+    """Blanks, words in capitals, an empty last column, and accents as macOS encodes them."""
+    composed, apart = (unicodedata.normalize(form, "Stück") for form in ("NFC", "NFD"))
+    text = f" Path , SPLIT,label ,Category,\n{composed}/0.png , train, good, {apart},\n\n"
+    text += f"{composed}/{composed}.png,Test , Loch ,{composed} ,,\n"
+    (tmp_path / "samples.csv").write_text(text)
+    (tmp_path / apart).mkdir()
+    for name in ("0.png", f"{apart}.png"):
+        (tmp_path / apart / name).touch()
+    for category in (composed, apart, f" {composed}"):
+        samples = list_samples(tmp_path, category, "folder")
+        assert [(sample.split, sample.defect) for sample in samples] == [
+            ("train", "good"),
+            ("test", "Loch"),
+        ]
+        assert all(sample.path.exists() for sample in samples)
+
+
+def test_a_comma_too_many_is_told(tmp_path):
+    text = "path,split,label,mask\n0.png,train,good\n1, 2.png,test,cut,m.png,\n"
+    (tmp_path / "samples.csv").write_text(text.replace("m.png,", "m.png"))
+    with pytest.raises(
+        DataError, match="row 2 below the header has 5 cells, the header 4; put cells"
+    ):
+        list_samples(tmp_path, "x", "folder")
 
 
 @pytest.mark.parametrize(
