@@ -29,6 +29,7 @@ from padseg.lightning_cli.arguments import (
     complete_args,
     take_from_checkpoint,
 )
+from padseg.lightning_cli.earlier_files import protect_earlier_files
 from padseg.lightning_cli.interrupts import exit_when_interrupted
 from padseg.lightning_cli.option_errors import explain, one_line, options_explained
 from padseg.lightning_cli.processes import refuse_lone_processes
@@ -247,9 +248,14 @@ class PadsegCLI(LightningCLI):
         refuse_lone_processes(trainer, self.subcommand)
         return trainer
 
+    def before_fit(self) -> None:
+        """Leave the files of other trainings as they are."""
+        protect_earlier_files(self.trainer, "fit", self._get(self.config, "ckpt_path"))
+
     def before_test(self) -> None:
-        """Score only trained weights, not those with which the modules are built."""
+        """Score only trained weights, not those with which the modules are built; and likewise."""
         self.model.complete = False
+        protect_earlier_files(self.trainer, str(self.subcommand), None)
 
     before_validate = before_test
     before_predict = before_test

@@ -16,6 +16,7 @@ from padseg.callbacks.wandb_runs import finished_wandb, start_wandb, wandb_callb
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError
 from padseg.lightning_cli.cli import PadsegCLI
+from padseg.lightning_cli.earlier_files import keep_log
 from padseg.machine.files import read_json, write_json
 from padseg.machine.peak_memory import highest_peak, peak_memory_mb, reset_peak_memory
 from padseg.metrics.names import METRIC_KEYS
@@ -90,7 +91,7 @@ def _begin(
     """
     # Trainers, modules and data refer to each other, so the decoded images of the phase before would stay.
     gc.collect()
-    _keep_log(files.logs / "metrics.csv")
+    keep_log(files.logs / "metrics.csv")
     saved = [path for path in (files.checkpoint, files.resume) if path.exists()]
     args = options.fit_args(category, seed, files)
     if options.precision is None and saved:
@@ -198,10 +199,3 @@ def _keep_final(trainer: Trainer, path: Path) -> None:
         trainer.save_checkpoint(path, weights_only=True)
         return
     Path(chosen[0].best_model_path).replace(path)
-
-
-def _keep_log(path: Path) -> None:
-    """Rename the log of an interrupted process, because Lightning's logger would delete it."""
-    if path.exists():
-        number = 1 + len(list(path.parent.glob(f"{path.stem}-*{path.suffix}")))
-        path.rename(path.with_stem(f"{path.stem}-{number}"))
