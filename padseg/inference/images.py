@@ -1,10 +1,14 @@
-"""Opening whatever is given as an image: a file, Pillow's image or an array."""
+"""Opening whatever is given as an image: a file or its content, Pillow's image, an array or a tensor."""
 
+import io
+import os
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
 from padseg.data.depth import ALL_BITS, to_rgb
 from padseg.data.images import image_shape
@@ -13,45 +17,113 @@ from padseg.errors import DataError
 
 MOST_PIXELS = 2**26
 """Total pixels of images that wait to be scored or written, unless a single one has more."""
-Source = NDArray[np.uint8] | Image.Image | str | Path
+Source = NDArray[Any] | Tensor | Image.Image | str | os.PathLike[str] | bytes | bytearray | BinaryIO
+_COLOURS = (1, 3, 4)  # channels of an image: grey, RGB, RGB with transparency
+
+
+def as_sources(images: Any) -> tuple[bool, list[Source] | Any]:
+    """Tell a single image from several.
+
+    Args:
+        images: As `Predictor` takes them.
+
+    Returns:
+        Whether it is a single one; and the images, in a list or as they were given.
+
+    Raises:
+        DataError: It is neither an image nor an iterable of images.
+    """
+    if isinstance(images, np.ndarray | Tensor):
+        return (True, [images]) if images.ndim < 4 else (False, list(images))
+    content = isinstance(images, bytes | bytearray | memoryview) or hasattr(images, "read")
+    if content or isinstance(images, Image.Image | str | os.PathLike):
+        return True, [images]
+    if not hasattr(images, "__iter__") or isinstance(images, dict):
+        raise _no_image(images)
+    return False, images
 
 
 def open_rgb(source: Source, bits: int = ALL_BITS) -> Image.Image:
     """An image as upright RGB.
 
     Args:
-        source: Transparency is dropped.
+        source: As `Predictor` takes it. Transparency is dropped.
         bits: Bits that the pixels of 16-bit images use; the upper eight of these are kept.
 
     Raises:
         DataError: It cannot be read, or its pixels are neither 8 nor 16 bits.
     """
-    if isinstance(source, str | Path):
+    if isinstance(source, str | os.PathLike):
         return open_file(Path(source), bits)
-    if isinstance(source, np.ndarray):
-        grey = source.ndim == 2
-        if source.dtype != np.uint8 or not (grey or (source.ndim == 3 and source.shape[2] == 3)):
-            raise DataError(
-                f"an array of {source.dtype} and shape {source.shape} is no image: give (H, W, 3) RGB "
-                "or (H, W) grey, uint8."
-            )
-        if not source.size:
-            raise DataError(f"an array of shape {source.shape} has no pixels.")
-        source = Image.fromarray(source)
     try:
-        return to_rgb(source, bits)
+        if isinstance(source, Image.Image):
+            return to_rgb(source, bits)
+        if isinstance(source, np.ndarray | Tensor):
+            return to_rgb(_from_array(source), bits)
+        if isinstance(source, bytes | bytearray | memoryview):
+            source = io.BytesIO(source)
+        if hasattr(source, "read"):
+            with Image.open(source) as image:
+                return to_rgb(image, bits)
+    except UnidentifiedImageError as error:
+        raise DataError("the content of an image file is of no known format.") from error
     except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"image {source!r} cannot be read ({error}).") from error
+        raise DataError(f"image {type(source).__name__} cannot be read ({error}).") from error
+    raise _no_image(source)
+
+
+def _from_array(source: NDArray[Any] | Tensor) -> Image.Image:
+    """An image from its pixels.
+
+    Raises:
+        DataError: It is unclear which pixels they are.
+    """
+    tensor = isinstance(source, Tensor)
+    pixels = source.detach().cpu().numpy() if isinstance(source, Tensor) else source
+    shape = tuple(source.shape)
+    if pixels.ndim == 3:
+        first, last = shape[0] in _COLOURS, shape[2] in _COLOURS
+        if first and (tensor or not last):
+            pixels = np.moveaxis(pixels, 0, 2)
+        pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    deep = pixels.dtype == np.uint16 and pixels.ndim == 2
+    known = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in _COLOURS)
+    unit = np.issubdtype(pixels.dtype, np.floating)
+    if not known or not (pixels.dtype == np.uint8 or deep or unit):
+        kind = "a tensor" if tensor else "an array"
+        raise DataError(
+            f"{kind} of {source.dtype} and shape {shape} is no image: give RGB or grey as (H, W, 3), "
+            "(3, H, W) or (H, W), uint8, or floating in [0, 1]."
+        )
+    if not pixels.size:
+        raise DataError(f"an array of shape {shape} has no pixels.")
+    if unit:
+        if not (pixels.min() >= 0 and pixels.max() <= 1):
+            raise DataError(
+                f"the pixels of a floating image are from {pixels.min():g} to {pixels.max():g}: scale them "
+                "to [0, 1], without normalisation."
+            )
+        pixels = (pixels.astype(np.float32) * 255).round().astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _no_image(given: Any) -> DataError:
+    return DataError(
+        f"an object of type {type(given).__name__} is no image: give a file or its content, Pillow's image, an "
+        "array or a tensor, or an iterable of these."
+    )
 
 
 def count_pixels(source: Source) -> int:
     """The pixels of an image; 0 if it cannot be read, which is reported when it is opened."""
     try:
         if isinstance(source, Image.Image):
-            height, width = source.height, source.width
-        else:
-            shape = source.shape if isinstance(source, np.ndarray) else image_shape(Path(source))
-            height, width = shape[:2]
+            return source.height * source.width
+        if isinstance(source, np.ndarray | Tensor):
+            return int(np.prod(source.shape))
+        if isinstance(source, str | os.PathLike):
+            height, width = image_shape(Path(source))
+            return height * width
     except (DataError, ValueError):
         return 0
-    return height * width
+    return 0  # content that is in memory already

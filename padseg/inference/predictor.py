@@ -15,7 +15,7 @@ from torch import Tensor
 from padseg.data.images import resize
 from padseg.data.pairs import to_unit
 from padseg.errors import ConfigError, DataError, PadsegError
-from padseg.inference.images import MOST_PIXELS, Source, count_pixels, open_rgb
+from padseg.inference.images import MOST_PIXELS, Source, as_sources, count_pixels, open_rgb
 from padseg.inference.prediction import Prediction, at_size, make_prediction
 from padseg.inference.tiles import Blend, Box, tile_boxes
 from padseg.inference.weights import load_module
@@ -81,8 +81,9 @@ class Predictor:
         """Score one image, or several.
 
         Args:
-            images: (H, W, 3) RGB or (H, W) grey uint8, Pillow's image, or the path of a file; or an
-                iterable of these.
+            images: The path of a file, its content (bytes, or a file open in binary mode), Pillow's image,
+                or an array or a tensor: RGB or grey as (H, W, 3), (3, H, W) or (H, W), uint8, or floating
+                in [0, 1], or a batch of these; or an iterable of images.
 
         Returns:
             A `Prediction`, or a list of them.
@@ -90,9 +91,9 @@ class Predictor:
         Raises:
             DataError: An image cannot be read.
         """
-        single = isinstance(images, np.ndarray | Image.Image | str | Path)
+        single, sources = as_sources(images)
         predictions: list[Prediction] = []
-        for prediction in self.stream([images] if single else images):  # type: ignore[list-item, arg-type]
+        for prediction in self.stream(sources):
             if isinstance(prediction, DataError):
                 raise prediction
             predictions.append(prediction)

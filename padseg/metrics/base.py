@@ -16,6 +16,9 @@ from padseg.metrics.curves import Curve
 class RankingMetric(Metric):
     """A metric that counts images, reports the first bad one, and offers the curves behind its values.
 
+    As it returns several values, torchmetrics' `MetricTracker` takes it inside a `MetricCollection`, with
+    `maximize=True`.
+
     Attributes:
         reasons: What can be wrong with an image, as the end of a sentence whose subject is the image.
         images_seen: Images of all processes at the last `compute`.

@@ -5,18 +5,38 @@ first bad image, so that no update waits for the device; on the CPU, they raise 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from padseg.errors import PadsegError
 
+ArrayLike = Tensor | NDArray[Any]
 NONE_BAD = 2**62
 """Larger than any image index, so that the minimum over several processes is the first bad image."""
 
 
 class MetricInputError(PadsegError, ValueError):
     """Scores, masks or labels from which no metric can be computed."""
+
+
+def as_tensor(name: str, given: Any, device: torch.device) -> Tensor:
+    """Return a tensor as it is and a NumPy array as a tensor on `device`; raise MetricInputError for others."""
+    if isinstance(given, Tensor):
+        return given
+    if not isinstance(given, np.ndarray | np.generic):
+        raise MetricInputError(
+            f"{name} must be a tensor or a NumPy array, got {type(given).__name__}."
+        )
+    try:
+        return torch.from_numpy(np.ascontiguousarray(given).copy()).to(device)
+    except TypeError as error:  # text or objects
+        raise MetricInputError(
+            f"{name} must hold numbers, got an array of {given.dtype}."
+        ) from error
 
 
 def describe(tensor: Tensor) -> str:

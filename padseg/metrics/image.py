@@ -8,6 +8,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from padseg.metrics import checks, functional
 from padseg.metrics.base import RankingMetric, as_float32, as_tensors
+from padseg.metrics.checks import ArrayLike
 from padseg.metrics.curves import make_curves
 from padseg.metrics.score_counts import count_scores, score_keys
 
@@ -40,8 +41,8 @@ class ImageMetrics(RankingMetric):
         self.add_state("keys", [], "cat")
         self.add_state("labels", [], "cat")
 
-    def update(self, image_score: Tensor, label: Tensor) -> None:
-        """Add a batch.
+    def update(self, image_score: ArrayLike, label: ArrayLike) -> None:
+        """Add a batch of tensors or NumPy arrays.
 
         Args:
             image_score: Floating (B,), any finite values, on the metric's device.
@@ -51,6 +52,8 @@ class ImageMetrics(RankingMetric):
             MetricInputError: A ValueError, for wrong shapes, dtypes or devices. For NaN, infinite scores
                 and labels that are not 0 or 1: here on the CPU, in `compute` elsewhere.
         """
+        image_score = checks.as_tensor("image_score", image_score, self.device)
+        label = checks.as_tensor("label", label, self.device)
         checks.check_scores("image_score", image_score, self.device)
         checks.check_companion("label", label, "image_score", image_score)
         if image_score.ndim != 1:

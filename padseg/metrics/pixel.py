@@ -8,6 +8,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from padseg.metrics import checks, functional
 from padseg.metrics.base import RankingMetric, as_float32, as_tensors, counting_device
+from padseg.metrics.checks import ArrayLike
 from padseg.metrics.curves import make_curves
 from padseg.metrics.score_counts import ScoreCounts, count_pixels, merge_counts, score_keys
 
@@ -92,8 +93,10 @@ class PixelMetrics(RankingMetric):
         for name in (*_COUNTS, "instance_keys"):
             self.add_state(name, [], "cat")
 
-    def update(self, score_map: Tensor, mask: Tensor, regions: Tensor | None = None) -> None:
-        """Count a batch.
+    def update(
+        self, score_map: ArrayLike, mask: ArrayLike, regions: ArrayLike | None = None
+    ) -> None:
+        """Count a batch of tensors or NumPy arrays.
 
         Args:
             score_map: Floating (B, 1, H, W) or (B, H, W), any finite values, on the metric's device.
@@ -154,9 +157,11 @@ class PixelMetrics(RankingMetric):
         super()._sync_dist(*args, **kwargs)
 
     def _check(
-        self, score_map: Tensor, mask: Tensor, regions: Tensor | None
+        self, score_map: ArrayLike, mask: ArrayLike, regions: ArrayLike | None
     ) -> tuple[Tensor, Tensor, Tensor | None, list[Tensor]]:
         """Return scores, defects and labels as (B, H, W), and where they are wrong for each reason."""
+        score_map = checks.as_tensor("score_map", score_map, self.device)
+        mask = checks.as_tensor("mask", mask, self.device)
         checks.check_scores("score_map", score_map, self.device)
         checks.check_companion("mask", mask, "score_map", score_map)
         score = as_float32(checks.as_maps("score_map", score_map))
@@ -169,6 +174,7 @@ class PixelMetrics(RankingMetric):
         wrong.append(torch.zeros_like(wrong[0]))
         if regions is None:
             return score, defect, None, wrong
+        regions = checks.as_tensor("regions", regions, self.device)
         checks.check_companion("regions", regions, "score_map", score_map)
         if regions.is_floating_point() or regions.dtype == torch.bool:
             raise checks.MetricInputError(

@@ -1,7 +1,10 @@
 """Input that must be refused, and the messages."""
 
+import numpy as np
 import pytest
 import torch
+from torchmetrics import MetricCollection
+from torchmetrics.wrappers import MetricTracker
 
 from padseg.errors import PadsegError
 from padseg.metrics import ImageMetrics, MetricInputError, PixelMetrics
@@ -142,3 +145,33 @@ def test_options_out_of_range(option):
 def test_errors_are_of_both_families():
     assert issubclass(MetricInputError, ValueError)
     assert issubclass(MetricInputError, PadsegError)
+
+
+def test_arrays_count_like_tensors():
+    rng = np.random.default_rng(0)
+    scores, masks = rng.random((4, 8, 8)), rng.random((4, 8, 8)) > 0.7
+    labels = np.array([0, 1, 1, 0])
+    reversed_scores = scores[::-1].copy()[::-1]  # negative strides
+    for given in (scores, reversed_scores, scores.astype(np.float32)):
+        arrays, tensors = PixelMetrics(), PixelMetrics()
+        arrays.update(given, masks)
+        tensors.update(torch.tensor(given.copy()), torch.tensor(masks))
+        assert arrays.compute() == tensors.compute()
+    image_arrays, image_tensors = ImageMetrics(), ImageMetrics()
+    image_arrays.update(scores[:, 0, 0], labels)
+    image_tensors.update(torch.tensor(scores[:, 0, 0]), torch.tensor(labels))
+    assert image_arrays.compute() == image_tensors.compute()
+    with pytest.raises(ValueError, match="image_score must be a tensor or a NumPy array, got list"):
+        ImageMetrics().update([0.5], labels[:1])
+    with pytest.raises(ValueError, match="label must hold numbers"):
+        ImageMetrics().update(scores[0, 0, :2], np.array(["a", "b"]))
+
+
+def test_a_tracker_takes_them_in_a_collection():
+    tracker = MetricTracker(MetricCollection([ImageMetrics()]), maximize=True)
+    for share in (0.1, 0.9, 0.5):
+        tracker.increment()
+        tracker.update(torch.tensor([0.0, share, 0.4]), torch.tensor([0, 1, 0]))
+    best, step = tracker.best_metric(return_step=True)
+    assert best["image_auroc"] == 1
+    assert step["image_auroc"] == 1

@@ -1,0 +1,100 @@
+"""Whatever is plainly an image is scored like its file; anything else is refused plainly."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from padseg.errors import DataError
+from padseg.inference import Predictor
+
+
+@pytest.fixture(scope="module")
+def predictor(module) -> Predictor:
+    # Convolutions round by the size of the batch.
+    return Predictor(module, device="cpu", precision="32-true", batch_size=1)
+
+
+@pytest.fixture(scope="module")
+def path(data_root) -> Path:
+    return data_root / "widget/test/spot/000.png"
+
+
+def pixels(path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+SOURCES = {
+    "str": str,
+    "path": lambda path: path,
+    "bytes": lambda path: path.read_bytes(),
+    "bytearray": lambda path: bytearray(path.read_bytes()),
+    "memoryview": lambda path: memoryview(path.read_bytes()),
+    "BytesIO": lambda path: io.BytesIO(path.read_bytes()),
+    "open file": lambda path: path.open("rb"),
+    "Pillow": Image.open,
+    "(H, W, 3)": pixels,
+    "read-only and reversed": lambda path: pixels(path)[::-1].copy()[::-1],
+    "(3, H, W)": lambda path: pixels(path).transpose(2, 0, 1),
+    "RGBA": lambda path: np.asarray(Image.open(path).convert("RGBA")),
+    "float64": lambda path: pixels(path) / 255,
+    "tensor (3, H, W)": lambda path: torch.tensor(pixels(path)).permute(2, 0, 1),
+    "tensor (H, W, 3)": lambda path: torch.tensor(pixels(path)),
+    "float tensor": lambda path: torch.tensor(pixels(path) / 255).permute(2, 0, 1).float(),
+    "with gradient": lambda path: torch.tensor(pixels(path) / 255).requires_grad_(),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_a_source_is_scored_like_its_file(kind, predictor, path):
+    expected = predictor(path)
+    found = predictor(SOURCES[kind](path))
+    assert found.image_score == expected.image_score
+    np.testing.assert_array_equal(found.score_map, expected.score_map)
+    np.testing.assert_array_equal(found.image, expected.image)
+    several = predictor([SOURCES[kind](path), path])
+    assert [one.image_score for one in several] == [expected.image_score] * 2
+
+
+@pytest.mark.parametrize("shape", [(72, 72), (72, 72, 1), (1, 72, 72)])
+def test_grey_of_any_shape(shape, predictor, path):
+    grey = np.array(Image.open(path).convert("L"))
+    expected = predictor(Image.fromarray(grey)).image_score
+    assert predictor(grey.reshape(shape)).image_score == expected
+    assert predictor(torch.from_numpy(grey).reshape(shape)).image_score == expected
+
+
+def test_a_batch_is_several_images(predictor, data_root):
+    paths = sorted((data_root / "widget/test/spot").iterdir())
+    expected = [one.image_score for one in predictor(paths)]
+    batch = np.stack([pixels(path) for path in paths])
+    for given in (batch, torch.from_numpy(batch).permute(0, 3, 1, 2), (one for one in batch)):
+        assert [one.image_score for one in predictor(given)] == expected
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (b"", "of no known format"),
+        (b"no image", "of no known format"),
+        (io.BytesIO(b"no image"), "of no known format"),
+        (None, "NoneType is no image"),
+        (5, "int is no image"),
+        ({"image": 1}, "dict is no image"),
+        ([None], "NoneType is no image"),
+        (np.zeros((8, 8, 3), np.int64), "int64 and shape (8, 8, 3) is no image"),
+        (np.zeros((8, 8, 5), np.uint8), "uint8 and shape (8, 8, 5) is no image"),
+        (torch.zeros(8), "torch.float32 and shape (8,) is no image"),
+        (np.zeros((0, 8, 3), np.uint8), "no pixels"),
+        (np.full((8, 8, 3), 200.0), "from 200 to 200: scale them"),
+        (torch.full((3, 8, 8), -1.0), "from -1 to -1: scale them"),
+        (torch.full((3, 8, 8), torch.nan), "from nan to nan: scale them"),
+    ],
+)
+def test_anything_else_is_refused(wrong, said, predictor):
+    with pytest.raises(DataError) as refused:
+        predictor(wrong)
+    assert said in str(refused.value)
