@@ -10,7 +10,13 @@ from padseg.metrics import checks, functional
 from padseg.metrics.base import RankingMetric, as_float32, as_tensors, counting_device
 from padseg.metrics.checks import ArrayLike
 from padseg.metrics.curves import make_curves
-from padseg.metrics.score_counts import ScoreCounts, count_pixels, merge_counts, score_keys
+from padseg.metrics.score_counts import (
+    REGION_LIMIT,
+    ScoreCounts,
+    count_pixels,
+    merge_counts,
+    score_keys,
+)
 
 # The states that hold the columns of `ScoreCounts`, in the order of its fields.
 _COUNTS = ("tally_keys", "tally_total", "tally_defect_keys", "tally_defect", "tally_weight")
@@ -127,10 +133,17 @@ class PixelMetrics(RankingMetric):
             `pixel_f1max`, `pro`, `iap`, `iap90` (the last key follows `recall`).
 
         Raises:
-            MetricInputError: A ValueError, before the first update, or for bad values in an update.
+            MetricInputError: A ValueError, before the first update, for bad values in an update, or for
+                2**23 regions or more.
         """
         self.check_values()
-        ranking = functional.rank(self._all_counts(), dim_zero_cat(self.instance_keys))
+        instance_keys = dim_zero_cat(self.instance_keys)
+        if len(instance_keys) >= REGION_LIMIT:
+            raise checks.MetricInputError(
+                f"the masks have {len(instance_keys)} regions, PRO can be computed for fewer than "
+                f"{REGION_LIMIT}: evaluate fewer images at a time."
+            )
+        ranking = functional.rank(self._all_counts(), instance_keys)
         self._curves = make_curves(ranking)
         values = {
             "pixel_auroc": functional.auroc(ranking),

@@ -32,7 +32,9 @@ LARGEST_SHIFT = 31
 """Leaves the sign bit, hence two keys: any bound from 2 on can be met."""
 REGION_UNIT = 2**40
 """Fixed-point weight of one whole region. Each pixel of a region of area a weighs 2**40 / a, rounded:
-relative error below a / 2**41. 2**22 regions fit in int64."""
+relative error below a / 2**41."""
+REGION_LIMIT = 2**23
+"""Their weights would overflow int64."""
 
 _MAGNITUDE = 0x7FFF_FFFF
 

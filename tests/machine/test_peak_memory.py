@@ -20,3 +20,11 @@ def test_the_peak_since_the_last_reset():
     assert 96 < peak - before < 160
     reset_peak_memory(cpu)
     assert peak_memory_mb(cpu) < peak - 64
+
+
+@pytest.mark.skipif(torch.cuda.is_initialized(), reason="CUDA is initialised already")
+def test_a_gpu_that_is_not_initialised_yet():
+    """As with `padseg run --precision`, which has not asked the GPU for its default."""
+    cuda = torch.device("cuda", 0)
+    reset_peak_memory(cuda)
+    assert peak_memory_mb(cuda) == 0

@@ -6,7 +6,14 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from padseg.metrics import PixelMetrics
-from padseg.metrics.score_counts import drop_bits, key_scores, score_keys
+from padseg.metrics.checks import MetricInputError
+from padseg.metrics.score_counts import (
+    REGION_LIMIT,
+    REGION_UNIT,
+    drop_bits,
+    key_scores,
+    score_keys,
+)
 
 
 @pytest.mark.parametrize("max_keys", [None, 2, 60, 400])
@@ -132,3 +139,18 @@ def test_memory_does_not_grow_with_images(literal):
         # 12 bytes a key, 20 more if a defect has it, 8 a buffered pixel, and the counters.
         assert sizes[-1] <= 32 * 1000 + 8 * 5000 + 100
     assert 5 * max(sizes) < 60 * 4 * 24 * 20 * 8
+
+
+def test_regions_whose_weights_would_overflow_are_refused():
+    """Of a sum of so many weights, only the sign bit would be left."""
+    weights = torch.tensor([REGION_LIMIT - 1, 1]) * REGION_UNIT
+    assert weights[0] > 0 > weights.sum()
+    score, mask = torch.rand(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    mask[0, 0, 0, 0] = 1
+    metric = PixelMetrics()
+    metric.update(score, mask)
+    metric.instance_keys = [torch.zeros(REGION_LIMIT - 2, dtype=torch.int32)]
+    metric.compute()
+    metric.update(score, mask)
+    with pytest.raises(MetricInputError, match="8388608 regions"):
+        metric.compute()
