@@ -87,23 +87,28 @@ def _take(size: tuple[int, int], image: Tensor) -> Tensor:
 
 def _resample(size: tuple[int, int], image: Tensor) -> Tensor:
     # Pillow rounds to whole numbers between its two passes.
-    rows = _apply(resize_weights(image.shape[3], size[1]), image).transpose(2, 3)
-    return _apply(resize_weights(image.shape[2], size[0]), rows).transpose(2, 3).contiguous()
+    rows = _apply(resize_weights(image, image.shape[3], size[1]), image).transpose(2, 3)
+    return _apply(resize_weights(image, image.shape[2], size[0]), rows).transpose(2, 3).contiguous()
 
 
-def resize_weights(length: int, target: int) -> Tensor:
+def resize_weights(image: Tensor, length: int, target: int) -> Tensor:
     """Pillow's weights of `length` pixels in each of `target` ones, (target, length) float64.
 
-    A triangle over the source, widened when it shrinks, in units of 2^-22.
+    A triangle over the source, widened when it shrinks, in units of 2^-22; on the device of an image.
     """
     scale = length / target
-    center = (torch.arange(target, dtype=torch.float64) + 0.5) * scale
-    pixel = torch.arange(length, dtype=torch.float64) + 0.5
+    center = _centers(image, target) * scale
+    pixel = _centers(image, length)
     reach: Any = torch.sym_max(scale, 1.0)  # a number, or an exporter's symbol
     distance = (pixel - center[:, None]).abs() / reach
     triangle: Tensor = (1 - distance).clamp(min=0)
     share: Tensor = triangle / triangle.sum(dim=1, keepdim=True)
     return (share * _STEP**2 + 0.5).floor()
+
+
+def _centers(image: Tensor, count: int) -> Tensor:
+    """0.5, 1.5, ...: `arange` would always be on the device that the network was exported on."""
+    return image.new_ones(count, dtype=torch.float64).cumsum(0) - 0.5
 
 
 def _apply(weights: Tensor, image: Tensor) -> Tensor:

@@ -5,8 +5,11 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from padseg.export import export
+from padseg.export.network import Deployed
+from padseg.export.torch_export import to_program
 from padseg.inference import load_module
 
 from .helpers import as_input, check_same, pixels
@@ -29,3 +32,13 @@ def test_a_torch_program_needs_no_padseg(stpm, tmp_path):
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     check_same(dict(np.load(tmp_path / "found.npz")), load_module(stpm), as_input(images), 1e-5)
+
+
+def test_a_torch_program_runs_on_another_device(stpm):
+    """Of two devices, every machine has the CPU and `meta`, which computes shapes alone."""
+    program = to_program(Deployed(load_module(stpm))).module().to("meta")
+    for height, width in ((64, 64), (90, 70)):
+        image = torch.empty(3, height, width, 3, dtype=torch.uint8, device="meta")
+        found = program(image)
+        assert {value.device.type for value in found.values()} == {"meta"}
+        assert found["score_map"].shape == (3, 1, 64, 64)

@@ -1,0 +1,137 @@
+"""Every system on a simulated GPU: one device throughout, and no step that waits for it."""
+
+import pytest
+import torch
+from lightning import Callback, Trainer
+
+from padseg.callbacks import (
+    EvaluationCallback,
+    PicturesCallback,
+    RecordsCallback,
+    ResumeCheckpoint,
+    StopTogether,
+    ThresholdCallback,
+)
+from padseg.models import SYSTEMS
+from padseg.modules import AnomalyModule
+from tiny import tiny_data, tiny_segmentation, tiny_student
+
+from .simulated import CUDA, SimulatedDevice, simulated_strategy
+
+STEPS = 5
+
+
+@pytest.fixture
+def device():
+    with SimulatedDevice() as device:
+        yield device
+
+
+class Watch(Callback):
+    """Where each step waited, with its data's copy to the device and with all callbacks."""
+
+    def __init__(self, device: SimulatedDevice) -> None:
+        self.device = device
+        self.waits: list[list[str]] = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        if batch_idx:
+            self.waits.append(self.device.waits)
+        self.device.reset()
+
+
+def callbacks(folder, root) -> list[Callback]:
+    return [
+        StopTogether(),
+        EvaluationCallback(),
+        PicturesCallback(str(folder / "pictures"), count=1),
+        ThresholdCallback(),
+        RecordsCallback(folder / "records", root),
+        ResumeCheckpoint(str(folder), save_last=True),
+    ]
+
+
+def train_and_test(module: AnomalyModule, folder, root, textures, device) -> list[list[str]]:
+    """Returns where the steps waited that neither check the loss nor are validated."""
+    data, watch = tiny_data(root, textures), Watch(device)
+    trainer = Trainer(
+        strategy=simulated_strategy(),
+        callbacks=[watch, *callbacks(folder, root)],
+        max_steps=STEPS,
+        max_epochs=-1,
+        val_check_interval=STEPS - 1,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, datamodule=data)
+    assert (folder / "last.ckpt").exists()
+    assert module.calibration is not None
+    on_device = trainer.test(module, datamodule=data, verbose=False)
+    precision = {"accelerator": "cpu", "precision": "bf16-mixed", "logger": False}
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False}
+    on_cpu = Trainer(
+        **precision, **quiet, callbacks=[EvaluationCallback()], default_root_dir=folder
+    )
+    assert on_cpu.test(module, datamodule=data, verbose=False) == on_device
+    assert len(watch.waits) == STEPS - 1
+    return watch.waits[1:-1]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_system(system, data_root, textures, tmp_path, device):
+    torch.manual_seed(0)
+    used = textures if SYSTEMS[system].synthetic else None
+    module = tiny_student(system, lr=0.01)
+    assert train_and_test(module, tmp_path / "one", data_root, used, device) == [[], []]
+    if SYSTEMS[system].segmentation is not None:
+        module = tiny_segmentation(tmp_path / "one" / "last.ckpt", lr_res=0.01, lr_head=0.01)
+        assert train_and_test(module, tmp_path / "two", data_root, used, device) == [[], []]
+
+
+def test_what_a_gpu_refuses(device):
+    there, here = torch.ones(3, device=CUDA), torch.ones(3)
+    with pytest.raises(RuntimeError, match="same device"):
+        there + here
+    with pytest.raises(TypeError):
+        there.numpy()
+    assert torch.equal((there + torch.tensor(2.0)).cpu(), torch.full((3,), 3.0))
+
+
+@pytest.mark.parametrize(
+    ("waits", "action"),
+    [
+        (True, lambda there: there.sum().item()),
+        (True, lambda there: bool(there.any())),
+        (True, lambda there: there[there > 1]),
+        (True, lambda there: there.nonzero()),
+        (True, lambda there: there.cpu()),
+        (True, lambda there: there.tolist()),
+        (True, lambda there: torch.ones(3).to(CUDA)),
+        (True, lambda there: torch.tensor([1.0], device=CUDA)),
+        (False, lambda there: torch.ones(3).to(CUDA, non_blocking=True)),
+        (False, lambda there: there.bfloat16().sum() + torch.zeros((), device=CUDA)),
+        (False, lambda there: there.masked_fill(there > 1, 0)),
+    ],
+)
+def test_what_a_gpu_waits_for(waits, action, device):
+    there = torch.tensor([1.0, 2.0, 3.0]).to(CUDA)
+    device.reset()
+    action(there)
+    assert bool(device.waits) == waits
+
+
+def test_gradients_and_launches(device):
+    values = torch.randn(4, 4, dtype=torch.float64)
+    there = values.to(CUDA).requires_grad_()
+    device.reset()
+    (there.relu() @ there).square().sum().backward()
+    assert not device.waits
+    assert device.kernels["mm"] == 3
+    expected = values.clone().requires_grad_()
+    (expected.relu() @ expected).square().sum().backward()
+    assert torch.equal(there.grad.cpu(), expected.grad)
