@@ -18,7 +18,7 @@ which kernels are fused or chosen by CUDA is unknown. `Trainer(strategy=simulate
 import traceback
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ class SimulatedTensor(Tensor):
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
-    def __new__(cls, values: Tensor) -> "SimulatedTensor":
+    def __new__(cls, values: Tensor) -> Self:
         new: SimulatedTensor = Tensor._make_wrapper_subclass(
             cls,
             values.shape,
@@ -238,7 +238,7 @@ class SimulatedDevice(TorchDispatchMode):
     def bytes(self) -> int:
         return self._recorder.bytes
 
-    def __enter__(self) -> "SimulatedDevice":
+    def __enter__(self) -> Self:
         self._patch.setattr("torch.cuda._lazy_init", lambda: None)
         # `torch.tensor` would otherwise move its values behind the back of the mode.
         torch._C._set_only_lift_cpu_tensors(True)
