@@ -45,6 +45,11 @@ class StepBar(RichProgressBar):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Leave out the logger's version: here it is the name of a phase, and would be cut to four letters."""
+        """The loss, also of a GPU, where the modules do not log it for progress bars.
+
+        Without the logger's version: here it is the name of a phase, and would be cut to four letters.
+        """
         metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
+        if (loss := trainer.callback_metrics.get("train_loss")) is not None:
+            metrics["train_loss"] = float(loss)
         return {name: value for name, value in metrics.items() if name != "v_num"}

@@ -207,16 +207,18 @@ class AnomalyModule(LightningModule):
         """Discard the thresholds of a resumed training, because its weights change now."""
         self.calibration = None
 
-    def check_loss(self, loss: Tensor, batch_idx: int) -> None:
-        """Stop a diverged training, without waiting for a GPU at every step.
+    def report_loss(self, loss: Tensor, batch_idx: int) -> None:
+        """Log the loss, and stop a diverged training, without waiting for a GPU at every step.
 
         Raises:
             PadsegError: The loss is not finite.
         """
         self._last_loss = loss.detach()
-        often = loss.device.type == "cpu" or batch_idx % _CHECK_EVERY == 0
-        if often and not torch.isfinite(loss):
+        on_cpu = loss.device.type == "cpu"
+        if (on_cpu or batch_idx % _CHECK_EVERY == 0) and not torch.isfinite(loss):
             raise _diverged(f"the loss at step {self.global_step} is {loss.item()}")
+        # For a progress bar, Lightning would read it at every step; `StepBar` does so when it is drawn.
+        self.log("train_loss", loss, prog_bar=on_cpu)
 
     def on_train_end(self) -> None:
         """Check the last loss, which may not have been checked on a GPU.

@@ -162,8 +162,7 @@ class StudentDistillModule(AnomalyModule):
             corrupted = batch["corrupted"]
         pairs = self.student_teacher(batch["clean"], corrupted)
         loss = self.parts.distillation_loss(pairs, self.loss_reduction, self.loss_scale)
-        self.check_loss(loss, batch_idx)
-        self.log("train_loss", loss, prog_bar=True)
+        self.report_loss(loss, batch_idx)
         if self.loss_reduction == "batch_sum":
             # DDP averages the gradients over the devices, and Lightning over the batches of a step; the
             # sum over all images is meant.

@@ -215,8 +215,7 @@ class SegmentationModule(AnomalyModule):
             focal_weight=self.hparams["focal_weight"],
             l1_weight=self.hparams["l1_weight"],
         )
-        self.check_loss(loss, batch_idx)
-        self.log("train_loss", loss, prog_bar=True)
+        self.report_loss(loss, batch_idx)
         for part in self.segmentation.modules():
             if isinstance(part, RCM):
                 # Near zero, where CGRSeg starts it, the RCM does nothing.

@@ -127,9 +127,16 @@ class _Recorder:
         self.bytes = 0
 
     def wait(self, why: str) -> None:
-        lines = [f for f in traceback.extract_stack() if f.filename.startswith(_OURS)]
-        place = f"{Path(lines[-1].filename).name}:{lines[-1].lineno}" if lines else "not in padseg"
-        self.waits.append(f"{why} ({place})")
+        hidden = (__file__, "_dynamo", "_compile.py")  # between the operation and its caller
+        stack = [
+            frame
+            for frame in traceback.extract_stack()
+            if not any(part in frame.filename for part in hidden)
+        ]
+        # The last line of padseg, or who else asks.
+        ours = [frame for frame in stack if frame.filename.startswith(_OURS)] or stack
+        place = Path(ours[-1].filename)
+        self.waits.append(f"{why} ({place.parent.name}/{place.name}:{ours[-1].lineno})")
 
     def run(self, func, args, kwargs):
         name = func._schema.name.removeprefix("aten::")
@@ -191,9 +198,8 @@ class _Recorder:
         # What an operation in place returns is the tensor that it was given.
         given = {id(tensor.values): tensor for tensor in here}
         # In inference mode, a view of a tensor from outside is none of inference, either.
-        inference = torch.is_inference_mode_enabled() and not (
-            func.is_view and not here[0].is_inference()
-        )
+        from_outside = func.is_view and bool(here) and not here[0].is_inference()
+        inference = torch.is_inference_mode_enabled() and not from_outside
         with torch.inference_mode(inference):
             return tree_map_only(
                 Tensor,

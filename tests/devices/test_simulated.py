@@ -9,6 +9,7 @@ from padseg.callbacks import (
     PicturesCallback,
     RecordsCallback,
     ResumeCheckpoint,
+    StepBar,
     StopTogether,
     ThresholdCallback,
 )
@@ -71,6 +72,7 @@ def train_and_test(module: AnomalyModule, folder, root, textures, device) -> lis
     trainer.fit(module, datamodule=data)
     assert (folder / "last.ckpt").exists()
     assert module.calibration is not None
+    assert StepBar().get_metrics(trainer, module)["train_loss"] > 0
     on_device = trainer.test(module, datamodule=data, verbose=False)
     precision = {"accelerator": "cpu", "precision": "bf16-mixed", "logger": False}
     quiet = {"enable_progress_bar": False, "enable_model_summary": False}
