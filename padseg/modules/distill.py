@@ -178,7 +178,7 @@ class StudentDistillModule(AnomalyModule):
         steps = self.trainer.max_steps
         distance = network.observe(image, batch["index"], first, step, steps, self._gathered)
         if distance is not None:
-            self.log("train_loss", distance, prog_bar=True)
+            self.log("train_loss", distance, prog_bar=distance.device.type == "cpu")
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         optimizer.step()

@@ -116,6 +116,16 @@ class SimulatedTensor(Tensor):
         return self.cpu().__reduce_ex__(protocol)  # in a file
 
 
+_tensor_to = Tensor.to
+
+
+def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """`Tensor.to` of the host, which does not see where its argument is."""
+    if args and isinstance(args[0], SimulatedTensor):
+        args = (CUDA, args[0].dtype, *args[1:])
+    return _tensor_to(self, *args, **kwargs)
+
+
 class _Recorder:
     """Runs operations on the values, and keeps the record."""
 
@@ -246,6 +256,7 @@ class SimulatedDevice(TorchDispatchMode):
 
     def __enter__(self) -> Self:
         self._patch.setattr("torch.cuda._lazy_init", lambda: None)
+        self._patch.setattr(Tensor, "to", _to)
         # `torch.tensor` would otherwise move its values behind the back of the mode.
         torch._C._set_only_lift_cpu_tensors(True)
         # Else a module would keep its parameters, with the data of the device in them.
