@@ -37,7 +37,9 @@ def smooth_to(x: Tensor, size: tuple[int, int], deviations: tuple[float, float])
         x = x.float()
         for length, deviation in zip(reversed(size), reversed(deviations), strict=True):
             matrix = torch.from_numpy(_smoothing(x.shape[-1], length, deviation))
-            x = (x @ matrix.to(x.device)).transpose(-1, -2)
+            if matrix.device != x.device:  # else an exporter would fix the device
+                matrix = matrix.to(x.device, non_blocking=True)
+            x = (x @ matrix).transpose(-1, -2)
     return x
 
 

@@ -6,7 +6,7 @@ from PaDiM (Defard et al., 2021), which models the features there; here only the
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -73,11 +73,18 @@ class MemoryStudent(nn.Module):
         self.register_buffer("mean", torch.zeros(levels, _GRID, _GRID))
         self.register_buffer("moment", torch.zeros(levels, _GRID, _GRID))
         self.candidates: list[tuple[Tensor, Tensor]] = []
+        self._filled = False
 
     @property
     def filled(self) -> bool:
-        """Whether the entries have been chosen."""
-        return all(bool(memory.get_buffer("image")[0] >= 0) for memory in self.memories)
+        """Whether the entries have been chosen; the device is asked only until they have."""
+        if not self._filled and not self.candidates:
+            self._filled = all(bool(memory.get_buffer("image")[0] >= 0) for memory in self.memories)
+        return self._filled
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._filled = False
+        super()._load_from_state_dict(*args, **kwargs)
 
     def forward(self, keys: Sequence[Tensor], own: Tensor | None = None) -> list[Tensor]:
         """What normal images have instead.
@@ -269,8 +276,10 @@ def _unit_levels(levels: list[Tensor], pool: int) -> list[Tensor]:
 def _places(key: Tensor, each: int, first: int) -> Tensor:
     """Vectors (B, each, C) at random places, which depend on the number of the sample alone."""
     vectors = key.flatten(2).transpose(1, 2)
-    chosen = []
-    for number, of in enumerate(vectors, start=first):
-        order = torch.randperm(len(of), generator=torch.Generator().manual_seed(number))
-        chosen.append(of[order[:each].to(of.device)])
-    return torch.stack(chosen)
+    numbers = range(first, first + len(vectors))
+    orders = [
+        torch.randperm(vectors.shape[1], generator=torch.Generator().manual_seed(number))[:each]
+        for number in numbers
+    ]
+    chosen = torch.stack(orders).to(key.device, non_blocking=True)
+    return vectors.gather(1, chosen[:, :, None].expand(-1, -1, vectors.shape[2]))
