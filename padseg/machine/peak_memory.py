@@ -12,7 +12,8 @@ _PROCESS = Path("/proc/self")
 def reset_peak_memory(device: torch.device) -> None:
     """Reset the peak of the GPU or, on Linux, of the process; elsewhere it can only grow."""
     if device.type == "cuda":
-        if torch.cuda.is_initialized():  # before that, nothing has been allocated
+        # Before CUDA is initialised, nothing has been allocated.
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
         with suppress(OSError):  # some containers do not allow this
