@@ -3,7 +3,8 @@
     python -m pip install onnxruntime numpy pillow
     python detect_onnx.py net.onnx part1.png part2.png
 
-Prints system, score and verdict of each image and writes its score map as <name>_map.png.
+Prints system, score and verdict of each image and writes its score map as <name>_map.png. Where the
+network is calibrated, 0.5 is the threshold, of the score and of the map.
 """
 
 import json
@@ -48,9 +49,10 @@ names = [output.name for output in session.get_outputs()]
 for path in map(Path, paths):
     image = read_rgb(path, described.get("bits", 16))
     found = dict(zip(names, session.run(names, {"image": image[None]}), strict=True))
-    verdict = ""
-    if "anomalous" in found:  # the network holds the threshold
+    score, score_map, verdict = found["image_score"][0], found["score_map"], ""
+    if "anomalous" in found:  # the network holds the thresholds
+        score, score_map = found["score"][0], found["normalised_map"]
         verdict = "anomalous" if found["anomalous"][0] else "normal"
-    print(path, described["system"], f"{found['image_score'][0]:.4f}", verdict)
-    heat = Image.fromarray((255 * found["score_map"][0, 0]).round().astype(np.uint8))
+    print(path, described["system"], f"{score:#.4g}", verdict)
+    heat = Image.fromarray((255 * score_map[0, 0]).round().astype(np.uint8))
     heat.resize(image.shape[1::-1], Image.Resampling.BILINEAR).save(f"{path.stem}_map.png")

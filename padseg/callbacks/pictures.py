@@ -98,7 +98,7 @@ def draw_worst(
                 records.mask(index),
                 records.score_map(index),
                 scale,
-                banner(row, thresholds.image),
+                banner(row, thresholds),
                 outlined=thresholds.is_anomalous(row["image_score"]),
                 side=max(256, *records.image(index).shape[:2]),
             )

@@ -12,6 +12,7 @@ from padseg.callbacks.curves import evaluation_curves
 from padseg.drawing import Banner, comparison, score_text
 from padseg.metrics.calibration import Calibration
 from padseg.metrics.curves import Curve
+from padseg.metrics.score_scale import ScoreScale
 
 
 class Thresholds(NamedTuple):
@@ -20,10 +21,12 @@ class Thresholds(NamedTuple):
     Attributes:
         image: Of image scores.
         pixel: Of score maps.
+        image_scale: Normalises image scores for display; None without calibration.
     """
 
     image: float | None = None
     pixel: float | None = None
+    image_scale: ScoreScale | None = None
 
     def is_anomalous(self, image_score: float) -> bool:
         """The verdict on an image; every image is worth a look if there is no threshold."""
@@ -35,7 +38,9 @@ def calibrated_thresholds(pl_module: LightningModule) -> Thresholds:
     calibration: Calibration | None = getattr(pl_module, "calibration", None)
     if calibration is None or calibration.tile is not None:
         return Thresholds()
-    return Thresholds(calibration.image_threshold, calibration.pixel_threshold)
+    return Thresholds(
+        calibration.image_threshold, calibration.pixel_threshold, calibration.image_scale
+    )
 
 
 def display_thresholds(trainer: Trainer, pl_module: LightningModule, stage: str) -> Thresholds:
@@ -60,18 +65,23 @@ def _best_f1(curve: Curve | None) -> float | None:
     return float(np.nextafter(score, np.float32(-math.inf)))
 
 
-def banner(row: "pd.Series[Any]", threshold: float | None) -> Banner:
+def banner(row: "pd.Series[Any]", thresholds: Thresholds) -> Banner:
     """Verdict, score and name of an image; a wrong verdict asks for attention."""
-    score = float(row["image_score"])
-    text = score_text(score) if threshold is None else comparison(score, threshold)
+    score, threshold, scale = float(row["image_score"]), thresholds.image, thresholds.image_scale
     wrong = None if threshold is None else (score > threshold) != bool(row["label"])
+    if threshold is None:
+        text = score_text(score)
+    elif scale is None:
+        text = comparison(score, threshold)
+    else:
+        text = comparison(scale(score), 0.5)
     name = f"{row['defect']}/{Path(row['path']).name}"
     return Banner(verdict(row, threshold), wrong, f"score {text}", name)
 
 
-def caption(row: "pd.Series[Any]", threshold: float | None) -> str:
+def caption(row: "pd.Series[Any]", thresholds: Thresholds) -> str:
     """The same as a line of text."""
-    written = banner(row, threshold)
+    written = banner(row, thresholds)
     return f"{written.verdict}, {written.score}: {written.name}"
 
 

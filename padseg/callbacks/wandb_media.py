@@ -18,7 +18,9 @@ from padseg.drawing import HeatScale, judged
 from padseg.metrics.curves import CURVES, Curve
 from padseg.records import Records
 
-_COLUMNS = ["index", "defect", "file", "label", "score", "verdict", "picture", "overlay"]
+_COLUMNS = [
+    *("index", "defect", "file", "label", "score", "image_score", "verdict", "picture", "overlay"),
+]
 
 
 def log_pairs(logger: WandbLogger, trainer: Trainer, count: int) -> None:
@@ -49,7 +51,7 @@ def log_worst(
         key,
         [records.image(index) for index in indices],
         step=step,
-        caption=[caption(rows.loc[index], thresholds.image) for index in indices],
+        caption=[caption(rows.loc[index], thresholds) for index in indices],
         masks=[_record_masks(records, index, thresholds) for index in indices],
     )
 
@@ -80,7 +82,7 @@ def log_curves(logger: WandbLogger, curves: Mapping[str, Curve]) -> None:
 def _rows(records: Records, indices: Sequence[int], thresholds: Thresholds) -> Iterator[list[Any]]:
     rows = records.table.set_index("index")
     top = max((float(records.score_map(index).max()) for index in indices), default=1.0)
-    scale = HeatScale(thresholds.pixel, top)
+    scale, normalise = HeatScale(thresholds.pixel, top), thresholds.image_scale
     for index in indices:
         row: Any = rows.loc[index]
         image, score_map = records.image(index), records.score_map(index)
@@ -89,12 +91,13 @@ def _rows(records: Records, indices: Sequence[int], thresholds: Thresholds) -> I
             row["defect"],
             Path(row["path"]).name,
             int(row["label"]),
+            None if normalise is None else normalise(float(row["image_score"])),
             float(row["image_score"]),
             verdict(row, thresholds.image),
             wandb.Image(image, masks=_record_masks(records, index, thresholds)),
             wandb.Image(
                 judged(
-                    *(image, score_map, scale, banner(row, thresholds.image)),
+                    *(image, score_map, scale, banner(row, thresholds)),
                     outlined=thresholds.is_anomalous(row["image_score"]),
                 )
             ),

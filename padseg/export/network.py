@@ -34,7 +34,7 @@ class Deployed(nn.Module):
         known = (
             module.calibration if module.calibration and module.calibration.tile is None else None
         )
-        self.threshold = None if known is None else known.image_threshold
+        self.calibration = known
         with torch.no_grad():
             self.module = fold_batch_norms(copy.deepcopy(module).cpu().eval(), self.size)
         # The layout in files; torch.export warns about weights in another one.
@@ -51,12 +51,16 @@ class Deployed(nn.Module):
 
         Returns:
             `score_map` (B, 1, height, width) float32 in [0, 1], at the size of the network;
-            `image_score` (B,) float32; if the module is calibrated without tiles, `anomalous` (B,) bool.
+            `image_score` (B,) float32; if the module is calibrated without tiles, also `score` (B,)
+            and `normalised_map`, like the raw ones with the thresholds at 0.5, and `anomalous` (B,) bool.
         """
         pixels = resize(image.permute(0, 3, 1, 2).float(), self.size)
         scores: dict[str, Tensor] = self.module(pixels / 255)
-        if self.threshold is not None:
-            scores["anomalous"] = scores["image_score"] > self.threshold
+        if self.calibration is not None:
+            image_score = scores["image_score"]
+            scores["score"] = self.calibration.image_scale.of(image_score)
+            scores["normalised_map"] = self.calibration.pixel_scale.of(scores["score_map"])
+            scores["anomalous"] = image_score > self.calibration.image_threshold
         return scores
 
 

@@ -28,7 +28,9 @@ def make_model(source: Source) -> bytes:
 
 def to_onnx(network: Deployed, description: str) -> bytes:
     """A network as the content of an ONNX file, with its description."""
-    names = ["score_map", "image_score", *(["anomalous"] if network.threshold is not None else [])]
+    names = ["score_map", "image_score"]
+    if network.calibration is not None:
+        names += ["score", "normalised_map", "anomalous"]
     exported = torch.onnx.export(to_program(network), output_names=names, verbose=False)
     assert exported is not None
     model = exported.model_proto

@@ -18,7 +18,8 @@ class Outcome:
         path: Below the folder that all images share, with forward slashes; the image's name.
         width: Of the image, in pixels.
         height: Of the image, in pixels.
-        image_score: In [0, 1]; None where the image could not be read.
+        score: The normalised score, see `Prediction`; None without calibration.
+        image_score: The raw score, in [0, 1]; None where the image could not be read.
         anomalous: The verdict; None without calibration.
         regions: See `Prediction`.
         error: Why the image could not be read; None where it was.
@@ -28,6 +29,7 @@ class Outcome:
     path: str
     width: int = 0
     height: int = 0
+    score: float | None = None
     image_score: float | None = None
     anomalous: bool | None = None
     regions: tuple[Region, ...] = ()
@@ -42,6 +44,7 @@ class Outcome:
             path,
             width,
             height,
+            prediction.score,
             prediction.image_score,
             prediction.anomalous,
             tuple(prediction.regions),
@@ -65,7 +68,7 @@ class Outcome:
     def from_dict(cls, values: Mapping[str, Any]) -> "Outcome":
         """Read what a line of the log holds."""
         regions = tuple(
-            Region(Box(*region["box"]), region["area"], region["peak"])
+            Region(Box(*region["box"]), region["area"], region["peak"], region.get("score"))
             for region in values.get("regions", ())
         )
         return cls(**{**values, "regions": regions})

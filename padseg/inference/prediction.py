@@ -1,6 +1,6 @@
 """What is found in one image: score map, score, and the verdicts that follow from the thresholds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from torch import Tensor
 from padseg.data.images import Size
 from padseg.inference.tiles import Box
 from padseg.metrics.calibration import Calibration
+from padseg.metrics.score_scale import ScoreScale
 from padseg.models.scores import map_at_size
 
 
@@ -21,12 +22,14 @@ class Region:
     Attributes:
         box: Left, top, right, bottom in pixels; right and bottom are exclusive.
         area: Area in pixels.
-        peak: Highest score.
+        peak: Highest raw score, in [0, 1].
+        score: The same normalised, above 0.5; None in results of early versions.
     """
 
     box: Box
     area: int
     peak: float
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -35,21 +38,36 @@ class Prediction:
 
     Attributes:
         image: (H, W, 3) uint8.
-        score_map: (H, W) float32 in [0, 1].
-        image_score: In [0, 1].
-        anomalous: Whether the score exceeds the image threshold; None without calibration.
+        score_map: (H, W) float32 in [0, 1], raw: each system has its own range.
+        image_score: In [0, 1], likewise.
+        score: The image score normalised: 0.5 is the threshold; None without calibration.
+        anomalous: Whether the score exceeds the threshold; None without calibration.
         regions: Regions of high scores, the highest peak first; empty without calibration.
-        pixel_threshold: None without calibration.
-        image_threshold: Likewise.
+        calibration: The thresholds, if there are any.
     """
 
-    image: NDArray[np.uint8]
-    score_map: NDArray[np.float32]
+    image: NDArray[np.uint8] = field(repr=False)
+    score_map: NDArray[np.float32] = field(repr=False)
     image_score: float
+    score: float | None
     anomalous: bool | None
     regions: list[Region]
-    pixel_threshold: float | None
-    image_threshold: float | None = None
+    calibration: Calibration | None = field(default=None, repr=False)
+
+    @property
+    def normalised_map(self) -> NDArray[np.float32] | None:
+        """(H, W), the score map normalised: 0.5 is the pixel threshold; None without calibration."""
+        return None if self.calibration is None else self.calibration.pixel_scale.of(self.score_map)
+
+    @property
+    def pixel_threshold(self) -> float | None:
+        """The raw score above which a pixel is anomalous; None without calibration."""
+        return None if self.calibration is None else self.calibration.pixel_threshold
+
+    @property
+    def image_threshold(self) -> float | None:
+        """The raw score above which an image is anomalous; None without calibration."""
+        return None if self.calibration is None else self.calibration.image_threshold
 
     @property
     def mask(self) -> NDArray[np.bool_] | None:
@@ -66,29 +84,29 @@ def make_prediction(
     """Apply the thresholds to the score map of an RGB image, at its size."""
     pixels = np.array(image, dtype=np.uint8)
     if calibration is None:
-        return Prediction(pixels, score_map, image_score, None, [], None)
-    threshold = calibration.pixel_threshold
+        return Prediction(pixels, score_map, image_score, None, None, [])
     return Prediction(
         pixels,
         score_map,
         image_score,
+        calibration.image_scale(image_score),
         calibration.is_anomalous(image_score),
-        find_regions(score_map, threshold),
-        threshold,
-        calibration.image_threshold,
+        find_regions(score_map, calibration.pixel_scale),
+        calibration,
     )
 
 
-def find_regions(score_map: NDArray[np.float32], threshold: float) -> list[Region]:
-    """The 8-connected regions of scores above a threshold, the highest peak first."""
-    labels, count = ndimage.label(score_map > threshold, structure=np.ones((3, 3)))
+def find_regions(score_map: NDArray[np.float32], scale: ScoreScale) -> list[Region]:
+    """The 8-connected regions of scores above the threshold of a scale, the highest peak first."""
+    labels, count = ndimage.label(score_map > scale.threshold, structure=np.ones((3, 3)))
     if not count:
         return []
     regions = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         inside = score_map[rows, columns][labels[rows, columns] == number]
         box = Box(columns.start, rows.start, columns.stop, rows.stop)
-        regions.append(Region(box, inside.size, float(inside.max())))
+        peak = float(inside.max())
+        regions.append(Region(box, inside.size, peak, scale(peak)))
     return sorted(regions, key=lambda region: -region.peak)
 
 

@@ -3,8 +3,10 @@
     maps/<name>.png            score map, 16-bit grey, round(score * 65535)
     overlays/<name>.jpg        the image beside what exceeds the pixel threshold, under verdict and score
     masks/<name>.png           1 bit, white where the pixel threshold is exceeded
-    predictions.csv            path, width, height, image_score, anomalous, regions (their number), error
-    regions.csv                path, left, top, right, bottom, area, peak; one row per region
+    predictions.csv            path, width, height, score (normalised: the threshold is 0.5), image_score
+                               (raw), anomalous, regions (their number), error
+    regions.csv                path, left, top, right, bottom, area, score and peak (the highest score in
+                               it, normalised and raw); one row per region
     predictions.json           all of this: a list with one object per image
     options.json               what the files depend on
 
@@ -173,9 +175,9 @@ def draw_prediction(prediction: Prediction) -> Image.Image:
 
 
 def _banner(prediction: Prediction) -> Banner:
-    if prediction.image_threshold is None:
+    if prediction.score is None:
         return Banner("no threshold", None, f"score {score_text(prediction.image_score)}")
-    score = f"score {comparison(prediction.image_score, prediction.image_threshold)}"
+    score = f"score {comparison(prediction.score, 0.5)}"
     alarm = bool(prediction.anomalous)
     return Banner("ANOMALOUS" if alarm else "NORMAL", alarm, score)
 

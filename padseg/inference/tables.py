@@ -11,8 +11,8 @@ from padseg.inference.outcomes import Outcome, log_path, read_log
 from padseg.inference.tiles import Box
 from padseg.machine.files import text_written_whole
 
-_COLUMNS = ("path", "width", "height", "image_score", "anomalous", "regions", "error")
-_REGION_COLUMNS = ("path", *Box._fields, "area", "peak")
+_COLUMNS = ("path", "width", "height", "score", "image_score", "anomalous", "regions", "error")
+_REGION_COLUMNS = ("path", *Box._fields, "area", "score", "peak")
 
 
 class Totals(NamedTuple):
@@ -49,7 +49,8 @@ def write_tables(folder: Path, processes: int = 1) -> Totals:
                 separator = ",\n"
                 table.writerow(_row(outcome))
                 for region in outcome.regions:
-                    regions.writerow((outcome.path, *region.box, region.area, region.peak))
+                    size = (*region.box, region.area)
+                    regions.writerow((outcome.path, *size, region.score, region.peak))
                 if outcome.error is not None:
                     failed.append(outcome)
                 else:

@@ -28,6 +28,12 @@ from padseg.metrics import functional
 from padseg.metrics.image import ImageMetrics
 from padseg.metrics.pixel import PixelMetrics
 from padseg.metrics.score_counts import key_scores
+from padseg.metrics.score_scale import (
+    TYPICAL_IMAGE,
+    TYPICAL_PIXEL,
+    ScoreScale,
+    normal_spread,
+)
 
 _log = logging.getLogger(__name__)
 _LEVELS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999, 1.0)
@@ -56,6 +62,9 @@ class Calibration:
         pixel_quantiles: Distribution of the scores of their pixels, likewise.
         precision: Precision of the network that computed the scores, such as `32-true`; None if unknown.
         tile: Side in pixels of the tiles that were scored; None for whole images.
+        image_spread: Spread of the scores of normal images, for `image_scale`; None to take it from the
+            quantiles, as for calibrations of early versions.
+        pixel_spread: Spread of the scores of their pixels, likewise.
     """
 
     image_threshold: float
@@ -71,6 +80,24 @@ class Calibration:
     pixel_quantiles: Quantiles = ()
     precision: str | None = None
     tile: int | None = None
+    image_spread: float | None = None
+    pixel_spread: float | None = None
+
+    @property
+    def image_scale(self) -> ScoreScale:
+        """Normalises image scores: the threshold is 0.5."""
+        spread = self.image_spread
+        if spread is None:
+            spread = normal_spread(self.image_threshold, self.image_quantiles, TYPICAL_IMAGE)
+        return ScoreScale(self.image_threshold, spread)
+
+    @property
+    def pixel_scale(self) -> ScoreScale:
+        """Normalises score maps: the threshold is 0.5."""
+        spread = self.pixel_spread
+        if spread is None:
+            spread = normal_spread(self.pixel_threshold, self.pixel_quantiles, TYPICAL_PIXEL)
+        return ScoreScale(self.pixel_threshold, spread)
 
     def is_anomalous(self, image_score: float) -> bool:
         """The verdict on an image."""
@@ -209,6 +236,10 @@ class Calibrator:
             score_there, found = (np.atleast_1d(painted[name]) for name in ("score", "defect"))
             place = int((score_there > pixel_threshold).sum())
             pixel_recall = float(found[place - 1] / found[-1]) if place else 0.0
+        image_quantiles = tuple(
+            (level, float(np.quantile(normal, level, method="inverted_cdf"))) for level in _LEVELS
+        )
+        pixel_quantiles = tuple((level, _quantile(score, above, level)) for level in _LEVELS)
         return Calibration(
             image_threshold=image_threshold,
             pixel_threshold=pixel_threshold,
@@ -219,13 +250,12 @@ class Calibrator:
             synthetic_defects=len(defect),
             image_recall=image_recall,
             pixel_recall=pixel_recall,
-            image_quantiles=tuple(
-                (level, float(np.quantile(normal, level, method="inverted_cdf")))
-                for level in _LEVELS
-            ),
-            pixel_quantiles=tuple((level, _quantile(score, above, level)) for level in _LEVELS),
+            image_quantiles=image_quantiles,
+            pixel_quantiles=pixel_quantiles,
             precision=precision,
             tile=tile,
+            image_spread=normal_spread(image_threshold, image_quantiles, TYPICAL_IMAGE),
+            pixel_spread=normal_spread(pixel_threshold, pixel_quantiles, TYPICAL_PIXEL),
         )
 
 

@@ -108,8 +108,8 @@ class PageRun:
         system: Its system.
         category: The category.
         seed: The seed.
-        threshold: Calibrated threshold on image scores.
-        scores: Scores by path of the image.
+        threshold: Threshold of `scores`; None without calibration.
+        scores: Scores by path of the image: normalised or, without calibration, raw.
         maps: Score maps as data URIs, by path of the image.
         range: Range of scores that the colours of the maps cover.
         curves: Axes and their values by name of the curve.
@@ -258,14 +258,19 @@ def _images(runs: list[Run], pictures: Pictures) -> dict[str, list[PageImage]]:
 
 def _run(number: int, run: Run, pictures: Pictures) -> PageRun:
     rows = run.images.to_dict("records")
+    calibration = run.result.calibration
+    scale = None if calibration is None else calibration.image_scale
     maps = {row["path"]: pictures.maps.get((number, int(row["index"]))) for row in rows}
     return PageRun(
         label=run.label,
         system=run.result.system,
         category=run.category,
         seed=run.seed,
-        threshold=run.threshold,
-        scores={row["path"]: float(row["image_score"]) for row in rows},
+        threshold=None if scale is None else 0.5,
+        scores={
+            row["path"]: score if scale is None else scale(score)
+            for row, score in ((row, float(row["image_score"])) for row in rows)
+        },
         maps={path: uri for path, uri in maps.items() if uri is not None},
         range=pictures.ranges[number],
         curves=run.curves,

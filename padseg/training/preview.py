@@ -36,9 +36,9 @@ class PreviewCallback(Callback):
         self._held_out: list[dict[str, Any]] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the pairs; in the second phase, they are there already."""
+        """Draw the pairs, again if a phase paints defects, which the one before need not have done."""
         data: AnomalyDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        if self._pairs is not None:
+        if self._pairs is not None and data.synthesis is None:
             return
         self._pairs = preview(data, 0, _PAIRS)
         loader: Any = data.val_dataloader()

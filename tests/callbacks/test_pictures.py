@@ -15,6 +15,7 @@ from padseg.callbacks.pictures import draw_worst
 from padseg.callbacks.verdicts import Thresholds, caption, display_thresholds
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError
+from padseg.metrics.score_scale import ScoreScale
 from padseg.records import read_records
 
 
@@ -76,7 +77,7 @@ def test_thresholds_without_calibration_are_those_of_the_best_f1(
     assert f1_score(masks, maps > found.pixel) == pytest.approx(best, abs=5e-3)
     module.calibration = make_calibration(0.25, 0.5)
     try:
-        assert display_thresholds(trainer, module, "test") == (0.25, 0.5)
+        assert display_thresholds(trainer, module, "test")[:2] == (0.25, 0.5)
     finally:
         module.calibration = None
 
@@ -101,7 +102,7 @@ def test_a_validation_without_defects(module, data_root, make_trainer, tmp_path)
     trainer.validate(module, datamodule=data, verbose=False)
     assert all(path.name.startswith("normal-") for path in (tmp_path / "val").iterdir())
     assert len(list((tmp_path / "val").iterdir())) == 3
-    assert display_thresholds(trainer, module, "val") == (None, None)
+    assert display_thresholds(trainer, module, "val") == Thresholds()
 
 
 def test_tensorboard_gets_the_pictures_and_csv_none(module, make_data, make_trainer, tmp_path):
@@ -164,7 +165,12 @@ def test_titles(label, score, threshold, expected):
             "path": "a/7.png",
         }
     )
-    assert caption(row, threshold) == expected
+    assert caption(row, Thresholds(threshold)) == expected
+    if threshold is not None:
+        normalised = caption(row, Thresholds(threshold, image_scale=ScoreScale(threshold, 0.2)))
+        assert normalised.split(":")[1] == expected.split(":")[1]
+        assert normalised.split(",")[0] == expected.split(",")[0]
+        assert normalised.split(":")[0].endswith(" 0.5000")
 
 
 def test_count_is_checked():

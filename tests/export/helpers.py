@@ -15,6 +15,7 @@ from padseg.modules import AnomalyModule
 from tiny import fill_memory, tiny_segmentation, tiny_student
 
 SIZE = 64
+OUTPUTS = ("score_map", "image_score", "score", "normalised_map", "anomalous")
 
 
 def settle(module: AnomalyModule, images: torch.Tensor) -> None:
@@ -92,7 +93,7 @@ def run_openvino(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     # Its default on some processors is bfloat16.
     compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     found = compiled(images)
-    return {name: found[name] for name in ("score_map", "image_score", "anomalous")}
+    return {name: found[name] for name in OUTPUTS}
 
 
 def check_same(
@@ -105,3 +106,10 @@ def check_same(
     assert np.abs(found["score_map"] - expected["score_map"].numpy()).max() < tolerance
     assert np.abs(found["image_score"] - expected["image_score"].numpy()).max() < tolerance
     assert found["anomalous"].tolist() == verdicts.tolist()
+    assert ((found["score"] > 0.5) == found["anomalous"]).all()
+    scales = module.calibration.image_scale, module.calibration.pixel_scale
+    for name, raw, scale in zip(
+        ("score", "normalised_map"), ("image_score", "score_map"), scales, strict=True
+    ):
+        normalised = scale.of(found[raw].astype(np.float64))
+        assert np.abs(found[name] - normalised).max() < 1e-5

@@ -28,8 +28,8 @@ def test_thresholds_of_other_scores_are_told(stpm, data_root, tmp_path, caplog, 
         ours = tmp_path / f"{options[1]}.ckpt"
         shutil.copy(stpm, ours)
         assert main(["calibrate", str(ours), good, "--device", "cpu", *options]) == 0
-        threshold = Deployed(load_module(ours)).threshold
-        assert (threshold is None) == ("--tile" in options)
+        calibration = Deployed(load_module(ours)).calibration
+        assert (calibration is None) == ("--tile" in options)
         out = tmp_path / f"{options[1]}.pt2"
         assert main(["export", str(ours), "--format", "torch", "--out", str(out)]) == 0
         assert told in caplog.text

@@ -62,6 +62,10 @@ def test_what_detect_writes(checkpoint, images, tmp_path, capsys):
         assert (row["width"], row["height"]) == (90, 50)
         assert row["image_score"] == pytest.approx(expected.image_score, abs=1e-6)
         assert bool(row["anomalous"]) == expected.anomalous == objects[name]["anomalous"]
+        assert row["score"] == pytest.approx(expected.score, abs=1e-4)
+        assert (row["score"] > 0.5) == row["anomalous"]
+        assert objects[name]["score"] == pytest.approx(expected.score, abs=1e-4)
+        assert (regions.loc[regions["path"] == name, "score"] > 0.5).all()
         assert row["regions"] == len(expected.regions) == len(objects[name]["regions"])
         boxes = regions.loc[regions["path"] == name, ["left", "top", "right", "bottom"]]
         assert [tuple(box) for box in boxes.to_numpy()] == [r.box for r in expected.regions]
@@ -342,7 +346,7 @@ def test_predict_tells_thresholds_of_tiles(checkpoint, images, data_root, tmp_pa
     assert main(["calibrate", str(ours), str(images[0]), "--tile", "32", *FAST]) == 0
     assert main(predict_args(ours, data_root, tmp_path / "out")) == 0
     assert "set with --tile 32, these images are scored without tiles" in caplog.text
-    assert calibrated_thresholds(load_module(ours)) == (None, None)
+    assert calibrated_thresholds(load_module(ours)).image is None
 
 
 def test_scores_that_are_no_numbers_are_no_verdicts(checkpoint, images, tmp_path, capsys):

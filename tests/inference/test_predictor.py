@@ -1,5 +1,7 @@
 """The predictor against the module's own output and against brute force."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from padseg.errors import CheckpointError, ConfigError, DataError
 from padseg.inference import Predictor
 from padseg.inference.prediction import find_regions
 from padseg.inference.tiles import Blend, tile_boxes
+from padseg.metrics.score_scale import ScoreScale
 from tiny import tiny_data
 
 
@@ -82,7 +85,17 @@ def test_verdict_and_regions_follow_the_thresholds(predictor, module):
     for one in found:
         assert one.anomalous == (one.image_score > module.calibration.image_threshold)
         assert np.array_equal(one.mask, one.score_map > 0.02)
+        assert (one.score > 0.5) == one.anomalous
+        assert one.score == module.calibration.image_scale(one.image_score)
+        assert np.array_equal(one.normalised_map.argsort(None), one.score_map.argsort(None))
         assert sum(region.area for region in one.regions) == one.mask.sum()
+
+
+def test_without_thresholds_there_is_no_normalised_score(module):
+    bare = copy.deepcopy(module)
+    bare.calibration = None
+    found = Predictor(bare, device="cpu")(picture(90, 70))
+    assert found.score is found.normalised_map is found.anomalous is found.mask is None
 
 
 def test_regions_equal_brute_force():
@@ -91,12 +104,12 @@ def test_regions_equal_brute_force():
     score_map[5:7, 6:9] = 0.7
     score_map[5, 8] = 0.9
     score_map[7, 0] = 0.3  # at the threshold
-    first, second = find_regions(score_map, float(np.float32(0.3)))
+    first, second = find_regions(score_map, ScoreScale(float(np.float32(0.3)), 0.1))
     assert first.box == (6, 5, 9, 7)
     assert (first.area, first.peak) == (6, pytest.approx(0.9))
     assert second.box == (1, 1, 3, 3)
     assert (second.area, second.peak) == (2, 0.5)
-    assert find_regions(score_map, 0.95) == []
+    assert find_regions(score_map, ScoreScale(0.95, 0.1)) == []
 
 
 def test_tiles_equal_brute_force(checkpoint, module):

@@ -11,16 +11,21 @@ from conftest import save
 from padseg.cli import main
 from padseg.errors import DataError
 from padseg.inference import Predictor
+from padseg.models import SYSTEMS
 from padseg.modules import read_checkpoint
+from padseg.names import DEFAULT_SYSTEM
 from padseg.training import train
 from padseg.training.good_images import good_images
 from tiny import tiny_arguments
 
 
-def arguments(folder: Path, out: Path, *more: str, phases: int = 2) -> list[str]:
+def arguments(folder: Path, out: Path, *more: str, system: str = DEFAULT_SYSTEM) -> list[str]:
+    phases = 2 if SYSTEMS[system].segmentation else 1
+    named = [] if system == DEFAULT_SYSTEM else ["--system", system]
     return [
         *("train", str(folder), "--out", str(out), "--steps", "2", "2", "--batch-size", "4"),
-        *("--weights", "random", *tiny_arguments(phases=phases), "--data.num_workers=0"),
+        *("--weights", "random", *tiny_arguments(phases=phases, system=system), *named),
+        "--data.num_workers=0",
         *("--trainer.enable_progress_bar=false", *more),
     ]
 
@@ -38,7 +43,7 @@ def good(data_root, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def trained(good, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("models") / "cap"
-    assert main([*arguments(good, out), "--system", "destseg"]) == 0
+    assert main(arguments(good, out)) == 0
     return out
 
 
@@ -47,7 +52,7 @@ def test_good_images_alone_give_a_calibrated_model(trained, good):
         *("model.ckpt", "preview.png", "training"),
     ]
     predictor = Predictor(trained / "model.ckpt")
-    assert predictor.module.system == "destseg"
+    assert predictor.module.system == DEFAULT_SYSTEM
     assert predictor.calibration.normal_images == 1
     assert predictor(good / "camera 2/005.png").anomalous in (True, False)
 
@@ -64,22 +69,21 @@ def test_the_picture_shows_pairs_and_held_out_images(trained):
 def test_a_second_call_changes_nothing(trained, good, capsys):
     model = trained / "model.ckpt"
     before = model.stat().st_mtime_ns
-    assert main([*arguments(good, trained), "--system", "destseg"]) == 0
+    assert main(arguments(good, trained)) == 0
     assert "already finished" in capsys.readouterr().out
     assert model.stat().st_mtime_ns == before
-    other = [*arguments(good, trained), "--system", "destseg", "--seed", "1"]
-    assert main(other) == 2
+    assert main([*arguments(good, trained), "--seed", "1"]) == 2
     assert "pass another --out" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("system", ["stpm", "rstpm"])
+@pytest.mark.parametrize("system", ["stpm", "rstpm", "destseg"])
 def test_every_system_ends_with_thresholds(system, good, tmp_path):
     more = ["--model.teacher2=test_resnet", "--model.weights2=random"] if system == "rstpm" else []
-    assert main([*arguments(good, tmp_path, phases=1), "--system", system, *more]) == 0
+    assert main(arguments(good, tmp_path, *more, system=system)) == 0
     header = read_checkpoint(tmp_path / "model.ckpt")["padseg"]
     assert header["system"] == system
     assert header["calibration"]["normal_images"] == 1
-    assert not (tmp_path / "training/textures").exists()
+    assert (tmp_path / "training/textures").exists() == (system == "destseg")
 
 
 def test_textures_are_the_given_ones(good, textures, tmp_path):
