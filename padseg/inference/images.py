@@ -82,25 +82,26 @@ def _from_array(source: NDArray[Any] | Tensor) -> Image.Image:
     pixels = source.detach().cpu().numpy() if isinstance(source, Tensor) else source
     shape = tuple(source.shape)
     if pixels.ndim == 3:
-        first, last = shape[0] in _COLOURS, shape[2] in _COLOURS
+        first, last = shape[0] in (1, 3), shape[2] in _COLOURS
         if first and (tensor or not last):
             pixels = np.moveaxis(pixels, 0, 2)
         pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
     deep = pixels.dtype == np.uint16 and pixels.ndim == 2
     known = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in _COLOURS)
-    unit = np.issubdtype(pixels.dtype, np.floating)
+    # As torchvision's; arrays of floats are as often from 0 to 255.
+    unit = tensor and np.issubdtype(pixels.dtype, np.floating)
     if not known or not (pixels.dtype == np.uint8 or deep or unit):
         kind = "a tensor" if tensor else "an array"
         raise DataError(
             f"{kind} of {source.dtype} and shape {shape} is no image: give RGB or grey as (H, W, 3), "
-            "(3, H, W) or (H, W), uint8, or floating in [0, 1]."
+            "(3, H, W) or (H, W), uint8, or a floating tensor in [0, 1]."
         )
     if not pixels.size:
         raise DataError(f"an array of shape {shape} has no pixels.")
     if unit:
         if not (pixels.min() >= 0 and pixels.max() <= 1):
             raise DataError(
-                f"the pixels of a floating image are from {pixels.min():g} to {pixels.max():g}: scale them "
+                f"the pixels of a floating tensor are from {pixels.min():g} to {pixels.max():g}: scale them "
                 "to [0, 1], without normalisation."
             )
         pixels = (pixels.astype(np.float32) * 255).round().astype(np.uint8)

@@ -82,8 +82,8 @@ class Predictor:
 
         Args:
             images: The path of a file, its content (bytes, or a file open in binary mode), Pillow's image,
-                or an array or a tensor: RGB or grey as (H, W, 3), (3, H, W) or (H, W), uint8, or floating
-                in [0, 1], or a batch of these; or an iterable of images.
+                or an array or a tensor: RGB or grey as (H, W, 3), (3, H, W) or (H, W), uint8, as a tensor
+                also floating in [0, 1], or a batch of these; or an iterable of images.
 
         Returns:
             A `Prediction`, or a list of them.
