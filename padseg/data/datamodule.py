@@ -25,7 +25,7 @@ from padseg.data.samplers import CountedSampler, ShardSampler
 from padseg.data.samples import Sample, split_held_out
 from padseg.data.stream import Position, StreamOptions
 from padseg.data.stream_module import StreamDataModule
-from padseg.data.workers import default_workers, forks
+from padseg.data.workers import default_workers, forks, start_worker
 from padseg.errors import ConfigError, DataError
 from padseg.names import AUGMENTATIONS, EVALUATIONS, AugmentationName, Evaluation
 from padseg.options import check_seed, one_of
@@ -299,6 +299,7 @@ class AnomalyDataModule(StreamDataModule):
             num_workers=workers,
             pin_memory=on_gpu,
             persistent_workers=workers > 0,
+            worker_init_fn=start_worker,
         )
 
     def _workers(self) -> int:

@@ -5,6 +5,8 @@ import os
 import shutil
 from pathlib import Path
 
+import cv2
+
 from padseg.data.images import Size
 from padseg.machine.threads import usable_cores
 
@@ -35,3 +37,8 @@ def forks() -> bool:
     """Whether worker processes share the memory of this one."""
     chosen = multiprocessing.get_start_method(allow_none=True)
     return (chosen or multiprocessing.get_all_start_methods()[0]) == "fork"
+
+
+def start_worker(_: int) -> None:
+    """Keep OpenCV from starting a thread per core in every worker process."""
+    cv2.setNumThreads(0)

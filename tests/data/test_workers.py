@@ -3,9 +3,10 @@
 import pickle
 from types import SimpleNamespace
 
+import cv2
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from padseg.data import AnomalyDataModule
 from padseg.data.pairs import paint_pairs
@@ -97,3 +98,25 @@ def test_spawned_workers_make_the_same_pairs(data):
     expected = data.pairs(0, 8)
     for name, value in expected.items():
         assert torch.equal(torch.cat([batch[name] for batch in batches]), value)
+
+
+class Threads(Dataset):
+    """The number of OpenCV's threads in the process that asks."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        return cv2.getNumThreads()
+
+
+def test_workers_start_no_threads(data):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    data.num_workers = 1
+    init = data.train_dataloader().worker_init_fn
+    loader = DataLoader(Threads(), num_workers=1, worker_init_fn=init)
+    threads = next(iter(loader)).item()
+    assert cv2.getNumThreads() == 4
+    cv2.setNumThreads(before)
+    assert threads == 1
