@@ -21,8 +21,8 @@ from padseg.report.runs import Run, notes, read_runs, results
 _FOLDER = Path(__file__).parent / "web"
 # In the order in which they run.
 _SCRIPTS = (
-    *("scores", "elements", "heat", "state", "canvases", "charts"),
-    *("results", "verdicts", "gallery", "viewer", "page"),
+    *("scores", "elements", "state", "heat", "canvases", "charts", "histogram"),
+    *("results", "verdicts", "gallery", "viewer", "trainings", "page"),
 )
 
 

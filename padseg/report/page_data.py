@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import pandas as pd
 
 from padseg import __version__
+from padseg.drawing import COLOURS, HeatScale, opacities
 from padseg.metrics.curves import AXIS_TITLES, CURVES, CurveAxes
 from padseg.metrics.names import METRIC_KEYS, METRICS, MetricName
 from padseg.report.papers import Figure, comparable, read_published, read_sources, summarise
 from padseg.report.pictures import Pictures
 from padseg.report.runs import Run, resolutions, results
+from padseg.report.trainings import Losses
 
 Spread = tuple[float | None, float | None]
 """Mean over seeds and its sample standard deviation."""
@@ -111,8 +113,12 @@ class PageRun:
         threshold: Threshold of `scores`; None without calibration.
         scores: Scores by path of the image: normalised or, without calibration, raw.
         maps: Score maps as data URIs, by path of the image.
-        range: Range of scores that the colours of the maps cover.
+        pixel_threshold: Calibrated threshold on score maps, at level 128 of the maps.
+        top: Without it, the score at level 255; level 0 is score 0.
         curves: Axes and their values by name of the curve.
+        losses: Pairs of step and training loss by phase.
+        options: Options of each phase by name.
+        software: Versions, devices and precision.
     """
 
     label: str
@@ -122,8 +128,27 @@ class PageRun:
     threshold: float | None
     scores: dict[str, float]
     maps: dict[str, str]
-    range: tuple[float, float]
+    pixel_threshold: float | None
+    top: float
     curves: dict[str, dict[str, list[float | None]]]
+    losses: Losses
+    options: dict[str, str]
+    software: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Heat:
+    """The colours of score maps, as `padseg.drawing` has them.
+
+    Attributes:
+        colours: Red, green and blue of each of 256 levels.
+        calibrated: Opacity of each level over an image, with a pixel threshold.
+        uncalibrated: Likewise without.
+    """
+
+    colours: list[list[int]]
+    calibrated: list[float]
+    uncalibrated: list[float]
 
 
 @dataclass(frozen=True)
@@ -132,6 +157,7 @@ class PageData:
 
     Attributes:
         title: Title of the page.
+        heat: Colours and opacities of the levels of score maps.
         version: Version of padseg.
         metrics: Names of the metrics, in the order of the columns.
         axes: How each curve is drawn, in the order of the charts.
@@ -147,6 +173,7 @@ class PageData:
     """
 
     title: str
+    heat: Heat
     version: str
     metrics: tuple[MetricName, ...]
     axes: dict[str, CurveAxes]
@@ -168,6 +195,11 @@ def page_data(title: str, runs: list[Run]) -> PageData:
     counts = {run.category: len(run.images) for run in runs if len(run.images)}
     return PageData(
         title=title,
+        heat=Heat(
+            colours=COLOURS.tolist(),
+            calibrated=opacities(HeatScale(0.5)).tolist(),
+            uncalibrated=opacities(HeatScale(None)).tolist(),
+        ),
         version=__version__,
         metrics=METRICS,
         axes=CURVES,
@@ -272,9 +304,26 @@ def _run(number: int, run: Run, pictures: Pictures) -> PageRun:
             for row, score in ((row, float(row["image_score"])) for row in rows)
         },
         maps={path: uri for path, uri in maps.items() if uri is not None},
-        range=pictures.ranges[number],
+        pixel_threshold=run.pixel_threshold,
+        top=pictures.scales[number].top,
         curves=run.curves,
+        losses=run.losses,
+        options=run.options,
+        software=_software(run),
     )
+
+
+def _software(run: Run) -> dict[str, str]:
+    fingerprint = run.result.fingerprint
+    if fingerprint is None:
+        return {}
+    by_phase = {"device": fingerprint.device, "precision": fingerprint.precision}
+    return {
+        f"{phase} {name}": value
+        for name, values in by_phase.items()
+        for phase, value in values.items()
+        if value is not None
+    } | dict(fingerprint.versions)
 
 
 def _spread(figure: Figure) -> Spread:

@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from padseg.drawing import HeatScale
 from padseg.records.score_maps import LARGEST
 from padseg.report.runs import Run
 
 BUDGET = 24 * 2**20
 """Upper limit for the characters of all pictures together, without scores and tables."""
 
-_IMAGE_SIDE, _MAP_SIDE = 192, 128
+_SIDE = 192
+_STEP = 8  # of levels; coarser ones compress better
 _SAMPLED_MAPS = 64
 _WORST = 8
 # What Pillow raises for files that are missing, truncated or not pictures.
@@ -32,7 +34,9 @@ class Pictures:
 
     Attributes:
         images: From (category, path) to the image and its mask, which is None for a normal image.
-        maps: From (number of the run, index) to the score map, 8-bit grey: `shown_range` is 0 to 255.
+        maps: From (number of the run, index) to the levels of the score map, 8-bit grey. With a pixel
+            threshold, exactly the pixels above it are at level 128 or higher.
+        scales: The scale of each run's levels.
         left_out: Images whose pictures exist but did not fit.
     """
 
@@ -42,7 +46,7 @@ class Pictures:
         self.left_out = 0
         self._left = budget
         self._runs = runs
-        self.ranges = [shown_range(run) for run in runs]
+        self.scales = [shown_scale(run) for run in runs]
         first: dict[tuple[str, str], int] = {}
         for number, run in enumerate(runs):
             if len(run.images):
@@ -63,7 +67,7 @@ class Pictures:
     def _add_image(self, category: str, path: str, places: list[tuple[int, int]]) -> None:
         for number, index in places:
             run = self._runs[number]
-            image = _jpeg(run.picture("thumbs", index), _IMAGE_SIDE)
+            image = _jpeg(run.picture("thumbs", index), _SIDE)
             if image is None:
                 continue
             mask = _mask(run.picture("masks", index))
@@ -80,19 +84,20 @@ class Pictures:
 
     def _add_maps(self, places: list[tuple[int, int]]) -> None:
         for number, index in places:
-            score_map = _score_map(self._runs[number].picture("maps", index), *self.ranges[number])
+            score_map = _score_map(self._runs[number].picture("maps", index), self.scales[number])
             if score_map is not None and len(score_map) <= self._left:
                 self._left -= len(score_map)
                 self.maps[number, index] = score_map
 
 
-def shown_range(run: Run) -> tuple[float, float]:
-    """The range of scores that the colours of a run's maps cover.
+def shown_scale(run: Run) -> HeatScale:
+    """The scale of the colours of a run's maps.
 
-    Returns:
-        The median and the 99.9th percentile over the pixels of at most 64 maps, evenly over the
-        ranking; (0, 1) without maps. Systems differ by orders of magnitude in their scores.
+    Without a calibrated threshold, it ends at the 99.9th percentile over the pixels of at most 64 maps,
+    evenly over the ranking; at 1 without maps. Systems differ by orders of magnitude in their scores.
     """
+    if run.pixel_threshold is not None:
+        return HeatScale(run.pixel_threshold)
     ordered = run.images.sort_values("image_score", kind="stable")["index"]
     paths = [run.picture("maps", int(index)) for index in ordered]
     paths = [path for path in paths if path.is_file()]
@@ -103,10 +108,9 @@ def shown_range(run: Run) -> tuple[float, float]:
         if pixels is not None:
             counts += np.bincount(pixels.ravel(), minlength=LARGEST + 1)
     if not counts.any():
-        return 0.0, 1.0
+        return HeatScale(None)
     below = np.cumsum(counts) / counts.sum()
-    low, high = (int(np.searchsorted(below, share)) for share in (0.5, 0.999))
-    return low / LARGEST, max(high, low + 1) / LARGEST
+    return HeatScale(None, top=max(int(np.searchsorted(below, 0.999)), 1) / LARGEST)
 
 
 def _in_turn(runs: list[Run], leading: set[int]) -> Iterator[tuple[str, str]]:
@@ -154,14 +158,19 @@ def _mask(path: Path) -> str | None:
     return _uri(mask.point(lambda value: 255 if value else 0).convert("1"), "png", optimize=True)
 
 
-def _score_map(path: Path, low: float, high: float) -> str | None:
+def _score_map(path: Path, scale: HeatScale) -> str | None:
     pixels = _read_map(path)
     if pixels is None:
         return None
-    share = (pixels / LARGEST - low) / (high - low)
-    image = Image.fromarray((np.clip(share, 0, 1) * 255).round().astype(np.uint8))
-    image.thumbnail((_MAP_SIDE, _MAP_SIDE))
-    return _uri(image, "jpeg", quality=88)
+    image = Image.fromarray((pixels / LARGEST).astype(np.float32))
+    image.thumbnail((_SIDE, _SIDE))
+    scores = np.asarray(image)
+    levels = (scale.levels(scores) * 255).round().astype(np.uint8)
+    if scale.threshold is not None:
+        found = scores > scale.threshold
+        levels = np.where(found, np.maximum(levels, 128), np.minimum(levels, 127))
+    # Lossless, because a contour follows a single level.
+    return _uri(Image.fromarray(levels // _STEP * _STEP), "png", optimize=True)
 
 
 def _read_map(path: Path) -> np.ndarray[Any, np.dtype[np.int64]] | None:

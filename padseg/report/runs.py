@@ -10,6 +10,7 @@ from padseg.errors import PadsegError
 from padseg.machine.files import read_json
 from padseg.records import COLUMNS as IMAGE_COLUMNS
 from padseg.records import picture_path, read_records
+from padseg.report.trainings import Losses, read_losses, read_options
 from padseg.run.files import METRICS_FILE, find_finished
 from padseg.run.results import COLUMNS, RunResult
 
@@ -24,6 +25,9 @@ class Run:
         images: The table of the records, one row per test image; empty if there are no records.
         curves: From the name of a curve to its axes and their values; an infinite threshold is None.
         threshold: Calibrated threshold on image scores, if any.
+        pixel_threshold: Calibrated threshold on score maps, if any.
+        losses: See `read_losses`.
+        options: See `read_options`.
         missing: What could not be read and why, as short phrases.
     """
 
@@ -32,6 +36,9 @@ class Run:
     images: pd.DataFrame
     curves: dict[str, dict[str, list[float | None]]]
     threshold: float | None
+    pixel_threshold: float | None
+    losses: Losses = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
     @property
@@ -110,8 +117,8 @@ def notes(runs: list[Run]) -> list[str]:
 def _read_run(path: Path) -> Run:
     missing: list[str] = []
     result = RunResult.read(path)
-    threshold = None if result.calibration is None else result.calibration.image_threshold
-    if threshold is None:
+    calibration = result.calibration
+    if calibration is None:
         missing.append("no calibrated threshold")
     images = pd.DataFrame(columns=IMAGE_COLUMNS)
     try:
@@ -127,7 +134,24 @@ def _read_run(path: Path) -> Run:
         missing.append("no curves.json")
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         missing.append(f"curves.json is broken ({error})")
-    return Run(path.parent, result, images, curves, threshold, missing)
+    losses: Losses = {}
+    options: dict[str, str] = {}
+    try:
+        losses = read_losses(path.parent)
+        options = read_options(path.parent)
+    except (ValueError, OSError) as error:
+        missing.append(f"a log of the training is broken ({error})")
+    return Run(
+        folder=path.parent,
+        result=result,
+        images=images,
+        curves=curves,
+        threshold=None if calibration is None else calibration.image_threshold,
+        pixel_threshold=None if calibration is None else calibration.pixel_threshold,
+        losses=losses,
+        options=options,
+        missing=missing,
+    )
 
 
 def _read_curves(path: Path) -> dict[str, dict[str, list[float | None]]]:

@@ -4,8 +4,11 @@ import random
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from padseg.drawing import COLOURS, HeatScale, opacities
+from padseg.metrics.calibration import Calibration
 from padseg.report import report
 
 from .conftest import CURVES, make_images, make_run
@@ -108,20 +111,24 @@ def test_gallery_is_sorted_filtered_and_painted(two_systems, browse):
     assert [card.get_attribute("data-path") for card in page.locator(".card").all()] == ordered
     page.wait_for_selector(".card canvas[data-painted]")
     assert page.locator(".card").first.locator("canvas").count() == 2
-    # The square of high scores is warm and the rest is not covered.
+    # The square of high scores has the colour of its level and the rest is not covered.
     pixel = """(canvas, [x, y]) => [...canvas.getContext("2d").getImageData(
         Math.round(canvas.width * x), Math.round(canvas.height * y), 1, 1).data]"""
     page.locator("label.check", has_text="outlined").locator("input").uncheck()
+    page.locator("label", has_text="Found regions").locator("select").select_option("none")
     slider = page.locator("#opacity")
     slider.fill("100")
     page.wait_for_timeout(300)
     canvas = page.locator(".card canvas").first
     hot, plain = canvas.evaluate(pixel, [0.3, 0.3]), canvas.evaluate(pixel, [0.8, 0.8])
-    assert hot[0] > 200
-    assert hot[0] > hot[2] + 40
     slider.fill("0")
     page.wait_for_timeout(300)
-    assert canvas.evaluate(pixel, [0.3, 0.3]) != hot
+    bare = np.array(canvas.evaluate(pixel, [0.3, 0.3])[:3])
+    scale, score = HeatScale(0.5), max(score for *_, score in images)
+    level = round(255 * float(scale.levels(np.array([score]))[0])) // 8 * 8
+    opacity = opacities(scale)[level]
+    expected = (1 - opacity) * bare + opacity * COLOURS[level]
+    np.testing.assert_allclose(hot[:3], expected, atol=4)
     after = canvas.evaluate(pixel, [0.8, 0.8])
     assert max(abs(a - b) for a, b in zip(plain, after, strict=True)) <= 12
     page.locator("label", has_text="Defect").locator("select").select_option("dent")
@@ -188,7 +195,8 @@ def test_means_over_other_categories_do_not_compare(tmp_path, browse):
     make_run(tmp_path, "whole", "nut", figures={"pixel_ap": 0.2})
     make_run(tmp_path, "part", "bolt", figures={"pixel_ap": 0.9})
     page = browse(tmp_path)
-    rows = page.locator("#table tbody").first.locator("tr")
+    rows = page.locator("#table tbody.mean").locator("tr")
+    assert "Mean over 2 categories" in page.locator("#table tbody").last.inner_text()
     whole, part = (rows.filter(has_text=label).locator(".best") for label in ("whole", "part"))
     assert "40.0" in [cell.inner_text() for cell in whole.all()]
     assert part.count() == 0  # not even where the figures are equal
@@ -202,3 +210,113 @@ def test_runs_without_records_are_shown(tmp_path, browse):
     assert "50.0" in page.locator("#table").inner_text()
     assert "images.csv" in page.locator("#missing").inner_text()
     assert page.locator(".card").count() == 0
+
+
+def test_the_phone_reads_names_and_scrolls_tables_only(two_systems, browse):
+    page = browse(two_systems, viewport={"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    for name in page.locator("#table tbody th[scope=row]").all():
+        assert name.bounding_box()["width"] > 80
+        assert name.bounding_box()["height"] < 60
+    boxes = page.locator(".histogram").first.bounding_box()
+    assert 250 < boxes["width"] < 390
+
+
+def test_the_histogram_counts_every_image(two_systems, browse):
+    images = make_images(24)
+    page = browse(two_systems)
+    chart = page.locator(".histogram").first
+    for kind, label in (("good", 0), ("defective", 1)):
+        bars = chart.locator(f"rect.{kind}").all()
+        counted = [int(bar.get_attribute("data-count")) for bar in bars]
+        assert sum(counted) == sum(image[2] == label for image in images)
+    # Its bars lie as the scores do: the mean place is that of the scores.
+    scores = np.array([image[3] for image in images])
+    low, high = min(*scores, 0.45), max(*scores, 0.45)
+    bars = [
+        bar.bounding_box() | {"n": int(bar.get_attribute("data-count"))}
+        for bar in chart.locator("rect").all()
+    ]
+    box = chart.bounding_box()
+    places = [(bar["x"] + bar["width"] / 2 - box["x"] - 8) / (box["width"] - 16) for bar in bars]
+    mean = np.average(places, weights=[bar["n"] for bar in bars])
+    assert mean == pytest.approx(((scores - low) / (high - low)).mean(), abs=0.015)
+    # The threshold line follows the slider.
+    mark = chart.locator(".mark")
+    before = float(mark.get_attribute("x1"))
+    page.locator(".panel").first.locator("input[type=range]").fill("1")
+    assert float(mark.get_attribute("x1")) < before
+    assert "threshold" in chart.locator(".mark-text").text_content()
+
+
+def test_each_kind_of_defect_has_its_recall(two_systems, browse):
+    images = make_images(24)
+    page = browse(two_systems)
+    rows = page.locator(".panel").first.locator(".kinds tbody tr")
+    for place, kind in enumerate(("crack", "dent")):
+        scores = [score for _, defect, _, score in images if defect == kind]
+        found = sum(score > 0.45 for score in scores)
+        expected = f"{kind} {found} of {len(scores)} {100 * found / len(scores):.1f} %"
+        assert rows.nth(place).inner_text().split() == expected.split()
+    assert rows.count() == 2
+
+
+def outlined(canvas) -> tuple[int, int]:
+    """Numbers of white and of cyan pixels."""
+    return tuple(
+        canvas.evaluate(
+            """(canvas) => {
+        const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+        let [white, cyan] = [0, 0];
+        for (let i = 0; i < data.length; i += 4) {
+            white += data[i] > 250 && data[i + 1] > 250 && data[i + 2] > 250;
+            cyan += data[i] < 70 && data[i + 1] > 210 && data[i + 2] > 245;
+        }
+        return [white, cyan]; }"""
+        )
+    )
+
+
+def test_found_regions_are_outlined_beside_the_true_ones_if_anomalous(tmp_path, browse):
+    images = [("a.png", "dent", 1, 0.9), ("b.png", "dent", 1, 0.6), ("c.png", "good", 0, 0.3)]
+    calibration = Calibration(0.7, 0.5, 0.01, 0.001, 0.01, normal_images=99)
+    make_run(tmp_path, "x", "bolt", images=images, calibration=calibration)
+    page = browse(tmp_path)
+    page.wait_for_timeout(500)
+    canvases = page.locator(".card canvas")
+    counts = [outlined(canvases.nth(at)) for at in range(3)]
+    assert counts[0][0] > counts[1][0] + 40  # the second is judged normal
+    assert counts[0][1] > 40 < counts[1][1]  # both are defects
+    assert counts[2][1] < 20
+    page.locator("label", has_text="Found regions").locator("select").select_option("all")
+    page.wait_for_timeout(500)
+    asked = [outlined(canvases.nth(at)) for at in range(3)]
+    assert asked[1][0] > counts[1][0] + 40
+    assert asked[2] == pytest.approx(counts[2], abs=5)  # nothing exceeds the pixel threshold
+
+
+def test_losses_and_options_of_the_shown_runs(two_systems, browse):
+    for label, width in (("one", 64), ("two", 32)):
+        logs = two_systems / label / "bolt/seed0/logs/distill"
+        logs.mkdir(parents=True)
+        losses = "".join(f"{step},{1 / (step + 1)}\n" for step in range(0, 100, 10))
+        (logs / "metrics.csv").write_text("step,train_loss\n" + losses)
+        (logs / "config.yaml").write_text(f"model: {{width: {width}, momentum: 0.9}}\n")
+    page = browse(two_systems)
+    assert page.locator("#losses polyline").count() == 2
+    page.locator("#options summary").click()
+    assert page.locator("#options tr.differ").all_inner_texts() == ["distill model.width\t64\t32"]
+    assert "momentum" in page.locator("#options").inner_text()
+
+
+def test_print_shows_figures_and_cards_without_controls(two_systems, browse, tmp_path):
+    page = browse(two_systems, color_scheme="dark")
+    page.emulate_media(media="print")
+    for hidden in ("nav", "#filters", ".buttons", ".threshold"):
+        assert not page.locator(hidden).first.is_visible()
+    for shown in ("#table", ".histogram", ".kinds", ".card", "#charts"):
+        assert page.locator(shown).first.is_visible()
+    assert page.locator("#table").evaluate("box => box.scrollWidth <= box.clientWidth + 1")
+    # All cards are painted, also those that were never in view, once the page is at rest.
+    sync_api.expect(page.locator('#cards canvas[data-painted="1"]')).to_have_count(48)
+    assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")

@@ -1,17 +1,22 @@
 """The report: its content, its errors, damaged input, and its size."""
 
+import base64
+import io
 import json
 import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from padseg.cli import main
+from padseg.drawing import HeatScale
+from padseg.metrics.calibration import Calibration
 from padseg.report import pictures
 from padseg.report.page import make_page, report
-from padseg.report.pictures import Pictures, shown_range
+from padseg.report.pictures import Pictures, shown_scale
 from padseg.report.runs import read_runs
 
 from .conftest import CURVES, make_images, make_run
@@ -42,6 +47,11 @@ class Tags(HTMLParser):
 def data_of(page: str) -> dict:
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     return json.loads(found[1])
+
+
+def make_data(out) -> dict:
+    report(out)
+    return data_of((out / "report.html").read_text())
 
 
 def test_the_command_writes_page_and_tables(two_systems, capsys):
@@ -186,15 +196,70 @@ def test_pictures_keep_within_the_budget_and_every_category_has_some(tmp_path):
     assert pictures.BUDGET == 24 * 2**20
 
 
-def test_maps_are_coloured_between_median_and_highest_scores(tmp_path):
+def test_maps_without_a_threshold_are_coloured_up_to_the_highest_scores(tmp_path):
     folder = make_run(tmp_path, "x", "bolt", images=make_images(5))
     rng = np.random.default_rng(0)
     maps = rng.integers(100, 4000, (5, 64, 64)).astype(np.uint16)
     for index, pixels in enumerate(maps):
         Image.fromarray(pixels).save(folder / f"maps/{index:05d}.png")
-    low, high = shown_range(read_runs(tmp_path)[0])
-    assert low * 65535 == pytest.approx(np.quantile(maps, 0.5), abs=1)
-    assert high * 65535 == pytest.approx(np.quantile(maps, 0.999), abs=1)
+    scale = shown_scale(read_runs(tmp_path)[0])
+    assert scale.threshold is None
+    assert scale.top * 65535 == pytest.approx(np.quantile(maps, 0.999), abs=1)
+
+
+def test_maps_with_a_threshold_have_it_at_level_128(tmp_path):
+    calibration = Calibration(0.5, 0.02, 0.01, 0.001, 0.01, normal_images=99)
+    folder = make_run(
+        tmp_path, "x", "bolt", images=make_images(3), calibration=calibration, side=64
+    )
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 4000, (64, 64)).astype(np.uint16)
+    Image.fromarray(scores).save(folder / "maps/00000.png")
+    found = Pictures(read_runs(tmp_path)).maps[0, 0]
+    content = base64.b64decode(found.removeprefix("data:image/png;base64,"))
+    with Image.open(io.BytesIO(content)) as image:
+        levels = np.asarray(image)
+    assert ((levels >= 128) == (np.float32(scores) / np.float32(65535) > np.float32(0.02))).all()
+    expected = HeatScale(0.02).levels(scores / 65535) * 255
+    assert np.abs(levels - expected).max() <= 9
+
+
+def test_losses_and_options_of_each_phase(tmp_path):
+    folder = make_run(tmp_path, "x", "bolt")
+    logs = folder / "logs/distill"
+    logs.mkdir(parents=True)
+    # An interrupted process, and the one that resumed at step 100.
+    (logs / "metrics-1.csv").write_text("step,train_loss,lr\n49,4,\n99,3,\n149,9,\n")
+    (logs / "metrics.csv").write_text("epoch,step,train_loss\n0,149,2\n0,150,\n0,199,1\n")
+    options = {
+        "model": {"init_args": {"width": 64, "fusion": None, "kernels": [3, 3], "weights": "/a"}},
+        "data": {"root": "/secret", "synthesis": {"beta": 0.5}, "jitter_textures": True},
+        "trainer": {"max_steps": 200, "devices": 1},
+    }
+    (logs / "config.yaml").write_text(yaml.safe_dump(options))
+    (run,) = make_data(tmp_path)["runs"]
+    assert run["losses"] == {"distill": [[49, 4.0], [99, 3.0], [149, 2.0], [199, 1.0]]}
+    assert run["options"] == {
+        "distill model.kernels": "3, 3",
+        "distill model.width": "64",
+        "distill data.jitter_textures": "true",
+        "distill data.synthesis.beta": "0.5",
+        "distill trainer.max_steps": "200",
+    }
+    assert "/secret" not in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("metrics.csv", ""), ("metrics.csv", "step,train_loss\na,b\n"), ("config.yaml", "a: [")],
+)
+def test_broken_logs_are_told(name, content, tmp_path):
+    folder = make_run(tmp_path, "x", "bolt")
+    (folder / "logs/segment").mkdir(parents=True)
+    (folder / "logs/segment" / name).write_text(content)
+    (run,) = read_runs(tmp_path)
+    assert any("a log of the training is broken" in told for told in run.missing)
+    report(tmp_path)
 
 
 def test_seeds_and_categories_are_summarised(tmp_path):

@@ -2,6 +2,12 @@
 
 const decoded = new Map();
 const DECODED_AT_MOST = 600;
+const FOUND_LINE = 3;
+const TRUE_LINE = 1.6;
+const FOUND_COLOUR = "#fff";
+const TRUE_COLOUR = "#37e0ff";
+// Between the levels 120 and 128 of the maps, of which only the latter is above the pixel threshold.
+const FOUND_LEVEL = 124;
 
 function decode(uri) {
   if (!decoded.has(uri)) {
@@ -23,29 +29,45 @@ function pixelsOf(image, recolour) {
   return canvas;
 }
 
-function heat(image) {
+function heat(image, colours) {
   return pixelsOf(image, (data) => {
-    for (let i = 0; i < data.length; i += 4) data.set(HEAT[data[i]], i);
+    for (let i = 0; i < data.length; i += 4) data.set(colours[data[i]], i);
   });
 }
 
-// The border of the defect: light inside, dark outside, visible on any image.
-function outline(image) {
-  return pixelsOf(image, (data, width, height) => {
-    const inside = (x, y) => x >= 0 && y >= 0 && x < width && y < height && source[4 * (y * width + x)] > 127;
-    const source = data.slice();
-    for (let y = 0; y < height; y += 1) {
-      for (let x = 0; x < width; x += 1) {
-        const here = inside(x, y);
-        const border = [[1, 0], [-1, 0], [0, 1], [0, -1]].some(([a, b]) => inside(x + a, y + b) !== here);
-        const colour = border ? (here ? [86, 220, 255, 255] : [0, 20, 40, 255]) : [0, 0, 0, 0];
-        data.set(colour, 4 * (y * width + x));
-      }
-    }
-  });
+// The region where a grey image reaches a level, in the size of a canvas, so that its border is smooth.
+function regionOf(image, canvas, level) {
+  const region = make("canvas", { width: canvas.width, height: canvas.height });
+  const context = region.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingQuality = "high";
+  context.drawImage(image, 0, 0, region.width, region.height);
+  const pixels = context.getImageData(0, 0, region.width, region.height);
+  for (let i = 0; i < pixels.data.length; i += 4) pixels.data[i + 3] = pixels.data[i] < level ? 0 : 255;
+  context.putImageData(pixels, 0, 0);
+  return region;
 }
 
-// layers: {image, map, mask, opacity}; what is null is not drawn.
+// What lies around a region, up to a distance in pixels of the canvas.
+function ring(region, ink, width) {
+  const stamp = make("canvas", { width: region.width, height: region.height });
+  const stamped = stamp.getContext("2d");
+  stamped.drawImage(region, 0, 0);
+  stamped.globalCompositeOperation = "source-in";
+  stamped.fillStyle = ink;
+  stamped.fillRect(0, 0, stamp.width, stamp.height);
+  const canvas = make("canvas", { width: region.width, height: region.height });
+  const context = canvas.getContext("2d");
+  for (let turn = 0; turn < 16; turn += 1) {
+    const angle = (turn * Math.PI) / 8;
+    context.drawImage(stamp, width * Math.cos(angle), width * Math.sin(angle));
+  }
+  context.globalCompositeOperation = "destination-out";
+  context.drawImage(region, 0, 0);
+  return canvas;
+}
+
+// layers: {image, map, colours, opacity, mask, found, solid}; what is null is not drawn. `mask` is the true
+// defect, `found` whether to outline what the map found; `solid` draws the mask itself.
 async function paint(canvas, layers) {
   const ticket = {};
   canvas.ticket = ticket;
@@ -53,7 +75,7 @@ async function paint(canvas, layers) {
     [layers.image, layers.map, layers.mask].map((uri) => (uri ? decode(uri).catch(() => null) : null)),
   );
   if (canvas.ticket !== ticket) return;
-  const size = image || mask;
+  const size = image || map || mask;
   if (!size) return;
   canvas.width = 2 * size.naturalWidth;
   canvas.height = 2 * size.naturalHeight;
@@ -63,9 +85,15 @@ async function paint(canvas, layers) {
   if (image) lay(image);
   if (layers.solid && mask) lay(mask);
   context.globalAlpha = layers.opacity;
-  if (map) lay(heat(map));
+  if (map) lay(heat(map, layers.colours));
   context.globalAlpha = 1;
-  if (mask && !layers.solid) lay(outline(mask));
+  const truth = mask && !layers.solid ? regionOf(mask, canvas, 128) : null;
+  const found = map && layers.found ? regionOf(map, canvas, FOUND_LEVEL) : null;
+  // Dark rims make the lines visible on any image; the narrower line is on top where the two coincide.
+  if (truth) lay(ring(truth, "#000", 2 * TRUE_LINE));
+  if (found) lay(ring(found, "#000", FOUND_LINE + TRUE_LINE));
+  if (found) lay(ring(found, FOUND_COLOUR, FOUND_LINE));
+  if (truth) lay(ring(truth, TRUE_COLOUR, TRUE_LINE));
   canvas.dataset.painted = "1";
 }
 

@@ -30,7 +30,7 @@ function chart(name, runs) {
   }
   if (!series.length) return null;
   const [xTitle, yTitle] = axes.map((axis) => (Object.hasOwn(data.axis_titles, axis) ? data.axis_titles[axis] : axis));
-  return lineChart(known ? known.title : name, xTitle, yTitle, known ? known.x_limit : 1, series);
+  return lineChart(known ? known.title : name, xTitle, yTitle, linearAxis(0, known ? known.x_limit : 1), linearAxis(0, 1), series);
 }
 
 function operatingPoint(name, run) {
@@ -42,35 +42,61 @@ function operatingPoint(name, run) {
   return null;
 }
 
+// An axis: its end, the values of its ticks, and the share of its length at which a value lies.
+function linearAxis(low, high) {
+  const shareOf = (value) => (value - low) / (high - low || 1);
+  const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => Number((low + share * (high - low)).toFixed(3)));
+  return { high, ticks, shareOf };
+}
+
+// Steps from 0 on.
+function stepAxis(last) {
+  const high = Math.max(last, 5);
+  return { high, ticks: roundTicks(0, high, 5), shareOf: (value) => value / high };
+}
+
+function logAxis(low, high) {
+  const [from, to] = [Math.floor(Math.log10(low)), Math.max(Math.ceil(Math.log10(high)), Math.floor(Math.log10(low)) + 1)];
+  const every = Math.ceil((to - from) / 6);
+  const ticks = [];
+  for (let power = from; power <= to; power += every) ticks.push(Number(`1e${power}`));
+  return { high: 10 ** to, ticks, shareOf: (value) => (Math.log10(value) - from) / (to - from) };
+}
+
+const extent = (values) => [Math.min(...values), Math.max(...values)];
+
 // series: [{name, colour, dash, points: [[x, y]], mark: [x, y] or null}]
-function lineChart(title, xName, yName, xMax, series) {
+function lineChart(title, xName, yName, xAxis, yAxis, series) {
   const [width, height, left, top, right, bottom] = [320, 250, 54, 10, 12, 40];
-  const x = (value) => left + ((width - left - right) * value) / xMax;
-  const y = (value) => height - bottom - (height - top - bottom) * value;
+  const x = (value) => left + (width - left - right) * xAxis.shareOf(value);
+  const y = (value) => height - bottom - (height - top - bottom) * yAxis.shareOf(value);
+  const [[x0, x1], [y0, y1]] = [[left, width - right], [height - bottom, top]];
   const svg = draw("svg", {
     viewBox: `0 0 ${width} ${height}`, role: "img",
     "aria-label": `${title}: ${yName} over ${xName} of ${series.map((one) => one.name).join(", ")}`,
   });
-  for (const share of [0, 0.25, 0.5, 0.75, 1]) {
-    svg.append(
-      draw("line", { class: "grid", x1: x(0), x2: x(xMax), y1: y(share), y2: y(share) }),
-      draw("line", { class: "grid", x1: x(share * xMax), x2: x(share * xMax), y1: y(0), y2: y(1) }),
-      draw("text", { x: left - 6, y: y(share) + 4, "text-anchor": "end" }, String(share)),
-      draw("text", { x: x(share * xMax), y: y(0) + 16, "text-anchor": "middle" },
-        String(Number((share * xMax).toFixed(3)))),
-    );
+  for (const tick of yAxis.ticks) {
+    svg.append(draw("line", { class: "grid", x1: x0, x2: x1, y1: y(tick), y2: y(tick) }),
+      draw("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, String(tick)));
+  }
+  for (const tick of xAxis.ticks) {
+    svg.append(draw("line", { class: "grid", x1: x(tick), x2: x(tick), y1: y0, y2: y1 }),
+      draw("text", { x: x(tick), y: y0 + 16, "text-anchor": "middle" }, String(tick)));
   }
   svg.append(
-    draw("text", { class: "axis", x: x(xMax / 2), y: height - 6, "text-anchor": "middle" }, xName),
+    draw("text", { class: "axis", x: (x0 + x1) / 2, y: height - 6, "text-anchor": "middle" }, xName),
     draw("text", { class: "axis", x: 0, y: 0, "text-anchor": "middle",
-      transform: `translate(11 ${y(0.5)}) rotate(-90)` }, yName),
+      transform: `translate(11 ${(y0 + y1) / 2}) rotate(-90)` }, yName),
   );
   for (const one of series) {
-    const inside = one.points.filter(([at]) => at <= xMax);
-    const beyond = one.points.find(([at]) => at > xMax);
+    const inside = one.points.filter(([at]) => at <= xAxis.high);
+    const beyond = one.points.find(([at]) => at > xAxis.high);
     if (beyond && inside.length) {
-      const [x0, y0] = inside[inside.length - 1];
-      inside.push([xMax, y0 + ((beyond[1] - y0) * (xMax - x0)) / (beyond[0] - x0)]);
+      const [lastX, lastY] = inside[inside.length - 1];
+      inside.push([xAxis.high, lastY + ((beyond[1] - lastY) * (xAxis.high - lastX)) / (beyond[0] - lastX)]);
+    }
+    if (inside.length === 1) {
+      svg.append(draw("circle", { cx: x(inside[0][0]), cy: y(inside[0][1]), r: 3, fill: one.colour }));
     }
     const path = inside.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" ");
     svg.append(draw("polyline", { points: path, stroke: one.colour, "stroke-dasharray": one.dash }));

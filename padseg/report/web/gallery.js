@@ -36,10 +36,19 @@ function drawFilters() {
     choice("Verdict", verdicts, state.verdict, set("verdict")),
     choice("Order", [["high", "highest score first"], ["low", "lowest score first"]], state.sort, set("sort")),
     make("label", {}, make("span", {}, "Heatmap"), opacity),
-    checkbox("true defect outlined", state.outline, (on) => { state.outline = on; repaintAll(); }));
-  byId("legends").replaceChildren(...shownRuns().map((run) => make("p", { class: "legend" },
-    swatch(run), make("span", {}, `${nameOf(run)}: pixel scores`), make("span", {}, `≤ ${scoreText(run.range[0])}`), colourBar(),
-    make("span", {}, `≥ ${scoreText(run.range[1])}`))));
+    choice("Found regions", [["verdict", "outlined if anomalous"], ["all", "outlined"], ["none", "not outlined"]],
+      state.found, (value) => { state.found = value; repaintAll(); }),
+    checkbox("true defect outlined", state.truth, (on) => { state.truth = on; repaintAll(); }));
+  byId("legends").replaceChildren(
+    make("p", { class: "legend" }, line(FOUND_COLOUR), "found", line(TRUE_COLOUR), "true defect"),
+    ...shownRuns().map((run) => make("p", { class: "legend" }, swatch(run), `${nameOf(run)}: pixel score 0`, colourBar(),
+      run.pixel_threshold === null ? `${scoreText(run.top)} or more`
+        : `1; the middle is the pixel threshold, ${scoreText(run.pixel_threshold)}, below which nothing is coloured`)));
+}
+
+function line(colour) {
+  return draw("svg", { class: "line-swatch", viewBox: "0 0 28 12", "aria-hidden": "true" },
+    draw("rect", { width: 28, height: 12, fill: "#000" }), draw("rect", { y: 3, width: 28, height: 6, fill: colour }));
 }
 
 let redraw = 0;
@@ -49,6 +58,7 @@ function scheduleGallery() {
   redraw = requestAnimationFrame(() => {
     if (state.verdict) drawCards();
     else document.querySelectorAll("#cards .card").forEach((card) => card.update());
+    if (state.found === "verdict") repaintAll();
     drawCurves();
   });
 }
@@ -73,12 +83,16 @@ function drawCards() {
       box.querySelectorAll(".card")[first].focus();
     } }, `Show ${Math.min(CARDS_AT_ONCE, images.length - state.cards)} more`));
   }
+  requestIdleCallback(paintWhenIdle);
   if (had >= 0) box.querySelectorAll(".card")[Math.min(had, images.length - 1)]?.focus();
 }
 
 function layersOf(run, image) {
   const map = run !== null && Object.hasOwn(run.maps, image.path) ? run.maps[image.path] : null;
-  return { image: image.image, map, mask: state.outline ? image.mask : null, opacity: state.opacity };
+  const found = run !== null && run.pixel_threshold !== null
+    && (state.found === "all" || (state.found === "verdict" && run.scores[image.path] > run.chosen));
+  return { image: image.image, map, colours: run === null ? null : heatOf(run), opacity: state.opacity,
+    mask: state.truth ? image.mask : null, found };
 }
 
 function picture(layers, name) {
@@ -125,6 +139,15 @@ function moveFocus(event, card) {
     event.preventDefault();
     cards[cards.indexOf(card) + steps[event.key]]?.focus();
   }
+}
+
+// The cards out of view are painted while nothing else is to be done, so that they can be printed.
+function paintWhenIdle() {
+  const canvas = document.querySelector("#cards canvas:not([data-painted])");
+  if (canvas === null) return;
+  canvas.dataset.painted = "0";
+  canvas.repaint();
+  requestIdleCallback(paintWhenIdle);
 }
 
 function repaintAll() {

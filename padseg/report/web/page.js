@@ -34,6 +34,7 @@ function drawAll() {
   drawFilters();
   drawCards();
   drawCurves();
+  drawTrainings();
 }
 
 function listByReason(list, pairs) {
@@ -55,6 +56,15 @@ function drawMissing() {
   }
   byId("missing").hidden = !data.missing.length && !data.left_out;
 }
+
+// Printers take what is painted: all cards then, in light colours.
+let themeBefore = null;
+addEventListener("beforeprint", () => {
+  themeBefore = document.documentElement.dataset.theme;
+  setTheme(false);
+  document.querySelectorAll("details").forEach((details) => { details.open = true; });
+});
+addEventListener("afterprint", () => setTheme(themeBefore === "dark"));
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 function setTheme(isDark) {

@@ -7,7 +7,9 @@ function drawTable() {
     ...data.metrics.map(({ title }) => make("th", { scope: "col" }, title)),
     make("th", { scope: "col" }, "Train min"));
   const table = make("table", {}, make("thead", {}, head));
-  for (const category of [...new Set(data.summary.map((row) => row.category))]) {
+  // The mean comes last, as below any column of figures.
+  const groups = [...new Set(data.summary.map((row) => row.category))].sort((a, b) => (a === null) - (b === null));
+  for (const category of groups) {
     const rows = data.summary.filter((row) => row.category === category);
     // Means over other categories are not comparable.
     const rivals = rows.filter((row) => category !== null || row.categories === categories.length);
@@ -15,16 +17,16 @@ function drawTable() {
       const values = rivals.map((row) => row.values[key][0]).filter((value) => value !== null);
       return [key, higher_is_better ? Math.max(...values) : Math.min(...values)];
     }));
-    const body = make("tbody", {}, make("tr", { class: "group" },
+    const body = make("tbody", category === null ? { class: "mean" } : {}, make("tr", { class: "group" },
       make("th", { colspan: data.metrics.length + 3, scope: "rowgroup" },
-        category === null ? "Mean over categories" : category)));
+        category === null ? `Mean over ${categories.length} categories` : category)));
     for (const row of rows) {
       const of = category === null ? ` · ${row.categories} of ${categories.length} categories` : "";
       const system = row.system === row.label ? "" : ` ${row.system}`;
+      const seeds = row.seeds.length > 4 ? `${row.seeds.length} seeds` : row.seeds.join(", ");
       body.append(make("tr", {},
         make("th", { scope: "row" }, row.label, make("small", {}, system + of)),
-        make("td", { class: "seeds" }, row.seeds.length > 4
-          ? `${row.seeds.length} seeds` : row.seeds.join(", ")),
+        make("td", { class: "seeds" }, row.seeds.length > 1 ? `mean of ${seeds}` : seeds),
         ...data.metrics.map(({ key }) =>
           figureCell(row.values[key], several && rivals.includes(row) && row.values[key][0] === best[key])),
         make("td", {}, row.minutes === null ? "–" : row.minutes.toFixed(1))));
@@ -66,7 +68,7 @@ function drawTableControls() {
     controls.append(checkbox("published figures", state.published, (on) => { state.published = on; drawTable(); }));
   }
   byId("table-hint").textContent = "Percent, on the test images; ± is the sample standard deviation over seeds."
-    + (labels.length > 1 ? " Bold: the best of the systems here." : "") + resolutionHint();
+    + (labels.length > 1 ? " ▲ marks the best of the systems in each group." : "") + resolutionHint();
 }
 
 function resolutionHint() {

@@ -59,6 +59,41 @@ function percent(value, digits = 1) {
   return value === null || value === undefined ? "–" : (100 * value).toFixed(digits);
 }
 
+// Four significant digits, as padseg.drawing.score_text writes them.
 function scoreText(value) {
-  return value !== 0 && value < 0.01 ? value.toExponential(2) : value.toFixed(4);
+  return value !== 0 && value < 1e-4 ? value.toExponential(3) : value.toPrecision(4);
+}
+
+// Found and all images of each kind of defect, the kinds in alphabetical order.
+function recallByKind(rows, threshold) {
+  const kinds = new Map();
+  for (const { score, label, defect } of rows) {
+    if (!label) continue;
+    const [found, all] = kinds.get(defect) || [0, 0];
+    kinds.set(defect, [found + (score > threshold), all + 1]);
+  }
+  return [...kinds].sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+// Numbers of good and of defective images in bins of equal width that hold all scores and, if there is one, the threshold.
+function histogram(rows, threshold, bins) {
+  const values = rows.map((row) => row.score);
+  if (threshold !== null) values.push(threshold);
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const counts = Array.from({ length: bins }, () => [0, 0]);
+  for (const { score, label } of rows) {
+    const bin = Math.floor(((score - low) / (high - low || 1)) * bins);
+    counts[Math.min(bins - 1, bin)][label] += 1;
+  }
+  return { low, high, counts };
+}
+
+// Multiples of a round number, about `count` of them from `low` to `high`.
+function roundTicks(low, high, count) {
+  const rough = (high - low || 1) / count;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const unit = [1, 2, 5, 10].find((factor) => factor * power >= rough) * power;
+  const ticks = [];
+  for (let at = Math.ceil(low / unit); at * unit <= high; at += 1) ticks.push(Number((at * unit).toPrecision(6)));
+  return ticks;
 }

@@ -16,7 +16,7 @@ const nameOf = (run) => (manySeeds ? `${run.label}, seed ${run.seed}` : run.labe
 data.runs.forEach((run) => {
   run.rows = (data.images[run.category] || [])
     .filter((image) => Object.hasOwn(run.scores, image.path))
-    .map((image) => ({ score: run.scores[image.path], label: image.label }));
+    .map((image) => ({ score: run.scores[image.path], label: image.label, defect: image.defect }));
   run.stops = thresholdStops(run.rows, run.threshold);
   run.chosen = run.threshold !== null ? run.threshold : bestThreshold(run.rows, run.stops);
 });
@@ -24,7 +24,7 @@ data.runs.forEach((run) => {
 const state = {
   seeds: false, published: data.published.length > 0,
   category: categories.find((name) => (data.images[name] || []).length) || categories[0],
-  a: null, b: null, opacity: 0.75, outline: true,
+  a: null, b: null, opacity: 1, truth: true, found: "verdict",
   defect: "", verdict: "", sort: "high", cards: CARDS_AT_ONCE,
 };
 

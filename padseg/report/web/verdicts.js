@@ -15,11 +15,16 @@ function verdictPanel(run) {
   const exact = make("input", { type: "number", min: 0, max: 1, step: "any", "aria-label": `Threshold of ${nameOf(run)}, as a number` });
   const cells = Object.fromEntries(["hit", "miss", "false alarm", "correct", "precision", "recall"]
     .map((name) => [name, make("strong", { "data-count": name })]));
+  const chart = draw("svg", { class: "histogram", role: "img",
+    "aria-label": `Scores of ${nameOf(run)}: number of defective images above, of good ones below the line` });
+  const kinds = make("tbody");
   const update = () => {
     const counts = countVerdicts(run.rows, run.chosen);
     for (const name of Object.keys(VERDICTS)) cells[name].textContent = String(counts[name]);
     for (const name of ["precision", "recall"]) cells[name].textContent = counts[name] === null ? "–" : `${percent(counts[name])} %`;
     slider.setAttribute("aria-valuetext", scoreText(run.chosen));
+    kinds.replaceChildren(...recallByKind(run.rows, run.chosen).map(kindRow));
+    drawHistogram(chart, run);
     drawStrip(strip, run);
   };
   const moved = (value) => {
@@ -28,17 +33,17 @@ function verdictPanel(run) {
     scheduleGallery();
   };
   slider.addEventListener("input", () => {
-    exact.value = run.stops[Number(slider.value)];
+    exact.value = shortened(run.stops[Number(slider.value)]);
     moved(run.stops[Number(slider.value)]);
   });
   exact.addEventListener("change", () => {
-    if (!exact.checkValidity() || exact.value === "") { exact.value = run.chosen; return; }
+    if (!exact.checkValidity() || exact.value === "") { exact.value = shortened(run.chosen); return; }
     slider.value = stopAt(run.stops, Number(exact.value));
     moved(Number(exact.value));
   });
-  exact.value = run.chosen;
+  exact.value = shortened(run.chosen);
   const reset = (value) => () => {
-    exact.value = value;
+    exact.value = shortened(value);
     slider.value = stopAt(run.stops, value);
     moved(value);
   };
@@ -53,16 +58,28 @@ function verdictPanel(run) {
     make("div", { class: "axis-box" },
       make("div", { class: "strip-names", "aria-hidden": "true" }, make("span", {}, "defect"), make("span", {}, "good")),
       make("div", { class: "strip-box" }, strip, slider)),
-    make("p", { class: "hint" }, `Images by score, lowest left. ${run.threshold === null
+    make("p", { class: "hint" }, `Images in the order of their scores, lowest left. ${run.threshold === null
       ? "No threshold was calibrated; it starts where F1 on these images is highest, which is unknown in practice."
       : "It starts at the calibrated threshold."}`),
     make("div", { class: "matrix" },
       count("hit", "defects found"), count("miss", "defects missed"), count("recall", "recall"),
-      count("false alarm", "false alarms"), count("correct", "good ones passed"), count("precision", "precision")));
-  new ResizeObserver(() => drawStrip(strip, run)).observe(strip);
+      count("false alarm", "false alarms"), count("correct", "good ones passed"), count("precision", "precision")),
+    make("figure", {}, make("figcaption", {}, make("b", { class: "defective" }, "Defective"), " images above, ",
+      make("b", { class: "good" }, "good"), " ones below, by score"), chart),
+    make("table", { class: "kinds" }, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Kind of defect"),
+      make("th", { scope: "col" }, "found"), make("th", { scope: "col" }, "recall"))), kinds));
+  new ResizeObserver(() => { drawStrip(strip, run); drawHistogram(chart, run); }).observe(strip);
   update();
   return panel;
 }
+
+function kindRow([kind, [found, all]]) {
+  return make("tr", { "data-kind": kind }, make("th", { scope: "row" }, kind), make("td", {}, `${found} of ${all}`),
+    make("td", {}, `${percent(found / all)} %`));
+}
+
+// Four digits are shown; the threshold itself keeps all of them.
+const shortened = (value) => String(Number(value.toPrecision(4)));
 
 // A tick for each image at its stop, under which the thumb of the slider lies.
 function drawStrip(canvas, run) {

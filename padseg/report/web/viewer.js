@@ -22,6 +22,11 @@ function openViewer(images, start) {
         make("b", {}, nameOf(run)), " ", verdictBadge(run, image),
         make("span", { class: "quiet" }, score === undefined ? ""
           : ` score ${scoreText(score)}, threshold ${scoreText(run.chosen)}`)));
+      const { map } = layersOf(run, image);
+      if (map !== null) {
+        tiles.push(tile(picture(() => ({ map, colours: HEAT.solid, opacity: 1 }), `Colours of all scores of ${nameOf(run)}`),
+          nameOf(run), ": score map"));
+      }
     }
     viewer.querySelector("h2").textContent = image.defect;
     viewer.querySelector(".path").textContent = `${image.path} · ${at + 1} of ${images.length}`;
