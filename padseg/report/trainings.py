@@ -56,7 +56,7 @@ def read_options(run: Path) -> dict[str, str]:
     Raises:
         ValueError: A configuration is broken.
     """
-    found = {}
+    found: dict[str, str] = {}
     for phase in PHASES:
         path = PhaseFiles(run, phase).logs / "config.yaml"
         if not path.is_file():

@@ -282,15 +282,19 @@ def test_found_regions_are_outlined_beside_the_true_ones_if_anomalous(tmp_path, 
     calibration = Calibration(0.7, 0.5, 0.01, 0.001, 0.01, normal_images=99)
     make_run(tmp_path, "x", "bolt", images=images, calibration=calibration)
     page = browse(tmp_path)
-    page.wait_for_timeout(500)
-    canvases = page.locator(".card canvas")
-    counts = [outlined(canvases.nth(at)) for at in range(3)]
+    painted = page.locator('.card canvas[data-painted="1"]')
+    sync_api.expect(painted).to_have_count(3)
+    counts = [outlined(painted.nth(at)) for at in range(3)]
     assert counts[0][0] > counts[1][0] + 40  # the second is judged normal
     assert counts[0][1] > 40 < counts[1][1]  # both are defects
     assert counts[2][1] < 20
+    before = [canvas.screenshot() for canvas in painted.all()]
     page.locator("label", has_text="Found regions").locator("select").select_option("all")
-    page.wait_for_timeout(500)
-    asked = [outlined(canvases.nth(at)) for at in range(3)]
+    for _ in range(50):
+        if painted.nth(1).screenshot() != before[1]:
+            break
+        page.wait_for_timeout(100)
+    asked = [outlined(painted.nth(at)) for at in range(3)]
     assert asked[1][0] > counts[1][0] + 40
     assert asked[2] == pytest.approx(counts[2], abs=5)  # nothing exceeds the pixel threshold
 
