@@ -1,11 +1,12 @@
 """Images of 9 to 16 bits: the same picture whatever bits their files have."""
 
 import struct
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from padseg.data import AnomalyDataModule
 from padseg.data.images import decode, measure_bits
@@ -13,6 +14,8 @@ from padseg.errors import ConfigError, DataError
 from padseg.inference.images import open_rgb
 
 from .conftest import SIZE
+
+SCRIPT = Path(__file__).parents[2] / "notebooks/detect_onnx.py"
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
@@ -126,3 +129,24 @@ def test_black_images_of_16_bits_are_told_once(tmp_path, caplog):
         Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / f"{number}.png")
         decode(tmp_path / f"{number}.png")
     assert caplog.text.count("read as nearly black") == 1
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_the_deployment_script_reads_the_same_picture(tmp_path, grey, bits):
+    """It has no padseg to import, so its reader is written once more."""
+    text = SCRIPT.read_text()
+    names = {}
+    imports = "\n".join(line for line in text.splitlines() if line.startswith(("import", "from")))
+    reader = text[text.index("def read_rgb") : text.index("network, *paths")]
+    exec(imports.replace("import onnxruntime", "") + "\n" + reader, names)
+    lying = Image.Exif()
+    lying[ExifTags.Base.Orientation] = 6
+    deep = Image.fromarray(grey.astype(np.uint16) << (bits - 8))
+    deep.save(tmp_path / "deep.png", exif=lying)
+    deep.save(tmp_path / "deep.tif", exif=lying)
+    _write_signed(tmp_path / "signed.tif", grey.astype(np.int16) << (min(bits, 15) - 8))
+    Image.fromarray(grey).convert("P").save(tmp_path / "palette.png")
+    Image.fromarray(grey).save(tmp_path / "8.jpg", exif=lying)
+    Image.fromarray(grey).convert("RGBA").save(tmp_path / "alpha.webp")
+    for path in tmp_path.iterdir():
+        assert np.array_equal(names["read_rgb"](path, bits), decode(path, bits)), path

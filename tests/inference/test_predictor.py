@@ -15,7 +15,7 @@ from padseg.inference import Predictor
 from padseg.inference.prediction import find_regions
 from padseg.inference.tiles import Blend, tile_boxes
 from padseg.metrics.score_scale import ScoreScale
-from tiny import tiny_data
+from tiny import tiny_data, tiny_student
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +205,19 @@ def test_wrong_options_are_refused(checkpoint, tmp_path):
             Predictor(checkpoint, **options)
     with pytest.raises(CheckpointError, match="does not exist"):
         Predictor(tmp_path / "none.ckpt")
+
+
+def test_pixels_are_read_with_the_bits_that_the_checkpoint_names(make_calibration, tmp_path):
+    module = tiny_student(top_k=5)
+    module.bits, module.calibration = 12, make_calibration(0.05, 0.02)
+    trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
+    trainer.strategy.connect(module.eval())
+    trainer.save_checkpoint(tmp_path / "module.ckpt", weights_only=True)
+    grey = picture()[..., 0]
+    Image.fromarray(grey.astype(np.uint16) << 4).save(tmp_path / "1.png")
+    predictor = Predictor(tmp_path / "module.ckpt", device="cpu", precision="32-true")
+    assert predictor.module.bits == 12
+    by_path, by_image = predictor([tmp_path / "1.png", Image.open(tmp_path / "1.png")])
+    for found in (by_path, by_image):
+        assert np.array_equal(found.image, np.dstack([grey] * 3))
+    assert by_path.image_score == pytest.approx(predictor(grey).image_score, rel=1e-5)
