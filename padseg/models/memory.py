@@ -10,7 +10,7 @@ from padseg.models.layers import full_precision
 
 _ROWS = 512  # whose similarities to all entries stay in a processor's cache
 _PROJECTED = 64  # dimensions in which the coreset is chosen
-_EXCLUDED = -9.0  # below every similarity
+_EXCLUDED = -9.0  # makes a similarity smaller than all others
 
 
 class Memory(nn.Module):
@@ -63,21 +63,24 @@ class Memory(nn.Module):
             if torch.compiler.is_exporting():
                 nearest = (rows @ self.entries.T).argmax(dim=2)
             else:
-                excluded = [None] * batch if own is None else self.image == own[:, None]
+                bias = torch.zeros(batch, len(self.entries), device=key.device)
+                if own is not None:
+                    bias.masked_fill_(self.image == own[:, None], _EXCLUDED)
                 nearest = torch.stack(
-                    [self._nearest(*pair) for pair in zip(rows, excluded, strict=True)]
+                    [self._nearest(*pair) for pair in zip(rows, bias, strict=True)]
                 )
         found = self.entries[nearest]
         return found.transpose(1, 2).reshape(batch, channels, height, width)
 
-    def _nearest(self, rows: Tensor, excluded: Tensor | None) -> Tensor:
-        parts = []
-        for part in torch.split(rows, _ROWS):
-            similarity = part @ self.entries.T
-            if excluded is not None:
-                similarity.masked_fill_(excluded, _EXCLUDED)
-            parts.append(similarity.argmax(dim=1))
-        return torch.cat(parts)
+    def _nearest(self, rows: Tensor, bias: Tensor) -> Tensor:
+        parts = torch.split(rows, _ROWS)
+        return torch.cat([_argmax(torch.addmm(bias, part, self.entries.T)) for part in parts])
+
+
+def _argmax(x: Tensor) -> Tensor:
+    """The column of the largest number in each row."""
+    # NumPy's takes a ninth of the time of PyTorch's on a CPU (2.15).
+    return torch.from_numpy(x.numpy().argmax(1)) if x.device.type == "cpu" else x.argmax(dim=1)
 
 
 def k_centre(vectors: Tensor, count: int) -> Tensor:

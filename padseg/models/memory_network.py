@@ -182,12 +182,13 @@ class MemoryStudentTeacher(StudentTeacher):
 
     def look(self, image: Tensor) -> list[list[Tensor]]:
         """The levels of each source for images (B, 3, H, W) in [0, 1]: unit vectors at the same places."""
+        image = self.normalize(image)
         seen: dict[float, list[Tensor]] = {}
         found = []
         for source in self.sources:
             if source.zoom not in seen:
                 size = [int(length * source.zoom) for length in image.shape[-2:]]
-                zoomed = self.normalize(resize_to(image, (size[0], size[1])))
+                zoomed = resize_to(image, (size[0], size[1]))
                 # The pyramid is a channels_last network; interpolation forgets the layout of its input.
                 features = self.teacher(zoomed.contiguous(memory_format=torch.channels_last))
                 seen[source.zoom] = [x.float() for x in features]
