@@ -109,9 +109,9 @@ def test_another_folder_of_images_may_come(checkpoint, images, tmp_path):
     assert detect(checkpoint, tmp_path / "out", folder) == 0
     later.rename(folder / "b")
     (folder / "b/gone.png").symlink_to(tmp_path / "nowhere.png")
-    assert detect(checkpoint, tmp_path / "out", folder) == 0
-    named = pd.read_csv(tmp_path / "out/predictions.csv")["path"]
-    assert sorted(named) == sorted(images[1])
+    assert detect(checkpoint, tmp_path / "out", folder) == 2  # the link is reported, the rest done
+    table = pd.read_csv(tmp_path / "out/predictions.csv").set_index("path")
+    assert sorted(table.index[table["error"].isna()]) == sorted(images[1])
     assert detect(checkpoint, tmp_path / "pattern", folder / "*/*.png") == 2
     table = pd.read_csv(tmp_path / "pattern/predictions.csv").set_index("path")
     assert table["error"].notna().sum() == 1
