@@ -194,7 +194,7 @@ class PadsegCLI(LightningCLI):
         """Set the options that depend on the device."""
         options = self._get(self.config, "trainer")
         for name in ("accumulate_grad_batches", "gradient_clip_val", "val_check_interval"):
-            given = options[name]
+            given = options.get(name)
             # Lightning would train nothing, clip nothing, or divide by zero.
             if isinstance(given, int | float) and not given > 0:
                 raise ConfigError(f"--trainer.{name} is {given}; it must be positive.")

@@ -149,7 +149,8 @@ def test_the_table_has_a_row_an_image(distilled):
     rows = logger.tables["test/images"]
     assert len(rows) == 5  # as many as asked for
     assert list(rows[0]) == [
-        *("index", "defect", "file", "label", "score", "verdict", "picture", "overlay")
+        *("index", "defect", "file", "label", "score", "image_score"),
+        *("verdict", "picture", "overlay"),
     ]
     for row in rows:
         assert row["defect"] == ("spot" if row["label"] else "good")

@@ -92,7 +92,7 @@ def test_no_sample_comes_twice_when_a_training_goes_on_with_larger_batches(
     monkeypatch.setattr(
         TrainDataset,
         "__getitem__",
-        lambda self, n: drawn.append(n) or {"image": torch.from_numpy(self.images[0])},
+        lambda self, n: drawn.append(n) or {"image": torch.from_numpy(self.images[0]), "index": 0},
     )
     fit(data_root, tmp_path, 3, batch_size=2)
     checkpoint = fit(data_root, tmp_path, 6, batch_size=4)

@@ -84,5 +84,5 @@ def test_a_new_format_is_one_entry_of_the_table(stpm, tmp_path, monkeypatch):
     assert "student_teacher" in (tmp_path / "names.txt").read_text()
     with pytest.raises(PadsegError, match="--half cannot be combined with --format names"):
         export(stpm, "names", tmp_path / "other.txt", half=True)
-    with pytest.raises(PadsegError, match="--int8 goes with --format onnx or openvino"):
+    with pytest.raises(PadsegError, match="--int8 needs --format onnx or openvino"):
         export(stpm, "names", tmp_path / "other.txt", int8=[tmp_path])

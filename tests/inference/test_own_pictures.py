@@ -89,9 +89,9 @@ def test_ranges_of_int8_are_measured_on_the_images_alone(checkpoint, shots, tmp_
     pytest.importorskip("onnxruntime")
     measured = []
 
-    def measure(model, images):
+    def measure(model, images, bits):
         measured.extend(images)
-        return to_int8(model, images)
+        return to_int8(model, images, bits)
 
     monkeypatch.setattr("padseg.export.onnx.to_int8", measure)
     export = ["export", str(checkpoint), "--format", "onnx", "--out", str(tmp_path / "net.onnx")]

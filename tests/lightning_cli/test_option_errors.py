@@ -42,7 +42,7 @@ def fit(data_root, textures, tmp_path, *options) -> int:
         (["--trainer.precision=64-true"], "--trainer.precision is '64-true'; give one of"),
         (["--trainer.max_steps=-5"], "--trainer: `max_steps` must be a non-negative integer"),
         (["--trainer.accumulate_grad_batches=0"], "accumulate_grad_batches is 0; it must be"),
-        (["--trainer.gradient_clip_val=-1"], "--trainer.gradient_clip_val is -1.0; it must be"),
+        (["--trainer.gradient_clip_val=-1"], "--trainer.gradient_clip_val is -1; it must be"),
         (["--trainer.val_check_interval=0"], "--trainer.val_check_interval is 0; it must be"),
         (["--trainer.strategy=deepspeed"], "--trainer: To use the `DeepSpeedStrategy`"),
         (["--trainer.profiler=x"], "--trainer: When passing string value for the `profiler`"),

@@ -60,8 +60,14 @@ def test_the_command_writes_page_and_tables(two_systems, capsys):
     assert told == [str(two_systems / name) for name in ("report.html", "tables.md", "tables.tex")]
     data = data_of((two_systems / "report.html").read_text())
     assert [run["label"] for run in data["runs"]] == ["one", "two"]
-    assert [run["threshold"] for run in data["runs"]] == [0.45, None]
-    assert data["runs"][0]["scores"] == {path: score for path, _, _, score in make_images(24)}
+    raw = {path: score for path, _, _, score in make_images(24)}
+    shown = data["runs"][0]["scores"]
+    assert [run["threshold"] for run in data["runs"]] == [0.5, None]
+    assert sorted(shown, key=shown.get) == sorted(raw, key=raw.get)
+    assert {path for path in shown if shown[path] > 0.5} == {
+        path for path in raw if raw[path] > 0.45
+    }
+    assert data["runs"][1]["scores"] == {path: score * 0.5 for path, score in raw.items()}
     assert len(data["images"]["bolt"]) == 24
     assert sum(image["mask"] is not None for image in data["images"]["bolt"]) == 16
     assert data["missing"] == [["two/bolt/seed0", "no calibrated threshold"]]
