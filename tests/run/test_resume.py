@@ -4,7 +4,6 @@ import json
 import platform
 import shutil
 
-import pytest
 import torch
 
 from padseg.cli import main
