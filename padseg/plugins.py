@@ -19,6 +19,7 @@ from pathlib import Path
 from padseg.errors import ConfigError
 
 PLUGIN_HELP = "your module that registers systems, layouts, defects or metrics"
+_loaded: dict[str, None] = {}  # names, in the order of their first import
 
 
 def load_plugin(name: str | None) -> None:
@@ -51,6 +52,12 @@ def load_plugin(name: str | None) -> None:
             f"--plugin {name} cannot be imported: {type(error).__name__} in {last.filename}, line "
             f"{last.lineno}: {error}."
         ) from error
+    _loaded[name] = None
+
+
+def loaded_plugins() -> tuple[str, ...]:
+    """The names of the plugins that this process has imported."""
+    return tuple(name for name in _loaded if name in sys.modules)
 
 
 def plugin_file(name: str) -> Path:

@@ -17,6 +17,7 @@ from torchmetrics.functional.classification import binary_jaccard_index
 from padseg.callbacks import EvaluationCallback
 from padseg.cli import main
 from padseg.data.layouts import LAYOUTS
+from padseg.data.pairs import paint_pairs
 from padseg.errors import ConfigError
 from padseg.inference import Predictor
 from padseg.metrics.further import FURTHER
@@ -135,6 +136,19 @@ def test_a_kind_of_defect(toy, data_root, textures):
     assert torch.equal(
         pairs["corrupted"], torch.where(pairs["mask"] > 0, pairs["texture"], pairs["clean"])
     )
+
+
+@pytest.mark.slow
+def test_spawned_data_workers_import_the_plugin(unregistered, data_root, textures):
+    load_plugin("toy_plugin")
+    square = SynthesisParams(backend="square")
+    data = tiny_data(data_root, textures, synthesis=square, batch_size=2, num_workers=1)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    loader.multiprocessing_context = "spawn"
+    pairs = paint_pairs(next(iter(loader)), square)
+    for name, expected in data.pairs(0, 2).items():
+        assert torch.equal(pairs[name], expected)
 
 
 def test_the_command_line(unregistered, toy_root, textures, tmp_path, capsys):

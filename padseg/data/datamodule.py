@@ -1,6 +1,7 @@
 """The LightningDataModule for one category."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from padseg.data.workers import default_workers, forks, start_worker
 from padseg.errors import ConfigError, DataError
 from padseg.names import AUGMENTATIONS, EVALUATIONS, AugmentationName, Evaluation
 from padseg.options import check_seed, one_of
+from padseg.plugins import loaded_plugins
 from padseg.synthesis import SynthesisParams
 
 _DEFAULT_SYNTHESIS = SynthesisParams()
@@ -299,7 +301,7 @@ class AnomalyDataModule(StreamDataModule):
             num_workers=workers,
             pin_memory=on_gpu,
             persistent_workers=workers > 0,
-            worker_init_fn=start_worker,
+            worker_init_fn=partial(start_worker, loaded_plugins()),
         )
 
     def _workers(self) -> int:

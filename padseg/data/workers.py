@@ -3,12 +3,14 @@
 import multiprocessing
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 
 from padseg.data.images import Size
 from padseg.machine.threads import usable_cores
+from padseg.plugins import load_plugin
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps what workers pass on
 
@@ -39,6 +41,13 @@ def forks() -> bool:
     return (chosen or multiprocessing.get_all_start_methods()[0]) == "fork"
 
 
-def start_worker(_: int) -> None:
-    """Keep OpenCV from starting a thread per core in every worker process."""
+def start_worker(plugins: Sequence[str], worker_id: int) -> None:
+    """Keep OpenCV from starting a thread per core in every worker, and import the plugins.
+
+    Args:
+        plugins: Those of the process that starts the worker; a spawned worker has imported none.
+        worker_id: Number of the worker, which PyTorch passes.
+    """
     cv2.setNumThreads(0)
+    for name in plugins:
+        load_plugin(name)
