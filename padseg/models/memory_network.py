@@ -115,7 +115,11 @@ class MemoryStudent(nn.Module):
             self.candidates = list(vectors)
             return
         self.candidates = [
-            (torch.cat([before[0], more[0]]), torch.cat([before[1], more[1]]))
+            # Those of a checkpoint are still on the CPU.
+            (
+                torch.cat([before[0].to(more[0]), more[0]]),
+                torch.cat([before[1].to(more[1]), more[1]]),
+            )
             for before, more in zip(self.candidates, vectors, strict=True)
         ]
 

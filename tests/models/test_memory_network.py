@@ -107,6 +107,16 @@ def test_candidates_depend_on_the_number_of_their_sample():
         assert torch.equal(image, half_image[kept])
 
 
+@pytest.mark.gpu
+def test_candidates_of_a_checkpoint_go_on_with_those_of_the_gpu():
+    network, images, numbers = tiny().cuda(), IMAGES.cuda(), NUMBERS.cuda()
+    network.observe(images, numbers, 0, 0, 100, alone)
+    student = network.student
+    student.candidates = [(vectors.cpu(), image.cpu()) for vectors, image in student.candidates]
+    network.observe(images, numbers, 6, 1, 2, alone)
+    assert student.filled
+
+
 def test_what_is_usual_is_the_mean_and_deviation_of_all_images():
     student = MemoryStudent([[4]])
     distances = torch.randn(20, 1, 64, 64, generator=torch.Generator().manual_seed(0)) - 3
