@@ -26,37 +26,11 @@ def check_unused(folder: Path, samples: Sequence[Sample], layout: str) -> list[F
         entries = [*walk_folders(folder)]
     except DataError as error:
         return [Finding("unused", folder, str(error))]
-    files = sorted(path for found in entries for path in found.files)
     used = {path for sample in samples for path in (sample.path, *sample.masks)}
-    masks, ignored = LAYOUTS[layout].masks, LAYOUTS[layout].ignored
-    orphans: list[Path] = []
-    others: defaultdict[tuple[Path, bool], list[str]] = defaultdict(list)
-    own: defaultdict[Path, list[str]] = defaultdict(list)
-    known = Image.registered_extensions().keys() | IMAGE_SUFFIXES
-    for path in files:
-        suffix, inside = path.suffix.lower(), path.relative_to(folder)
-        if path in used or suffix not in known or inside.parts[0] in ignored:
-            continue
-        if is_marked(path):
-            own[path.parent].append(path.name)
-            continue
-        readable = suffix in IMAGE_SUFFIXES
-        if masks is None and path.stem.endswith("_label"):  # the mask of a good image
-            continue
-        if readable and masks is not None and _is_inside(inside, masks):
-            if inside.parent.name.casefold() not in NORMAL_NAMES:
-                orphans.append(path)
-        else:
-            others[path.parent, readable].append(path.name)
+    files = sorted({path for found in entries for path in found.files} - used)
+    orphans, unused = _unused_files(folder, files, layout)
     return [
-        *(
-            Finding(
-                "orphan mask",
-                path,
-                f"mask {path} belongs to no test image: name it as its image, with _mask at the end.",
-            )
-            for path in orphans
-        ),
+        *orphans,
         *(
             Finding(
                 "lost link",
@@ -76,29 +50,62 @@ def check_unused(folder: Path, samples: Sequence[Sample], layout: str) -> list[F
             for found in entries
             for path in found.left_out
         ),
-        *(
-            Finding(
-                "unused",
-                parent,
-                f"{parent} holds images that are not used ({len(names)}, such as {names[0]}): "
-                + (
-                    f"move them to where layout {layout!r} has its images."
-                    if readable
-                    else f"padseg reads {suffixes()}."
-                ),
-            )
-            for (parent, readable), names in others.items()
-        ),
-        *(
-            Finding(
-                "unused",
-                parent,
-                f"{parent} holds pictures that padseg wrote ({len(names)}, such as {names[0]}): they are "
-                "left out.",
-            )
-            for parent, names in own.items()
-        ),
+        *unused,
     ]
+
+
+def _unused_files(
+    folder: Path, files: Sequence[Path], layout: str
+) -> tuple[list[Finding], list[Finding]]:
+    """Findings about files that no sample uses: masks without an image, and the others by folder."""
+    masks, ignored = LAYOUTS[layout].masks, LAYOUTS[layout].ignored
+    orphans: list[Path] = []
+    others: defaultdict[tuple[Path, bool], list[str]] = defaultdict(list)
+    own: defaultdict[Path, list[str]] = defaultdict(list)
+    known = Image.registered_extensions().keys() | IMAGE_SUFFIXES
+    for path in files:
+        suffix, inside = path.suffix.lower(), path.relative_to(folder)
+        if suffix not in known or inside.parts[0] in ignored:
+            continue
+        if is_marked(path):
+            own[path.parent].append(path.name)
+            continue
+        readable = suffix in IMAGE_SUFFIXES
+        if masks is None and path.stem.endswith("_label"):  # the mask of a good image
+            continue
+        if readable and masks is not None and _is_inside(inside, masks):
+            if inside.parent.name.casefold() not in NORMAL_NAMES:
+                orphans.append(path)
+        else:
+            others[path.parent, readable].append(path.name)
+    unused = [
+        _not_used(parent, names, layout if readable else None)
+        for (parent, readable), names in others.items()
+    ]
+    unused += [_own_pictures(parent, names) for parent, names in own.items()]
+    return [_orphan(path) for path in orphans], unused
+
+
+def _orphan(mask: Path) -> Finding:
+    message = f"mask {mask} belongs to no test image: name it as its image, with _mask at the end."
+    return Finding("orphan mask", mask, message)
+
+
+def _not_used(folder: Path, names: Sequence[str], layout: str | None) -> Finding:
+    """Images of a folder that are not in their place, or, without a layout, that padseg cannot read."""
+    remedy = (
+        f"padseg reads {suffixes()}."
+        if layout is None
+        else f"move them to where layout {layout!r} has its images."
+    )
+    many = f"{len(names)}, such as {names[0]}"
+    return Finding("unused", folder, f"{folder} holds images that are not used ({many}): {remedy}")
+
+
+def _own_pictures(folder: Path, names: Sequence[str]) -> Finding:
+    many = f"{len(names)}, such as {names[0]}"
+    message = f"{folder} holds pictures that padseg wrote ({many}): they are left out."
+    return Finding("unused", folder, message)
 
 
 def _is_inside(path: Path, folder: str) -> bool:
