@@ -25,6 +25,7 @@ from padseg.commands.arguments import options_of_fit
 from padseg.errors import Interrupted, PadsegError
 from padseg.machine.console import escape_output
 from padseg.machine.files import CANNOT_WRITE
+from padseg.names import SYSTEM_NAMES
 from padseg.plugins import load_plugin
 
 # As `padseg --help` lists them.
@@ -90,7 +91,8 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the commands that are not Lightning's own."""
     top = argparse.ArgumentParser(
         prog="padseg",
-        description="Student-teacher visual anomaly detection: STPM, RSTPM, DeSTSeg, PFADSeg.",
+        description=f"Student-teacher visual anomaly detection. Systems: {', '.join(SYSTEM_NAMES)}.",
+        epilog="padseg COMMAND --help explains a command.",
     )
     top.add_argument("--version", action="version", version=f"padseg {__version__}")
     top.set_defaults(options_of_fit=(), plugin=None, how_to_resume="start it again")

@@ -34,10 +34,17 @@ def add_data_set(parser: argparse.ArgumentParser) -> None:
     add_plugin(parser)
 
 
-def add_textures(parser: argparse.ArgumentParser) -> None:
-    """The folder of textures for synthetic defects."""
+def add_textures(parser: argparse.ArgumentParser, without: str) -> None:
+    """The folder of textures for synthetic defects.
+
+    Args:
+        parser: Of the command.
+        without: What happens if there is none, for the help.
+    """
     parser.add_argument(
-        "--textures", type=expanded_path, help="folder of textures, such as dtd/images"
+        "--textures",
+        type=expanded_path,
+        help=f"folder of textures for synthetic defects, such as dtd/images ({without})",
     )
 
 

@@ -16,7 +16,12 @@ def add_parser(commands: Subparsers) -> None:
             "call resumes an interrupted download."
         ),
     )
-    parser.add_argument("name", choices=DATA_SET_NAMES)
+    parser.add_argument(
+        "name",
+        choices=DATA_SET_NAMES,
+        metavar="NAME",
+        help=f"the data set: {', '.join(DATA_SET_NAMES)}",
+    )
     parser.add_argument(
         "--root",
         type=expanded_path,

@@ -18,7 +18,13 @@ def add_parser(commands: Subparsers) -> None:
         ),
     )
     add_checkpoint(parser)
-    parser.add_argument("--format", choices=EXPORT_FORMATS, required=True)
+    parser.add_argument(
+        "--format",
+        choices=EXPORT_FORMATS,
+        required=True,
+        metavar="FORMAT",
+        help=", ".join(EXPORT_FORMATS),
+    )
     parser.add_argument(
         "--out",
         type=expanded_path,

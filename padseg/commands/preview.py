@@ -24,7 +24,7 @@ def add_parser(commands: Subparsers) -> None:
     )
     add_data_set(parser)
     parser.add_argument("--category", required=True, help="category in it")
-    add_textures(parser)
+    add_textures(parser, "stpm and rstpm need none")
     parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: 0)")
     parser.add_argument("--start", type=int, default=0, help="first sample (default: 0)")
     parser.add_argument("--count", type=int, default=8, help="number of samples (default: 8)")

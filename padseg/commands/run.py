@@ -29,7 +29,7 @@ def add_parser(commands: Subparsers) -> None:
     )
     add_categories(parser)
     parser.add_argument("--out", type=expanded_path, required=True, help="folder for the results")
-    add_textures(parser)
+    add_textures(parser, "stpm and rstpm need none")
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="seeds (default: 0)")
     parser.add_argument(
         "--steps",

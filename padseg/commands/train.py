@@ -37,7 +37,7 @@ def add_parser(commands: Subparsers) -> None:
         default=DEFAULT_SYSTEM,
         help=f"{', '.join(SYSTEM_NAMES)}, or a plugin's (default: {DEFAULT_SYSTEM})",
     )
-    add_textures(parser)
+    add_textures(parser, "default: a small generated set")
     parser.add_argument(
         "--steps",
         type=int,
