@@ -27,7 +27,7 @@ _MEASURING = 1 / 8  # share of the steps
 _GRID = 64  # places in a row and in a column of an image
 _SMOOTH = 1.0  # standard deviation, in places
 _LEAST_DEVIATION = 0.1  # of a logarithm
-_SHORTEST = 1e-3  # feature
+_SHORTEST = 1e-3  # added to lengths of features, so that none is divided by zero
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Source:
 
 
 class MemoryStudent(nn.Module):
-    """Answers features with the nearest normal ones, and knows what distance is usual where.
+    """Finds the nearest normal features, and knows the usual distance to them at each place.
 
     Args:
         channels: channels of the levels of each source.
@@ -87,7 +87,7 @@ class MemoryStudent(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
 
     def forward(self, keys: Sequence[Tensor], own: Tensor | None = None) -> list[Tensor]:
-        """What normal images have instead.
+        """The nearest features of normal images.
 
         Args:
             keys: for each source, vectors (B, C, h, w).

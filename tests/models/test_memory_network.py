@@ -107,14 +107,15 @@ def test_candidates_depend_on_the_number_of_their_sample():
         assert torch.equal(image, half_image[kept])
 
 
-@pytest.mark.gpu
-def test_candidates_of_a_checkpoint_go_on_with_those_of_the_gpu():
-    network, images, numbers = tiny().cuda(), IMAGES.cuda(), NUMBERS.cuda()
-    network.observe(images, numbers, 0, 0, 100, alone)
-    student = network.student
-    student.candidates = [(vectors.cpu(), image.cpu()) for vectors, image in student.candidates]
-    network.observe(images, numbers, 6, 1, 2, alone)
-    assert student.filled
+def test_candidates_of_a_checkpoint_move_to_the_device_of_further_ones():
+    student = MemoryStudent([[4]], size=2)
+    student.collect([(torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64))])
+    with torch.device("meta"):
+        student.collect([(torch.zeros(2, 4), torch.zeros(2, dtype=torch.int64))])
+    ((vectors, image),) = student.candidates
+    assert vectors.is_meta
+    assert image.is_meta
+    assert len(vectors) == len(image) == 5
 
 
 def test_what_is_usual_is_the_mean_and_deviation_of_all_images():
