@@ -19,8 +19,8 @@ class EvaluationCallback(Callback):
     Test figures have the names of `PixelMetrics` and `ImageMetrics`, validation figures the prefix `val_`.
     `val_score_map` is the mean over the score maps of held-out normal images, by which STPM chooses its
     best step. A test compares score maps and masks at the network's size or, if the data module's
-    `evaluation` is `native`, at each image's own. No score maps are kept, and the figures do not depend on the number of devices (except for
-    the last bits of that mean).
+    `evaluation` is `native`, at each image's own. No score maps are kept, and the figures do not depend
+    on the number of devices (except for the last bits of that mean).
 
     Args:
         exact: Keep all maps and sort once instead of using the bounded state.

@@ -37,8 +37,8 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
     base = common_folder(images, paths)
     warn_of_verdicts(predictor.calibration, predictor.precision, predictor.tile)
     with locked(out):
-        asked = results_options(predictor.module, predictor.precision, predictor.tile, base)
-        require_same_options(out, asked, OTHER_FOLDER)
+        options = results_options(predictor.module, predictor.precision, predictor.tile, base)
+        require_same_options(out, options, OTHER_FOLDER)
         versions = {name_below(path, base): file_version(path) for path in images}
         with Results(out, versions=versions) as results:
             for folder, error in unreadable.items():
@@ -49,8 +49,10 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
             for path, answer in shown:
                 results.add(name_below(path, base), answer)
         totals = write_tables(out)
-    told = "" if predictor.calibration is None else f"; {totals.anomalous} of them are anomalous"
+    verdicts = (
+        "" if predictor.calibration is None else f"; {totals.anomalous} of them are anomalous"
+    )
     Console(markup=False).print(
-        f"{totals.scored} images are scored in {out}{told}.", highlight=False, soft_wrap=True
+        f"{totals.scored} images are scored in {out}{verdicts}.", highlight=False, soft_wrap=True
     )
     raise_failed(totals, out, base)

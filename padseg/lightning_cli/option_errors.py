@@ -1,7 +1,7 @@
-"""Errors that an option causes inside Lightning, jsonargparse or torch, told in one sentence.
+"""Errors that an option causes inside Lightning, jsonargparse or torch, in one sentence.
 
-These libraries raise any kind of exception about a wrong option, wherever they notice it. What tells such
-an exception from a fault of padseg is where it comes from: padseg handed the options over, and the library
+These libraries raise any kind of exception about a wrong option, wherever they notice it. What distinguishes
+such an exception from a fault of padseg is where it comes from: padseg handed the options over, and the library
 failed before it called padseg again.
 """
 

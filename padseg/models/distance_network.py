@@ -1,4 +1,4 @@
-"""The segmentation network of TEDSeg, which sees distances between teacher and student and little else."""
+"""The segmentation network of TEDSeg, which reads distances between teacher and student."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -20,9 +20,10 @@ _TURNS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 class DistanceNetwork(nn.Module):
     """A narrow U-net on the logarithmic distances of each level, as they are and relative to their place.
 
-    Features, and their products in number, let a network recognise the textures that it was painted; distances do
-    not. So only the finest products enter, through a bottleneck. The shape is that of Ronneberger et al., "U-Net", MICCAI 2015, with residual blocks and with sums instead
-    of concatenations.
+    From features, or from many of their products, a network learns to recognise the textures that are
+    painted in training; from distances it cannot. So only the finest products enter, through a bottleneck.
+    The shape is that of Ronneberger et al., "U-Net", MICCAI 2015, with residual blocks and with sums
+    instead of concatenations.
 
     While it trains, each image of a batch is mirrored in one of four ways, so that nothing is learned about
     directions; its logits are mirrored back.
@@ -103,5 +104,5 @@ class DistanceNetwork(nn.Module):
 
 
 def _turn(maps: Tensor) -> Tensor:
-    """Mirror each map of a batch according to its place in it; twice is not at all."""
+    """Mirror each map of a batch, in a way that its position determines; a second call undoes it."""
     return torch.stack([x.flip(_TURNS[i % len(_TURNS)]) for i, x in enumerate(maps)])

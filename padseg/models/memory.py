@@ -14,7 +14,7 @@ _EXCLUDED = -9.0  # makes a similarity smaller than all others
 
 
 class Memory(nn.Module):
-    """Feature vectors of normal images, with the training image each is from.
+    """Feature vectors of normal images, and the training image that each comes from.
 
     Args:
         size: number of entries.

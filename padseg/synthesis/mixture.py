@@ -42,7 +42,7 @@ def draw_mixture(
 
     Returns:
         CPU tensors that default collation can stack, for `paint_mixture`: those of `draw`, where `present`
-        tells whether there is a Perlin mask; `drawn`, (H, W) uint8, the mask of any other shape; `texture`,
+        says whether there is a Perlin mask; `drawn`, (H, W) uint8, the mask of any other shape; `texture`,
         (H, W, 3) uint8, the picture of the fill, and its `opacity`, `gain`, `share` and `shift`; `taps`,
         the weights of the edge; and `foreground`, if any.
     """
