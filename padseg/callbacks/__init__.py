@@ -9,6 +9,7 @@ from padseg.callbacks.records import RecordsCallback
 from padseg.callbacks.resume import ResumeCheckpoint
 from padseg.callbacks.sigterm import StopTogether
 from padseg.callbacks.thresholds import ThresholdCallback
+from padseg.callbacks.wandb_logger import SectionedWandbLogger
 
 __all__ = [
     "BestCheckpoint",
@@ -16,6 +17,7 @@ __all__ = [
     "PicturesCallback",
     "RecordsCallback",
     "ResumeCheckpoint",
+    "SectionedWandbLogger",
     "StepBar",
     "StopTogether",
     "ThresholdCallback",

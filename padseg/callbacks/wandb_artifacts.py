@@ -1,5 +1,7 @@
-"""The hand-off between the phases as an artifact of Weights & Biases."""
+"""The hand-off between the phases, and the final model, as artifacts of Weights & Biases."""
 
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +41,25 @@ def use_student(logger: WandbLogger, pl_module: SegmentationModule) -> None:
             rank_zero_warn(f"the student {name} is not linked in Weights & Biases: {error}")
             return
         run.use_artifact(student_artifact(pl_module, Path(path)))
+
+
+def log_model(
+    logger: WandbLogger,
+    name: str,
+    path: Path,
+    aliases: Sequence[str],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Log a finished checkpoint as a version of the model of that name.
+
+    Args:
+        logger: Of the run that made it.
+        name: Of the model; letters that W&B does not take are replaced.
+        path: The checkpoint.
+        aliases: Names of this version, in addition to `latest`.
+        metadata: What W&B shows beside it.
+    """
+    plain = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)
+    artifact = wandb.Artifact(plain, type="model", metadata=dict(metadata))
+    artifact.add_file(str(path))
+    logger.experiment.log_artifact(artifact, aliases=["latest", *aliases])

@@ -31,10 +31,10 @@ def log_pairs(logger: WandbLogger, trainer: Trainer, count: int) -> None:
     pairs = data.pairs(data.first_sample, count)
     for name in ("clean", "texture"):
         if name in pairs:
-            logger.log_image(f"pairs/{name}", _as_pixels(pairs[name]), step=0)
+            logger.log_image(f"train/{name}", _as_pixels(pairs[name]), step=0)
     if "corrupted" in pairs:
         masks = [_masks(mask) for mask in (pairs["mask"][:, 0] > 0).numpy()]
-        logger.log_image("pairs/corrupted", _as_pixels(pairs["corrupted"]), step=0, masks=masks)
+        logger.log_image("train/corrupted", _as_pixels(pairs["corrupted"]), step=0, masks=masks)
 
 
 def log_worst(
@@ -58,6 +58,7 @@ def log_worst(
 
 def log_table(
     logger: WandbLogger,
+    key: str,
     records: Records,
     indices: Sequence[int],
     thresholds: Thresholds,
@@ -65,10 +66,10 @@ def log_table(
 ) -> None:
     """Log a table with one row per image."""
     rows = list(_rows(records, indices, thresholds))
-    logger.log_table("test/images", columns=_COLUMNS, data=rows, step=step)
+    logger.log_table(key, columns=_COLUMNS, data=rows, step=step)
 
 
-def log_curves(logger: WandbLogger, curves: Mapping[str, Curve]) -> None:
+def log_curves(logger: WandbLogger, key: str, curves: Mapping[str, Curve]) -> None:
     """Log a chart for each curve."""
     for name, curve in curves.items():
         axes = CURVES[name]
@@ -76,7 +77,7 @@ def log_curves(logger: WandbLogger, curves: Mapping[str, Curve]) -> None:
         rows: list[Iterable[Any]] = list(zip(points[axes.x], points[axes.y], strict=True))
         table = wandb.Table(columns=[axes.x, axes.y], data=rows)
         chart = wandb.plot.line(table, axes.x, axes.y, title=name.replace("_", " "))
-        logger.experiment.log({f"curves/{name}": chart})
+        logger.experiment.log({f"{key}/{name}": chart})
 
 
 def _rows(records: Records, indices: Sequence[int], thresholds: Thresholds) -> Iterator[list[Any]]:

@@ -11,19 +11,23 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import WandbLogger
 
 from padseg.callbacks.dashboard import WandbCallback
+from padseg.callbacks.wandb_logger import SectionedWandbLogger
 from padseg.errors import ConfigError
 from padseg.machine.files import read_json, write_json
 
 
-def start_wandb(project: str, folder: Path, logs: Path, group: str, phase: str) -> WandbLogger:
+def start_wandb(
+    project: str, folder: Path, logs: Path, group: str, seed: int, phase: str
+) -> WandbLogger:
     """Start the W&B run of a phase, or go on with the one that an earlier process started.
 
     Args:
         project: The project in W&B.
         folder: Of the run, where W&B keeps its files.
         logs: Folder of the phase's logs, which remembers the id of its W&B run.
-        group: Name of the run, under which W&B shows its phases.
-        phase: Name of the phase.
+        group: Label and category, by which W&B averages over seeds.
+        seed: The seed.
+        phase: Name of the phase, by which it tells the phases apart.
 
     Raises:
         ConfigError: W&B cannot be used as things are.
@@ -31,9 +35,9 @@ def start_wandb(project: str, folder: Path, logs: Path, group: str, phase: str) 
     kept = logs / "wandb.json"
     if not kept.exists():
         write_json(kept, {"id": uuid.uuid4().hex[:8]})
-    logger = WandbLogger(
+    logger = SectionedWandbLogger(
         project=project,
-        name=f"{group} {phase}",
+        name=f"{group} seed{seed} {phase}",
         group=group,
         job_type=phase,
         save_dir=folder,

@@ -3,15 +3,17 @@
 import gc
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, Timer
+from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 
 from padseg.callbacks import RecordsCallback
+from padseg.callbacks.wandb_artifacts import log_model
 from padseg.callbacks.wandb_runs import finished_wandb, start_wandb, wandb_callbacks
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError
@@ -56,6 +58,8 @@ def run_phase(
         cli = _begin(options, category, seed, files, tested, callbacks)
         resumed_from = _train(cli, files)
         metrics, images_per_second = _test(cli, files) if tested else (_NOT_TESTED, None)
+        if phase == options.phases[-1]:
+            _log_final(cli.trainer, files.checkpoint, f"{options.name}-{category}", seed, metrics)
     device = cli.trainer.strategy.root_device
     cost = TrainingCost(**read_json(files.cost))
     trained = read_header(files.checkpoint)
@@ -112,10 +116,19 @@ def _begin(
             cli.datamodule.check_test(decoded=begins)
     reset_peak_memory(cli.trainer.strategy.root_device)
     if options.wandb is not None:
-        group = f"{options.name} {category} seed{seed}"
-        logger = start_wandb(options.wandb, files.run, files.logs, group, files.phase)
+        group = f"{options.name} {category}"
+        logger = start_wandb(options.wandb, files.run, files.logs, group, seed, files.phase)
         cli.trainer.loggers = [*cli.trainer.loggers, logger]
     return cli
+
+
+def _log_final(
+    trainer: Trainer, path: Path, name: str, seed: int, metrics: Mapping[str, float | None]
+) -> None:
+    """Log the final model to W&B, if that is where the run is logged to."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            log_model(logger, name, path, ["final", f"seed{seed}"], metrics)
 
 
 def _callbacks(options: RunOptions, files: PhaseFiles, tested: bool) -> list[Callback]:

@@ -13,16 +13,22 @@ import torch
 import wandb
 import yaml
 from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.loggers import WandbLogger
 
-from padseg.callbacks import EvaluationCallback, WandbCallback
+from padseg.callbacks import (
+    EvaluationCallback,
+    SectionedWandbLogger,
+    ThresholdCallback,
+    WandbCallback,
+)
+from padseg.callbacks.wandb_artifacts import log_model
+from padseg.callbacks.wandb_logger import section
 from padseg.callbacks.wandb_runs import start_wandb
 from padseg.cli import main
 from padseg.errors import ConfigError
 from padseg.machine.files import read_json
-from padseg.modules import read_checkpoint
+from padseg.modules import read_checkpoint, read_header
 from padseg.records import read_records
-from tiny import tiny_arguments, tiny_segmentation
+from tiny import tiny_arguments, tiny_segmentation, tiny_student
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -36,8 +42,8 @@ def _own_folders(tmp_path_factory):
         yield
 
 
-class RecordingLogger(WandbLogger):
-    """Keeps what is sent instead of sending it."""
+class RecordingLogger(SectionedWandbLogger):
+    """Keeps what is sent instead of sending it, under the names that W&B sees."""
 
     def __init__(self, offline=False, missing=False):
         super().__init__(project="test")
@@ -48,7 +54,8 @@ class RecordingLogger(WandbLogger):
             offline=offline,
             disabled=False,
             id="id",
-            log=self.charts.update,
+            log=self.keep,
+            config=SimpleNamespace(update=lambda values, **_: self.config.update(values)),
             log_artifact=self.logged.append,
             use_artifact=self.used.append,
         )
@@ -57,11 +64,11 @@ class RecordingLogger(WandbLogger):
     def experiment(self):
         return self.run
 
-    def log_hyperparams(self, params):
-        self.config.update(params)
-
-    def log_metrics(self, metrics, step=None):
-        self.metrics.update(metrics)
+    def keep(self, values):
+        kind = (
+            self.charts if len(values) == 1 and "/curves/" in next(iter(values)) else self.metrics
+        )
+        kind.update(values)
 
     def log_image(self, key, images, step=None, **kwargs):
         assert all(len(values) == len(images) for values in kwargs.values())
@@ -106,32 +113,40 @@ def distilled(module, make_data, make_trainer, tmp_path_factory):
 def test_figures_rates_and_configuration(distilled):
     logger, _ = distilled
     names = ("image_auroc", "image_ap", "image_f1max", "pixel_auroc", "pixel_ap", "pixel_f1max")
-    assert {*names, "pro", "iap", "iap90", "train_loss", "val_pixel_ap"} <= set(logger.metrics)
-    assert any(name.startswith("lr-") for name in logger.metrics)
+    # The student of two phases has a section of its own for its test.
+    tested = {f"test-distill/{name}" for name in (*names, "pro", "iap", "iap90")}
+    assert {*tested, "train/loss", "val/pixel_ap", "val/score_map"} <= set(logger.metrics)
+    assert any(name.startswith("train/lr-") for name in logger.metrics)
+    rooms = {name.partition("/")[0] for name in logger.metrics}
+    assert rooms == {"train", "val", "test-distill", "trainer"}
     assert logger.config["system"] == "destseg"
     assert logger.config["phase"] == "distill"
     assert logger.config["width"] == 16
-    assert logger.config["data"]["category"] == "widget"
-    assert logger.config["data"]["synthesis"]["backend"] == "perlin"
-    assert logger.config["trainer"]["max_steps"] == 2
-    json.dumps({key: logger.config[key] for key in ("data", "trainer")})
+    assert logger.config["teacher"] == "test_resnet"  # of tests/tiny.py
+    assert logger.config["data.category"] == "widget"
+    assert logger.config["data.synthesis.backend"] == "perlin"
+    assert logger.config["trainer.max_steps"] == 2
+    assert not any(isinstance(value, dict) for value in logger.config.values())
+    json.dumps(logger.config)
 
 
 def test_pairs_are_those_of_the_training(distilled, make_data):
     logger, _ = distilled
     pairs = make_data().pairs(0, 3)
     for name in ("clean", "corrupted", "texture"):
-        sent = np.stack(logger.images[f"pairs/{name}"]["images"])
+        sent = np.stack(logger.images[f"train/{name}"]["images"])
         expected = pairs[name].permute(0, 2, 3, 1).numpy() * 255
         np.testing.assert_allclose(sent, expected, atol=0.51)
-    masks = [each["defect"]["mask_data"] for each in logger.images["pairs/corrupted"]["masks"]]
+    masks = [each["defect"]["mask_data"] for each in logger.images["train/corrupted"]["masks"]]
     assert (np.stack(masks) == pairs["mask"][:, 0].numpy()).all()
 
 
 def test_evaluations_send_pictures_with_masks(distilled):
     logger, _ = distilled
-    assert set(logger.images) >= {"val/normal", "val/defect", "test/normal", "test/defect"}
-    sent = logger.images["test/defect"]
+    assert set(logger.images) >= {
+        *("val/normal", "val/defect", "test-distill/normal", "test-distill/defect")
+    }
+    sent = logger.images["test-distill/defect"]
     assert len(sent["images"]) == 2
     assert sent["step"] == 2
     for masks in sent["masks"]:
@@ -139,14 +154,14 @@ def test_evaluations_send_pictures_with_masks(distilled):
         assert masks["defect"]["mask_data"].any()
         assert masks["defect"]["mask_data"].shape == (64, 64)
         assert set(np.unique(masks["found"]["mask_data"])) <= {0, 2}
-    for masks in logger.images["test/normal"]["masks"]:
+    for masks in logger.images["test-distill/normal"]["masks"]:
         assert not masks["defect"]["mask_data"].any()
     assert all("score" in caption for caption in sent["caption"])
 
 
 def test_the_table_has_a_row_an_image(distilled):
     logger, _ = distilled
-    rows = logger.tables["test/images"]
+    rows = logger.tables["test-distill/images"]
     assert len(rows) == 5  # as many as asked for
     assert list(rows[0]) == [
         *("index", "defect", "file", "label", "score", "image_score"),
@@ -161,14 +176,14 @@ def test_the_table_has_a_row_an_image(distilled):
 
 def test_curves_are_plots(distilled):
     logger, _ = distilled
-    assert {name.removeprefix("curves/") for name in logger.charts} == {
+    assert {name.removeprefix("test-distill/curves/") for name in logger.charts} == {
         *("pixel_precision_recall", "pixel_roc", "pro", "iap"),
         *("image_precision_recall", "image_roc"),
     }
-    chart = logger.charts["curves/image_roc"]
+    chart = logger.charts["test-distill/curves/image_roc"]
     points = np.array(chart.table.data)
     area = np.trapezoid(points[:, 1], points[:, 0])
-    assert area == pytest.approx(float(logger.metrics["image_auroc"]), abs=1e-6)
+    assert area == pytest.approx(float(logger.metrics["test-distill/image_auroc"]), abs=1e-6)
 
 
 def fit_segmentation(path, make_data, make_trainer, logger):
@@ -196,11 +211,62 @@ def test_the_student_is_handed_over_as_an_artifact(distilled, make_data, make_tr
     assert found.config["phase"] == "segment"
 
 
+def test_the_configuration_of_phase_two_has_that_of_phase_one(distilled, make_data, make_trainer):
+    logger, path = distilled
+    found = fit_segmentation(path, make_data, make_trainer, RecordingLogger()).config
+    assert not any(isinstance(value, dict) for value in found.values())
+    for name in ("teacher", "width", "system"):
+        assert found[name] == logger.config[name]
+    own = read_header(path).hyper_parameters
+    for name in ("lr", "momentum", "width", "student_input", "image_size"):
+        assert found[f"distill.{name}"] == own[name]
+    assert found["distill.steps"] == 2
+    assert found["lr_head"] > 0
+    json.dumps(found)
+
+
+def test_thresholds_are_figures(distilled, make_data, make_trainer, make_calibration):
+    _, path = distilled
+    logger = RecordingLogger()
+    module = tiny_segmentation(path)
+    trainer = make_trainer(
+        WandbCallback(), ThresholdCallback(), logger=logger, max_steps=1, max_epochs=-1
+    )
+    trainer.fit(module, datamodule=make_data())
+    assert module.calibration is not None
+    assert logger.metrics["thresholds/image"] == pytest.approx(module.calibration.image_threshold)
+    assert logger.metrics["thresholds/pixel"] == pytest.approx(module.calibration.pixel_threshold)
+    assert "thresholds/image_recall" in logger.metrics
+
+
+@pytest.mark.parametrize(
+    ("system", "expected"), [("stpm", "test/pro"), ("destseg", "test-distill/pro")]
+)
+def test_only_a_first_phase_has_a_section_of_its_own(system, expected):
+    logger = RecordingLogger()
+    logger.test_section = section(tiny_student(system, image_size=32), "test")
+    logger.log_metrics({"pro": 1.0, "mine": 2.0, "layer_scale": 3.0}, step=1)
+    assert set(logger.metrics) == {expected, "mine", "train/layer_scale", "trainer/global_step"}
+
+
+def test_the_final_model_is_a_version_with_aliases(distilled):
+    _, path = distilled
+    logger, sent = RecordingLogger(), []
+    logger.run.log_artifact = lambda artifact, aliases: sent.append((artifact, aliases))
+    log_model(logger, "run one-metal nut/x", path, ["final", "seed3"], {"pro": 0.5})
+    ((artifact, aliases),) = sent
+    assert artifact.type == "model"
+    assert artifact.name == "run-one-metal-nut-x"
+    assert aliases == ["latest", "final", "seed3"]
+    assert artifact.metadata == {"pro": 0.5}
+    assert list(artifact.manifest.entries) == [path.name]
+
+
 def test_pairs_of_phase_two_are_those_it_trains_on(distilled, make_data, make_trainer):
     _, path = distilled
     logger = fit_segmentation(path, make_data, make_trainer, RecordingLogger())
     begin = read_checkpoint(path)["AnomalyDataModule"]["next_sample"]
-    sent = np.stack(logger.images["pairs/clean"]["images"])
+    sent = np.stack(logger.images["train/clean"]["images"])
     expected = make_data().pairs(begin, len(sent))["clean"].permute(0, 2, 3, 1).numpy() * 255
     assert begin > 0
     np.testing.assert_allclose(sent, expected, atol=0.51)
@@ -246,15 +312,15 @@ def test_the_overlay_is_parsed(data_root, capsys):
         main([*arguments, "--data.category=widget", "--print_config"])
     assert end.value.code == 0
     trainer = yaml.safe_load(capsys.readouterr().out)["trainer"]
-    assert trainer["logger"]["class_path"].endswith("WandbLogger")
+    assert trainer["logger"]["class_path"].endswith(".SectionedWandbLogger")
     assert len(trainer["callbacks"]) == 2
     assert trainer["max_steps"] == 1000
 
 
-def test_the_sweep_runs_a_command_that_is_parsed(data_root, capsys, monkeypatch):
-    monkeypatch.chdir(CONFIGS.parent)
+def test_the_sweep_runs_a_command_that_is_parsed(data_root, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # as from an installed package, which brings the configurations
     sweep = yaml.safe_load((CONFIGS / "sweep/wandb.yaml").read_text())
-    assert sweep["metric"]["name"].startswith("val_")
+    assert sweep["metric"]["name"] == "val/pixel_ap"
     chosen = [f"--{key}={each['values'][-1]}" for key, each in sweep["parameters"].items()]
     arguments = [word for word in sweep["command"][1:] if word != "${args}"]
     with pytest.raises(SystemExit) as end:
@@ -273,7 +339,19 @@ def test_a_missing_login_is_told(make_trainer, tmp_path, monkeypatch):
     monkeypatch.setattr(wandb, "init", refuse)
     told = r"--wandb factory: api_key not configured .*; run `wandb login`, or set WANDB_MODE"
     with pytest.raises(ConfigError, match=told):
-        start_wandb("factory", tmp_path, tmp_path / "logs/distill", "group", "distill")
+        start_wandb("factory", tmp_path, tmp_path / "logs/distill", "group", 0, "distill")
+
+
+def test_seeds_share_a_group(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        wandb, "init", lambda **options: started.append(options) or wandb.sdk.lib.RunDisabled()
+    )
+    for seed in (0, 1):
+        start_wandb("factory", tmp_path, tmp_path / f"logs{seed}", "x bolt", seed, "segment")
+    assert {each["group"] for each in started} == {"x bolt"}
+    assert [each["name"] for each in started] == ["x bolt seed0 segment", "x bolt seed1 segment"]
+    assert {each["job_type"] for each in started} == {"segment"}
 
 
 @pytest.mark.slow
@@ -301,14 +379,18 @@ def test_a_real_run_without_network(data_root, textures, tmp_path, monkeypatch):
     # What goes on in a phase that was cut off is the same W&B run.
     ids = [read_json(folder / f"logs/{phase}/wandb.json")["id"] for phase in ("distill", "segment")]
     assert [run.name.rpartition("-")[2] for run in runs] == ids
-    for run in runs:
-        assert list(run.glob("run-*.wandb"))
+    for run, room in zip(runs, ("test-distill", "test"), strict=True):
+        (log,) = run.glob("run-*.wandb")
         media = run / "files/media"
-        assert len(list((media / "images/test").glob("*.png"))) == 7
-        assert len(list((media / "images/pairs").glob("corrupted*.png"))) == 8
-        assert list((media / "images/mask/test").glob("*.png"))
-        assert len(list((media / "table/curves").glob("*.json"))) == 6
-        (table,) = (media / "table/test").glob("*.json")
+        assert len(list((media / f"images/{room}").glob("*.png"))) == 7
+        assert len(list((media / "images/train").glob("corrupted*.png"))) == 8
+        assert list((media / f"images/mask/{room}").glob("*.png"))
+        assert len(list((media / f"table/{room}/curves").glob("*.json"))) == 6
+        (table,) = (media / f"table/{room}").glob("*.json")
+        sent = log.read_bytes()
+        assert f"{room}/image_auroc".encode() in sent
+        assert b"thresholds/image" in sent
+        assert (b"x-widget" in sent) == (room == "test")  # the final model
         assert len(json.loads(table.read_text())["data"]) == 7
     # The results do not depend on who looks on: the same command without W&B finds them finished.
     before = hashlib.sha256((folder / "metrics.json").read_bytes()).digest()
