@@ -99,7 +99,13 @@ def train_and_test(module: AnomalyModule, folder, root, textures, device) -> lis
     return watch.waits[1:-1]
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+SLOW = {"pfadseg"}  # its thousands of operations take twenty seconds
+
+
+@pytest.mark.parametrize(
+    "system",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in SYSTEMS],
+)
 def test_a_system(system, data_root, textures, tmp_path, device):
     torch.manual_seed(0)
     used = textures if SYSTEMS[system].synthetic else None

@@ -85,6 +85,7 @@ def test_thresholds_are_the_same_with_and_without_them(checkpoint, shots, tmp_pa
     assert thresholds[0]["normal_images"] == 3
 
 
+@pytest.mark.slow
 def test_ranges_of_int8_are_measured_on_the_images_alone(checkpoint, shots, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     measured = []
