@@ -239,7 +239,7 @@ def test_a_killed_fit_goes_on_with_ckpt_path_last(zygote, data, tmp_path):
             *(f"--data.root={data[0]}", "--data.category=widget", "--data.batch_size=4"),
             *(f"--data.textures={data[1]}", "--data.num_workers=0"),
             *(*tiny_arguments(32), "--model.weights=random", "--model.lr=0.05"),
-            *("--trainer.enable_progress_bar=false"),
+            "--trainer.enable_progress_bar=false",
             *(f"--checkpoint.dirpath={folder}", f"--trainer.default_root_dir={folder}"),
             *("--checkpoint.every_n_train_steps=2", "--trainer.max_steps=13"),
             *("--trainer.accelerator=cpu", "--trainer.precision=32-true"),
