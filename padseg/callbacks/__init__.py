@@ -4,7 +4,7 @@ from padseg.callbacks.best import BestCheckpoint
 from padseg.callbacks.dashboard import WandbCallback
 from padseg.callbacks.evaluation import EvaluationCallback
 from padseg.callbacks.pictures import PicturesCallback
-from padseg.callbacks.progress import StepBar
+from padseg.callbacks.progress import StepBar, StepLines
 from padseg.callbacks.records import RecordsCallback
 from padseg.callbacks.resume import ResumeCheckpoint
 from padseg.callbacks.sigterm import StopTogether
@@ -19,6 +19,7 @@ __all__ = [
     "ResumeCheckpoint",
     "SectionedWandbLogger",
     "StepBar",
+    "StepLines",
     "StopTogether",
     "ThresholdCallback",
     "WandbCallback",

@@ -61,6 +61,13 @@ def add_plugin(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plugin", metavar="MODULE", help=PLUGIN_HELP)
 
 
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Whether to say nothing but warnings and errors."""
+    parser.add_argument(
+        "--quiet", action="store_true", help="print nothing but warnings and errors"
+    )
+
+
 def add_options_of_fit(parser: argparse.ArgumentParser, groups: Sequence[str]) -> None:
     """Options that `fit` takes, such as `--model.KEY VALUE`, of these groups; see `options_of_fit`."""
     parser.set_defaults(options_of_fit=tuple(groups))

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from padseg.commands.arguments import Subparsers, expanded_path
+from padseg.commands.arguments import Subparsers, add_quiet, expanded_path
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -22,6 +22,7 @@ def add_parser(commands: Subparsers) -> None:
         default=Path("padseg_demo"),
         help="folder (default: padseg_demo)",
     )
+    add_quiet(parser)
     parser.set_defaults(execute=execute, how_to_resume="the same command resumes from here")
 
 
@@ -29,4 +30,4 @@ def execute(options: argparse.Namespace) -> None:
     """Run the command."""
     from padseg.demo import demo
 
-    demo(options.out)
+    demo(options.out, quiet=options.quiet)

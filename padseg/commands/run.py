@@ -6,6 +6,7 @@ from padseg.commands.arguments import (
     Subparsers,
     add_categories,
     add_options_of_fit,
+    add_quiet,
     add_textures,
     expanded_path,
 )
@@ -69,6 +70,7 @@ def add_parser(commands: Subparsers) -> None:
     add_options_of_fit(
         parser, ("model", "data", "trainer", "checkpoint", "evaluation", "thresholds")
     )
+    add_quiet(parser)
     parser.set_defaults(execute=execute, how_to_resume="the same command resumes from here")
 
 
@@ -95,6 +97,7 @@ def execute(options: argparse.Namespace) -> None:
             wandb=options.wandb,
             overrides=options.overrides,
             plugin=options.plugin,
+            quiet=options.quiet,
         ),
         parallel=options.parallel,
         shard=parse_shard(options.shard),

@@ -6,6 +6,7 @@ from padseg.commands.arguments import (
     Subparsers,
     add_options_of_fit,
     add_plugin,
+    add_quiet,
     add_textures,
     expanded_path,
 )
@@ -59,6 +60,7 @@ def add_parser(commands: Subparsers) -> None:
     add_options_of_fit(
         parser, ("model", "data", "trainer", "checkpoint", "evaluation", "thresholds")
     )
+    add_quiet(parser)
     parser.set_defaults(execute=execute, how_to_resume="the same command resumes from here")
 
 
@@ -78,4 +80,5 @@ def execute(options: argparse.Namespace) -> None:
         seed=options.seed,
         overrides=options.overrides,
         plugin=options.plugin,
+        quiet=options.quiet,
     )

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.markup import escape
-from rich.progress import track
 
 from padseg.data.depth import ALL_BITS
 from padseg.data.findings import raise_problems
 from padseg.data.images import Size, read_image
 from padseg.errors import DataError
+from padseg.machine.progress import tracked
 from padseg.machine.threads import map_in_threads
 
 
@@ -69,7 +68,7 @@ class ImageCache:
             return None
 
         done = map_in_threads(store, range(len(paths)))
-        failed = [*track(done, escape(description), total=len(paths), transient=True)]
+        failed = [*tracked(done, description, len(paths), transient=True)]
         raise_problems([str(error) for error in failed if error is not None])
 
     def __len__(self) -> int:

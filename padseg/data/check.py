@@ -21,6 +21,7 @@ from padseg.data.samples import GOOD, Sample
 from padseg.data.unused import check_unused
 from padseg.errors import DataError
 from padseg.machine.console import print_figures
+from padseg.words import count
 
 _MARKS: dict[Severity, str] = {"blocks": "error", "changes figures": "warning", "note": "note"}
 
@@ -62,7 +63,7 @@ def check(
     unusable = [name for name, found in findings.items() if any(f.blocks for f in found)]
     if unusable:
         raise DataError(
-            f"{len(unusable)} of {len(findings)} categories cannot be used ({', '.join(unusable)}): "
+            f"{len(unusable)} of {count(len(findings), 'category', 'categories')} cannot be used ({', '.join(unusable)}): "
             "fix the errors above."
         )
     return [finding for found in findings.values() for finding in found]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from padseg.errors import DataError
+from padseg.words import count
 
 GOOD = "good"
 NORMAL_NAMES = frozenset(
@@ -52,10 +53,10 @@ def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], 
     """
     if fraction == 0:
         return list(paths), []
-    count = max(1, round(fraction * len(paths)))
-    if count >= len(paths):
+    size = max(1, round(fraction * len(paths)))
+    if size >= len(paths):
         raise DataError(
-            f"{paths[0].parent} holds {len(paths)} normal images, too few to hold {fraction:.0%} out: "
+            f"{paths[0].parent} holds {count(len(paths), 'normal image')}, too few to hold {fraction:.0%} out: "
             "add images or pass --data.val_fraction 0."
         )
     base = Path(os.path.commonpath([path.parent for path in paths]))
@@ -64,5 +65,5 @@ def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], 
         return hashlib.sha256(os.fsencode(path.relative_to(base).as_posix())).digest()
 
     ranked = sorted(paths, key=draw)
-    held_out = set(ranked[:count])
+    held_out = set(ranked[:size])
     return [path for path in paths if path not in held_out], sorted(held_out)

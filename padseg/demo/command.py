@@ -10,8 +10,15 @@ from padseg.run.experiment import run
 from padseg.run.options import RunOptions
 
 
-def demo(out: Path, categories: Sequence[str] = DEMO_CATEGORIES) -> pd.DataFrame:
+def demo(
+    out: Path, categories: Sequence[str] = DEMO_CATEGORIES, *, quiet: bool = False
+) -> pd.DataFrame:
     """Make the demo data set in `out`, train DeSTSeg on some of its categories and test.
+
+    Args:
+        out: The folder.
+        categories: Of `DEMO_CATEGORIES`.
+        quiet: Whether to say nothing but warnings and errors.
 
     Returns:
         Their rows of `results.csv`; the runs lie in `out/runs/demo/<category>/seed0`.
@@ -30,6 +37,7 @@ def demo(out: Path, categories: Sequence[str] = DEMO_CATEGORIES) -> pd.DataFrame
             precision="32-true",
             weights=str(DEMO_TEACHER),
             label="demo",
+            quiet=quiet,
             overrides={
                 "model.teacher": "test_resnet",
                 "model.width": "16",

@@ -5,6 +5,7 @@ from padseg.metrics.calibration import Calibration
 from padseg.metrics.names import METRIC_KEYS
 from padseg.models import SYSTEMS
 from padseg.run.results import RunResult
+from padseg.words import count
 
 _TEMPLATE = """---
 library_name: padseg
@@ -118,6 +119,6 @@ def _thresholds(calibration: Calibration | None) -> str:
         return "None: the module is not calibrated and gives only scores."
     return (
         f"An image is anomalous above {calibration.image_threshold:.6g}, a pixel "
-        f"above {calibration.pixel_threshold:.6g}: set on {calibration.normal_images} normal "
-        f"images for a false-alarm rate of {calibration.false_alarm_rate:g}."
+        f"above {calibration.pixel_threshold:.6g}: set on "
+        f"{count(calibration.normal_images, 'normal image')} for a false-alarm rate of {calibration.false_alarm_rate:g}."
     )

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from padseg.data.depth import ALL_BITS
 from padseg.inference.images import open_rgb
+from padseg.machine.console import say
+from padseg.machine.progress import tracked
+from padseg.words import count
 
 _AFTER_LOGITS = ("Cast", "Clip", "MatMul", "Mul", "Resize", "Sigmoid", "Transpose")
 
@@ -36,7 +37,7 @@ def to_int8(model: bytes, images: Sequence[Path], bits: int = ALL_BITS) -> bytes
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self._images = _read(track(images, "Ranges", transient=True), bits)
+            self._images = _read(tracked(images, "Ranges", len(images), transient=True), bits)
 
         def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
             return next(self._images, None)
@@ -89,7 +90,7 @@ def _print_differences(full: bytes, quantised: bytes, images: Sequence[Path], bi
     sessions = [onnxruntime.InferenceSession(content) for content in (full, quantised)]
     names = [output.name for output in sessions[0].get_outputs()]
     moved, scores, changed = 0.0, [], 0
-    for image in _read(track(images, "Comparing", transient=True), bits):
+    for image in _read(tracked(images, "Comparing", len(images), transient=True), bits):
         before, after = (
             dict(zip(names, session.run(names, image), strict=True)) for session in sessions
         )
@@ -98,10 +99,9 @@ def _print_differences(full: bytes, quantised: bytes, images: Sequence[Path], bi
         if "anomalous" in names:
             changed += int(before["anomalous"][0] != after["anomalous"][0])
     full_mean, int8_mean = np.mean(scores, axis=0)
-    Console().print(
-        f"On these {len(images)} normal images the score maps of INT8 and float32 differ by {moved:.4f} at "
-        f"most; the mean image score is {int8_mean:.4f} instead of {full_mean:.4f}; {changed} verdicts "
-        "change. Maps of defects can differ more: check some before you rely on the thresholds.",
-        highlight=False,
-        soft_wrap=True,
+    say(
+        f"On {count(len(images), 'normal image')}, the score maps of INT8 and float32 differ by at most "
+        f"{moved:.4g}; the mean image score is {int8_mean:.4g} instead of {full_mean:.4g}; "
+        f"{count(changed, 'verdict changes', 'verdicts change')}. Maps of defects can differ more: "
+        "check some before you rely on the thresholds."
     )

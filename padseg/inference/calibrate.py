@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from padseg.errors import CheckpointError, DataError
 from padseg.inference.inputs import find_images
 from padseg.inference.predictor import Predictor
+from padseg.machine.console import say
+from padseg.machine.progress import tracked
 from padseg.metrics.calibration import Calibration, Calibrator, warn_of_few_images
 from padseg.modules.checkpoint import require_writable_checkpoint, store_calibration
 from padseg.words import count
@@ -40,7 +40,7 @@ def calibrate(
         )
     require_writable_checkpoint(checkpoint)  # before hours of scoring
     images = find_images(paths)
-    for answer in track(predictor.stream(images), "Scoring", total=len(images)):
+    for answer in tracked(predictor.stream(images), "Scoring", len(images)):
         if isinstance(answer, DataError):
             raise answer
         scores = {
@@ -53,9 +53,7 @@ def calibrate(
     assert calibration is not None
     warn_of_few_images(calibration)
     store_calibration(checkpoint, calibration)
-    Console(markup=False).print(
-        f"{checkpoint}: {describe_thresholds(calibration)}.", highlight=False, soft_wrap=True
-    )
+    say(f"{checkpoint}: {describe_thresholds(calibration)}.")
 
 
 def describe_thresholds(calibration: Calibration) -> str:

@@ -4,16 +4,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
 from padseg.errors import DataError
 from padseg.inference.calibrate import warn_of_verdicts
 from padseg.inference.inputs import common_folder, find_images, name_below
 from padseg.inference.predictor import Predictor
 from padseg.inference.results import OTHER_FOLDER, Results, file_version, results_options
 from padseg.inference.tables import raise_failed, write_tables
+from padseg.machine.console import say
 from padseg.machine.folders import locked, require_same_options
+from padseg.machine.progress import tracked
+from padseg.words import count
 
 
 def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None:
@@ -45,14 +45,13 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
                 results.add(name_below(Path(os.path.abspath(folder)), base), error)  # noqa: PTH100
             todo = [path for path in images if name_below(path, base) not in results.done]
             answers = predictor.stream(todo)
-            shown = track(zip(todo, answers, strict=True), "Scoring", total=len(todo))
+            shown = tracked(zip(todo, answers, strict=True), "Scoring", len(todo))
             for path, answer in shown:
                 results.add(name_below(path, base), answer)
         totals = write_tables(out)
-    verdicts = (
-        "" if predictor.calibration is None else f"; {totals.anomalous} of them are anomalous"
-    )
-    Console(markup=False).print(
-        f"{totals.scored} images are scored in {out}{verdicts}.", highlight=False, soft_wrap=True
-    )
+    verdicts = ""
+    if predictor.calibration is not None:
+        verb = "is" if totals.anomalous == 1 else "are"
+        verdicts = f"; {totals.anomalous} {verb} anomalous"
+    say(f"{count(totals.scored, 'image')} scored in {out}{verdicts}.")
     raise_failed(totals, out, base)

@@ -10,6 +10,7 @@ from padseg.data.image_files import sort_images, walk
 from padseg.data.image_files import unreadable as cannot_read
 from padseg.errors import DataError
 from padseg.machine.marks import is_marked
+from padseg.words import count
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +43,9 @@ def find_images(
             found.update(dict.fromkeys(Path(os.path.abspath(image)) for image in images))  # noqa: PTH100
     own = [path for path in found if path.is_file() and is_marked(path)]
     if own:
-        _log.warning("Left out, as padseg wrote them: %d pictures, such as %s.", len(own), own[0])
+        _log.warning(
+            "Left out, as padseg wrote them: %s, such as %s.", count(len(own), "picture"), own[0]
+        )
     images = [path for path in found if path not in set(own)]
     if not images and not unreadable:
         raise DataError("there are only pictures that padseg itself wrote: give others.")

@@ -10,6 +10,7 @@ from padseg.errors import DataError
 from padseg.inference.outcomes import Outcome, log_path, read_log
 from padseg.inference.tiles import Box
 from padseg.machine.files import text_written_whole
+from padseg.words import count
 
 _COLUMNS = ("path", "width", "height", "score", "image_score", "anomalous", "regions", "error")
 _REGION_COLUMNS = ("path", *Box._fields, "area", "score", "peak")
@@ -74,9 +75,9 @@ def raise_failed(totals: Totals, folder: Path, base: Path) -> None:
     if not totals.failed:
         return
     first = totals.failed[0]
-    count = len(totals.failed)
+    failed = len(totals.failed)
     raise DataError(
-        f"{count} of {count + totals.scored} images cannot be read, or their results not be written; the "
+        f"{failed} of {count(failed + totals.scored, 'image')} cannot be read, or their results not be written; the "
         f"first is {base / first.path} ({str(first.error).rstrip('.')}): see the column error of {folder / 'predictions.csv'}; the others "
         "are done."
     )

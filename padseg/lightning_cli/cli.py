@@ -18,6 +18,7 @@ from padseg.callbacks import (
     PicturesCallback,
     ResumeCheckpoint,
     StepBar,
+    StepLines,
     StopTogether,
     ThresholdCallback,
 )
@@ -36,6 +37,7 @@ from padseg.lightning_cli.processes import refuse_lone_processes
 from padseg.lightning_cli.wording import SCORING_COMMANDS, in_plain_words, missing_checkpoint
 from padseg.machine.console import print_figures
 from padseg.machine.precision import accelerator, default_precision
+from padseg.machine.progress import shows_bars
 from padseg.modules import AnomalyModule, read_header
 from padseg.modules.checkpoint import require_system
 from padseg.options import check_seed
@@ -237,7 +239,7 @@ class PadsegCLI(LightningCLI):
         callbacks = [*given] if isinstance(given, list) else [given]
         has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         if options.enable_progress_bar is not False and not has_bar:
-            callbacks.append(StepBar())
+            callbacks.append(StepBar() if shows_bars() else StepLines())
         try:
             trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         except Exception as error:

@@ -1,6 +1,7 @@
 """What a terminal or a pipe shows: no letter that it cannot, and no figure cut off."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -8,6 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+_quiet = False
 _GAP = 1
 _NAME = 12  # columns that a name gets at least; longer names are folded
 
@@ -17,6 +19,29 @@ def escape_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def set_quiet(quiet: bool) -> None:
+    """Leave out everything except warnings and errors, or no longer."""
+    global _quiet
+    _quiet = quiet
+
+
+def is_quiet() -> bool:
+    """Whether only warnings and errors are shown."""
+    return _quiet
+
+
+def say(text: str) -> None:
+    """Print a line as it is, unless the command is quiet."""
+    if not _quiet:
+        # Names may contain brackets.
+        Console(markup=False).print(text, highlight=False, soft_wrap=True)
+
+
+def shell(*words: object) -> str:
+    """A command to copy into a shell, with quotes where a name needs them."""
+    return shlex.join(str(word) for word in words)
 
 
 def print_figures(
@@ -32,6 +57,8 @@ def print_figures(
         rows: The name, then the figures.
         total: A last row, set apart; none if empty.
     """
+    if _quiet:
+        return
     console = Console(markup=False)  # names may contain brackets
     lines = [line for line in (headers, *rows, total) if line]
     widths = [

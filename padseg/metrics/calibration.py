@@ -34,6 +34,7 @@ from padseg.metrics.score_scale import (
     ScoreScale,
     normal_spread,
 )
+from padseg.words import count
 
 _log = logging.getLogger(__name__)
 _LEVELS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999, 1.0)
@@ -263,9 +264,9 @@ def warn_of_few_images(calibration: Calibration) -> None:
     """Warn if there are too few images for the requested rate."""
     if not calibration.supports_rate:
         _log.warning(
-            "%d normal images support a false-alarm rate of %.1f %%, not %.2g %%: the image threshold "
-            "is their largest score; padseg calibrate takes more images.",
-            calibration.normal_images,
+            "%s a false-alarm rate of %.1f %%, not %.2g %%: the image threshold is the largest score of "
+            "them; padseg calibrate takes more images.",
+            count(calibration.normal_images, "normal image supports", "normal images support"),
             100 * calibration.expected_false_alarm_rate,
             100 * calibration.false_alarm_rate,
         )

@@ -7,11 +7,14 @@ import pandas as pd
 from padseg.data.image_files import list_textures
 from padseg.data.layouts import list_samples
 from padseg.errors import ConfigError, PadsegError
+from padseg.machine.console import say, set_quiet, shell
 from padseg.models import SYSTEMS
+from padseg.run.files import TABLE_FILE, PhaseFiles, run_folder
 from padseg.run.one import run_one
 from padseg.run.options import RunOptions
 from padseg.run.schedule import Job, devices, in_processes, on_ray
 from padseg.run.table import print_table, write_table
+from padseg.words import count
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +39,7 @@ def run(
     Raises:
         PadsegError: An input is wrong, or some runs failed; the others are done by then.
     """
+    set_quiet(options.quiet)
     if parallel is None:
         parallel = max(1, len(devices()))
     if parallel < 1:
@@ -50,10 +54,23 @@ def run(
         & table["seed"].isin(options.seeds)
     ]
     print_table(rows)
+    _say_where(options, rows)
     if failed:
         names = ", ".join(f"{job[1]} seed {job[2]}" for job in jobs if job in failed)
-        raise PadsegError(f"{len(failed)} of {len(jobs)} runs failed: {names}.")
+        raise PadsegError(f"{len(failed)} of {count(len(jobs), 'run')} failed: {names}.")
     return rows
+
+
+def _say_where(options: RunOptions, rows: pd.DataFrame) -> None:
+    """Where the results lie, and what to do with them."""
+    if rows.empty:
+        return
+    first = rows.iloc[0]
+    folder = run_folder(options.out, options.name, str(first["category"]), int(first["seed"]))
+    checkpoint = PhaseFiles(folder, options.phases[-1]).checkpoint
+    say(f"Results: {options.out / TABLE_FILE}; model: {checkpoint}")
+    say(f"Next: {shell('padseg', 'report', options.out)}")
+    say(f"      {shell('padseg', 'detect', checkpoint)} IMAGES --out found")
 
 
 def _check_data(options: RunOptions) -> None:
@@ -75,11 +92,9 @@ def _check_data(options: RunOptions) -> None:
 
 def _jobs(options: RunOptions, shard: tuple[int, int]) -> list[Job]:
     """This shard's runs, each as the arguments of `try_run`."""
-    runs = [(category, seed) for category in options.categories for seed in options.seeds]
-    runs = list(dict.fromkeys(runs))  # a name may be given twice
     index, count = shard
     portable = options.portable()
-    return [(portable, *run) for run in runs[index - 1 :: count]]
+    return [(portable, *run) for run in options.runs()[index - 1 :: count]]
 
 
 def _do(options: RunOptions, jobs: list[Job], parallel: int, ray: str | None) -> list[Job]:

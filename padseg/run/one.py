@@ -6,19 +6,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lightning import Callback
-from rich.console import Console
 
 from padseg.data.layouts import has_test_images
 from padseg.lightning_cli.interrupts import exit_when_interrupted
 from padseg.lightning_cli.option_errors import options_explained
+from padseg.machine.console import say, set_quiet
 from padseg.machine.folders import locked, require_same_options
 from padseg.machine.peak_memory import highest_peak
+from padseg.machine.progress import duration
 from padseg.plugins import load_plugin
 from padseg.run.files import METRICS_FILE, PhaseFiles, run_folder
 from padseg.run.fingerprint import hash_data, versions
 from padseg.run.options import RunOptions
 from padseg.run.phase import run_phase
 from padseg.run.results import Fingerprint, PhaseResult, RunResult
+from padseg.run.table import metrics_line, write_table
 
 # Files that may remain of a call that failed before its first checkpoint; training cannot resume from them.
 _BEFORE_TRAINING = {".lock", "options.json", "best.ckpt"}
@@ -31,8 +33,10 @@ def run_one(options: RunOptions, category: str, seed: int) -> None:
         PadsegError: An input is wrong, or the folder is in use or holds a run with other options.
     """
     load_plugin(options.plugin)  # this may be another process than that of the command
+    set_quiet(options.quiet)
     folder = run_folder(options.out, options.name, category, seed)
     run_in(folder, options, category, seed, remedy="pass another --label or --out")
+    write_table(options.out)
 
 
 def run_in(
@@ -65,12 +69,12 @@ def run_in(
         _forget_failed_start(folder)
         require_same_options(folder, dependencies, remedy)
         if (folder / METRICS_FILE).exists():
-            _say(f"{folder} is already finished.")
+            say(f"{folder} is already finished.")
             return
         phases: dict[str, PhaseResult] = {}
         done_before = 0
         for phase in options.phases:
-            _say(f"{category}, seed {seed}: {phase}, in {folder}")
+            say(f"{options.title(category, seed, phase)}: in {folder}")
             was_done = PhaseFiles(folder, phase).result.exists()
             result = run_phase(options, category, seed, folder, phase, tested, callbacks)
             done_before += result.steps if was_done else result.resumed_from_step
@@ -84,9 +88,11 @@ def run_in(
             device={name: phase.device for name, phase in phases.items()},
             resumed_from_step=done_before,
         )
-        _join(options, category, seed, phases, fingerprint).write(folder / METRICS_FILE)
-        if not tested:
-            _say(f"{category} has no test images: the model is trained and calibrated, not tested.")
+        joined = _join(options, category, seed, phases, fingerprint)
+        joined.write(folder / METRICS_FILE)
+        figures = metrics_line(joined.metrics) if tested else "trained, not tested: no test images"
+        minutes = duration(60 * sum(phase.train_minutes for phase in phases.values()))
+        say(f"{options.title(category, seed)}: {figures}; {minutes} of training.")
 
 
 def _join(
@@ -119,11 +125,6 @@ def _forget_failed_start(folder: Path) -> None:
     if {path.name for path in folder.iterdir() if path.is_file()} <= _BEFORE_TRAINING:
         for name in ("options.json", "best.ckpt"):
             (folder / name).unlink(missing_ok=True)
-
-
-def _say(text: str) -> None:
-    # Names may contain brackets.
-    Console(markup=False).print(text, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -75,7 +75,8 @@ class RunOptions:
         wandb: Project of Weights & Biases to log to; each phase is a separate W&B run.
         overrides: Options of `fit`, from `model.KEY`, `data.KEY` or `trainer.KEY` to the value.
         plugin: Module that registers the system, the layout or the like; every process imports it.
-        progress: Whether to show a progress bar.
+        quiet: Whether to say nothing but warnings and errors.
+        bars: Whether progress may be shown as bars, which processes side by side cannot; else as lines.
     """
 
     system: str
@@ -93,7 +94,8 @@ class RunOptions:
     wandb: str | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
     plugin: str | None = None
-    progress: bool = True
+    quiet: bool = False
+    bars: bool = True
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without reading files.
@@ -158,6 +160,24 @@ class RunOptions:
         """Label of folder and rows."""
         return self.system if self.label is None else self.label
 
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a training shows how far it is."""
+        given = self.overrides.get("trainer.enable_progress_bar", "true")
+        return not self.quiet and given.casefold() != "false"
+
+    def title(self, category: str, seed: int, phase: str = "") -> str:
+        """A run, or a phase of it, in words: `bottle, seed 0, distill (run 3 of 8)`."""
+        runs = self.runs()
+        words = [category, f"seed {seed}", *([phase] if phase else [])]
+        place = f" (run {runs.index((category, seed)) + 1} of {len(runs)})" if len(runs) > 1 else ""
+        return ", ".join(words) + place
+
+    def runs(self) -> list[tuple[str, int]]:
+        """Each category with each seed, once; a name may be given twice."""
+        runs = [(category, seed) for category in self.categories for seed in self.seeds]
+        return list(dict.fromkeys(runs))
+
     def portable(self) -> "RunOptions":
         """The same options for a process in another working folder and without a terminal."""
         textures = None if self.textures is None else self.textures.absolute()
@@ -171,7 +191,7 @@ class RunOptions:
             out=self.out.absolute(),
             textures=textures,
             weights=weights,
-            progress=False,
+            bars=False,
         )
 
     def _replace_inputs(self, by: Callable[[Path], str]) -> dict[str, str]:
@@ -225,7 +245,8 @@ class RunOptions:
             "trainer.logger.name": files.logs.parent.name,
             "trainer.logger.version": files.logs.name,
             "trainer.default_root_dir": files.logs,
-            "trainer.enable_progress_bar": self.progress,
+            "trainer.enable_progress_bar": self.shows_progress,
+            "trainer.enable_model_summary": False,
             "trainer.devices": 1,
             "checkpoint.dirpath": files.run.absolute(),  # Lightning would expand a `~` in it
             "checkpoint.filename": files.resume.stem,

@@ -10,9 +10,8 @@ from pathlib import Path
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from lightning.pytorch.loggers import WandbLogger
-from rich.console import Console
 
-from padseg.callbacks import RecordsCallback
+from padseg.callbacks import RecordsCallback, StepBar, StepLines
 from padseg.callbacks.wandb_artifacts import log_model
 from padseg.callbacks.wandb_runs import finished_wandb, start_wandb, wandb_callbacks
 from padseg.data import AnomalyDataModule
@@ -21,6 +20,7 @@ from padseg.lightning_cli.cli import PadsegCLI
 from padseg.lightning_cli.earlier_files import keep_log
 from padseg.machine.files import read_json, write_json
 from padseg.machine.peak_memory import highest_peak, peak_memory_mb, reset_peak_memory
+from padseg.machine.progress import shows_bars, working
 from padseg.metrics.names import METRIC_KEYS
 from padseg.modules import read_header
 from padseg.run.files import PhaseFiles
@@ -102,7 +102,7 @@ def _begin(
         # A training that another machine began continues in the default precision of that machine.
         precision = read_header(saved[0]).precision
         args += [] if precision is None else [f"--trainer.precision={precision}"]
-    own = _callbacks(options, files, tested)
+    own = _callbacks(options, category, seed, files, tested)
     cli = PadsegCLI(args, run=False, callbacks=[*own, *callbacks])
     if cli.trainer.world_size > 1:
         raise ConfigError(
@@ -112,7 +112,7 @@ def _begin(
     # A broken image would stop the test after hours of training, and a repaired one would be different data.
     begins = files.phase == options.phases[0] and not saved
     if tested:
-        with Console().status("Checking the test images"):
+        with working("Checking the test images"):
             cli.datamodule.check_test(decoded=begins)
     reset_peak_memory(cli.trainer.strategy.root_device)
     if options.wandb is not None:
@@ -131,9 +131,14 @@ def _log_final(
             log_model(logger, name, path, ["final", f"seed{seed}"], metrics)
 
 
-def _callbacks(options: RunOptions, files: PhaseFiles, tested: bool) -> list[Callback]:
+def _callbacks(
+    options: RunOptions, category: str, seed: int, files: PhaseFiles, tested: bool
+) -> list[Callback]:
     """The callbacks of a run in addition to those of `fit`."""
     callbacks: list[Callback] = []
+    if options.shows_progress:
+        title = options.title(category, seed, files.phase)
+        callbacks.append(StepBar(title) if options.bars and shows_bars() else StepLines(title))
     if "trainer.max_time" not in options.overrides:  # for which the Trainer has its own Timer
         callbacks.append(Timer())
     if tested and files.phase == options.phases[-1]:

@@ -1,6 +1,7 @@
 """`results.csv`, with one row per finished run."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -8,9 +9,11 @@ import pandas as pd
 from padseg.errors import PadsegError
 from padseg.machine.console import print_figures
 from padseg.machine.files import write_text
-from padseg.metrics.names import METRICS
+from padseg.metrics.names import METRIC_KEYS, METRICS
 from padseg.run.files import TABLE_FILE, find_finished
 from padseg.run.results import COLUMNS, RunResult
+
+_MAIN = ("image_auroc", "pixel_auroc", "pixel_ap", "pro")
 
 
 def write_table(out: Path) -> pd.DataFrame:
@@ -38,6 +41,7 @@ def write_table(out: Path) -> pd.DataFrame:
 
 def print_table(rows: pd.DataFrame) -> None:
     """Print the rows of one label and their mean, in percent."""
+    rows = rows[rows[list(METRIC_KEYS)].notna().any(axis=1)]
     if rows.empty:
         return
     headers = ["category", "seed", *(metric.short_title for metric in METRICS), "train\nmin"]
@@ -54,6 +58,16 @@ def print_table(rows: pd.DataFrame) -> None:
     mean = ["mean", "", *means, f"{rows['train_minutes'].mean():.1f}"] if len(rows) > 1 else []
     title = f"{', '.join(rows['label'].unique())}: test results in percent"
     print_figures(title, headers, lines, mean)
+
+
+def metrics_line(metrics: Mapping[str, float | None]) -> str:
+    """The main metrics of a run in one line, in percent; undefined ones are left out."""
+    figures = (
+        f"{metric.title} {100 * value:.1f}"
+        for metric in METRICS
+        if metric.key in _MAIN and (value := metrics[metric.key]) is not None
+    )
+    return ", ".join(figures) or "no metric is defined"
 
 
 def _percent(share: float) -> str:

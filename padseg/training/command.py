@@ -10,11 +10,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from padseg.data.builtin_textures import builtin_textures
 from padseg.inference import Predictor
 from padseg.inference.calibrate import describe_thresholds
+from padseg.machine.console import say, set_quiet, shell
 from padseg.machine.files import written_whole
 from padseg.models import find_system
 from padseg.names import DEFAULT_SYSTEM
@@ -43,7 +42,7 @@ def train(
     seed: int = 0,
     overrides: Mapping[str, str] | None = None,
     plugin: str | None = None,
-    progress: bool = True,
+    quiet: bool = False,
 ) -> Path:
     """Train a model on good images alone and calibrate it on some that are held out.
 
@@ -62,7 +61,7 @@ def train(
         seed: Seed of all draws.
         overrides: Options of `fit`, from `model.KEY`, `data.KEY` or `trainer.KEY` to the value.
         plugin: Module that registers the system.
-        progress: Whether to show a progress bar.
+        quiet: Whether to say nothing but warnings and errors.
 
     Returns:
         The path of `model.ckpt`, for a `Predictor`.
@@ -71,12 +70,13 @@ def train(
         PadsegError: An input cannot be used, or `out` holds another training.
     """
     load_plugin(plugin)
+    set_quiet(quiet)
     out = Path(out).absolute()
     given = [folders] if isinstance(folders, str | Path) else folders
     folder, model = out / "training", out / "model.ckpt"
     images = good_images([Path(path) for path in given], leave_out=folder)
     register_good_images(images)
-    _say(f"Training {system} on {count(len(images), 'good image')}.")
+    say(f"Training {system} on {count(len(images), 'good image')}.")
     options = RunOptions(
         system=system,
         root=Path(os.path.commonpath([path.parent for path in images])),
@@ -92,7 +92,7 @@ def train(
         layout=LAYOUT,
         overrides={"data.val_fraction": _HELD_OUT} | dict(overrides or {}),
         plugin=plugin,
-        progress=progress,
+        quiet=quiet,
     )
     picture = PreviewCallback(out / "preview.png")
     remedy = "pass another --out"
@@ -105,7 +105,9 @@ def train(
     thresholds = "no thresholds"
     if predictor.calibration is not None:
         thresholds = describe_thresholds(predictor.calibration)
-    _say(f"{model}: {thresholds}. Find defects with: padseg detect {model} IMAGES --out found")
+    say(f"Model: {model}, with {thresholds}; pictures: {picture.path}")
+    say(f"Next: {shell('padseg', 'detect', model)} IMAGES --out found")
+    say(f"      {shell('padseg', 'export', model)} --format onnx --out net.onnx")
     return model
 
 
@@ -115,12 +117,8 @@ def _textures(system: str, textures: str | Path | None, out: Path) -> Path | Non
         return None
     if textures is not None:
         return Path(textures)
-    _say(
+    say(
         "Synthetic defects are painted with a small generated set of textures; real ones are better: padseg "
         "download dtd, then --textures."
     )
     return builtin_textures(out / "training" / "textures")
-
-
-def _say(text: str) -> None:
-    Console(markup=False).print(text, highlight=False, soft_wrap=True)

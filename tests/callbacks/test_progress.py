@@ -1,6 +1,7 @@
 """What the progress bar shows."""
 
 import io
+import re
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.progress import TextColumn
 from rich.table import Column
 
-from padseg.callbacks import StepBar, progress
+from padseg.callbacks import StepBar, StepLines, progress
 from tiny import tiny_data, tiny_student
 
 
@@ -42,6 +43,39 @@ def test_bar_counts_steps(seconds, shown, data_root, textures, tmp_path, monkeyp
     assert seen == [("Step", step, 3) for step in shown]
     assert "v_num" not in trainer.progress_bar_metrics
     assert "train_loss" in trainer.progress_bar_metrics
+
+
+def test_lines_name_the_run_and_its_figures(data_root, textures, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("padseg.machine.progress._MINUTE", 0.0)
+    data = tiny_data(data_root, textures, image_size=32, batch_size=2)
+    trainer = Trainer(
+        default_root_dir=tmp_path,
+        max_steps=2,
+        log_every_n_steps=1,
+        max_epochs=-1,
+        accelerator="cpu",
+        limit_val_batches=0,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        logger=False,
+        callbacks=[StepLines("bottle [a], seed 0, distill (run 3 of 8)")],
+    )
+    trainer.fit(tiny_student(image_size=32, lr=0.01), datamodule=data)
+    told = capsys.readouterr().out.splitlines()
+    first, last = (line for line in told if not line.startswith("Decoding"))
+    figures = r"[\d.e+]+ a (second|minute)(, \d+ s left)?, loss [\d.]+"
+    title = r"bottle \[a\], seed 0, distill \(run 3 of 8\)"
+    assert re.fullmatch(f"{title}: 1 of 2 steps, {figures}", first)
+    assert re.fullmatch(f"{title}: 2 of 2 steps, {figures}", last)
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"), [(60, "Step"), (140, "\\[a] x, seed 0, distill (run 3 of 8)")]
+)
+def test_the_bar_names_the_run_where_there_is_room(width, shown, monkeypatch):
+    monkeypatch.setattr(progress, "get_console", lambda: Console(width=width))
+    assert StepBar("[a] x, seed 0, distill (run 3 of 8)").description() == shown
+    assert StepBar().description() == "Step"
 
 
 @pytest.mark.parametrize("width", [30, 40, 50, 60, 80, 120])

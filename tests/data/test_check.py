@@ -57,7 +57,7 @@ def test_every_file_is_named(root, capsys):
     assert "2.png cannot be read" in str(error.value)
     assert main(["check", "--root", str(root), "--category", "w"]) == 2
     told = capsys.readouterr()
-    assert "1 of 1 categories cannot be used (w)" in told.err
+    assert "1 of 1 category cannot be used (w)" in told.err
     assert "1.png is empty" in told.out
     assert "2.png cannot be read" in told.out
 

@@ -84,7 +84,7 @@ def test_what_detect_writes(checkpoint, images, tmp_path, capsys):
             back = np.asarray(image)[2, 2].astype(int)
             assert (back[0] > back[2]) == bool(row["anomalous"])  # orange or blue
     told = capsys.readouterr().out
-    assert f"{int(table['anomalous'].sum())} of them are anomalous" in told
+    assert f"{len(table)} images scored in {out}; {table['anomalous'].sum()} " in told
 
 
 def test_done_images_are_skipped_and_a_cut_log_goes_on(checkpoint, images, tmp_path):

@@ -3,6 +3,7 @@
 import errno
 import gc
 import json
+import re
 import shutil
 
 import filelock
@@ -13,7 +14,9 @@ from padseg.cli import main
 from padseg.data.cache import ImageCache
 from padseg.errors import PadsegError
 from padseg.lightning_cli.cli import PadsegCLI
+from padseg.machine.console import set_quiet
 from padseg.modules import read_checkpoint
+from padseg.run.one import run_one
 
 from .conftest import run_args
 
@@ -161,7 +164,7 @@ def test_without_test_images_a_run_trains_and_calibrates(data_root, tmp_path, ca
     shutil.copytree(data_root / "widget/train/good", root / "widget")  # nothing but images
     arguments = [*run_args(root, "unused", out, system="stpm"), "--layout", "folder"]
     assert main(arguments) == 0
-    assert "widget has no test images" in capsys.readouterr().out
+    assert "widget, seed 0: trained, not tested: no test images" in capsys.readouterr().out
     folder = out / "small/widget/seed0"
     assert read_checkpoint(folder / "distill.ckpt")["padseg"]["calibration"] is not None
     (row,) = pd.read_csv(out / "results.csv").to_dict("records")
@@ -171,3 +174,40 @@ def test_without_test_images_a_run_trains_and_calibrates(data_root, tmp_path, ca
     assert "already finished" in capsys.readouterr().out
     assert main(["report", str(out)]) == 0
     assert "no images.csv" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_finished_run_is_told_and_in_the_table_at_once(data_root, tmp_path, monkeypatch, capsys):
+    rows = []
+
+    def first_only(options, category, seed):
+        if rows:
+            raise KeyboardInterrupt
+        run_one(options, category, seed)
+        rows.extend(pd.read_csv(tmp_path / "out [1]/results.csv")["seed"])
+
+    monkeypatch.setattr("padseg.run.experiment.run_one", first_only)
+    arguments = run_args(
+        data_root, "unused", tmp_path / "out [1]", "--seed", "4", "5", system="stpm"
+    )
+    assert main(arguments) == 130
+    assert rows == [4]
+    told = capsys.readouterr().out
+    assert "widget, seed 4, distill (run 1 of 2): in " in told
+    assert re.search(
+        r"widget, seed 4 \(run 1 of 2\): Image AUROC [\d.]+, .*PRO [\d.]+; \d+ s of", told
+    )
+    assert "FLOPs" not in told
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", told)
+    monkeypatch.undo()
+    assert main(arguments) == 0
+    told = capsys.readouterr().out
+    model = tmp_path / "out [1]/small/widget/seed4/distill.ckpt"
+    assert model.is_file()
+    assert f"Next: padseg report '{tmp_path}/out [1]'" in told
+    assert f"padseg detect '{model}' IMAGES --out found" in told
+
+
+def test_a_quiet_run_says_nothing(data_root, tmp_path, capsys):
+    assert main([*run_args(data_root, "unused", tmp_path, system="stpm"), "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    set_quiet(False)

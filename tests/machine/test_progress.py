@@ -1,0 +1,76 @@
+"""Lines about progress where no bar can move."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from padseg.machine import console, progress
+from padseg.machine.progress import Pace, duration, rate_text, tracked
+
+
+@pytest.fixture
+def clock(monkeypatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr("padseg.machine.progress.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_a_pace_counts_since_the_last_line(clock):
+    pace = Pace(100, 1000)
+    clock[0] += 59
+    assert not pace.is_due()
+    clock[0] += 1
+    assert pace.is_due()
+    assert pace.text(220, "steps") == "220 of 1000 steps, 2 a second, 6 min left"
+    assert not pace.is_due()
+    clock[0] += 60
+    assert pace.text(250, "steps") == "250 of 1000 steps, 30 a minute, 25 min left"
+    clock[0] += 60
+    assert pace.text(250) == "250 of 1000, 0 a minute"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (99, "99 s"), (100, "2 min"), (3599, "1 h 0 min"), (7500, "2 h 5 min")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_rates():
+    assert rate_text(12.345) == "12.3 a second"
+    assert rate_text(0.05) == "3 a minute"
+
+
+def test_without_a_terminal_there_are_plain_lines(clock, capsys):
+    for _ in tracked(range(4), "Scoring [x]", 4):
+        clock[0] += 40
+    assert capsys.readouterr().out.splitlines() == ["Scoring [x]: 2 of 4, 1.5 a minute, 80 s left"]
+
+
+def test_quiet_says_nothing(clock, capsys):
+    console.set_quiet(True)
+    try:
+        for _ in tracked(range(4), "Scoring", 4):
+            clock[0] += 70
+        console.say("done")
+    finally:
+        console.set_quiet(False)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_gets_a_bar(monkeypatch):
+    terminal = Console(file=io.StringIO(), force_terminal=True)
+    monkeypatch.setattr(progress, "Console", lambda: terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    assert progress.shows_bars()
+    console.set_quiet(True)
+    try:
+        assert not progress.shows_bars()
+    finally:
+        console.set_quiet(False)
+
+
+def test_commands_to_copy_are_quoted():
+    assert console.shell("padseg", "report", "my runs") == "padseg report 'my runs'"
