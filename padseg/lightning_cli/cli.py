@@ -83,6 +83,8 @@ class PadsegCLI(LightningCLI):
         args: The command line; None for that of the process.
         run: False to build only trainer, model and data.
         callbacks: Further callbacks of the Trainer, after those of the command line.
+        title: What is trained, for the progress bar.
+        bars: Whether progress may be shown as a bar; else, as without a terminal, as lines.
     """
 
     # Precision of the thresholds in the checkpoint.
@@ -93,7 +95,10 @@ class PadsegCLI(LightningCLI):
         args: list[str] | None = None,
         run: bool = True,
         callbacks: Sequence[Callback] = (),
+        title: str = "",
+        bars: bool = True,
     ) -> None:
+        self._progress = StepBar(title) if bars and shows_bars() else StepLines(title)
         for message in _EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         args = sys.argv[1:] if args is None else args
@@ -239,7 +244,7 @@ class PadsegCLI(LightningCLI):
         callbacks = [*given] if isinstance(given, list) else [given]
         has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         if options.enable_progress_bar is not False and not has_bar:
-            callbacks.append(StepBar() if shows_bars() else StepLines())
+            callbacks.append(self._progress)
         try:
             trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         except Exception as error:

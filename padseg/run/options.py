@@ -160,12 +160,6 @@ class RunOptions:
         """Label of folder and rows."""
         return self.system if self.label is None else self.label
 
-    @property
-    def shows_progress(self) -> bool:
-        """Whether a training shows how far it is."""
-        given = self.overrides.get("trainer.enable_progress_bar", "true")
-        return not self.quiet and given.casefold() != "false"
-
     def title(self, category: str, seed: int, phase: str = "") -> str:
         """A run, or a phase of it, in words: `bottle, seed 0, distill (run 3 of 8)`."""
         runs = self.runs()
@@ -245,7 +239,7 @@ class RunOptions:
             "trainer.logger.name": files.logs.parent.name,
             "trainer.logger.version": files.logs.name,
             "trainer.default_root_dir": files.logs,
-            "trainer.enable_progress_bar": self.shows_progress,
+            "trainer.enable_progress_bar": not self.quiet,
             "trainer.enable_model_summary": False,
             "trainer.devices": 1,
             "checkpoint.dirpath": files.run.absolute(),  # Lightning would expand a `~` in it

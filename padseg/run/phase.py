@@ -11,7 +11,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from lightning.pytorch.loggers import WandbLogger
 
-from padseg.callbacks import RecordsCallback, StepBar, StepLines
+from padseg.callbacks import RecordsCallback
 from padseg.callbacks.wandb_artifacts import log_model
 from padseg.callbacks.wandb_runs import finished_wandb, start_wandb, wandb_callbacks
 from padseg.data import AnomalyDataModule
@@ -20,7 +20,7 @@ from padseg.lightning_cli.cli import PadsegCLI
 from padseg.lightning_cli.earlier_files import keep_log
 from padseg.machine.files import read_json, write_json
 from padseg.machine.peak_memory import highest_peak, peak_memory_mb, reset_peak_memory
-from padseg.machine.progress import shows_bars, working
+from padseg.machine.progress import working
 from padseg.metrics.names import METRIC_KEYS
 from padseg.modules import read_header
 from padseg.run.files import PhaseFiles
@@ -102,8 +102,13 @@ def _begin(
         # A training that another machine began continues in the default precision of that machine.
         precision = read_header(saved[0]).precision
         args += [] if precision is None else [f"--trainer.precision={precision}"]
-    own = _callbacks(options, category, seed, files, tested)
-    cli = PadsegCLI(args, run=False, callbacks=[*own, *callbacks])
+    cli = PadsegCLI(
+        args,
+        run=False,
+        callbacks=[*_callbacks(options, files, tested), *callbacks],
+        title=options.title(category, seed, files.phase),
+        bars=options.bars,
+    )
     if cli.trainer.world_size > 1:
         raise ConfigError(
             "--trainer.devices: a run uses one device, and `padseg run` starts one run on each; use "
@@ -131,14 +136,9 @@ def _log_final(
             log_model(logger, name, path, ["final", f"seed{seed}"], metrics)
 
 
-def _callbacks(
-    options: RunOptions, category: str, seed: int, files: PhaseFiles, tested: bool
-) -> list[Callback]:
+def _callbacks(options: RunOptions, files: PhaseFiles, tested: bool) -> list[Callback]:
     """The callbacks of a run in addition to those of `fit`."""
     callbacks: list[Callback] = []
-    if options.shows_progress:
-        title = options.title(category, seed, files.phase)
-        callbacks.append(StepBar(title) if options.bars and shows_bars() else StepLines(title))
     if "trainer.max_time" not in options.overrides:  # for which the Trainer has its own Timer
         callbacks.append(Timer())
     if tested and files.phase == options.phases[-1]:

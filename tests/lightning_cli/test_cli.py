@@ -128,15 +128,19 @@ def test_two_processes_test_like_one(trained, data_root, textures, tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    ("options", "bar"),
+    ("options", "terminal", "bar"),
     [
-        ([], "StepBar"),
-        (["--trainer.callbacks=TQDMProgressBar"], "TQDMProgressBar"),
-        (["--trainer.callbacks=DeviceStatsMonitor"], "StepBar"),
-        (["--trainer.enable_progress_bar=false"], "NoneType"),
+        ([], True, "StepBar"),
+        ([], False, "StepLines"),
+        (["--trainer.callbacks=TQDMProgressBar"], True, "TQDMProgressBar"),
+        (["--trainer.callbacks=DeviceStatsMonitor"], True, "StepBar"),
+        (["--trainer.enable_progress_bar=false"], True, "NoneType"),
     ],
 )
-def test_the_bar_counts_steps_unless_another_is_configured(options, bar, data_root, textures):
+def test_the_bar_counts_steps_unless_another_is_configured(
+    options, terminal, bar, data_root, textures, monkeypatch
+):
+    monkeypatch.setattr("padseg.lightning_cli.cli.shows_bars", lambda: terminal)
     args = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL]
     args += [*data_args(data_root, textures), "--trainer.accelerator=cpu", *options]
     more = Timer()
