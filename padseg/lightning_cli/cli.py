@@ -204,7 +204,7 @@ class PadsegCLI(LightningCLI):
             given = options.get(name)
             # Lightning would train nothing, clip nothing, or divide by zero.
             if isinstance(given, int | float) and not given > 0:
-                raise ConfigError(f"--trainer.{name} is {given}; it must be positive.")
+                raise ConfigError(f"--trainer.{name} is {given:g}; it must be positive.")
         kind = options.accelerator
         if kind in ("auto", "gpu"):
             kind = accelerator().type
