@@ -38,3 +38,14 @@ class Interrupted(SystemExit):
     def __init__(self, how_to_resume: str) -> None:
         super().__init__(f"padseg: interrupted; {how_to_resume}.")
         self.code = 130  # otherwise the message, with status 1
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun: `1 image`, `2 images`.
+
+    Args:
+        number: How many.
+        noun: The noun for one.
+        plural: The noun for several; None to add an s.
+    """
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -10,7 +10,7 @@ import padseg
 ROOT = Path(padseg.__file__).parent
 # From the ground up. A room imports from the floors below its own, never from its own floor or from above.
 FLOORS = (
-    {"errors", "names", "words"},
+    {"errors", "names"},
     {"machine", "options", "plugins"},
     {"metrics"},
     {"drawing", "losses", "synthesis"},

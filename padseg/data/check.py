@@ -19,9 +19,8 @@ from padseg.data.layouts import LAYOUTS, list_samples
 from padseg.data.reduction import count_masks, find_losses
 from padseg.data.samples import GOOD, Sample
 from padseg.data.unused import check_unused
-from padseg.errors import DataError
+from padseg.errors import DataError, count
 from padseg.machine.console import print_figures
-from padseg.words import count
 
 _MARKS: dict[Severity, str] = {"blocks": "error", "changes figures": "warning", "note": "note"}
 

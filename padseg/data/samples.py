@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from padseg.errors import DataError
-from padseg.words import count
+from padseg.errors import DataError, count
 
 GOOD = "good"
 NORMAL_NAMES = frozenset(

@@ -1,11 +1,11 @@
 """The model card of an exported folder, written from what the run measured."""
 
+from padseg.errors import count
 from padseg.export.description import Description
 from padseg.metrics.calibration import Calibration
 from padseg.metrics.names import METRIC_KEYS
 from padseg.models import SYSTEMS
 from padseg.run.results import RunResult
-from padseg.words import count
 
 _TEMPLATE = """---
 library_name: padseg

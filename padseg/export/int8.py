@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from padseg.data.depth import ALL_BITS
+from padseg.errors import count
 from padseg.inference.images import open_rgb
 from padseg.machine.console import say
 from padseg.machine.progress import tracked
-from padseg.words import count
 
 _AFTER_LOGITS = ("Cast", "Clip", "MatMul", "Mul", "Resize", "Sigmoid", "Transpose")
 

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import torch
 
-from padseg.errors import CheckpointError, DataError
+from padseg.errors import CheckpointError, DataError, count
 from padseg.inference.inputs import find_images
 from padseg.inference.predictor import Predictor
 from padseg.machine.console import say
 from padseg.machine.progress import tracked
 from padseg.metrics.calibration import Calibration, Calibrator, warn_of_few_images
 from padseg.modules.checkpoint import require_writable_checkpoint, store_calibration
-from padseg.words import count
 
 _log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from padseg.errors import DataError
+from padseg.errors import DataError, count
 from padseg.inference.calibrate import warn_of_verdicts
 from padseg.inference.inputs import common_folder, find_images, name_below
 from padseg.inference.predictor import Predictor
@@ -13,7 +13,6 @@ from padseg.inference.tables import raise_failed, write_tables
 from padseg.machine.console import say
 from padseg.machine.folders import locked, require_same_options
 from padseg.machine.progress import tracked
-from padseg.words import count
 
 
 def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None:

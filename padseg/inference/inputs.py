@@ -8,9 +8,8 @@ from pathlib import Path
 
 from padseg.data.image_files import sort_images, walk
 from padseg.data.image_files import unreadable as cannot_read
-from padseg.errors import DataError
+from padseg.errors import DataError, count
 from padseg.machine.marks import is_marked
-from padseg.words import count
 
 _log = logging.getLogger(__name__)
 

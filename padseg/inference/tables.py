@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from padseg.errors import DataError
+from padseg.errors import DataError, count
 from padseg.inference.outcomes import Outcome, log_path, read_log
 from padseg.inference.tiles import Box
 from padseg.machine.files import text_written_whole
-from padseg.words import count
 
 _COLUMNS = ("path", "width", "height", "score", "image_score", "anomalous", "regions", "error")
 _REGION_COLUMNS = ("path", *Box._fields, "area", "score", "peak")

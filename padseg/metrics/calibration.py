@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
-from padseg.errors import ConfigError
+from padseg.errors import ConfigError, count
 from padseg.metrics import functional
 from padseg.metrics.image import ImageMetrics
 from padseg.metrics.pixel import PixelMetrics
@@ -34,7 +34,6 @@ from padseg.metrics.score_scale import (
     ScoreScale,
     normal_spread,
 )
-from padseg.words import count
 
 _log = logging.getLogger(__name__)
 _LEVELS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999, 1.0)

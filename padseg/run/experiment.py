@@ -6,7 +6,7 @@ import pandas as pd
 
 from padseg.data.image_files import list_textures
 from padseg.data.layouts import list_samples
-from padseg.errors import ConfigError, PadsegError
+from padseg.errors import ConfigError, PadsegError, count
 from padseg.machine.console import say, set_quiet, shell
 from padseg.models import SYSTEMS
 from padseg.run.files import TABLE_FILE, PhaseFiles, run_folder
@@ -14,7 +14,6 @@ from padseg.run.one import run_one
 from padseg.run.options import RunOptions
 from padseg.run.schedule import Job, devices, in_processes, on_ray
 from padseg.run.table import print_table, write_table
-from padseg.words import count
 
 _log = logging.getLogger(__name__)
 

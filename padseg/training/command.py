@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from padseg.data.builtin_textures import builtin_textures
+from padseg.errors import count
 from padseg.inference import Predictor
 from padseg.inference.calibrate import describe_thresholds
 from padseg.machine.console import say, set_quiet, shell
@@ -23,7 +24,6 @@ from padseg.run.one import run_in
 from padseg.run.options import RunOptions
 from padseg.training.good_images import LAYOUT, good_images, register_good_images
 from padseg.training.preview import PreviewCallback
-from padseg.words import count
 
 # The share of the images that is held out for the thresholds, whatever the recipe of the system.
 _HELD_OUT = "0.1"
@@ -97,9 +97,15 @@ def train(
     picture = PreviewCallback(out / "preview.png")
     remedy = "pass another --out"
     run_in(folder, options, options.categories[0], seed, remedy=remedy, callbacks=[picture])
+    _finish(PhaseFiles(folder, options.phases[-1]).checkpoint, model, picture)
+    return model
+
+
+def _finish(checkpoint: Path, model: Path, picture: PreviewCallback) -> None:
+    """Copy the last checkpoint to its final place, complete the preview and say what comes next."""
     if not model.exists():
         with written_whole(model) as draft:
-            shutil.copyfile(PhaseFiles(folder, options.phases[-1]).checkpoint, draft)
+            shutil.copyfile(checkpoint, draft)
     predictor = Predictor(model)
     picture.add_score_maps(predictor)
     thresholds = "no thresholds"
@@ -108,7 +114,6 @@ def train(
     say(f"Model: {model}, with {thresholds}; pictures: {picture.path}")
     say(f"Next: {shell('padseg', 'detect', model)} IMAGES --out found")
     say(f"      {shell('padseg', 'export', model)} --format onnx --out net.onnx")
-    return model
 
 
 def _textures(system: str, textures: str | Path | None, out: Path) -> Path | None:
