@@ -138,7 +138,11 @@ def test_phase_two_leaves_the_own_image_out(trained, data_root, textures, tmp_pa
     monkeypatch.setattr(network.student, "forward", record)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     data = tiny_data(data_root, textures)
-    trainer(tmp_path, 2, limit_val_batches=0).fit(module, datamodule=data)
+    fitter = trainer(tmp_path, 2, limit_val_batches=0)
+    fitter.fit(module, datamodule=data)
+    groups = fitter.optimizers[0].param_groups
+    assert {(g["initial_lr"], g["weight_decay"]) for g in groups} == {(2e-3, 0.01), (2e-3, 0.0)}
+    assert {(g["betas"], g["eps"]) for g in groups} == {((0.9, 0.999), 1e-8)}
     # The stream goes on after the samples of phase one.
     expected = data.pairs(20, 8)["index"].split(4)
     assert all(torch.equal(*pair) for pair in zip(seen, expected, strict=True))
