@@ -20,11 +20,6 @@ def add_parser(commands: Subparsers) -> None:
     )
     add_prediction(parser)
     parser.add_argument("--out", type=expanded_path, required=True, help="folder for the results")
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="remove the results that the folder holds, such as those of other thresholds",
-    )
     parser.set_defaults(execute=execute, how_to_resume="the same command resumes from here")
 
 
@@ -32,4 +27,4 @@ def execute(options: argparse.Namespace) -> None:
     """Run the command."""
     from padseg.inference.detect import detect
 
-    detect(options.paths, options.out, predictor(options), overwrite=options.overwrite)
+    detect(options.paths, options.out, predictor(options))

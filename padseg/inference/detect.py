@@ -1,27 +1,21 @@
 """`padseg detect`: images in, files with what was found in them out."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from padseg.errors import ConfigError, DataError, count
+from padseg.errors import DataError, count
 from padseg.inference.calibrate import warn_of_verdicts
 from padseg.inference.inputs import common_folder, find_images, name_below
 from padseg.inference.predictor import Predictor
-from padseg.inference.results import Results, file_version, remove_results, results_options
+from padseg.inference.results import OTHER_FOLDER, Results, file_version, results_options
 from padseg.inference.tables import raise_failed, write_tables
 from padseg.machine.console import say
-from padseg.machine.files import read_json
 from padseg.machine.folders import locked, require_same_options
 from padseg.machine.progress import tracked
 
-_OTHER_RESULTS = "add --overwrite to replace them, or pass another --out"
 
-
-def detect(
-    paths: Sequence[str | Path], out: Path, predictor: Predictor, *, overwrite: bool = False
-) -> None:
+def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None:
     """Score images and write the results to a folder, skipping images that are already there.
 
     Images whose files have changed are scored again. Results of earlier calls stay, except for images
@@ -31,7 +25,6 @@ def detect(
         paths: Image files, folders and patterns.
         out: The folder; see `padseg.inference.results`.
         predictor: Scores the images.
-        overwrite: Whether to remove the results of earlier calls first.
 
     Raises:
         DataError: A path does not exist, or some images cannot be read or their results not be written;
@@ -44,10 +37,7 @@ def detect(
     warn_of_verdicts(predictor.calibration, predictor.precision, predictor.tile)
     with locked(out):
         options = results_options(predictor.module, predictor.precision, predictor.tile, base)
-        if overwrite:
-            remove_results(out)
-        _require_same_thresholds(out, options)
-        require_same_options(out, options, _OTHER_RESULTS)
+        require_same_options(out, options, OTHER_FOLDER)
         versions = {name_below(path, base): file_version(path) for path in images}
         with Results(out, versions=versions) as results:
             for folder, error in unreadable.items():
@@ -64,26 +54,3 @@ def detect(
         verdicts = f"; {totals.anomalous} {verb} anomalous"
     say(f"{count(totals.scored, 'image')} scored in {out}{verdicts}.")
     raise_failed(totals, out, base)
-
-
-def _require_same_thresholds(out: Path, options: Mapping[str, Any]) -> None:
-    """Reject a folder whose results differ in their thresholds alone, in plainer words than for others.
-
-    Raises:
-        ConfigError: They do.
-    """
-    path = out / "options.json"
-    before = read_json(path) if path.exists() else options
-    if any(before.get(name) != options[name] for name in options if name != "calibration"):
-        return
-    then, now = (_thresholds(found["calibration"]) for found in (before, options))
-    if then != now:
-        raise ConfigError(
-            f"{out} holds images judged by other thresholds ({then}, now {now}): {_OTHER_RESULTS}."
-        )
-
-
-def _thresholds(calibration: Mapping[str, Any] | None) -> str:
-    if calibration is None:
-        return "none"
-    return f"{calibration['image_threshold']:.9g} and {calibration['pixel_threshold']:.9g}"

@@ -126,30 +126,6 @@ class Results:
             ) from error
 
 
-def remove_results(folder: Path) -> None:
-    """Remove the results in a folder; files of others stay.
-
-    Args:
-        folder: The folder, `locked`.
-    """
-    for log in folder.glob(".log-*.jsonl"):
-        for outcome in read_log(log):
-            for path in picture_paths(folder, outcome.path).values():
-                path.unlink(missing_ok=True)
-        log.unlink()
-    for name in ("predictions.csv", "regions.csv", "predictions.json", "options.json"):
-        (folder / name).unlink(missing_ok=True)
-
-
-def picture_paths(folder: Path, name: str) -> dict[str, Path]:
-    """The pictures of an image by kind."""
-    return {
-        "maps": folder / "maps" / f"{name}.png",
-        "overlays": folder / "overlays" / f"{name}.jpg",
-        "masks": folder / "masks" / f"{name}.png",
-    }
-
-
 def file_version(path: Path) -> str:
     """The size of a file and the time of its last change, which identify its version."""
     try:
@@ -169,13 +145,12 @@ def write_files(folder: Path, name: str, prediction: Prediction) -> None:
     overlaid.thumbnail((_JPEG_SIDE, _JPEG_SIDE))  # only ever shrinks
     # Level 1 takes a third of the time of the default, for files a third larger.
     fast = {"compress_level": 1}
-    paths = picture_paths(folder, name)
     pictures: dict[Path, tuple[Image.Image, dict[str, int]]] = {
-        paths["maps"]: (Image.fromarray(to_grey(prediction.score_map)), fast),
-        paths["overlays"]: (overlaid, {"quality": 90}),
+        folder / "maps" / f"{name}.png": (Image.fromarray(to_grey(prediction.score_map)), fast),
+        folder / "overlays" / f"{name}.jpg": (overlaid, {"quality": 90}),
     }
     if (mask := prediction.mask) is not None:
-        pictures[paths["masks"]] = (Image.fromarray(mask), {})
+        pictures[folder / "masks" / f"{name}.png"] = (Image.fromarray(mask), {})
     try:
         for path, (picture, options) in pictures.items():
             with written_whole(path, durable=False) as temporary:
