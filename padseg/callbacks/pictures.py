@@ -12,7 +12,7 @@ from PIL import Image
 
 from padseg.callbacks.images import ImagesCallback
 from padseg.callbacks.verdicts import Thresholds, banner, display_thresholds
-from padseg.drawing import HeatScale, panels
+from padseg.drawing import panels
 from padseg.errors import ConfigError
 from padseg.machine.files import short_name, written_whole
 from padseg.machine.marks import save_marked
@@ -88,7 +88,7 @@ def draw_worst(
     normal, defective = worst_first(records.table, count)
     chosen = [*normal, *defective]
     top = max((float(records.score_map(index).max()) for index in chosen), default=1.0)
-    scale = HeatScale(thresholds.pixel, top)
+    scale = thresholds.heat_scale(top)
     rows = records.table.set_index("index")
     for kind, indices in (("normal", normal), ("defect", defective)):
         for place, index in enumerate(indices, start=1):

@@ -9,7 +9,7 @@ import pandas as pd
 from lightning import LightningModule, Trainer
 
 from padseg.callbacks.curves import evaluation_curves
-from padseg.drawing import Banner, comparison, score_text
+from padseg.drawing import Banner, HeatScale, comparison, score_text
 from padseg.metrics.calibration import Calibration
 from padseg.metrics.curves import Curve
 from padseg.metrics.score_scale import ScoreScale
@@ -22,11 +22,19 @@ class Thresholds(NamedTuple):
         image: Of image scores.
         pixel: Of score maps.
         image_scale: Normalises image scores for display; None without calibration.
+        pixel_scale: Likewise score maps.
     """
 
     image: float | None = None
     pixel: float | None = None
     image_scale: ScoreScale | None = None
+    pixel_scale: ScoreScale | None = None
+
+    def heat_scale(self, top: float) -> HeatScale:
+        """The scale of the colours of score maps; without a threshold, it reaches to `top`."""
+        if self.pixel_scale is not None:
+            return HeatScale.of(self.pixel_scale)
+        return HeatScale(self.pixel, top)
 
     def is_anomalous(self, image_score: float) -> bool:
         """The verdict on an image; every image is worth a look if there is no threshold."""
@@ -38,9 +46,8 @@ def calibrated_thresholds(pl_module: LightningModule) -> Thresholds:
     calibration: Calibration | None = getattr(pl_module, "calibration", None)
     if calibration is None or calibration.tile is not None:
         return Thresholds()
-    return Thresholds(
-        calibration.image_threshold, calibration.pixel_threshold, calibration.image_scale
-    )
+    image, pixel = calibration.image_scale, calibration.pixel_scale
+    return Thresholds(image.threshold, pixel.threshold, image, pixel)
 
 
 def display_thresholds(trainer: Trainer, pl_module: LightningModule, stage: str) -> Thresholds:

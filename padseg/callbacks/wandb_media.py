@@ -14,7 +14,7 @@ from torch import Tensor
 from padseg.callbacks.curves import thin_out
 from padseg.callbacks.verdicts import Thresholds, banner, caption, verdict
 from padseg.data import AnomalyDataModule
-from padseg.drawing import HeatScale, judged
+from padseg.drawing import judged
 from padseg.metrics.curves import CURVES, Curve
 from padseg.records import Records
 
@@ -83,7 +83,7 @@ def log_curves(logger: WandbLogger, key: str, curves: Mapping[str, Curve]) -> No
 def _rows(records: Records, indices: Sequence[int], thresholds: Thresholds) -> Iterator[list[Any]]:
     rows = records.table.set_index("index")
     top = max((float(records.score_map(index).max()) for index in indices), default=1.0)
-    scale, normalise = HeatScale(thresholds.pixel, top), thresholds.image_scale
+    scale, normalise = thresholds.heat_scale(top), thresholds.image_scale
     for index in indices:
         row: Any = rows.loc[index]
         image, score_map = records.image(index), records.score_map(index)

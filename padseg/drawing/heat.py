@@ -1,7 +1,7 @@
 """Colours of scores, the same for panels, detect, the report and W&B.
 
-The pixel threshold is the middle of the scale, so that the colours mean the same for systems whose
-scores differ by orders of magnitude. Over an image, only pixels above the threshold are coloured. The
+The colour of a pixel is that of its normalised score, with the pixel threshold in the middle, so that
+the colours mean the same for systems whose scores differ by orders of magnitude. Over an image, only pixels above the threshold are coloured. The
 colours are matplotlib's "plasma": its lightness rises evenly, so that it can be read without colour
 vision, and its upper half, from magenta to yellow, is rare in photographs of parts.
 """
@@ -12,6 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from padseg.metrics.score_scale import ScoreScale
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 
@@ -32,22 +34,24 @@ class HeatScale:
     Attributes:
         threshold: The pixel threshold, at level 0.5, in [0, 1]; None for a linear scale.
         top: Where there is no threshold, the score from which on the level is 1.
+        spread: Of normal scores, see `ScoreScale`; None, where it is unknown, for half the threshold.
     """
 
     threshold: float | None
     top: float = 1.0
+    spread: float | None = None
+
+    @classmethod
+    def of(cls, scale: ScoreScale) -> "HeatScale":
+        """The scale whose levels are normalised scores."""
+        return cls(scale.threshold, spread=scale.spread)
 
     def levels(self, scores: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-        """Levels in [0, 1] of scores in [0, 1], of the same shape.
-
-        With a threshold t, the level of score s is s(1 - t) / (s(1 - t) + t(1 - s)): 0 for 0, 0.5
-        for t, 1 for 1, and close to s / (s + t) if scores and threshold are small.
-        """
+        """Levels in [0, 1] of scores in [0, 1], of the same shape."""
         if self.threshold is None:
             return np.asarray(np.clip(scores / max(self.top, 1e-12), 0, 1))
-        middle = min(max(self.threshold, 1e-6), 1 - 1e-6)
-        above = np.clip(scores, 0, 1) * (1 - middle)
-        return np.asarray(above / (above + middle * (1 - np.clip(scores, 0, 1))))
+        spread = self.threshold / 2 if self.spread is None else self.spread
+        return ScoreScale(self.threshold, spread).of(scores)
 
 
 def opacities(scale: HeatScale) -> NDArray[np.float32]:

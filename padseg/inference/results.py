@@ -21,7 +21,7 @@ that could not be read.
 
 import hashlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -162,12 +162,19 @@ def write_files(folder: Path, name: str, prediction: Prediction) -> None:
         raise
 
 
-def draw_prediction(prediction: Prediction) -> Image.Image:
-    """The image beside what exceeds the pixel threshold, under verdict and score.
+def heat_scale(predictions: Sequence[Prediction]) -> HeatScale:
+    """The scale of the colours of images that were scored with the same thresholds.
 
-    Without calibration, the colours reach to the highest score of the image.
+    Without calibration, it reaches to the highest score.
     """
-    scale = HeatScale(prediction.pixel_threshold, top=float(prediction.score_map.max()))
+    if (calibration := predictions[0].calibration) is not None:
+        return HeatScale.of(calibration.pixel_scale)
+    return HeatScale(None, top=max(float(each.score_map.max()) for each in predictions))
+
+
+def draw_prediction(prediction: Prediction) -> Image.Image:
+    """The image beside what exceeds the pixel threshold, under verdict and score."""
+    scale = heat_scale([prediction])
     return judged(
         *(prediction.image, prediction.score_map, scale, _banner(prediction)),
         outlined=bool(prediction.anomalous),

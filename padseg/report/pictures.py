@@ -96,8 +96,8 @@ def shown_scale(run: Run) -> HeatScale:
     Without a calibrated threshold, it ends at the 99.9th percentile over the pixels of at most 64 maps,
     evenly over the ranking; at 1 without maps. Systems differ by orders of magnitude in their scores.
     """
-    if run.pixel_threshold is not None:
-        return HeatScale(run.pixel_threshold)
+    if run.result.calibration is not None:
+        return HeatScale.of(run.result.calibration.pixel_scale)
     ordered = run.images.sort_values("image_score", kind="stable")["index"]
     paths = [run.picture("maps", int(index)) for index in ordered]
     paths = [path for path in paths if path.is_file()]

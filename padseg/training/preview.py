@@ -15,6 +15,7 @@ from padseg.data import AnomalyDataModule
 from padseg.data.preview import draw_grid, preview
 from padseg.drawing import HeatScale, heatmap, overlay
 from padseg.inference import Prediction, Predictor
+from padseg.inference.results import heat_scale
 from padseg.machine.files import written_whole
 from padseg.machine.marks import save_marked
 
@@ -52,9 +53,7 @@ class PreviewCallback(Callback):
         if self._pairs is None or not self._held_out:
             return
         answers = predictor([item["image"].numpy() for item in self._held_out])
-        scale = HeatScale(
-            answers[0].pixel_threshold, max(float(answer.score_map.max()) for answer in answers)
-        )
+        scale = heat_scale(answers)
         cells = [
             _cells(item, answer, scale)
             for item, answer in zip(self._held_out, answers, strict=True)

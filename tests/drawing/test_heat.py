@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from padseg.drawing import COLOURS, HeatScale, heatmap, opacities, tint
+from padseg.metrics.score_scale import ScoreScale
 
 
 @pytest.mark.parametrize("threshold", [1e-5, 0.002, 0.3, 0.9])
@@ -14,12 +15,15 @@ def test_the_threshold_is_the_middle_of_the_scale(threshold):
     assert (np.diff(levels) > 0).all()
     ends_and_middle = scale.levels(np.array([0, threshold, 1]))
     np.testing.assert_allclose(ends_and_middle, [0, 0.5, 1], atol=1e-9)
-    # A score and its threshold differ by as much on the scale of log odds.
-    inner = scores[(scores > 0) & (scores < 1)]
-    odds, levels = inner / (1 - inner), scale.levels(inner)
-    np.testing.assert_allclose(
-        np.log(levels / (1 - levels)), np.log(odds) - np.log(threshold / (1 - threshold)), atol=1e-6
-    )
+
+
+def test_the_levels_are_normalised_scores():
+    scale = ScoreScale(0.2, spread=0.05)
+    scores = np.linspace(0, 1, 99)
+    levels = HeatScale.of(scale).levels(scores)
+    np.testing.assert_allclose(levels, [scale(score) for score in scores])
+    # Narrow scores of normal pixels make the colours rise faster.
+    assert (levels[scores > 0.2] >= HeatScale(0.2).levels(scores)[scores > 0.2]).all()
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, None])

@@ -108,8 +108,6 @@ def test_panels(shape):
         assert (picture == colour).all(axis=-1).sum() > 0.4 * height * width
     assert (picture == 255).all(axis=-1).sum() > 0.4 * height * width  # the mask
     assert (picture == 0).all(axis=-1).sum() > 0.4 * height * width
-    level = HeatScale(0.25).levels(np.float32(0.5))
-    assert level == pytest.approx(0.75)
     plain = np.array(panels(image, mask, score_map, HeatScale(0.25), title, outlined=False))
     assert (plain != picture).any()
 

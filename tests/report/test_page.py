@@ -226,7 +226,7 @@ def test_maps_with_a_threshold_have_it_at_level_128(tmp_path):
     with Image.open(io.BytesIO(content)) as image:
         levels = np.asarray(image)
     assert ((levels >= 128) == (np.float32(scores) / np.float32(65535) > np.float32(0.02))).all()
-    expected = HeatScale(0.02).levels(scores / 65535) * 255
+    expected = HeatScale.of(calibration.pixel_scale).levels(scores / 65535) * 255
     assert np.abs(levels - expected).max() <= 9
 
 

@@ -57,8 +57,8 @@ function ring(region, ink, width) {
   stamped.fillRect(0, 0, stamp.width, stamp.height);
   const canvas = make("canvas", { width: region.width, height: region.height });
   const context = canvas.getContext("2d");
-  for (let turn = 0; turn < 16; turn += 1) {
-    const angle = (turn * Math.PI) / 8;
+  for (let turn = 0; turn < 8; turn += 1) {
+    const angle = (turn * Math.PI) / 4;
     context.drawImage(stamp, width * Math.cos(angle), width * Math.sin(angle));
   }
   context.globalCompositeOperation = "destination-out";
