@@ -200,6 +200,7 @@ def test_means_over_other_categories_do_not_compare(tmp_path, browse):
     whole, part = (rows.filter(has_text=label).locator(".best") for label in ("whole", "part"))
     assert "40.0" in [cell.inner_text() for cell in whole.all()]
     assert part.count() == 0  # not even where the figures are equal
+    assert page.locator("#table tbody", has_text="nut").locator(".best").count() == 0  # alone
     bolt = page.locator("#table tbody", has_text="bolt").locator(".best").all()
     assert "90.0" in [cell.inner_text() for cell in bolt]
 

@@ -1,7 +1,6 @@
 // The table of results.
 
 function drawTable() {
-  const several = labels.length > 1;
   const head = make("tr", {},
     make("th", { scope: "col" }, "System"), make("th", { scope: "col" }, "Seeds"),
     ...data.metrics.map(({ title }) => make("th", { scope: "col" }, title)),
@@ -28,7 +27,7 @@ function drawTable() {
         make("th", { scope: "row" }, row.label, make("small", {}, system + of)),
         make("td", { class: "seeds" }, row.seeds.length > 1 ? `mean of ${seeds}` : seeds),
         ...data.metrics.map(({ key }) =>
-          figureCell(row.values[key], several && rivals.includes(row) && row.values[key][0] === best[key])),
+          figureCell(row.values[key], rows.length > 1 && rivals.includes(row) && row.values[key][0] === best[key])),
         make("td", {}, row.minutes === null ? "–" : row.minutes.toFixed(1))));
       if (state.seeds && row.seeds.length > 1) {
         for (const one of row.each) {
