@@ -1,9 +1,10 @@
 """Colours of scores, the same for panels, detect, the report and W&B.
 
 The colour of a pixel is that of its normalised score, with the pixel threshold in the middle, so that
-the colours mean the same for systems whose scores differ by orders of magnitude. Over an image, only pixels above the threshold are coloured. The
-colours are matplotlib's "plasma": its lightness rises evenly, so that it can be read without colour
-vision, and its upper half, from magenta to yellow, is rare in photographs of parts.
+the colours mean the same for systems whose scores differ by orders of magnitude. Over an image, only
+pixels above the threshold are coloured. The colours are matplotlib's "plasma": its lightness rises
+evenly, so that it can be read without colour vision, and its upper half, from magenta to yellow, is
+rare in photographs of parts.
 """
 
 from dataclasses import dataclass
