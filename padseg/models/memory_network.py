@@ -265,7 +265,7 @@ def memory_network(
         ConfigError: an option does not exist, or the backbone has other resolutions.
         CheckpointError: the teacher's weights cannot be used.
     """
-    teacher = Teacher(options.teacher or system.teachers[0], weights[0])
+    teacher = Teacher(options.teacher or system.teachers[0], weights[0], fold=True)
     channels = [[teacher.channels[k] for k in source.levels] for source in sources]
     return MemoryStudentTeacher(teacher, MemoryStudent(channels, options.memory_size), sources)
 

@@ -9,6 +9,7 @@ from timm.layers.format import Format
 from torch import Tensor, nn
 
 from padseg.errors import CheckpointError, ConfigError
+from padseg.models.folding import find_folds, fold_batch_norms
 from padseg.models.weight_files import hash_weights, load_weights, read_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -62,6 +63,8 @@ class Teacher(nn.Module):
             .safetensors file or of a state dict saved by torch. Additional weights are ignored.
         reductions: strides of the required levels, in input pixels per feature pixel.
         option: the option for a weight file, for messages.
+        fold: compute with the batch norms folded into the convolutions, which is faster and differs by
+            rounding alone. Weights, checkpoints and exported networks stay as they are.
 
     Attributes:
         channels: channels of each level.
@@ -78,6 +81,7 @@ class Teacher(nn.Module):
         weights: str = "pretrained",
         reductions: Sequence[int] = (4, 8, 16),
         option: str = WEIGHTS_OPTION,
+        fold: bool = False,
     ) -> None:
         super().__init__()
         levels = _find_levels(name, reductions)
@@ -91,6 +95,8 @@ class Teacher(nn.Module):
         info: Any = self.net.feature_info
         self.channels: tuple[int, ...] = tuple(info.channels())
         _drop_unread_blocks(self.net)
+        self._folds = find_folds(self.net) if fold else ()
+        self._folded: tuple[nn.Module] | None = None  # a tuple hides it from checkpoints
         self.requires_grad_(False)
         self.eval()
 
@@ -101,8 +107,23 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, image: Tensor) -> list[Tensor]:
         """Map standardised images (B, 3, H, W) to features (B, C_k, h_k, w_k), fine to coarse."""
-        features: list[Tensor] = self.net(self.restandardize(image))
+        features: list[Tensor] = self._fastest()(self.restandardize(image))
         return features
+
+    def _fastest(self) -> nn.Module:
+        if not self._folds or torch.compiler.is_exporting():  # runtimes fold as well
+            return self.net
+        if self._folded is None:
+            self._folded = (fold_batch_norms(self.net, self._folds),)
+        return self._folded[0]
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
+        self._folded = None  # device, dtype or layout change
+        return super()._apply(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._folded = None
+        super()._load_from_state_dict(*args, **kwargs)
 
     def fingerprint(self) -> str:
         """Hash the weights (sha256, hex): the same on every device and in every memory format."""

@@ -1,0 +1,87 @@
+"""A frozen teacher with folded batch norms answers as the one in its checkpoint."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from padseg.models import Teacher
+from padseg.models.folding import find_folds, fold_batch_norms
+from tiny import shake
+
+IMAGES = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 4 - 2
+
+
+def pair(name):
+    """The same teacher, folded and as it is, with batch norms that change what they are given."""
+    torch.manual_seed(0)
+    folded, plain = Teacher(name, "random", fold=True), Teacher(name, "random")
+    shake(folded.net)
+    plain.load_state_dict(folded.state_dict())
+    return folded, plain
+
+
+def assert_near(features, expected):
+    for level, other in zip(features, expected, strict=True):
+        assert (level - other).abs().max() < 1e-4 * other.abs().max()
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "tf_efficientnet_lite0"])
+def test_folded_features_are_the_same_up_to_rounding(name):
+    folded, plain = pair(name)
+    norms = [part for part in plain.modules() if isinstance(part, nn.BatchNorm2d)]
+    assert len(folded._folds) == len(norms)
+    features = folded(IMAGES)
+    assert_near(features, plain(IMAGES))
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in folded._folded[0].modules())
+    assert not any(x.requires_grad for x in features)
+
+
+def test_weights_and_hash_are_those_of_the_plain_teacher():
+    folded, plain = pair("test_resnet")
+    folded(IMAGES)
+    assert folded.state_dict().keys() == plain.state_dict().keys()
+    assert sum(1 for _ in folded.parameters()) == sum(1 for _ in plain.parameters())
+    assert folded.fingerprint() == plain.fingerprint()
+    assert_near(copy.deepcopy(folded)(IMAGES), plain(IMAGES))
+    assert_near(pickle.loads(pickle.dumps(folded))(IMAGES), plain(IMAGES))
+
+
+def test_new_weights_or_another_dtype_are_folded_again():
+    folded, plain = pair("test_resnet")
+    before = folded(IMAGES)
+    nn.ModuleDict({"teacher": folded}).load_state_dict(
+        {f"teacher.{key}": value * 0.9 for key, value in plain.state_dict().items()}
+    )
+    plain.load_state_dict(folded.state_dict())
+    assert_near(folded(IMAGES), plain(IMAGES))
+    assert (folded(IMAGES)[0] - before[0]).abs().max() > 1e-2
+    assert folded.double()(IMAGES.double())[0].dtype == torch.float64
+
+
+def test_what_cannot_be_folded_stays():
+    class Scaled(nn.Conv2d):
+        def forward(self, x):
+            return 3 * super().forward(x)
+
+    net = nn.Sequential(
+        *(nn.BatchNorm2d(3), Scaled(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()),
+        *(nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8)),
+    )
+    shake(net)
+    folds = find_folds(net)
+    assert [tuple(fold) for fold in folds] == [("5", "6")]
+    expected = net(IMAGES)
+    assert_near([fold_batch_norms(net, folds)(IMAGES)], [expected])
+    assert torch.equal(net(IMAGES), expected)
+
+
+@pytest.mark.slow
+def test_features_of_the_real_teacher_differ_by_less_than_a_ten_thousandth(assets):
+    weights = str(assets / "weights/tf_efficientnet_lite0.in1k.safetensors")
+    name = "tf_efficientnet_lite0.in1k"
+    folded, plain = Teacher(name, weights, fold=True), Teacher(name, weights)
+    for level, other in zip(folded(IMAGES), plain(IMAGES), strict=True):
+        assert (level - other).abs().max() < 1e-4
