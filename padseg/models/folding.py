@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from timm.layers import BatchNormAct2d, Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 

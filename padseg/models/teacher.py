@@ -118,8 +118,9 @@ class Teacher(nn.Module):
         return self._folded[0]
 
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
-        self._folded = None  # device, dtype or layout change
-        return super()._apply(*args, **kwargs)
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self._folded = None  # device, dtype or layout may have changed
+        return self
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self._folded = None
