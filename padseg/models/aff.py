@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from padseg.models.layers import full_precision, require_batch
+from padseg.names import GATES, Gates
+from padseg.options import one_of
 
 
 class AFF(nn.Module):
@@ -13,16 +15,28 @@ class AFF(nn.Module):
     code, not from the formula: with it, w = 0.5 is plain addition. 4,576 parameters at C = 64, 265,984
     at C = 512. Training needs two or more images, because `globe` has one value per image.
 
-    The last BNs start at zero, so the module starts as plain addition. If they start at one, as in the
-    authors' code, the first weights are random, and the gradient through both branches of sixteen blocks
-    explodes: training oscillates, and the result depends on the step at which it ends.
+    By default, the last BNs start at zero, so the module starts as plain addition. If they start at one,
+    as in the authors' code, the first weights are random, and the gradient through both branches of sixteen
+    blocks explodes: training oscillates, and the result depends on the step at which it ends.
+
+    Args:
+        channels: C of both inputs and of the output.
+        reduction: C divided by the channels inside.
+        gates: whether the weights w start "neutral", at 0.5, or "random".
+
+    Raises:
+        ConfigError: gates has an unknown value.
     """
 
-    def __init__(self, channels: int, reduction: int = 4) -> None:
+    def __init__(self, channels: int, reduction: int = 4, gates: Gates = "neutral") -> None:
         super().__init__()
+        one_of("gates", gates, GATES)
         hidden = max(1, channels // reduction)
         self.local = _bottleneck(channels, hidden)
         self.globe = _bottleneck(channels, hidden)
+        if gates == "neutral":
+            for branch in (self.local, self.globe):
+                nn.init.zeros_(branch[-1].weight)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Fuse the residual x and the shortcut y, both (B, C, h, w), to (B, C, h, w)."""
@@ -39,12 +53,10 @@ class AFF(nn.Module):
 
 
 def _bottleneck(channels: int, hidden: int) -> nn.Sequential:
-    last = nn.BatchNorm2d(channels)
-    nn.init.zeros_(last.weight)
     return nn.Sequential(
         nn.Conv2d(channels, hidden, 1),
         nn.BatchNorm2d(hidden),
         nn.ReLU(inplace=True),
         nn.Conv2d(hidden, channels, 1),
-        last,
+        nn.BatchNorm2d(channels),
     )

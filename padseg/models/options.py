@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from padseg.models.residual import BlockOptions
-from padseg.names import Fusion, Recalibration, SecondConv, Upsample
+from padseg.names import Fusion, Gates, Recalibration, SecondConv, Upsample
 from padseg.options import as_stored
 
 
@@ -19,6 +19,7 @@ class NetworkOptions:
         teacher2: timm tag of the second teacher; only RSTPM has one.
         width: channels of the student's stem; 64 in the papers.
         fusion: see BlockOptions.
+        gates: see BlockOptions.
         second_conv: see BlockOptions.
         kernels: see BlockOptions.
         dilations: see BlockOptions.
@@ -32,6 +33,7 @@ class NetworkOptions:
     teacher2: str | None = None
     width: int = 64
     fusion: Fusion | None = None
+    gates: Gates = "neutral"
     second_conv: SecondConv | None = None
     kernels: tuple[int, ...] = (3, 3, 3)
     dilations: tuple[int, ...] = (1, 2, 3)
@@ -61,6 +63,7 @@ class NetworkOptions:
         """
         return BlockOptions(
             fusion=self.fusion or own.fusion,
+            gates=self.gates,
             second_conv=self.second_conv or own.second_conv,
             kernels=self.kernels,
             dilations=self.dilations,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from padseg.models.aff import AFF
 from padseg.models.pcar import PCAR
-from padseg.names import FUSIONS, SECOND_CONVS, Fusion, Recalibration, SecondConv
+from padseg.names import FUSIONS, SECOND_CONVS, Fusion, Gates, Recalibration, SecondConv
 from padseg.options import one_of
 
 
@@ -20,6 +20,7 @@ class BlockOptions:
 
     Attributes:
         fusion: "add" the shortcut, or weigh it by attention ("aff").
+        gates: how "aff" starts, see AFF.
         second_conv: a 3x3 "conv", or parallel convolutions ("pcar").
         kernels: kernel sizes of "pcar".
         dilations: dilations of "pcar".
@@ -27,6 +28,7 @@ class BlockOptions:
     """
 
     fusion: Fusion = "add"
+    gates: Gates = "neutral"
     second_conv: SecondConv = "conv"
     kernels: tuple[int, ...] = (3, 3, 3)
     dilations: tuple[int, ...] = (1, 2, 3)
@@ -77,7 +79,7 @@ class ResidualBlock(nn.Module):
             else nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         )
         self.bn2 = nn.BatchNorm2d(out_channels)
-        self.fuse = AFF(out_channels) if options.fusion == "aff" else None
+        self.fuse = AFF(out_channels, gates=options.gates) if options.fusion == "aff" else None
         self.shortcut = (
             nn.Sequential(
                 nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),

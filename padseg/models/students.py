@@ -77,7 +77,7 @@ class DenoisingStudent(nn.Module):
     connections: everything passes through the bottleneck at 1/32 resolution.
 
     Initialised Kaiming-normal. As in timm, the last BNs of the encoder start at zero, which makes each
-    block an identity.
+    block an identity, unless it is fused by random gates: these make no identity, and the BNs stay at one.
 
     Args:
         channels: the teacher's channels, fine to coarse; three levels.
@@ -101,8 +101,9 @@ class DenoisingStudent(nn.Module):
             ]
         )
         kaiming_init(self)
+        random_gates = block.fusion == "aff" and block.gates == "random"
         for part in self.encoder.modules():
-            if isinstance(part, ResidualBlock):
+            if isinstance(part, ResidualBlock) and not random_gates:
                 nn.init.zeros_(part.bn2.weight)
 
     def forward(self, image: Tensor, sizes: Sizes) -> list[Tensor]:

@@ -296,7 +296,10 @@ class AnomalyModule(LightningModule):
                     "the configuration it was trained with."
                 )
         if self._trainer is not None and self._trainer.state.fn == "fit":
-            refuse_changed_options("model", header.hyper_parameters, self._constructor_arguments())
+            before = dict(header.hyper_parameters)
+            if "network" in before:  # with options that padseg did not have yet
+                before["network"] = header.network.to_plain()
+            refuse_changed_options("model", before, self._constructor_arguments())
             if header.precision not in (None, self.trainer.precision):
                 raise CheckpointError(
                     f"the checkpoint was trained in {header.precision}, not {self.trainer.precision}: "

@@ -16,6 +16,7 @@ from padseg.modules.header import STORED_WEIGHTS
 from padseg.names import (
     STUDENT_INPUTS,
     Fusion,
+    Gates,
     LossReduction,
     Recalibration,
     SecondConv,
@@ -28,7 +29,7 @@ CANDIDATES_KEY = "memory_candidates"
 """The key of a checkpoint that is saved before its memory has chosen its entries."""
 # Options of networks that learn by gradients.
 _OF_GRADIENTS = (
-    *("width", "fusion", "second_conv", "student_input", "loss_reduction", "loss_scale"),
+    *("width", "fusion", "gates", "second_conv", "student_input", "loss_reduction", "loss_scale"),
     *("lr", "momentum", "weight_decay"),
 )
 
@@ -52,6 +53,8 @@ class StudentDistillModule(AnomalyModule):
         weights2: Its weights.
         width: Channels of the student's first stage, 16 or more.
         fusion: How a residual block joins its branches: `add`, or `aff` (attentional feature fusion).
+        gates: How AFF starts: `neutral`, as plain addition, or `random`, as in its authors' code; then the
+            encoder's BatchNorms, too, start at one.
         second_conv: A residual block's second convolution: `conv`, or `pcar` (parallel
             convolutional attention recalibration).
         kernels: Kernel sizes of PCAR's branches.
@@ -83,6 +86,7 @@ class StudentDistillModule(AnomalyModule):
         weights2: str = "pretrained",
         width: int = 64,
         fusion: Fusion | None = None,
+        gates: Gates = "neutral",
         second_conv: SecondConv | None = None,
         kernels: tuple[int, int, int] = (3, 3, 3),
         dilations: tuple[int, int, int] = (1, 2, 3),
@@ -109,6 +113,7 @@ class StudentDistillModule(AnomalyModule):
             teacher2=teacher2,
             width=width,
             fusion=fusion,
+            gates=gates,
             second_conv=second_conv,
             kernels=tuple(kernels),
             dilations=tuple(dilations),
@@ -131,7 +136,10 @@ class StudentDistillModule(AnomalyModule):
         parts, own = find_system(network.system), inspect.signature(type(self)).parameters
         given: Mapping[str, Any] = self.hparams
         unread = [*_OF_GRADIENTS] if parts.memory else ["memory_size"]
-        if parts.memory or network.block(parts.block).second_conv != "pcar":
+        block = network.block(parts.block)
+        if block.fusion != "aff":
+            unread += ["gates"]
+        if block.second_conv != "pcar":
             unread += ["kernels", "dilations", "recalibration"]
         if len(parts.teachers) == 1:
             unread += ["teacher2", "weights2", "upsample"]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from padseg.errors import ConfigError
 from padseg.models.aff import AFF
 from tiny import shake
 
@@ -24,3 +25,15 @@ def test_aff_is_its_formula():
     total = x + y
     w = torch.sigmoid(fuse.local(total) + fuse.globe(total.mean(dim=(2, 3), keepdim=True)))
     torch.testing.assert_close(fuse(x, y), 2 * x * w + 2 * y * (1 - w))
+
+
+def test_random_gates_start_as_in_the_authors_code():
+    fuse = AFF(8, gates="random")
+    x, y = torch.randn(4, 8, 5, 4), torch.randn(4, 8, 5, 4)
+    assert all(norm.weight.eq(1).all() for norm in (fuse.local[-1], fuse.globe[-1]))
+    w = (fuse(x, y) / 2 - y) / (x - y)
+    assert w.min() > 0
+    assert w.max() < 1
+    assert w.std() > 0.1
+    with pytest.raises(ConfigError, match="gates is 'open'; give one of neutral, random"):
+        AFF(8, gates="open")

@@ -114,6 +114,28 @@ def test_start_of_the_last_batch_norm():
     assert last_norms(attentive.decoder) == last_norms(attentive.bottleneck) == {1.0}
 
 
+def test_random_gates_leave_every_batch_norm_at_one_and_draw_nothing():
+    students = []
+    for gates in ("neutral", "random"):
+        torch.manual_seed(0)
+        block = replace(PA, gates=gates)
+        students.append(DenoisingStudent((8, 16, 32), width=8, block=block))
+    neutral, gated = students
+    norms = [part.weight for part in gated.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    assert all(weight.eq(1).all() for weight in norms)
+    theirs = gated.state_dict()
+    changed = {k for k, v in neutral.state_dict().items() if not torch.equal(v, theirs[k])}
+    assert changed == {
+        key
+        for key in theirs
+        if key.endswith((".local.4.weight", ".globe.4.weight"))
+        or (key.startswith("encoder.") and key.endswith(".bn2.weight"))
+    }
+    # Without attention there are no gates.
+    plain = DenoisingStudent((8, 16, 32), width=8, block=BlockOptions(gates="random"))
+    assert last_norms(plain.encoder) == {0.0}
+
+
 def test_convolutions_start_kaiming_normal_with_zero_bias():
     torch.manual_seed(0)
     student = DenoisingStudent((8, 16, 32), width=16, block=PA)

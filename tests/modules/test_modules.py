@@ -13,6 +13,7 @@ from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.inference import Predictor
 from padseg.models import SYSTEMS
 from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
+from padseg.modules.checkpoint import write_checkpoint
 from padseg.modules.header import HEADER_KEY
 from padseg.synthesis import SynthesisParams
 from tiny import tiny_data, tiny_segmentation, tiny_student
@@ -564,6 +565,8 @@ def test_a_test_of_another_category_is_told(data_root, tmp_path, caplog):
     [
         ("destseg", {"kernels": (1, 3, 5)}, "kernels is of a part that DeSTSeg"),
         ("pfadseg", {"second_conv": "conv", "recalibration": "pixel"}, "recalibration .* PFADSeg"),
+        ("destseg", {"gates": "random"}, "gates is of a part that DeSTSeg"),
+        ("pfadseg", {"fusion": "add", "gates": "random"}, "gates is of a part that PFADSeg"),
         ("destseg", {"teacher2": "test_resnet"}, "teacher2 is of a part that DeSTSeg"),
         ("stpm", {"upsample": "bilinear"}, "upsample is of a part that STPM"),
         ("stpm", {"weights2": "random"}, "weights2 is of a part that STPM"),
@@ -601,3 +604,16 @@ def test_numbers_of_numpy_make_readable_checkpoints(data_root, textures, tmp_pat
     fitter.fit(tiny_student(lr=0.05), datamodule=data)
     fitter.save_checkpoint(tmp_path / "one.ckpt")
     assert read_checkpoint(tmp_path / "one.ckpt")["AnomalyDataModule"]["options"]["seed"] == 1
+
+
+def test_a_training_goes_on_whose_checkpoint_lacks_an_option_of_today(data, distilled, tmp_path):
+    fitter = trainer(tmp_path, 1)
+    fitter.fit(segmentation(distilled), datamodule=data)
+    fitter.save_checkpoint(tmp_path / "one.ckpt")
+    checkpoint = read_checkpoint(tmp_path / "one.ckpt")
+    for network in (checkpoint[HEADER_KEY]["network"], checkpoint["hyper_parameters"]["network"]):
+        del network["gates"]
+    write_checkpoint(checkpoint, tmp_path / "before.ckpt")
+    fitter = trainer(tmp_path, 2)
+    fitter.fit(segmentation(distilled), datamodule=data, ckpt_path=tmp_path / "before.ckpt")
+    assert fitter.global_step == 2
