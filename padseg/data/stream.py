@@ -75,8 +75,11 @@ class StreamOptions:
     def state(self) -> dict[str, Any]:
         """As checkpoints hold it, in plain values."""
         state: dict[str, Any] = as_stored(asdict(self))
+        # What has no effect is left out; earlier checkpoints do not have it.
         if self.synthesis is not None and self.synthesis.backend != MIXED:
-            del state["synthesis"]["mixture"]  # not used; earlier checkpoints do not have it
+            del state["synthesis"]["mixture"]
+        if self.synthesis is not None and not self.synthesis.resampled:
+            del state["synthesis"]["resampled"]
         return state
 
     def require_same_images(self, before: Mapping[str, Any]) -> None:

@@ -73,6 +73,9 @@ class SynthesisParams:
             that the corners that the rotation uncovers (noise 0) are never masked.
         rotation: the noise is rotated by an angle drawn uniformly from -rotation to +rotation, in
             degrees, within 0 to 180.
+        resampled: rotate the picture of the noise and interpolate it bilinearly, as in DRAEM's and DeSTSeg's
+            code, instead of evaluating the noise at rotated coordinates. The draws are the same, but
+            peaks and fine lattices are smoothed, so that slightly less is masked. Not for "noise".
         opacity: smallest and largest opacity of the texture inside the mask, drawn uniformly;
             0 leaves the image unchanged, 1 shows only the texture.
         probability: share of the samples that get a defect, 0 to 1. Their masks can still be empty.
@@ -93,6 +96,7 @@ class SynthesisParams:
     exponents: tuple[int, int] = (0, 5)
     threshold: float = 0.5
     rotation: float = 90.0
+    resampled: bool = False
     opacity: tuple[float, float] = (0.2, 1.0)
     probability: float = 1.0
     retries: int = 0
@@ -136,6 +140,12 @@ class SynthesisParams:
             "octaves",
             self.octaves,
             'left at 1 unless backend is "noise"',
+        )
+        _require(
+            not self.resampled or self.backend != "noise",
+            "resampled",
+            self.resampled,
+            'left at False if backend is "noise"',
         )
         if self.mixture != Mixture() and self.backend != MIXED:
             raise ConfigError(

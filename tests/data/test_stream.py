@@ -122,3 +122,14 @@ def test_a_training_without_mixture_goes_on_from_an_earlier_checkpoint(data_root
     with pytest.raises(CheckpointError, match=r"--data\.synthesis .*0\.5.* not .*0\.25"):
         changed.load_state_dict(mixed.state_dict())
     changed.load_state_dict(changed.state_dict())
+
+
+def test_a_training_goes_on_with_the_rotation_that_it_began_with(data_root, textures):
+    """Checkpoints did not have the option, whose default is what they did."""
+    before = module(data_root, textures).state_dict()
+    assert "resampled" not in before["options"]["synthesis"]
+    changed = module(data_root, textures, synthesis=SynthesisParams(resampled=True))
+    changed.trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"), global_step=0)
+    with pytest.raises(CheckpointError, match=r"--data\.synthesis .* not .*'resampled': True"):
+        changed.load_state_dict(before)
+    changed.load_state_dict(changed.state_dict())

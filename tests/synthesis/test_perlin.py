@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from functools import partial
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from torch.utils.data import default_collate
 from padseg.errors import ConfigError
 from padseg.synthesis import SynthesisParams, draw, perlin_mask, perlin_noise
 from padseg.synthesis import perlin as perlin_module
+from padseg.synthesis import rotate as rotate_module
 
 IDENTITY = (1.0, 0.0)
 
@@ -76,6 +78,40 @@ def test_rotation_is_that_of_the_picture(degrees, size):
     assert (ours.numpy()[away] == 0).all()
 
 
+@pytest.mark.parametrize("degrees", [-75, -20, 0, 35, 90])
+@pytest.mark.parametrize("size", [(96, 96), (64, 96), (7, 5)])
+def test_resampled_noise_is_the_rotated_picture(degrees, size):
+    gradients, cells = lattice(1, 2), pairs([(4, 2)])
+    angle = math.radians(degrees)
+    rotation = pairs([(math.cos(angle), math.sin(angle))])
+    ours = perlin_noise(gradients, cells, rotation, size, resampled=True)[0]
+    picture = perlin_noise(gradients, cells, pairs([IDENTITY]), size)[0].numpy()
+    turned = ndimage.rotate(picture, degrees, reshape=False, order=1, mode="grid-constant")
+    np.testing.assert_allclose(ours.numpy(), turned, atol=1e-4)
+    if degrees == 0:
+        assert (ours.numpy() == picture).all()
+
+
+def test_resampled_masks_have_the_area_of_draems_procedure():
+    """The noise of DRAEM, rotated by OpenCV as its authors' imgaug does, beside both ways of padseg."""
+    params, count, size = SynthesisParams(), 200, (128, 128)
+    draws = batch(params, count)
+    gradients = draws["gradients"][:, 0].double().numpy()
+    published = np.zeros((count, *size), bool)
+    for n in range(count):
+        picture = draem_noise(gradients[n], draws["cells"][n, 0].int().tolist(), size)
+        cos, sin = draws["rotation"][n, 0].tolist()
+        degrees = math.degrees(math.atan2(sin, cos))
+        matrix = cv2.getRotationMatrix2D((63.5, 63.5), degrees, 1)
+        published[n] = cv2.warpAffine(picture.astype(np.float32), matrix, size) > 0.5
+    evaluated = perlin_mask(draws, params, size)[:, 0].numpy()
+    resampled = perlin_mask(draws, replace(params, resampled=True), size)[:, 0].numpy()
+    assert resampled.mean() / published.mean() == pytest.approx(1, abs=2e-3)
+    assert (resampled != published).mean() < 1e-3
+    # A cell has half as many pixels as at 256x256, where the ratio is 1.013.
+    assert 1.03 < evaluated.mean() / published.mean() < 1.15
+
+
 def test_quarter_turn_is_rot90():
     gradients, cells = lattice(3, 4), pairs([(16, 2), (4, 4), (1, 8)])
     quarter = pairs([(math.cos(math.pi / 2), math.sin(math.pi / 2))] * 3)
@@ -115,18 +151,24 @@ def test_any_size(size):
 
 
 @pytest.mark.parametrize("size", [(64, 64), (45, 83)])
-@pytest.mark.parametrize("retries", [0, 2])
+@pytest.mark.parametrize(("retries", "resampled"), [(0, False), (2, False), (1, True)])
 @pytest.mark.parametrize("points", [900, 2**13, 2**23])
-def test_same_bits_for_any_split(monkeypatch, size, retries, points):
-    params = SynthesisParams(exponents=(0, 3), probability=0.8, retries=retries)
+def test_same_bits_for_any_split(monkeypatch, size, retries, resampled, points):
+    params = SynthesisParams(
+        exponents=(0, 3), probability=0.8, retries=retries, resampled=resampled
+    )
     draws = batch(params, 12)
     noise_of = [draws[key][:, 0] for key in ("gradients", "cells", "rotation")]
-    noise, masks = perlin_noise(*noise_of, size), perlin_mask(draws, params, size)
+    noise = perlin_noise(*noise_of, size, resampled)
+    masks = perlin_mask(draws, params, size)
 
     monkeypatch.setattr(perlin_module, "_CHUNK_CPU", points)
+    monkeypatch.setattr(rotate_module, "_CHUNK_CPU", points)
     for step in (1, 5, 12):
         parts = [slice(n, n + step) for n in range(0, 12, step)]
-        again = torch.cat([perlin_noise(*(t[part] for t in noise_of), size) for part in parts])
+        again = torch.cat(
+            [perlin_noise(*(t[part] for t in noise_of), size, resampled) for part in parts]
+        )
         assert (again == noise).all()
         split = [
             perlin_mask({k: t[part] for k, t in draws.items()}, params, size) for part in parts
@@ -248,9 +290,10 @@ def test_inputs_are_left_alone():
     assert all(torch.equal(draws[key], copies[key]) for key in draws)
 
 
-def test_an_accelerator_is_never_asked():
+@pytest.mark.parametrize("resampled", [False, True])
+def test_an_accelerator_is_never_asked(resampled):
     # The meta device has no values: whatever would have to read one fails.
-    params = SynthesisParams(retries=2)
+    params = SynthesisParams(retries=2, resampled=resampled)
     draws = {key: t.to("meta") for key, t in batch(params, 4).items()}
     assert perlin_mask(draws, params, (40, 24)).shape == (4, 1, 40, 24)
 
@@ -408,6 +451,7 @@ BAD = [
     {"octaves": 0, "backend": "noise"},
     {"octaves": 9, "backend": "noise"},
     {"octaves": 2},
+    {"resampled": True, "backend": "noise"},
 ]
 
 
