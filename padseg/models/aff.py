@@ -32,11 +32,8 @@ class AFF(nn.Module):
         super().__init__()
         one_of("gates", gates, GATES)
         hidden = max(1, channels // reduction)
-        self.local = _bottleneck(channels, hidden)
-        self.globe = _bottleneck(channels, hidden)
-        if gates == "neutral":
-            for branch in (self.local, self.globe):
-                nn.init.zeros_(branch[-1].weight)
+        self.local = _bottleneck(channels, hidden, gates)
+        self.globe = _bottleneck(channels, hidden, gates)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Fuse the residual x and the shortcut y, both (B, C, h, w), to (B, C, h, w)."""
@@ -52,11 +49,14 @@ class AFF(nn.Module):
         return 2 * torch.lerp(y.to(weight.dtype), x.to(weight.dtype), weight)
 
 
-def _bottleneck(channels: int, hidden: int) -> nn.Sequential:
+def _bottleneck(channels: int, hidden: int, gates: Gates) -> nn.Sequential:
+    last = nn.BatchNorm2d(channels)
+    if gates == "neutral":
+        nn.init.zeros_(last.weight)
     return nn.Sequential(
         nn.Conv2d(channels, hidden, 1),
         nn.BatchNorm2d(hidden),
         nn.ReLU(inplace=True),
         nn.Conv2d(hidden, channels, 1),
-        nn.BatchNorm2d(channels),
+        last,
     )

@@ -21,8 +21,8 @@ def rotate(pictures: Tensor, rotation: Tensor) -> Tensor:
     height, width = pictures.shape[-2:]
     points = _CHUNK_CPU if pictures.device.type == "cpu" else _CHUNK_DEVICE
     step = max(1, points // max(1, height * width))
-    parts = zip(pictures.split(step), rotation.split(step), strict=True)
-    return torch.cat([_rotate(*part) for part in parts])
+    parts = [slice(first, first + step) for first in range(0, max(1, len(pictures)), step)]
+    return torch.cat([_rotate(pictures[part], rotation[part]) for part in parts])
 
 
 def _rotate(pictures: Tensor, rotation: Tensor) -> Tensor:
