@@ -20,11 +20,23 @@ def add_parser(commands: Subparsers) -> None:
     )
     add_prediction(parser)
     parser.add_argument("--out", type=expanded_path, required=True, help="folder for the results")
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="score each image that comes into the folders, once it is whole, until Ctrl-C",
+    )
+    parser.add_argument(
+        "--outline-all",
+        action="store_true",
+        help="outline what exceeds the pixel threshold on images that are judged normal, too",
+    )
     parser.set_defaults(execute=execute, how_to_resume="the same command resumes from here")
 
 
 def execute(options: argparse.Namespace) -> None:
     """Run the command."""
     from padseg.inference.detect import detect
+    from padseg.inference.watch import watch
 
-    detect(options.paths, options.out, predictor(options))
+    command = watch if options.watch else detect
+    command(options.paths, options.out, predictor(options), outline_all=options.outline_all)

@@ -4,18 +4,20 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from padseg.errors import DataError, count
+from padseg.errors import DataError
 from padseg.inference.calibrate import warn_of_verdicts
 from padseg.inference.inputs import common_folder, find_images, name_below
 from padseg.inference.predictor import Predictor
 from padseg.inference.results import OTHER_FOLDER, Results, file_version, results_options
-from padseg.inference.tables import raise_failed, write_tables
+from padseg.inference.tables import raise_failed, summary, write_tables
 from padseg.machine.console import say
 from padseg.machine.folders import locked, require_same_options
 from padseg.machine.progress import tracked
 
 
-def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None:
+def detect(
+    paths: Sequence[str | Path], out: Path, predictor: Predictor, *, outline_all: bool = False
+) -> None:
     """Score images and write the results to a folder, skipping images that are already there.
 
     Images whose files have changed are scored again. Results of earlier calls stay, except for images
@@ -25,6 +27,7 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
         paths: Image files, folders and patterns.
         out: The folder; see `padseg.inference.results`.
         predictor: Scores the images.
+        outline_all: Whether images that are judged normal are outlined as well.
 
     Raises:
         DataError: A path does not exist, or some images cannot be read or their results not be written;
@@ -36,10 +39,12 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
     base = common_folder(images, paths)
     warn_of_verdicts(predictor.calibration, predictor.precision, predictor.tile)
     with locked(out):
-        options = results_options(predictor.module, predictor.precision, predictor.tile, base)
+        options = results_options(
+            predictor.module, predictor.precision, predictor.tile, base, outline_all=outline_all
+        )
         require_same_options(out, options, OTHER_FOLDER)
         versions = {name_below(path, base): file_version(path) for path in images}
-        with Results(out, versions=versions) as results:
+        with Results(out, versions=versions, outline_all=outline_all) as results:
             for folder, error in unreadable.items():
                 results.add(name_below(Path(os.path.abspath(folder)), base), error)  # noqa: PTH100
             todo = [path for path in images if name_below(path, base) not in results.done]
@@ -48,9 +53,5 @@ def detect(paths: Sequence[str | Path], out: Path, predictor: Predictor) -> None
             for path, answer in shown:
                 results.add(name_below(path, base), answer)
         totals = write_tables(out)
-    verdicts = ""
-    if predictor.calibration is not None:
-        verb = "is" if totals.anomalous == 1 else "are"
-        verdicts = f"; {totals.anomalous} {verb} anomalous"
-    say(f"{count(totals.scored, 'image')} scored in {out}{verdicts}.")
+    say(summary(totals, out, predictor.calibration is not None))
     raise_failed(totals, out, base)

@@ -1,7 +1,8 @@
 """The files of predictions.
 
     maps/<name>.png            score map, 16-bit grey, round(score * 65535)
-    overlays/<name>.jpg        the image beside what exceeds the pixel threshold, under verdict and score
+    overlays/<name>.jpg        the image beside what exceeds the pixel threshold, under verdict and score;
+                               outlined if it is anomalous, or always on demand
     masks/<name>.png           1 bit, white where the pixel threshold is exceeded
     predictions.csv            path, width, height, score (normalised: the threshold is 0.5), image_score
                                (raw), anomalous, regions (their number), error
@@ -21,7 +22,7 @@ that could not be read.
 
 import hashlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -53,26 +54,38 @@ class Results:
         folder: The folder, `locked`, with the same options as before.
         process: Number of this process; each has a log.
         versions: Version of each image by name, to see whether its file has changed; see `file_version`.
+            Those of further images may come before these are added.
+        outline_all: Whether images that are judged normal are outlined as well.
+        report: Called with each outcome once its files are written.
 
     Attributes:
-        done: Names of the images that are already done, without those that failed or have changed.
+        done: Version of each image in the log by name; at first without those that failed or have
+            changed.
     """
 
     def __init__(
-        self, folder: Path, process: int = 0, versions: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        process: int = 0,
+        versions: Mapping[str, str] | None = None,
+        *,
+        outline_all: bool = False,
+        report: Callable[[Outcome], None] = lambda outcome: None,
     ) -> None:
         self.folder = folder
-        self.done: set[str] = set()
+        self.done: dict[str, str | None] = {}
         self._versions = {} if versions is None else versions
-        path = log_path(folder, process)
-        if path.exists():
-            with text_written_whole(path) as log:
-                for outcome in read_log(path):
-                    same = self._versions.get(outcome.path) in (None, outcome.version)
-                    if same and outcome.error is None:
-                        log.write(outcome.to_line())
-                        self.done.add(outcome.path)
-        self._log = path.open("a", encoding="utf-8")
+        self._outline_all = outline_all
+        self._report = report
+        self._path = log_path(folder, process)
+        if self._path.exists():
+            self._keep(
+                lambda outcome: (
+                    outcome.error is None
+                    and self._versions.get(outcome.path) in (None, outcome.version)
+                )
+            )
+        self._log = self._path.open("a", encoding="utf-8")
         self._pool = ThreadPoolExecutor(min(8, usable_cores()))
         self._pending: deque[tuple[Outcome, Future[None] | None]] = deque()
 
@@ -85,18 +98,31 @@ class Results:
     def close(self, wait: bool = True) -> None:
         """Wait for the files, or cancel those that have not been written."""
         try:
-            while wait and self._pending:
-                self._settle()
+            if wait:
+                self.finish()
         finally:
             self._pool.shutdown(cancel_futures=True)
             self._log.close()
+
+    def finish(self) -> None:
+        """Wait for the files of the images that were added."""
+        while self._pending:
+            self._settle()
+
+    def _keep(self, wanted: Callable[[Outcome], bool]) -> None:
+        """Reduce the log to some of its outcomes."""
+        with text_written_whole(self._path) as log:
+            for outcome in filter(wanted, read_log(self._path)):
+                log.write(outcome.to_line())
+                self.done[outcome.path] = outcome.version
 
     def add(self, name: str, answer: Prediction | DataError) -> None:
         """Write the files of one image."""
         if isinstance(answer, DataError):
             self._pending.append((Outcome(name, error=str(answer)), None))
         else:
-            job = self._pool.submit(write_files, self.folder, name, answer)
+            outlined = self._outline_all or bool(answer.anomalous)
+            job = self._pool.submit(write_files, self.folder, name, answer, outlined)
             self._pending.append((Outcome.of(name, answer, self._versions.get(name)), job))
         while len(self._pending) > _WAITING or self._pixels() > MOST_PIXELS:
             self._settle()
@@ -117,13 +143,19 @@ class Results:
                     what = error.filename or "a picture of it"
                     reason = f"{what} cannot be written ({error.strerror or error})"
                     outcome = Outcome(outcome.path, error=reason)
+            if outcome.path in self.done:  # of an earlier version of its file
+                self._log.close()
+                self._keep(lambda earlier: earlier.path != outcome.path)
+                self._log = self._path.open("a", encoding="utf-8")
             self._log.write(outcome.to_line())
             self._log.flush()
+            self.done[outcome.path] = outcome.version
         except OSError as error:
             raise PadsegError(
                 f"{self.folder} cannot be written ({error.strerror or error}): make room; the same "
                 "command resumes from what is there."
             ) from error
+        self._report(outcome)
 
 
 def file_version(path: Path) -> str:
@@ -135,13 +167,13 @@ def file_version(path: Path) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-def write_files(folder: Path, name: str, prediction: Prediction) -> None:
-    """Write score map, overlay and mask of one image, all of them or none.
+def write_files(folder: Path, name: str, prediction: Prediction, outlined: bool) -> None:
+    """Write score map, overlay, outlined or not, and mask of one image, all of them or none.
 
     Raises:
         OSError: One cannot be written.
     """
-    overlaid = draw_prediction(prediction)
+    overlaid = draw_prediction(prediction, outlined)
     overlaid.thumbnail((_JPEG_SIDE, _JPEG_SIDE))  # only ever shrinks
     # Level 1 takes a third of the time of the default, for files a third larger.
     fast = {"compress_level": 1}
@@ -172,13 +204,10 @@ def heat_scale(predictions: Sequence[Prediction]) -> HeatScale:
     return HeatScale(None, top=max(float(each.score_map.max()) for each in predictions))
 
 
-def draw_prediction(prediction: Prediction) -> Image.Image:
-    """The image beside what exceeds the pixel threshold, under verdict and score."""
+def draw_prediction(prediction: Prediction, outlined: bool) -> Image.Image:
+    """The image beside what exceeds the pixel threshold, outlined or not, under verdict and score."""
     scale = heat_scale([prediction])
-    return judged(
-        *(prediction.image, prediction.score_map, scale, _banner(prediction)),
-        outlined=bool(prediction.anomalous),
-    )
+    return judged(prediction.image, prediction.score_map, scale, _banner(prediction), outlined)
 
 
 def _banner(prediction: Prediction) -> Banner:
@@ -190,7 +219,12 @@ def _banner(prediction: Prediction) -> Banner:
 
 
 def results_options(
-    module: AnomalyModule, precision: str, tile: int | None, base: Path
+    module: AnomalyModule,
+    precision: str,
+    tile: int | None,
+    base: Path,
+    *,
+    outline_all: bool = False,
 ) -> dict[str, Any]:
     """What results depend on: weights, thresholds, options and the folder of the images."""
     digest = hashlib.sha256()
@@ -203,4 +237,5 @@ def results_options(
         "precision": precision,
         "tile": tile,
         "images below": str(base),
+        **({"outline all": True} if outline_all else {}),  # absent in results of early versions
     }

@@ -60,6 +60,13 @@ def write_tables(folder: Path, processes: int = 1) -> Totals:
     return Totals(scored, anomalous, failed)
 
 
+def summary(totals: Totals, folder: Path, judged: bool) -> str:
+    """How many images are in a folder, and how many of them are anomalous if they were `judged`."""
+    verb = "is" if totals.anomalous == 1 else "are"
+    verdicts = f"; {totals.anomalous} {verb} anomalous" if judged else ""
+    return f"{count(totals.scored, 'image')} scored in {folder}{verdicts}."
+
+
 def raise_failed(totals: Totals, folder: Path, base: Path) -> None:
     """Raise an error if some images failed.
 

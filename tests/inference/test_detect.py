@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import filelock
@@ -23,7 +24,9 @@ from padseg.inference import Predictor, load_module
 from padseg.inference.results import Results
 from padseg.lightning_cli.cli import PadsegCLI
 from padseg.machine.peak_memory import peak_memory_mb, reset_peak_memory
+from padseg.metrics.calibration import Calibration
 from padseg.modules import read_checkpoint
+from padseg.modules.checkpoint import store_calibration
 
 CPU = torch.device("cpu")
 
@@ -149,6 +152,30 @@ def test_another_checkpoint_or_option_is_refused(checkpoint, images, tmp_path, c
     assert main(["calibrate", str(other), str(folder), *FAST]) == 0
     assert detect(other, out, folder / "a") == 2
     assert "image_threshold 0.05 (now " in capsys.readouterr().err
+
+
+def test_images_judged_normal_are_outlined_on_demand(checkpoint, images, tmp_path, capsys):
+    ours, name = tmp_path / "ours.ckpt", "1.png"
+    shutil.copy(checkpoint, ours)
+    predictor = Predictor(checkpoint, device="cpu", precision="32-true")
+    threshold = float(np.quantile(predictor(images[0] / "a" / name).score_map, 0.9))
+    calibration = Calibration.from_dict(read_checkpoint(ours)["padseg"]["calibration"])
+    store_calibration(ours, replace(calibration, image_threshold=0.99, pixel_threshold=threshold))
+    plain, outlined = tmp_path / "plain", tmp_path / "outlined"
+    assert detect(ours, plain, images[0] / "a") == 0
+    assert detect(ours, outlined, images[0] / "a", options=("--outline-all",)) == 0
+    assert not pd.read_csv(outlined / "predictions.csv")["anomalous"].any()
+    with Image.open(plain / f"overlays/{name}.jpg") as picture:
+        before = np.asarray(picture).astype(int)
+    with Image.open(outlined / f"overlays/{name}.jpg") as picture:
+        after = np.asarray(picture).astype(int)
+    differing = np.abs(after - before).max(axis=-1) > 60
+    assert differing.any()
+    assert not differing[: len(differing) // 2].any()  # the image itself, above its overlay
+    for path in ("predictions.csv", f"maps/{name}.png", f"masks/{name}.png"):
+        assert (plain / path).read_bytes() == (outlined / path).read_bytes()
+    assert detect(ours, outlined, images[0] / "a") == 2
+    assert "holds results of outline all True (now None)" in capsys.readouterr().err
 
 
 def test_broken_images_are_counted_and_the_rest_is_done(checkpoint, images, tmp_path, capsys):

@@ -1,0 +1,108 @@
+"""Image files that other programs write into folders, each given out once it is whole."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from padseg.data.image_files import sort_images, walk
+from padseg.errors import DataError
+from padseg.inference.results import file_version
+from padseg.machine.marks import is_marked
+
+_PATIENCE = 30.0  # seconds that an unchanged file may stay unreadable
+_PAUSE = 1.0  # seconds between two looks
+_SHARE = (
+    4  # pauses are at least so many times as long as a look, which is slow on some network drives
+)
+_NEVER = float("inf")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Seen:
+    """A version of a file, when it was first seen, and when it is to be given out, in seconds."""
+
+    version: str
+    since: float
+    due: float
+
+
+class Arrivals:
+    """Looks into folders again and again, which works on network drives that report no changes, too.
+
+    A file is given out when its size and the time of its last change are the same at two looks, and
+    again whenever they change later. Hidden files, thumbnails and pictures that padseg wrote never are.
+
+    Args:
+        folders: The folders, with all subfolders; absolute paths.
+        leave_out: A folder that is left out, should it lie in one of them; an absolute path.
+        clock: The time in seconds.
+
+    Attributes:
+        pause: Seconds to wait before the next look.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        leave_out: Path,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.pause = _PAUSE
+        self._folders = folders
+        self._leave_out = leave_out
+        self._clock = clock
+        # Files that are gone stay in it, because a whole drive may be gone for a while.
+        self._seen: dict[Path, _Seen] = {}
+        self._unreadable: set[Path] = set()
+
+    def look(self) -> list[Path]:
+        """The files that are to be given out now, in order."""
+        now = self._clock()
+        given = []
+        for path in self._find():
+            version, seen = file_version(path), self._seen.get(path)
+            if seen is None or seen.version != version:
+                self._seen[path] = _Seen(version, now, now)
+            elif now >= seen.due:
+                seen.due = _NEVER
+                if not is_marked(path):
+                    given.append(path)
+        self.pause = max(_PAUSE, _SHARE * (self._clock() - now))
+        return given
+
+    def version(self, path: Path) -> str:
+        """The version of a file at the last look; see `file_version`."""
+        return self._seen[path].version
+
+    def retry(self, path: Path) -> bool:
+        """Give out a file again that could not be read, because it may still be on its way.
+
+        It is given out when it has changed, and a last time when it has not for 30 seconds.
+
+        Returns:
+            Whether it is still waited for. A file that is gone need not be read.
+        """
+        seen = self._seen[path]
+        if not path.exists():
+            del self._seen[path]
+            return True
+        waited = self._clock() - seen.since >= _PATIENCE
+        if not waited:
+            seen.due = seen.since + _PATIENCE
+        return not waited
+
+    def _find(self) -> list[Path]:
+        missing: dict[Path, DataError] = {}
+        found: dict[Path, None] = {}
+        for folder in self._folders:
+            if not folder.is_dir():
+                missing[folder] = DataError(f"{folder} does not exist: restore it.")
+            found.update(dict.fromkeys(sort_images(walk(folder, report=missing.__setitem__))))
+        for folder in sorted(missing.keys() - self._unreadable):
+            _log.warning("Waiting for a folder: %s", missing[folder])
+        self._unreadable = set(missing)
+        return [path for path in found if not path.is_relative_to(self._leave_out)]

@@ -1,0 +1,138 @@
+"""`padseg detect --watch`: the images of a production line, each as soon as it is whole."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from padseg.drawing import comparison, score_text
+from padseg.errors import DataError, count
+from padseg.inference.arrivals import Arrivals
+from padseg.inference.calibrate import warn_of_verdicts
+from padseg.inference.inputs import common_folder, name_below
+from padseg.inference.outcomes import Outcome
+from padseg.inference.predictor import Predictor
+from padseg.inference.results import OTHER_FOLDER, Results, results_options
+from padseg.inference.tables import summary, write_tables
+from padseg.machine.console import say
+from padseg.machine.folders import locked, require_same_options
+
+_SHARE = 20  # pauses between two writings of the tables are at least so many times as long as these
+
+_log = logging.getLogger(__name__)
+
+
+def watch(
+    folders: Sequence[str | Path], out: Path, predictor: Predictor, *, outline_all: bool = False
+) -> None:
+    """Score the images that are in some folders or come into them, until the process is interrupted.
+
+    The results are those of `detect`, which may use the same folder before and after. The tables are
+    whole at any time; those of very many images are written less often. Images that are done are not
+    scored again, after a restart either, unless their files change.
+
+    Args:
+        folders: The folders, with all subfolders.
+        out: The folder for the results; see `padseg.inference.results`.
+        predictor: Scores the images.
+        outline_all: Whether images that are judged normal are outlined as well.
+
+    Raises:
+        DataError: A folder does not exist.
+        ConfigError: The folder holds results of another checkpoint or other options.
+        KeyboardInterrupt: The process was interrupted, from the keyboard or by SIGTERM; everything that
+            was scored is in the tables.
+    """
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise DataError(f"{folder} is no folder: --watch takes folders that images come into.")
+    base = common_folder([], folders)
+    warn_of_verdicts(predictor.calibration, predictor.precision, predictor.tile)
+    with locked(out):
+        options = results_options(
+            predictor.module, predictor.precision, predictor.tile, base, outline_all=outline_all
+        )
+        require_same_options(out, options, OTHER_FOLDER)
+        arrivals = Arrivals([_absolute(folder) for folder in folders], _absolute(out))
+        tables = _Tables(out)
+        versions: dict[str, str] = {}
+        with (
+            Results(out, versions=versions, outline_all=outline_all, report=tables.add) as results,
+            _stop_signals() as stop,
+        ):
+            done = results.done
+            arrivals.look()
+            say(f"Watching {base}; {count(len(done), 'image')} in {out} already. Ctrl-C ends.")
+            while not stop.wait(arrivals.pause):
+                given = {path: name_below(path, base) for path in arrivals.look()}
+                todo = [path for path in given if done.get(given[path]) != arrivals.version(path)]
+                for path, answer in zip(todo, predictor.stream(todo), strict=True):
+                    if isinstance(answer, DataError) and arrivals.retry(path):
+                        continue
+                    versions[given[path]] = arrivals.version(path)
+                    results.add(given[path], answer)
+                    tables.update()
+                    if stop.is_set():
+                        break
+                results.finish()
+                tables.update()
+        totals = write_tables(out)
+    say(summary(totals, out, predictor.calibration is not None))
+    raise KeyboardInterrupt
+
+
+class _Tables:
+    """The tables of a folder, which are written as often as there is time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stale = True
+        self._due = time.monotonic()
+
+    def add(self, outcome: Outcome) -> None:
+        """Print the verdict on an image, or why there is none; `update` writes it."""
+        self._stale = True
+        if outcome.error is not None:
+            _log.warning("%s: %s", outcome.path, outcome.error)
+            return
+        assert outcome.image_score is not None
+        found = f"score {score_text(outcome.image_score)}"
+        if outcome.score is not None:
+            verdict = "ANOMALOUS" if outcome.anomalous else "NORMAL"
+            found = f"{verdict}, score {comparison(outcome.score, 0.5)}"
+        say(f"{time.strftime('%H:%M:%S')}  {outcome.path}: {found}")
+
+    def update(self) -> None:
+        """Write the tables if something is new and it is time."""
+        began = time.monotonic()
+        if self._stale and began >= self._due:
+            write_tables(self._folder)
+            ended = time.monotonic()
+            self._due, self._stale = ended + _SHARE * (ended - began), False
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, so that nothing is interrupted halfway; not at the second time."""
+    stop = threading.Event()
+
+    def ask(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _absolute(path: str | Path) -> Path:
+    # `absolute` does not remove "..", and `resolve` would follow links.
+    return Path(os.path.abspath(path))  # noqa: PTH100
