@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from padseg.drawing import comparison, score_text
-from padseg.errors import DataError, count
+from padseg.errors import DataError
 from padseg.inference.arrivals import Arrivals
 from padseg.inference.calibrate import warn_of_verdicts
 from padseg.inference.inputs import common_folder, name_below
@@ -66,7 +66,7 @@ def watch(
         ):
             done = results.done
             arrivals.look()
-            say(f"Watching {base}; {count(len(done), 'image')} in {out} already. Ctrl-C ends.")
+            say(f"Watching {base} for images ({len(done)} done before); Ctrl-C ends.")
             while not stop.wait(arrivals.pause):
                 given = {path: name_below(path, base) for path in arrivals.look()}
                 todo = [path for path in given if done.get(given[path]) != arrivals.version(path)]
