@@ -16,7 +16,8 @@ from padseg.models.scores import map_at_size
 class EvaluationCallback(Callback):
     """Computes all metrics of a validation or test run and logs them.
 
-    Test figures have the names of `PixelMetrics` and `ImageMetrics`, validation figures the prefix `val_`.
+    Test figures have the names of `PixelMetrics` (with `pro5`, its PRO up to 0.05), `ImageMetrics` and
+    `FURTHER`, validation figures the prefix `val_`.
     `val_score_map` is the mean over the score maps of held-out normal images, by which STPM chooses its
     best step. A test compares score maps and masks at the network's size or, if the data module's
     `evaluation` is `native`, at each image's own. No score maps are kept, and the figures do not depend
@@ -29,7 +30,9 @@ class EvaluationCallback(Callback):
     """
 
     def __init__(self, exact: bool = False, fpr_limit: float = 0.3, recall: float = 0.9) -> None:
-        self.pixel = PixelMetrics(exact=exact, fpr_limit=fpr_limit, recall=recall)
+        self.pixel = PixelMetrics(
+            exact=exact, fpr_limit=fpr_limit, recall=recall, further_fpr_limits=(0.05,)
+        )
         self.image = ImageMetrics()
         self.further = {name: metric.build() for name, metric in FURTHER.items()}
         # The module has already checked for NaN; a second check would make the host wait for the GPU.

@@ -5,7 +5,7 @@ scores were collected. Counts at full resolution give exact values.
 
 Sources: PRO with its limit on the false positive rate from Bergmann et al., "The MVTec Anomaly Detection
 Dataset", IJCV 2021, section 5.2; instance average precision (IAP, IAP@k) from Zhang et al., "DeSTSeg",
-CVPR 2023, section 4.1. Sums are computed by NumPy, because torch's depend on the number of threads.
+CVPR 2023, section 4.1; AUPIMO from Bertoldo et al., BMVC 2024. Sums are computed by NumPy, because torch's depend on the number of threads.
 """
 
 import math
@@ -146,6 +146,40 @@ def pro(ranking: Ranking, fpr_limit: float = 0.3) -> float:
         y = np.append(y, y[-1] + slope * (fpr_limit - x[-1]))
         x = np.append(x, fpr_limit)
     return _area(x, y) / fpr_limit
+
+
+def aupimo(ranking: Ranking, lower: float, upper: float) -> float:
+    """Mean overlap between two false positive rates, over the logarithm of the rate.
+
+    Args:
+        ranking: Made of the pixels of normal images and, each as one region, the defects of the others.
+        lower: Lower bound of the rate, (0, upper).
+        upper: Upper bound, (lower, 1].
+
+    Returns:
+        [0, 1]; nan without defect pixels or without normal pixels.
+    """
+    if not ranking.positives or not ranking.negatives:
+        return math.nan
+    # Of the thresholds without a false positive, the lowest has the best overlap, and stands for all
+    # rates below the first false positive.
+    first = int(np.searchsorted(ranking.fp, 0, side="right"))
+    best = ranking.covered[first - 1] if first else 0.0
+    low, high = math.log(lower), math.log(upper)
+    x = np.log(ranking.fp[first:] / ranking.negatives)
+    x = np.concatenate([[min(low, x[0]) - 1, x[0]], x])
+    y = np.concatenate([[best, best], ranking.covered[first:]])
+    start, end = np.searchsorted(x, low, side="right"), np.searchsorted(x, high, side="left")
+    ends = [
+        y[at - 1] + (y[at] - y[at - 1]) * (limit - x[at - 1]) / (x[at] - x[at - 1])
+        for at, limit in ((start, low), (end, high))
+    ]
+    inside = slice(start, end)
+    area = _area(
+        np.concatenate([[low], x[inside], [high]]),
+        np.concatenate([ends[:1], y[inside], ends[1:]]),
+    )
+    return area / (high - low)
 
 
 def iap(ranking: Ranking) -> float:

@@ -1,4 +1,4 @@
-"""Metrics of plugins, which evaluations report in addition to padseg's own."""
+"""Metrics that evaluations report beside those of `PixelMetrics` and `ImageMetrics`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,12 +6,13 @@ from typing import Literal
 
 from torchmetrics import Metric
 
+from padseg.metrics.aupimo import AUPIMO
 from padseg.options import one_of
 
 
 @dataclass(frozen=True)
 class FurtherMetric:
-    """A registered metric.
+    """One of these metrics.
 
     Attributes:
         build: creates the metric, which computes one scalar tensor.
@@ -24,7 +25,7 @@ class FurtherMetric:
     level: Literal["pixel", "image"]
 
 
-FURTHER: dict[str, FurtherMetric] = {}
+FURTHER: dict[str, FurtherMetric] = {"aupimo": FurtherMetric(AUPIMO, "pixel")}
 
 
 def register(name: str, build: Callable[[], Metric], level: Literal["pixel", "image"]) -> None:

@@ -31,4 +31,9 @@ METRICS = (
     MetricName("iap", "IAP", "\nIAP"),
     MetricName("iap90", "IAP@90", "IAP\n@90"),
 )
+FURTHER_METRICS = (
+    MetricName("pro5", "PRO up to 5 %", "PRO\n5 %"),
+    MetricName("aupimo", "AUPIMO", "\nAUPIMO"),
+)
+"""What evaluations report beside them, but `results.csv` does not hold; plugins may add more."""
 METRIC_KEYS = tuple(metric.key for metric in METRICS)

@@ -96,7 +96,8 @@ def count_pixels(
 
     Args:
         keys: Int32 (N,), all pixels, image after image. May be sorted in place.
-        regions: Int32 (N,), 0 outside the defects, a positive label per connected defect and image.
+        regions: Int32 (N,), 0 outside the defects, a positive label per connected defect and image;
+            pixels with negative labels are left out.
         starts: Int64 (B,), ascending, index of the first pixel of each image.
         overlap: Share of a defect instance that must be exceeded for it to be found, [0, 1).
         bound: Largest number of distinct keys; None for no bound.
@@ -106,7 +107,7 @@ def count_pixels(
         The counts, and one int32 key per defect instance: the highest score threshold at which more
         than `overlap` of its pixels are found, at full resolution, in no particular order.
     """
-    where = _where(regions)
+    where = _where(regions > 0)
     image = torch.searchsorted(starts, where, right=True)
     label = image << 32 | regions[where].long()
     order = _argsort(label)
@@ -124,7 +125,8 @@ def count_pixels(
     needed = torch.floor(overlap * area.double() + 1e-9).long().clamp(max=area - 1)
     instance_keys = ((packed[ends - needed] & 0xFFFF_FFFF) - 2**31).int()
 
-    ordered = _sort(keys)
+    counted = regions >= 0
+    ordered = _sort(keys if bool(counted.all()) else keys[counted])
     shift = smallest_shift(ordered, bound, shift)
     ordered = drop_bits(ordered, shift)
     ends = _run_ends(ordered)

@@ -4,6 +4,7 @@ Shares and scores are in [0, 1]; undefined values are None.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -11,10 +12,10 @@ import pandas as pd
 from padseg import __version__
 from padseg.drawing import COLOURS, HeatScale, opacities
 from padseg.metrics.curves import AXIS_TITLES, CURVES, CurveAxes
-from padseg.metrics.names import METRIC_KEYS, METRICS, MetricName
+from padseg.metrics.names import FURTHER_METRICS, METRIC_KEYS, METRICS, MetricName
 from padseg.report.papers import Figure, comparable, read_published, read_sources, summarise
 from padseg.report.pictures import Pictures
-from padseg.report.runs import Run, resolutions, results
+from padseg.report.runs import Run, further_metrics, resolutions, results
 from padseg.report.trainings import Losses
 
 Spread = tuple[float | None, float | None]
@@ -192,6 +193,8 @@ def page_data(title: str, runs: list[Run]) -> PageData:
     """Collect the data of the page."""
     pictures = Pictures(runs)
     table = results(runs)
+    titles = {metric.key: metric for metric in FURTHER_METRICS}
+    further = tuple(titles.get(key, MetricName(key, key, key)) for key in further_metrics(runs))
     counts = {run.category: len(run.images) for run in runs if len(run.images)}
     return PageData(
         title=title,
@@ -201,10 +204,10 @@ def page_data(title: str, runs: list[Run]) -> PageData:
             uncalibrated=opacities(HeatScale(None)).tolist(),
         ),
         version=__version__,
-        metrics=METRICS,
+        metrics=METRICS + further,
         axes=CURVES,
         axis_titles=AXIS_TITLES,
-        summary=_summary(table),
+        summary=_summary(table, [*METRIC_KEYS, *further_metrics(runs)]),
         published=_published(table, counts),
         images=_images(runs, pictures),
         runs=[_run(number, run, pictures) for number, run in enumerate(runs)],
@@ -215,7 +218,7 @@ def page_data(title: str, runs: list[Run]) -> PageData:
     )
 
 
-def _summary(table: pd.DataFrame) -> list[SummaryRow]:
+def _summary(table: pd.DataFrame, metrics: Sequence[str]) -> list[SummaryRow]:
     """One row per label for all categories together, if there are several, and for each category."""
     categories = list(dict.fromkeys(table["category"]))
     rows = []
@@ -225,15 +228,17 @@ def _summary(table: pd.DataFrame) -> list[SummaryRow]:
             if category is not None:
                 chosen = chosen[chosen["category"] == category]
             if not chosen.empty:
-                rows.append(_summary_row(category, label, chosen))
+                rows.append(_summary_row(category, label, chosen, metrics))
     return rows
 
 
-def _summary_row(category: str | None, label: str, chosen: pd.DataFrame) -> SummaryRow:
+def _summary_row(
+    category: str | None, label: str, chosen: pd.DataFrame, metrics: Sequence[str]
+) -> SummaryRow:
     each = [
         SeedRow(
             seed=int(row["seed"]),
-            values={name: _number(row[name]) for name in METRIC_KEYS},
+            values={name: _number(row[name]) for name in metrics},
             minutes=_number(row["train_minutes"]),
         )
         for row in chosen.to_dict("records")
@@ -244,7 +249,7 @@ def _summary_row(category: str | None, label: str, chosen: pd.DataFrame) -> Summ
         system=", ".join(chosen["system"].unique()),
         categories=int(chosen["category"].nunique()),
         seeds=sorted(int(seed) for seed in chosen["seed"].unique()),
-        values={name: _spread(summarise(chosen, name)) for name in METRIC_KEYS},
+        values={name: _spread(summarise(chosen, name)) for name in metrics},
         minutes=_number(chosen["train_minutes"].mean()),
         each=[] if category is None else each,
     )

@@ -90,9 +90,16 @@ def read_runs(out: Path) -> list[Run]:
     return sorted(runs, key=lambda run: (run.category, run.label, run.seed))
 
 
+def further_metrics(runs: list[Run]) -> list[str]:
+    """The metrics of the runs that `results.csv` does not hold."""
+    return list(dict.fromkeys(key for run in runs for key in run.result.further_metrics))
+
+
 def results(runs: list[Run]) -> pd.DataFrame:
-    """The rows of `results.csv`."""
-    return pd.DataFrame([run.result.row() for run in runs], columns=list(COLUMNS))
+    """The rows of `results.csv`, and columns of further metrics."""
+    rows = [{**run.result.row(), **run.result.further_metrics} for run in runs]
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *further_metrics(runs)])
+    return table.astype(dict.fromkeys(further_metrics(runs), float))
 
 
 def resolutions(runs: list[Run]) -> dict[str, str]:

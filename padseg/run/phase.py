@@ -181,9 +181,7 @@ def _test(cli: PadsegCLI, files: PhaseFiles) -> tuple[dict[str, float | None], f
         cli.model, datamodule=cli.datamodule, ckpt_path=files.checkpoint, verbose=False
     )
     seconds = time.perf_counter() - start
-    metrics = {
-        key: float(values[key]) if math.isfinite(values[key]) else None for key in METRIC_KEYS
-    }
+    metrics = {key: value if math.isfinite(value) else None for key, value in values.items()}
     return metrics, len(cli.datamodule.test_dataloader().dataset) / seconds
 
 

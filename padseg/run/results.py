@@ -18,6 +18,7 @@ COLUMNS = (
     *("train_minutes", "peak_memory_mb", "images_per_second"),
 )
 """The columns of `results.csv`: the metrics, and attributes of `RunResult`."""
+_FURTHER = "further_metrics"
 _WRONG_CONTENT = (ValueError, KeyError, TypeError, AttributeError)
 
 
@@ -75,7 +76,8 @@ class PhaseResult:
     """The result of one phase, in `<phase>.json`.
 
     Attributes:
-        metrics: On the test images, [0, 1], by the keys of `padseg.metrics.names`; None if undefined.
+        metrics: On the test images by the keys of `padseg.metrics.names`, [0, 1], and by the names of
+            plugins' metrics; None if undefined.
         train_minutes: As in `TrainingCost`.
         peak_memory_mb: Peak of training and test in MiB; None if unknown.
         images_per_second: Test images per second, including decoding and metrics; None without a test.
@@ -204,7 +206,8 @@ class RunResult:
                 system=str(content["system"]),
                 category=str(content["category"]),
                 seed=int(content["seed"]),
-                metrics={key: _number(content.get(key)) for key in METRIC_KEYS},
+                metrics={key: _number(content.get(key)) for key in METRIC_KEYS}
+                | {key: _number(value) for key, value in content.get(_FURTHER, {}).items()},
                 **{name: _number(content.get(name)) for name in costs},
                 calibration=_calibration(content.get("calibration")),
                 distill=None if distill is None else PhaseResult.from_json(distill),
@@ -223,8 +226,14 @@ class RunResult:
             columns
             | {
                 name: rest[name] for name in ("calibration", "distill", "fingerprint", "evaluation")
-            },
+            }
+            | {_FURTHER: self.further_metrics},
         )
+
+    @property
+    def further_metrics(self) -> dict[str, float | None]:
+        """The metrics that `results.csv` does not hold."""
+        return {key: value for key, value in self.metrics.items() if key not in METRIC_KEYS}
 
     def row(self) -> dict[str, str | int | float]:
         """The row of `results.csv`, with nan for undefined values."""

@@ -43,7 +43,7 @@ RUN = RunResult(
     system="stpm",
     category="widget",
     seed=3,
-    metrics=DISTILL.metrics,
+    metrics={**DISTILL.metrics, "aupimo": 0.5, "pro5": None},
     train_minutes=1.5,
     peak_memory_mb=None,
     images_per_second=9.0,
@@ -77,10 +77,11 @@ def test_the_file_names_what_it_always_named(tmp_path):
         *("label", "system", "category", "seed", "image_auroc", "image_ap", "image_f1max"),
         *("pixel_auroc", "pixel_ap", "pixel_f1max", "pro", "iap", "iap90"),
         *("train_minutes", "peak_memory_mb", "images_per_second"),
-        *("calibration", "distill", "fingerprint", "evaluation"),
+        *("calibration", "distill", "fingerprint", "evaluation", "further_metrics"),
     ]
     assert content["pro"] == 0.25
     assert content["iap90"] is None
+    assert content["further_metrics"] == {"aupimo": 0.5, "pro5": None}
     assert content["calibration"]["image_quantiles"] == [[0, 0.1]]
     assert list(content["distill"]) == [
         *("metrics", "train_minutes", "peak_memory_mb", "images_per_second", "calibration"),
