@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from padseg.metrics import ImageMetrics, PixelMetrics
+from padseg.metrics import AUPIMO, ImageMetrics, PixelMetrics
 
 # Images of each process, by the number of processes: uneven, and one process without any.
 SHARDS = {
@@ -24,13 +24,15 @@ SHARDS = {
 
 def measure(scores, masks, mine, group, **options):
     pixel, image = PixelMetrics(process_group=group, **options), ImageMetrics(process_group=group)
-    if not options:
-        pixel.max_keys, pixel.max_buffered = 300, 1000
+    aupimo = AUPIMO(0.01, 0.1, process_group=group, **options)
+    for metric in (pixel, aupimo) if not options else ():
+        metric.max_keys, metric.max_buffered = 300, 1000
     for at in mine:
         pixel.update(scores[at : at + 1], masks[at : at + 1])
+        aupimo.update(scores[at : at + 1], masks[at : at + 1])
         image.update(scores[at : at + 1].flatten(1).amax(1), masks[at : at + 1].flatten(1).any(1))
-    values = pixel.compute() | image.compute()
-    again = pixel.compute() | image.compute()  # cached: meets nobody
+    values = pixel.compute() | image.compute() | {"aupimo": aupimo.compute()}
+    again = pixel.compute() | image.compute() | {"aupimo": aupimo.compute()}  # cached: meets nobody
     assert all(values[name] == again[name] for name in values)
     found = {name: float(value) for name, value in values.items()}
     return found, pixel.images_seen, image.images_seen

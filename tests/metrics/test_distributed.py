@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from padseg.metrics import ImageMetrics, PixelMetrics
+from padseg.metrics import AUPIMO, ImageMetrics, PixelMetrics
 
 WORKER = Path(__file__).with_name("gloo_worker.py")
 ROOT = WORKER.parents[2]
@@ -19,11 +19,13 @@ def test_number_of_processes_does_not_matter(literal, tmp_path):
     expected = {}
     for exact in (False, True):
         pixel, image = PixelMetrics(exact=exact), ImageMetrics()
-        if not exact:
-            pixel.max_keys, pixel.max_buffered = 300, 1000
+        aupimo = AUPIMO(0.01, 0.1, exact=exact)
+        for metric in (pixel, aupimo) if not exact else ():
+            metric.max_keys, metric.max_buffered = 300, 1000
         pixel.update(scores, masks)
+        aupimo.update(scores, masks)
         image.update(scores.flatten(1).amax(1), masks.flatten(1).any(1))
-        values = pixel.compute() | image.compute()
+        values = pixel.compute() | image.compute() | {"aupimo": aupimo.compute()}
         expected[exact] = {name: float(value) for name, value in values.items()}
         assert int(pixel.shift) == 0 if exact else int(pixel.shift) > 0
 
