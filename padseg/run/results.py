@@ -224,9 +224,7 @@ class RunResult:
         write_json(
             path,
             columns
-            | {
-                name: rest[name] for name in ("calibration", "distill", "fingerprint", "evaluation")
-            }
+            | {name: rest[name] for name in ("calibration", "distill", "fingerprint", "evaluation")}
             | {_FURTHER: self.further_metrics},
         )
 
