@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import fusion, parametrize
+from torch.nn.utils import parametrize
 
 from padseg.errors import ConfigError
+from padseg.models import Teacher
+from padseg.models.folding import find_folds, fold_batch_norms
 from padseg.modules import AnomalyModule
 
 _STEP = 2.0**11  # half the 22 bits that Pillow gives a weight: products with uint8 stay exact
@@ -35,8 +37,8 @@ class Deployed(nn.Module):
             module.calibration if module.calibration and module.calibration.tile is None else None
         )
         self.calibration = known
-        with torch.no_grad():
-            self.module = fold_batch_norms(copy.deepcopy(module).cpu().eval(), self.size)
+        self.module = copy.deepcopy(module).cpu().eval()
+        _fold(self.module, self.size)
         # The layout in files; torch.export warns about weights in another one.
         self.module.to(memory_format=torch.contiguous_format)
         self.module.requires_grad_(False)
@@ -125,41 +127,12 @@ def _apply(weights: Tensor, image: Tensor) -> Tensor:
     return ((both[..., :target] + carry + _STEP / 2) / _STEP).floor()
 
 
-def fold_batch_norms(module: AnomalyModule, size: tuple[int, int]) -> AnomalyModule:
-    """Fold each BatchNorm into the convolution whose output it reads, in place.
-
-    The pairs are found by running the module once, from the tensors that flow, not from names.
-
-    Args:
-        module: In eval mode.
-        size: (height, width) of an image that the module takes.
-    """
-    names = {part: name for name, part in module.named_modules()}
-    made: list[tuple[Tensor, Any]] = []
-    pairs: list[tuple[Any, Any]] = []
-
-    def keep(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        made.append((output, part))
-
-    def find(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        pairs.extend((conv, part) for made_here, conv in made if made_here is inputs[0])
-
-    hooks = [
-        part.register_forward_hook(
-            keep if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) else find
-        )
-        for part in names
-        # Not its subclasses, because timm's includes an activation.
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) or type(part) is nn.BatchNorm2d
-    ]
-    module(torch.zeros(1, 3, *size))
-    for hook in hooks:
-        hook.remove()
-    for conv, norm in pairs:
-        transposed = isinstance(conv, nn.ConvTranspose2d)
-        module.set_submodule(names[conv], fusion.fuse_conv_bn_eval(conv, norm, transposed))
-        module.set_submodule(names[norm], nn.Identity())
-    return module
+def _fold(module: AnomalyModule, size: tuple[int, int]) -> None:
+    """Fold the BatchNorms of a module in place; it takes images of this (height, width)."""
+    for part in module.modules():
+        if isinstance(part, Teacher):
+            part.folds = ()  # whose own folded copy is no part of the module
+    fold_batch_norms(module, find_folds(module, torch.zeros(1, 3, *size)))
 
 
 class _Widen(nn.Module):

@@ -1,6 +1,5 @@
-"""Frozen networks with their batch norms folded into the convolutions before them."""
+"""Batch norms of a trained network, folded into the convolutions before them."""
 
-import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # Exact types: subclasses may compute with other weights than those they store.
-_CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
+_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, Conv2dSame)
 _NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 
 
@@ -22,46 +21,48 @@ class Fold(NamedTuple):
     norm: str
 
 
-def find_folds(net: nn.Module) -> tuple[Fold, ...]:
-    """Find the batch norms of a network whose input is the output of a convolution.
+def find_folds(net: nn.Module, image: Tensor) -> tuple[Fold, ...]:
+    """Find the batch norms whose input is the output of a convolution.
+
+    They are found from the tensors that flow, not from names.
 
     Args:
-        net: maps images (B, 3, H, W) to features. It is run once, on the meta device.
+        net: in eval mode; it is run once.
+        image: (B, 3, H, W) that the network takes, on its device.
     """
-    net = copy.deepcopy(net).to("meta").eval()
-    made: dict[int, tuple[str, Tensor]] = {}  # the tensors are kept, so that no number is reused
+    made: list[tuple[Tensor, str]] = []
     folds: list[Fold] = []
 
-    def remember(name: str, output: Tensor) -> None:
-        made[id(output)] = (name, output)
+    def keep(name: str, output: Tensor) -> None:
+        made.append((output, name))
 
-    def match(name: str, inputs: tuple[Tensor, ...]) -> None:
-        if id(inputs[0]) in made:
-            folds.append(Fold(made[id(inputs[0])][0], name))
+    def find(name: str, read: Tensor) -> None:
+        folds.extend(Fold(convolution, name) for output, convolution in made if output is read)
 
+    hooks = []
     for name, part in net.named_modules():
         if type(part) in _CONVOLUTIONS:
-            part.register_forward_hook(lambda _, __, output, name=name: remember(name, output))
+            hook = part.register_forward_hook(lambda _, __, output, name=name: keep(name, output))
         elif type(part) in _NORMS:
-            part.register_forward_pre_hook(lambda _, inputs, name=name: match(name, inputs))
+            hook = part.register_forward_pre_hook(lambda _, read, name=name: find(name, read[0]))
+        else:
+            continue
+        hooks.append(hook)
     with torch.no_grad():
-        net(torch.empty(1, 3, 64, 64, device="meta"))
-    return tuple(folds)
+        net(image)
+    for hook in hooks:
+        hook.remove()
+    return tuple(dict.fromkeys(folds))  # a part that runs twice is found twice
 
 
-def fold_batch_norms(net: nn.Module, folds: Sequence[Fold]) -> nn.Module:
-    """A copy of a network in eval mode, without the batch norms of `folds`.
-
-    Returns:
-        The copy in channels_last; only rounding differs.
-    """
-    with torch.inference_mode(False), torch.no_grad():
-        net = copy.deepcopy(net)
+def fold_batch_norms(net: nn.Module, folds: Sequence[Fold]) -> None:
+    """Fold batch norms in place. The network then differs by rounding alone, and only in eval mode."""
+    with torch.no_grad():
         for name, norm_name in folds:
             convolution, norm = net.get_submodule(name), net.get_submodule(norm_name)
-            assert isinstance(convolution, nn.Conv2d)
+            assert isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d)
             assert isinstance(norm, nn.BatchNorm2d)
-            net.set_submodule(name, fuse_conv_bn_eval(convolution, norm))
+            transposed = isinstance(convolution, nn.ConvTranspose2d)
+            net.set_submodule(name, fuse_conv_bn_eval(convolution, norm, transposed))
             rest = (norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else ()
-            net.set_submodule(norm_name, nn.Sequential(*rest))
-        return net.requires_grad_(False).to(memory_format=torch.channels_last)
+            net.set_submodule(norm_name, nn.Sequential(*rest) if rest else nn.Identity())

@@ -1,5 +1,6 @@
 """The frozen teacher, any timm backbone that returns a list of features, and the normalisation before it."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
@@ -9,7 +10,7 @@ from timm.layers.format import Format
 from torch import Tensor, nn
 
 from padseg.errors import CheckpointError, ConfigError
-from padseg.models.folding import find_folds, fold_batch_norms
+from padseg.models.folding import Fold, find_folds, fold_batch_norms
 from padseg.models.weight_files import hash_weights, load_weights, read_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -68,6 +69,7 @@ class Teacher(nn.Module):
 
     Attributes:
         channels: channels of each level.
+        folds: the batch norms that are folded.
 
     Raises:
         ConfigError: timm has no such model, or it has no pyramid with these levels, or the weights of a
@@ -95,7 +97,10 @@ class Teacher(nn.Module):
         info: Any = self.net.feature_info
         self.channels: tuple[int, ...] = tuple(info.channels())
         _drop_unread_blocks(self.net)
-        self._folds = find_folds(self.net) if fold else ()
+        self.folds: tuple[Fold, ...] = ()
+        if fold:
+            net = copy.deepcopy(self.net).to("meta").eval()
+            self.folds = find_folds(net, torch.empty(1, 3, 64, 64, device="meta"))
         self._folded: tuple[nn.Module] | None = None  # a tuple hides it from checkpoints
         self.requires_grad_(False)
         self.eval()
@@ -107,14 +112,17 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, image: Tensor) -> list[Tensor]:
         """Map standardised images (B, 3, H, W) to features (B, C_k, h_k, w_k), fine to coarse."""
-        features: list[Tensor] = self._fastest()(self.restandardize(image))
+        features: list[Tensor] = self._quick_net()(self.restandardize(image))
         return features
 
-    def _fastest(self) -> nn.Module:
-        if not self._folds or torch.compiler.is_exporting():  # runtimes fold as well
+    def _quick_net(self) -> nn.Module:
+        if not self.folds:
             return self.net
         if self._folded is None:
-            self._folded = (fold_batch_norms(self.net, self._folds),)
+            with torch.inference_mode(False):
+                folded = copy.deepcopy(self.net).requires_grad_(False)
+                fold_batch_norms(folded, self.folds)
+                self._folded = (folded.to(memory_format=torch.channels_last),)
         return self._folded[0]
 
     def _apply(self, *args: Any, **kwargs: Any) -> Self:

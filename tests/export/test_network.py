@@ -7,7 +7,7 @@ from PIL import Image
 from torch import nn
 
 from padseg.data.images import resize as resize_image
-from padseg.export.network import Deployed, fold_batch_norms, resize
+from padseg.export.network import Deployed, resize
 from padseg.inference import load_module
 
 from .helpers import SIZE, as_input, pixels
@@ -24,10 +24,10 @@ def test_resize_is_that_of_pillow(length):
 
 
 def test_batch_norms_are_folded_by_what_flows(stpm):
-    module, folded = load_module(stpm), load_module(stpm)
+    module = load_module(stpm)
+    folded = Deployed(module).module
     image = torch.rand(2, 3, SIZE, SIZE)
     with torch.no_grad():
-        fold_batch_norms(folded, (SIZE, SIZE))
         torch.testing.assert_close(folded(image)["score_map"], module(image)["score_map"])
     assert not [part for part in folded.modules() if isinstance(part, nn.BatchNorm2d)]
 

@@ -32,7 +32,7 @@ def assert_near(features, expected):
 def test_folded_features_are_the_same_up_to_rounding(name):
     folded, plain = pair(name)
     norms = [part for part in plain.modules() if isinstance(part, nn.BatchNorm2d)]
-    assert len(folded._folds) == len(norms)
+    assert len(folded.folds) == len(norms)
     features = folded(IMAGES)
     assert_near(features, plain(IMAGES))
     assert not any(isinstance(part, nn.BatchNorm2d) for part in folded._folded[0].modules())
@@ -71,11 +71,11 @@ def test_what_cannot_be_folded_stays():
         *(nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8)),
     )
     shake(net)
-    folds = find_folds(net)
+    folds = find_folds(net, IMAGES)
     assert [tuple(fold) for fold in folds] == [("5", "6")]
     expected = net(IMAGES)
-    assert_near([fold_batch_norms(net, folds)(IMAGES)], [expected])
-    assert torch.equal(net(IMAGES), expected)
+    fold_batch_norms(net, folds)
+    assert_near([net(IMAGES)], [expected])
 
 
 @pytest.mark.slow
