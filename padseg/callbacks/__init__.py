@@ -8,8 +8,8 @@ from padseg.callbacks.progress import StepBar, StepLines
 from padseg.callbacks.records import RecordsCallback
 from padseg.callbacks.resume import ResumeCheckpoint
 from padseg.callbacks.sigterm import StopTogether
-from padseg.callbacks.thresholds import ThresholdCallback
 from padseg.callbacks.wandb_logger import SectionedWandbLogger
+from padseg.modules.thresholds import ThresholdCallback
 
 __all__ = [
     "BestCheckpoint",

@@ -1,7 +1,5 @@
 """Handling of SIGTERM, for which Lightning 2.6 has no hook; the one place that replaces parts of Lightning."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -39,24 +37,3 @@ class StopTogether(Callback):
     def _meet(self, trainer: Trainer) -> None:
         if trainer.strategy.reduce_boolean_decision(self._received, all=False):
             raise SIGTERMException
-
-
-def stop_prediction_on_sigterm(trainer: Trainer) -> None:
-    """Stop a prediction between two batches, as Lightning stops its other loops.
-
-    Raises:
-        SIGTERMException: The process received SIGTERM.
-    """
-    if trainer.received_sigterm:
-        raise SIGTERMException
-
-
-@contextmanager
-def handled_signals(trainer: Trainer) -> Iterator[None]:
-    """Make a Trainer handle signals outside its loops too: SIGTERM, and SLURM's signal to requeue the job."""
-    connector = trainer._signal_connector
-    connector.register_signal_handlers()
-    try:
-        yield
-    finally:
-        connector.teardown()

@@ -30,6 +30,11 @@ def add_parser(commands: Subparsers) -> None:
         action="store_true",
         help="outline what exceeds the pixel threshold on images that are judged normal, too",
     )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="remove the results that the folder holds, such as those of other thresholds",
+    )
     parser.set_defaults(execute=execute, how_to_resume="the same command resumes from here")
 
 
@@ -39,4 +44,10 @@ def execute(options: argparse.Namespace) -> None:
     from padseg.inference.watch import watch
 
     command = watch if options.watch else detect
-    command(options.paths, options.out, predictor(options), outline_all=options.outline_all)
+    command(
+        options.paths,
+        options.out,
+        predictor(options),
+        outline_all=options.outline_all,
+        overwrite=options.overwrite,
+    )

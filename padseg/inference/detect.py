@@ -6,17 +6,23 @@ from pathlib import Path
 
 from padseg.errors import DataError
 from padseg.inference.calibrate import warn_of_verdicts
+from padseg.inference.earlier import claim
 from padseg.inference.inputs import common_folder, find_images, name_below
 from padseg.inference.predictor import Predictor
-from padseg.inference.results import OTHER_FOLDER, Results, file_version, results_options
+from padseg.inference.results import Results, file_version, results_options
 from padseg.inference.tables import raise_failed, summary, write_tables
 from padseg.machine.console import say
-from padseg.machine.folders import locked, require_same_options
+from padseg.machine.folders import locked
 from padseg.machine.progress import tracked
 
 
 def detect(
-    paths: Sequence[str | Path], out: Path, predictor: Predictor, *, outline_all: bool = False
+    paths: Sequence[str | Path],
+    out: Path,
+    predictor: Predictor,
+    *,
+    outline_all: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Score images and write the results to a folder, skipping images that are already there.
 
@@ -28,6 +34,7 @@ def detect(
         out: The folder; see `padseg.inference.results`.
         predictor: Scores the images.
         outline_all: Whether images that are judged normal are outlined as well.
+        overwrite: Whether to remove the results of earlier calls first.
 
     Raises:
         DataError: A path does not exist, or some images cannot be read or their results not be written;
@@ -42,7 +49,7 @@ def detect(
         options = results_options(
             predictor.module, predictor.precision, predictor.tile, base, outline_all=outline_all
         )
-        require_same_options(out, options, OTHER_FOLDER)
+        claim(out, options, overwrite)
         versions = {name_below(path, base): file_version(path) for path in images}
         with Results(out, versions=versions, outline_all=outline_all) as results:
             for folder, error in unreadable.items():

@@ -158,6 +158,15 @@ class Results:
         self._report(outcome)
 
 
+def picture_paths(folder: Path, name: str) -> dict[str, Path]:
+    """The pictures of an image by kind."""
+    return {
+        "maps": folder / "maps" / f"{name}.png",
+        "overlays": folder / "overlays" / f"{name}.jpg",
+        "masks": folder / "masks" / f"{name}.png",
+    }
+
+
 def file_version(path: Path) -> str:
     """The size of a file and the time of its last change, which identify its version."""
     try:
@@ -177,12 +186,13 @@ def write_files(folder: Path, name: str, prediction: Prediction, outlined: bool)
     overlaid.thumbnail((_JPEG_SIDE, _JPEG_SIDE))  # only ever shrinks
     # Level 1 takes a third of the time of the default, for files a third larger.
     fast = {"compress_level": 1}
+    paths = picture_paths(folder, name)
     pictures: dict[Path, tuple[Image.Image, dict[str, int]]] = {
-        folder / "maps" / f"{name}.png": (Image.fromarray(to_grey(prediction.score_map)), fast),
-        folder / "overlays" / f"{name}.jpg": (overlaid, {"quality": 90}),
+        paths["maps"]: (Image.fromarray(to_grey(prediction.score_map)), fast),
+        paths["overlays"]: (overlaid, {"quality": 90}),
     }
     if (mask := prediction.mask) is not None:
-        pictures[folder / "masks" / f"{name}.png"] = (Image.fromarray(mask), {})
+        pictures[paths["masks"]] = (Image.fromarray(mask), {})
     try:
         for path, (picture, options) in pictures.items():
             with written_whole(path, durable=False) as temporary:

@@ -13,13 +13,14 @@ from padseg.drawing import comparison, score_text
 from padseg.errors import DataError
 from padseg.inference.arrivals import Arrivals
 from padseg.inference.calibrate import warn_of_verdicts
+from padseg.inference.earlier import claim
 from padseg.inference.inputs import common_folder, name_below
 from padseg.inference.outcomes import Outcome
 from padseg.inference.predictor import Predictor
-from padseg.inference.results import OTHER_FOLDER, Results, results_options
+from padseg.inference.results import Results, results_options
 from padseg.inference.tables import summary, write_tables
 from padseg.machine.console import say
-from padseg.machine.folders import locked, require_same_options
+from padseg.machine.folders import locked
 
 _SHARE = 20  # pauses between two writings of the tables are at least so many times as long as these
 
@@ -27,7 +28,12 @@ _log = logging.getLogger(__name__)
 
 
 def watch(
-    folders: Sequence[str | Path], out: Path, predictor: Predictor, *, outline_all: bool = False
+    folders: Sequence[str | Path],
+    out: Path,
+    predictor: Predictor,
+    *,
+    outline_all: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Score the images that are in some folders or come into them, until the process is interrupted.
 
@@ -40,6 +46,7 @@ def watch(
         out: The folder for the results; see `padseg.inference.results`.
         predictor: Scores the images.
         outline_all: Whether images that are judged normal are outlined as well.
+        overwrite: Whether to remove the results of earlier calls first.
 
     Raises:
         DataError: A folder does not exist.
@@ -56,7 +63,7 @@ def watch(
         options = results_options(
             predictor.module, predictor.precision, predictor.tile, base, outline_all=outline_all
         )
-        require_same_options(out, options, OTHER_FOLDER)
+        claim(out, options, overwrite)
         arrivals = Arrivals([_absolute(folder) for folder in folders], _absolute(out))
         tables = _Tables(out)
         versions: dict[str, str] = {}

@@ -8,7 +8,6 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from padseg.callbacks.sigterm import stop_prediction_on_sigterm
 from padseg.errors import DataError
 from padseg.inference.calibrate import warn_of_verdicts
 from padseg.inference.images import open_rgb
@@ -18,6 +17,7 @@ from padseg.inference.results import OTHER_FOLDER, Results, results_options
 from padseg.inference.tables import raise_failed, write_tables
 from padseg.machine.folders import locked, require_same_options
 from padseg.modules import AnomalyModule
+from padseg.modules.signals import stop_prediction_on_sigterm
 
 
 class PredictionWriter(BasePredictionWriter):

@@ -263,8 +263,8 @@ def warn_of_few_images(calibration: Calibration) -> None:
     """Warn if there are too few images for the requested rate."""
     if not calibration.supports_rate:
         _log.warning(
-            "%s a false-alarm rate of %.1f %%, not %.2g %%: the image threshold is the largest score of "
-            "them; padseg calibrate takes more images.",
+            "%s a false-alarm rate of %.1f %%, not %.2g %%: the image threshold is the largest normal "
+            "score; padseg calibrate takes more images.",
             count(calibration.normal_images, "normal image supports", "normal images support"),
             100 * calibration.expected_false_alarm_rate,
             100 * calibration.false_alarm_rate,

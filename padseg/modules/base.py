@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import Parameter
@@ -193,6 +193,14 @@ class AnomalyModule(LightningModule):
                 f"the data module's image_size is {list(size)}, the module's {list(self.image_size)}: "
                 "give both the same."
             )
+
+    def configure_callbacks(self) -> list[Callback]:
+        """A training ends with thresholds; Lightning asks for this before every task."""
+        from padseg.modules.thresholds import ThresholdCallback  # which knows this class
+
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        own = any(isinstance(callback, ThresholdCallback) for callback in callbacks)
+        return [] if own else [ThresholdCallback()]
 
     def on_fit_start(self) -> None:
         """Set the training mode, also of a module that a `Predictor` or its user put into eval mode.

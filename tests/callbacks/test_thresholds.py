@@ -182,6 +182,28 @@ def test_a_training_in_python_ends_with_thresholds(data_root, textures, tmp_path
     assert again.calibration == found
 
 
+def test_a_module_brings_its_thresholds_along(data_root, textures, tmp_path):
+    options = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "default_root_dir": tmp_path,
+        "max_epochs": -1,
+        "max_steps": 1,
+        "limit_val_batches": 0,
+    }
+    for callbacks, rate in (([], 0.01), ([ThresholdCallback(0.3)], 0.3)):
+        module, trainer = tiny_student(), Trainer(**options, callbacks=list(callbacks))
+        trainer.fit(module, datamodule=tiny_data(data_root, textures))
+        assert module.calibration.false_alarm_rate == rate
+        found = [one for one in trainer.callbacks if isinstance(one, ThresholdCallback)]
+        assert len(found) == 1
+    trainer.fit(module, datamodule=tiny_data(data_root, textures))
+    assert sum(isinstance(one, ThresholdCallback) for one in trainer.callbacks) == 1
+
+
 def test_several_devices_must_have_trained(data_root, textures):
     trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False)
     with pytest.raises(ConfigError, match="one that has trained"):

@@ -105,6 +105,33 @@ def test_done_images_are_skipped_and_a_cut_log_goes_on(checkpoint, images, tmp_p
     assert len(pd.read_csv(out / "predictions.csv")) == len(names)
 
 
+def test_other_thresholds_are_told_and_overwritten_on_demand(checkpoint, images, tmp_path, capsys):
+    folder, names = images
+    ours, out = tmp_path / "ours.ckpt", tmp_path / "out"
+    shutil.copy(checkpoint, ours)
+    assert detect(ours, out, folder) == 0
+    (out / "notes.txt").write_text("mine")
+    before = pd.read_csv(out / "predictions.csv")
+    calibration = read_checkpoint(ours)["padseg"]["calibration"]
+    then = Calibration.from_dict(calibration)
+    store_calibration(ours, replace(then, image_threshold=0.9, pixel_threshold=0.95))
+    capsys.readouterr()
+    assert detect(ours, out, folder) == 2
+    told = capsys.readouterr().err
+    earlier = f"{then.image_threshold:.9g} and {then.pixel_threshold:.9g}"
+    assert f"judged by other thresholds ({earlier}, now 0.9 and 0.95): add --overwrite" in told
+    assert detect(ours, out, folder / "a") == 2  # of other images as well
+    assert "add --overwrite to replace them" in capsys.readouterr().err
+    assert detect(ours, out, folder / "a", options=["--overwrite"]) == 0
+    after = pd.read_csv(out / "predictions.csv")
+    assert len(before) == len(names)
+    assert list(after["path"]) == ["1.png"]
+    assert not after["anomalous"].any()
+    pictures = sorted(path.relative_to(out).as_posix() for path in out.glob("*/**/*.*"))
+    assert pictures == ["maps/1.png.png", "masks/1.png.png", "overlays/1.png.jpg"]
+    assert (out / "notes.txt").read_text() == "mine"
+
+
 def test_another_folder_of_images_may_come(checkpoint, images, tmp_path):
     folder, _ = images
     later = tmp_path / "later"
@@ -144,14 +171,14 @@ def test_another_checkpoint_or_option_is_refused(checkpoint, images, tmp_path, c
     out = tmp_path / "out"
     assert detect(checkpoint, out, folder / "a") == 0
     assert detect(checkpoint, out, folder / "a", options=("--tile", "40")) == 2
-    assert "tile None (now 40): pass another folder" in capsys.readouterr().err
+    assert "tile None (now 40): add --overwrite" in capsys.readouterr().err
     assert detect(checkpoint, out, folder) == 2
     assert "holds results of images below" in capsys.readouterr().err
     other = tmp_path / "other.ckpt"
     shutil.copy(checkpoint, other)
     assert main(["calibrate", str(other), str(folder), *FAST]) == 0
     assert detect(other, out, folder / "a") == 2
-    assert "image_threshold 0.05 (now " in capsys.readouterr().err
+    assert "judged by other thresholds (0.05 and " in capsys.readouterr().err
 
 
 def test_images_judged_normal_are_outlined_on_demand(checkpoint, images, tmp_path, capsys):

@@ -11,12 +11,12 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from padseg.callbacks.sigterm import handled_signals, stop_prediction_on_sigterm
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError
 from padseg.metrics.calibration import Calibration, Calibrator, warn_of_few_images
-from padseg.modules import AnomalyModule, read_checkpoint, read_header
-from padseg.modules.checkpoint import store_calibration
+from padseg.modules.base import AnomalyModule
+from padseg.modules.checkpoint import read_checkpoint, read_header, store_calibration
+from padseg.modules.signals import handled_signals, stop_prediction_on_sigterm
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +27,8 @@ class ThresholdCallback(Callback):
     See `padseg.metrics.calibration` for how the thresholds are chosen. Images with synthetic defects only
     show how many of these would be found. Without held-out images there are no thresholds: images get
     scores but no verdicts, until `padseg calibrate` sets thresholds.
+
+    A module brings this callback along to every Trainer, unless that has one with other rates.
 
     Args:
         false_alarm_rate: Share of normal images that may be called anomalous, (0, 1).

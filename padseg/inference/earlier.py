@@ -1,0 +1,63 @@
+"""Results that a folder holds already."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from padseg.errors import ConfigError
+from padseg.inference.outcomes import read_log
+from padseg.inference.results import picture_paths
+from padseg.machine.files import read_json
+from padseg.machine.folders import require_same_options
+
+_REMEDY = "add --overwrite to replace them, or pass another --out"
+
+
+def claim(folder: Path, options: Mapping[str, Any], overwrite: bool) -> None:
+    """Record what the results in a folder depend on; those that it holds must depend on the same.
+
+    Args:
+        folder: The folder, `locked`.
+        options: See `results_options`.
+        overwrite: Whether to remove its results first; files of others stay.
+
+    Raises:
+        ConfigError: The folder holds results of another checkpoint, other thresholds or other options.
+    """
+    if overwrite:
+        _remove_results(folder)
+    _require_same_thresholds(folder, options)
+    require_same_options(folder, options, _REMEDY)
+
+
+def _remove_results(folder: Path) -> None:
+    for log in folder.glob(".log-*.jsonl"):
+        for outcome in read_log(log):
+            for path in picture_paths(folder, outcome.path).values():
+                path.unlink(missing_ok=True)
+        log.unlink()
+    for name in ("predictions.csv", "regions.csv", "predictions.json", "options.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _require_same_thresholds(folder: Path, options: Mapping[str, Any]) -> None:
+    """Reject a folder whose results differ in their thresholds alone, in plainer words than for others.
+
+    Raises:
+        ConfigError: They do.
+    """
+    path = folder / "options.json"
+    before = read_json(path) if path.exists() else options
+    if any(before.get(name) != options[name] for name in options if name != "calibration"):
+        return
+    then, now = (_thresholds(found["calibration"]) for found in (before, options))
+    if then != now:
+        raise ConfigError(
+            f"{folder} holds images judged by other thresholds ({then}, now {now}): {_REMEDY}."
+        )
+
+
+def _thresholds(calibration: Mapping[str, Any] | None) -> str:
+    if calibration is None:
+        return "none"
+    return f"{calibration['image_threshold']:.9g} and {calibration['pixel_threshold']:.9g}"
