@@ -69,9 +69,11 @@ class StepBar(RichProgressBar):
         Without the logger's version: here it is the name of a phase, and would be cut to four letters.
         """
         metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
-        if (loss := trainer.callback_metrics.get("train_loss")) is not None:
-            metrics["train_loss"] = float(loss)
-        return {name: value for name, value in metrics.items() if name != "v_num"}
+        shown = {
+            name: value for name, value in metrics.items() if name not in ("v_num", "train_loss")
+        }
+        loss = trainer.callback_metrics.get("train_loss")
+        return shown if loss is None else {"loss": float(loss), **shown}
 
 
 class StepLines(ProgressBar):
