@@ -22,6 +22,7 @@ from padseg.commands import (
     train,
 )
 from padseg.commands.arguments import options_of_fit
+from padseg.commands.lightning_help import help_text
 from padseg.errors import Interrupted, PadsegError
 from padseg.machine.console import escape_output
 from padseg.machine.files import CANNOT_WRITE
@@ -47,10 +48,12 @@ def main(args: Sequence[str]) -> int:
     escape_output()
     how_to_resume = "start it again"
     try:
-        if args and args[0] in LIGHTNING_COMMANDS:
+        if args and args[0] in LIGHTNING_COMMANDS and {"-h", "--help"} & set(args):
+            print(help_text(args[0], LIGHTNING_COMMANDS[args[0]]), end="")
+        elif args and args[0] in LIGHTNING_COMMANDS:
             from padseg.lightning_cli import cli as lightning_cli
 
-            lightning_cli.main(list(args))
+            lightning_cli.main(["--help" if arg == "--help=all" else arg for arg in args])
         else:
             options, rest = parser().parse_known_args(args)
             how_to_resume = options.how_to_resume

@@ -35,7 +35,7 @@ def in_plain_words(message: str, command: str) -> str:
     about_model = message.startswith('Parser key "model"')
     for pattern, replacement in REPLACEMENTS.items():
         message = re.sub(pattern, replacement, message)
-    more = "--model.help padseg.modules.StudentDistillModule" if about_model else "--help"
+    more = "--model.help padseg.modules.StudentDistillModule" if about_model else "--help=all"
     return f"{message} (see padseg {command} {more})"
 
 

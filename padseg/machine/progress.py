@@ -73,7 +73,11 @@ class Pace:
         words = unit and f" {unit}"
         if self.total is None:
             return f"{done}{words}, {rate_text(rate)}"
-        left = "" if rate <= 0 or done >= self.total else f", {duration((self.total - done) / rate)} left"
+        left = (
+            ""
+            if rate <= 0 or done >= self.total
+            else f", {duration((self.total - done) / rate)} left"
+        )
         return f"{done} of {self.total}{words}, {rate_text(rate)}{left}"
 
 

@@ -88,7 +88,7 @@ def test_options_are_told_in_one_sentence(data_root, textures, tmp_path, capsys)
     weights = tmp_path / "text.safetensors"
     weights.write_text("no weights")
     for wrong, told in (
-        (["--data.btch_size=4"], "--data.btch_size=4 (see padseg fit --help)"),
+        (["--data.btch_size=4"], "--data.btch_size=4 (see padseg fit --help=all)"),
         (["--weights", str(weights)], "text.safetensors"),
     ):
         assert main([*arguments, *wrong]) == 2
