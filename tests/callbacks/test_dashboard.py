@@ -118,7 +118,8 @@ def test_figures_rates_and_configuration(distilled):
     assert {*tested, "train/loss", "val/pixel_ap", "val/score_map"} <= set(logger.metrics)
     assert any(name.startswith("train/lr-") for name in logger.metrics)
     rooms = {name.partition("/")[0] for name in logger.metrics}
-    assert rooms == {"train", "val", "test-distill", "trainer"}
+    assert rooms == {"train", "val", "test-distill", "thresholds", "trainer"}
+    assert set(logger.metrics) >= {"thresholds/image", "thresholds/pixel"}
     assert logger.config["system"] == "destseg"
     assert logger.config["phase"] == "distill"
     assert logger.config["width"] == 16

@@ -60,8 +60,9 @@ def test_the_worst_come_first(module, make_data, make_trainer, data_root, tmp_pa
 
 
 def test_thresholds_without_calibration_are_those_of_the_best_f1(
-    module, make_data, make_trainer, make_calibration, data_root, tmp_path
+    module, make_data, make_trainer, make_calibration, data_root, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(module, "calibration", None)
     trainer = make_trainer(EvaluationCallback(), RecordsCallback(tmp_path, data_root))
     trainer.test(module, datamodule=make_data(), verbose=False)
     found = display_thresholds(trainer, module, "test")
@@ -75,11 +76,8 @@ def test_thresholds_without_calibration_are_those_of_the_best_f1(
     best = float(trainer.callback_metrics["pixel_f1max"])
     # A curve has some hundred points.
     assert f1_score(masks, maps > found.pixel) == pytest.approx(best, abs=5e-3)
-    module.calibration = make_calibration(0.25, 0.5)
-    try:
-        assert display_thresholds(trainer, module, "test")[:2] == (0.25, 0.5)
-    finally:
-        module.calibration = None
+    monkeypatch.setattr(module, "calibration", make_calibration(0.25, 0.5))
+    assert display_thresholds(trainer, module, "test")[:2] == (0.25, 0.5)
 
 
 def test_a_validation_replaces_the_one_before(module, make_data, make_trainer, tmp_path):

@@ -39,7 +39,7 @@ def test_bar_counts_steps(seconds, shown, data_root, textures, tmp_path, monkeyp
         logger=False,
         callbacks=[Bar()],
     )
-    trainer.fit(tiny_student(image_size=32, lr=0.01), datamodule=data)
+    trainer.fit(tiny_student(image_size=32, lr=1e-4), datamodule=data)
     assert seen == [("Step", step, 3) for step in shown]
     assert "v_num" not in trainer.progress_bar_metrics
     assert "train_loss" in trainer.progress_bar_metrics

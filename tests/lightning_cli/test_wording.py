@@ -24,7 +24,10 @@ from .conftest import QUIET, SMALL, data_args
         ),
         ("--model.lr=x", "--model: StudentDistillModule: --lr: expected float, not x (see"),
         ("--model.student.foo=1", "StudentDistillModule: unrecognized arguments: --student.foo=1"),
-        ("--data.batch_size=x", "--data.batch_size: expected int, not x (see padseg fit --help=all)"),
+        (
+            "--data.batch_size=x",
+            "--data.batch_size: expected int, not x (see padseg fit --help=all)",
+        ),
         ("--data.augmentation=x", "expected one of 'auto', 'none', 'slight', 'full', not x"),
         ("--data.synthesis.threshold=x", "SynthesisParams: --threshold: expected float, not x"),
         ("--data.image_size=64", "--data.image_size is the model's: pass --model.image_size"),

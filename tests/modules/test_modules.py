@@ -432,7 +432,12 @@ def test_divergence_is_told(data, tmp_path):
 
 def test_a_divergence_by_the_last_step_is_told(data, tmp_path):
     module = tiny_student(lr=1e30)
-    trainer(tmp_path, 1, limit_val_batches=0).fit(module, datamodule=data)
+    # The loss of the only step is still finite; the thresholds after it find what has happened.
+    fitter = trainer(tmp_path, 1, limit_val_batches=0)
+    with pytest.raises(PadsegError, match="training diverged: the scores are not finite"):
+        fitter.fit(module, datamodule=data)
+    assert fitter.global_step == 1
+    assert module.calibration is None
     fitter = trainer(tmp_path, 1, callbacks=[EvaluationCallback()])
     for start in (fitter.validate, fitter.test, fitter.predict):
         with pytest.raises(PadsegError, match="training diverged: the scores are not finite"):
