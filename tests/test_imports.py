@@ -65,9 +65,11 @@ import sys
 import padseg
 assert not {"torch", "lightning", "numpy"} & sys.modules.keys(), "at import"
 assert set(padseg.__all__) <= set(dir(padseg))
+from padseg import Predictor
+assert not {"albumentations", "noise", "pandas"} & sys.modules.keys(), "for a prediction"
 for name in padseg.__all__:
     assert getattr(padseg, name).__name__ == name
-from padseg import Predictor, train
+from padseg import train
 try:
     padseg.nothing
 except AttributeError as error:

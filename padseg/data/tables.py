@@ -3,13 +3,14 @@
 import csv
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import get_args
-
-import pandas as pd
+from typing import TYPE_CHECKING, get_args
 
 from padseg.data.mask_files import normalised
 from padseg.data.samples import GOOD, NORMAL_NAMES, Sample, Split
 from padseg.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd  # a third of a second, which only lists need
 
 NAMES = ("samples.csv", "samples.parquet")
 _GOOD_LABELS = NORMAL_NAMES | {"0", "0.0", "false"}
@@ -71,8 +72,10 @@ def list_table(
     return samples
 
 
-def _read(table: Path) -> pd.DataFrame:
+def _read(table: Path) -> "pd.DataFrame":
     """All cells as text; empty ones are empty."""
+    import pandas as pd
+
     try:
         if table.suffix == ".parquet":
             # Whole numbers beside an empty cell become floats: a label 0 would be read as "0.0".
@@ -96,12 +99,14 @@ def _read(table: Path) -> pd.DataFrame:
         raise DataError(f"list {table} cannot be read ({reason}): repair or remove it.") from error
 
 
-def _read_csv(table: Path) -> pd.DataFrame:
+def _read_csv(table: Path) -> "pd.DataFrame":
     """The cells as they are: words such as None and NA are names of defects or categories here.
 
     Raises:
         ValueError: It is no CSV; or a row has more cells than the header, which pandas would cut off.
     """
+    import pandas as pd
+
     with table.open(encoding="utf-8-sig", newline="") as file:
         lines = [line for line in csv.reader(file, strict=True) if any(map(str.strip, line))]
     if not lines:
@@ -118,8 +123,10 @@ def _read_csv(table: Path) -> pd.DataFrame:
     return pd.DataFrame(padded, columns=header, dtype=object)
 
 
-def _tidy(cells: pd.DataFrame) -> pd.DataFrame:
+def _tidy(cells: "pd.DataFrame") -> "pd.DataFrame":
     """Cells and header without blanks around them, accents composed, the header in lower case."""
+    import pandas as pd
+
     names = [normalised(str(name).strip()).casefold() for name in cells.columns]
     cells = cells.map(lambda cell: normalised(cell.strip()))
     cells.columns = pd.Index(names)

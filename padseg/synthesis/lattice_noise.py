@@ -15,7 +15,6 @@ import math
 
 import numpy as np
 import torch
-from noise import pnoise2
 from torch import Tensor
 
 from padseg.synthesis.draws import draw_geometry
@@ -80,6 +79,8 @@ def lattice_noise(
         (H, W) float32 noise, scaled as described above; 0 where the rotated canvas extends beyond the
         original one.
     """
+    from noise import pnoise2  # compiled where it is installed, and needed by this back-end alone
+
     height, width = size
     cos, sin = rotation
     row = (np.arange(height) - (height - 1) / 2)[:, None]
