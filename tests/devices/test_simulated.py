@@ -90,7 +90,7 @@ def train_and_test(module: AnomalyModule, folder, root, textures, device) -> lis
     trainer.fit(module, datamodule=data)
     assert (folder / "last.ckpt").exists()
     assert module.calibration is not None
-    assert StepBar().get_metrics(trainer, module)["train_loss"] > 0
+    assert StepBar().get_metrics(trainer, module)["loss"] > 0
     collect = MetricsOfTheHost()
     trainer.callbacks.append(collect)
     (found,) = trainer.test(module, datamodule=data, verbose=False)
