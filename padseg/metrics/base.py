@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import rank_zero_warn
+from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE, plot_curve
 
 from padseg.metrics import checks, functional
-from padseg.metrics.curves import Curve
+from padseg.metrics.curves import AXIS_TITLES, CURVES, Curve
 
 
 class RankingMetric(Metric):
@@ -20,13 +21,17 @@ class RankingMetric(Metric):
     `maximize=True`.
 
     Attributes:
+        level: "pixel" or "image".
         reasons: What can be wrong with an image, as the end of a sentence whose subject is the image.
         images_seen: Images of all processes at the last `compute`.
     """
 
     is_differentiable = False
     higher_is_better = True
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
 
+    level: str
     reasons: tuple[str, ...]
 
     images: Tensor
@@ -61,6 +66,52 @@ class RankingMetric(Metric):
         self.compute()
         assert self._curves is not None
         return self._curves
+
+    def plot(
+        self,
+        val: dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None,
+        ax: _AX_TYPE | None = None,
+    ) -> _PLOT_OUT_TYPE:
+        """Plot the values, as torchmetrics does; needs matplotlib.
+
+        Args:
+            val: Result of `compute` or `forward`, or several of them, which become lines over the steps;
+                None to compute.
+            ax: matplotlib's axes to draw on; None for a new figure.
+
+        Returns:
+            matplotlib's figure (None if `ax` is given) and axes.
+
+        Raises:
+            ModuleNotFoundError: matplotlib is not installed.
+        """
+        return self._plot(val, ax)
+
+    def plot_curve(self, curve: str, ax: _AX_TYPE | None = None) -> _PLOT_OUT_TYPE:
+        """Plot one of the `curves`; needs matplotlib.
+
+        Args:
+            curve: `precision_recall` or `roc`; for score maps also `pro` or `iap`.
+            ax: matplotlib's axes to draw on; None for a new figure.
+
+        Returns:
+            matplotlib's figure (None if `ax` is given) and axes.
+
+        Raises:
+            MetricInputError: A ValueError: there is no such curve, or it is undefined (only one class).
+            ModuleNotFoundError: matplotlib is not installed.
+        """
+        found = self.curves()
+        if curve not in found:
+            raise checks.MetricInputError(f"curve is {curve!r}; give one of {', '.join(found)}.")
+        axes = CURVES.get(curve) or CURVES[f"{self.level}_{curve}"]
+        points = found[curve]
+        return plot_curve(
+            (points[axes.x], points[axes.y], points["threshold"]),
+            ax=ax,
+            label_names=(AXIS_TITLES[axes.x], AXIS_TITLES[axes.y]),
+            name=axes.title,
+        )
 
     def _count_images(self, count: int, wrong: Sequence[Tensor]) -> None:
         """Count a batch; `wrong` has a bool (B, ...) for each reason.

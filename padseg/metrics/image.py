@@ -27,6 +27,7 @@ class ImageMetrics(RankingMetric):
         **kwargs: For torchmetrics' `Metric`.
     """
 
+    level = "image"
     reasons = (
         "has a score that is NaN, infinite or too large for float32",
         "has a label other than 0 and 1",

@@ -36,6 +36,7 @@ class MapMetric(RankingMetric):
         **kwargs: For torchmetrics' `Metric`.
     """
 
+    level = "pixel"
     reasons = (
         "has a score that is NaN, infinite or too large for float32",
         "has a mask with other values than 0 and 1 (divide by 255 or compare with a threshold)",
