@@ -18,7 +18,7 @@ class _Option(NamedTuple):
 
 
 _SECTIONS: dict[str, tuple[_Option, ...]] = {
-    "module": (
+    "model": (
         _Option(
             _FIT, "config", "FILE", "recipe, such as configs/destseg/distill.yaml; may be repeated"
         ),
