@@ -13,6 +13,9 @@ from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE, plot_curve
 from padseg.metrics import checks, functional
 from padseg.metrics.curves import AXIS_TITLES, CURVES, Curve
 
+Values = Tensor | dict[str, Tensor] | Sequence[Tensor] | Sequence[dict[str, Tensor]]
+"""One result of a metric, or several."""
+
 
 class RankingMetric(Metric):
     """A metric that counts images, reports the first bad one, and offers the curves behind its values.
@@ -69,7 +72,7 @@ class RankingMetric(Metric):
 
     def plot(
         self,
-        val: dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None,
+        val: Values | None = None,
         ax: _AX_TYPE | None = None,
     ) -> _PLOT_OUT_TYPE:
         """Plot the values, as torchmetrics does; needs matplotlib.
