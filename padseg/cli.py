@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from padseg import __version__
 from padseg.commands import (
+    app,
     calibrate,
     check,
     demo,
@@ -30,7 +31,7 @@ from padseg.names import SYSTEM_NAMES
 from padseg.plugins import load_plugin
 
 # As `padseg --help` lists them.
-COMMANDS = (train, run, demo, preview, check, download, detect, calibrate, report, export)
+COMMANDS = (train, run, demo, preview, check, download, detect, app, calibrate, report, export)
 LIGHTNING_COMMANDS = {
     "fit": "train a module, as its configuration says",
     "validate": "score the held-out images",

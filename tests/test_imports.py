@@ -20,7 +20,7 @@ FLOORS = (
     {"inference"},
     {"lightning_cli"},
     {"run"},
-    {"demo", "export", "report", "training"},
+    {"app", "demo", "export", "report", "training"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -1,4 +1,4 @@
-"""Options of `padseg detect` and `padseg calibrate`, which both score images."""
+"""Options of the commands that score images: `padseg detect`, `calibrate` and `app`."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -13,6 +13,11 @@ def add_prediction(parser: argparse.ArgumentParser) -> None:
     """A checkpoint, images, and how to score them."""
     add_checkpoint(parser)
     parser.add_argument("paths", nargs="+", metavar="PATH", help="images, folders or patterns")
+    add_scoring(parser)
+
+
+def add_scoring(parser: argparse.ArgumentParser) -> None:
+    """How to score images."""
     parser.add_argument(
         "--tile",
         type=int,

@@ -2,7 +2,15 @@
 
 from padseg.drawing.contour import line_width, outline
 from padseg.drawing.heat import COLOURS, HeatScale, heatmap, opacities, tint
-from padseg.drawing.sheet import Banner, judged, overlay, panels, sheet
+from padseg.drawing.sheet import (
+    Banner,
+    judged,
+    overlay,
+    panels,
+    sheet,
+    stamped,
+    verdict_colour,
+)
 from padseg.drawing.text import comparison, score_text
 
 __all__ = [
@@ -19,5 +27,7 @@ __all__ = [
     "panels",
     "score_text",
     "sheet",
+    "stamped",
     "tint",
+    "verdict_colour",
 ]

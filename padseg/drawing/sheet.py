@@ -161,6 +161,24 @@ def sheet(shown: Sequence[tuple[Label, Pixels]], banner: Banner) -> Image.Image:
     return picture
 
 
+def stamped(picture: Pixels, banner: Banner) -> Image.Image:
+    """A small picture, (H, W, 3) uint8, above a bar in the colour of the verdict, with the score in large letters."""
+    height, width = picture.shape[:2]
+    bar = max(16, width // 5)
+    stamp = Image.new("RGB", (width, height + bar), verdict_colour(banner.alarm))
+    stamp.paste(Image.fromarray(picture))
+    draw = ImageDraw.Draw(stamp)
+    write(
+        draw,
+        (bar // 4, height + bar // 2),
+        banner.score,
+        round(0.8 * bar),
+        _WHITE,
+        width - bar // 4,
+    )
+    return stamp
+
+
 def _columns(count: int, aspect: float) -> int:
     """The number of columns with which `count` pictures fill a screen best."""
     return max(
@@ -169,11 +187,15 @@ def _columns(count: int, aspect: float) -> int:
     )
 
 
+def verdict_colour(alarm: bool | None) -> str:
+    """The colour behind a verdict, see `Banner`: orange, blue or grey, as for the web."""
+    return _UNKNOWN if alarm is None else _ALARM if alarm else _FINE
+
+
 def _head(
     draw: ImageDraw.ImageDraw, banner: Banner, size: tuple[int, int], letter: int, lines: int
 ) -> None:
-    back = _UNKNOWN if banner.alarm is None else _ALARM if banner.alarm else _FINE
-    draw.rectangle((0, 0, size[0], size[1]), back)
+    draw.rectangle((0, 0, size[0], size[1]), verdict_colour(banner.alarm))
     left, line = letter // 2, size[1] // lines
     room = size[0] - letter
     used = write(draw, (left, line // 2), banner.verdict, round(1.15 * letter), _WHITE, room)

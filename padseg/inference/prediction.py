@@ -96,9 +96,18 @@ def make_prediction(
     )
 
 
-def find_regions(score_map: NDArray[np.float32], scale: ScoreScale) -> list[Region]:
-    """The 8-connected regions of scores above the threshold of a scale, the highest peak first."""
-    labels, count = ndimage.label(score_map > scale.threshold, structure=np.ones((3, 3)))
+def find_regions(
+    score_map: NDArray[np.float32], scale: ScoreScale, threshold: float | None = None
+) -> list[Region]:
+    """The 8-connected regions of scores above a threshold, the highest peak first.
+
+    Args:
+        score_map: (H, W), raw.
+        scale: Normalises the scores of the regions.
+        threshold: A raw score; None for that of the scale.
+    """
+    threshold = scale.threshold if threshold is None else threshold
+    labels, count = ndimage.label(score_map > threshold, structure=np.ones((3, 3)))
     if not count:
         return []
     regions = []

@@ -2,11 +2,8 @@
 
 import logging
 import os
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from padseg.drawing import comparison, score_text
@@ -21,6 +18,7 @@ from padseg.inference.results import Results, results_options
 from padseg.inference.tables import summary, write_tables
 from padseg.machine.console import say
 from padseg.machine.folders import locked
+from padseg.machine.signals import stop_signals
 
 _SHARE = 20  # pauses between two writings of the tables are at least so many times as long as these
 
@@ -69,7 +67,7 @@ def watch(
         versions: dict[str, str] = {}
         with (
             Results(out, versions=versions, outline_all=outline_all, report=tables.add) as results,
-            _stop_signals() as stop,
+            stop_signals() as stop,
         ):
             done = results.done
             arrivals.look()
@@ -120,24 +118,6 @@ class _Tables:
             write_tables(self._folder)
             ended = time.monotonic()
             self._due, self._stale = ended + _SHARE * (ended - began), False
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that nothing is interrupted halfway; not at the second time."""
-    stop = threading.Event()
-
-    def ask(*_: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _absolute(path: str | Path) -> Path:

@@ -46,6 +46,20 @@ class ScoreScale:
         """The normalised score, in [0, 1]; it increases strictly with the raw one, in [0, 1]."""
         return float(self.of(np.array([score], dtype=np.float64))[0])
 
+    def raw(self, level: float) -> float:
+        """The raw score of a normalised one, in [0, 1]; the threshold itself for 0.5."""
+        if level == 0.5:
+            return self.threshold
+        if level > 0.5:
+            spread, bend = _shape(self.spread, 1 - self.threshold)
+            above = 2 * (level - 0.5)
+            return min(self.threshold + above * spread / (1 - bend * above), 1.0)
+        if self.threshold < _TINY:
+            return 0.0
+        spread, bend = _shape(self.spread, self.threshold)
+        below = 2 * level * self.threshold
+        return below * (spread + bend * self.threshold) / (spread + bend * below)
+
     def of(self, scores: Scores) -> Scores:
         """The normalised scores of an array or a tensor of any shape."""
         # Without a branch on the scores, so that exporters follow it.

@@ -90,3 +90,13 @@ def test_calibrations_store_their_scales_and_early_ones_derive_them():
     for name in ("image_quantiles", "pixel_quantiles"):
         del early[name]
     assert Calibration.from_dict(early).image_scale(found.image_threshold) == 0.5
+
+
+@given(threshold=st.floats(1e-3, 0.999), spread=st.floats(1e-4, 1), level=st.floats(0, 1))
+def test_a_normalised_score_leads_back_to_the_raw_one(threshold, spread, level):
+    scale = ScoreScale(threshold, spread)
+    raw = scale.raw(level)
+    assert 0 <= raw <= 1
+    assert scale(raw) == pytest.approx(level, abs=1e-6)
+    assert scale.raw(0.5) == threshold
+    assert (scale.raw(0), scale.raw(1)) == pytest.approx((0, 1))
