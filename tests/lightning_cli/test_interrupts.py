@@ -40,6 +40,8 @@ def test_an_interruption_is_told(data_root, textures, tmp_path, monkeypatch, cap
     ("command", "place", "said"),
     [
         (["detect", "a.ckpt", "x", "--out", "y"], "inference.detect.detect", "the same command"),
+        (["detect", "a.ckpt", "--watch", "x", "--out", "y"], "inference.watch.watch", "the same"),
+        (["app", "a.ckpt"], "app.serve", "start it again"),
         (["check", "--root", "x", "--category", "y"], "data.check.check", "start it again"),
         (["calibrate", "a.ckpt", "x"], "inference.calibrate.calibrate", "is unchanged"),
         (["export", "a", "--format", "onnx", "--out", "y"], "export.export", "nothing is written"),
