@@ -74,23 +74,27 @@ class DistanceNetwork(nn.Module):
             pair: features (B, C_k, h_k, w_k) with the usual distances, finest level first.
 
         Returns:
-            Logits (B, 1, h_1, w_1), float32.
+            Logits (B, 1, h, w), float32, of the pair's `size`.
         """
-        size = (pair.teacher[0].shape[-2], pair.teacher[0].shape[-1])
+        finest = (pair.teacher[0].shape[-2], pair.teacher[0].shape[-1])
+        size = pair.size or finest
         distances = log_distances(pair, size)
         assert pair.usual is not None
         mean, deviation = resize_to(pair.usual, size)
         maps = torch.cat([distances, (distances - mean) / deviation], dim=1)
-        levels = list(zip(pair.teacher, pair.student, strict=True))[: self.products]
-        products = [resize_to(normalized_product(t, s), size) for t, s in levels]
-        seen = torch.cat([maps, *products], dim=1)
-        return _turn(self._segment(_turn(seen))) if self.training else self._segment(seen)
-
-    def _segment(self, seen: Tensor) -> Tensor:
-        maps = seen
+        if self.training:
+            maps = _turn(maps)
         if self.squeeze is not None:
-            distances = 2 * self.levels
-            maps = torch.cat([seen[:, :distances], self.squeeze(seen[:, distances:])], dim=1)
+            levels = list(zip(pair.teacher, pair.student, strict=True))[: self.products]
+            products = torch.cat(
+                [resize_to(normalized_product(*level), finest) for level in levels], 1
+            )
+            squeezed = self.squeeze(_turn(products) if self.training else products)
+            maps = torch.cat([maps, resize_to(squeezed, size)], dim=1)
+        logits = self._segment(maps)
+        return _turn(logits) if self.training else logits
+
+    def _segment(self, maps: Tensor) -> Tensor:
         stages = [self.encode[0](self.enter(self.norm(maps)))]
         for down, encode in zip(self.down, self.encode[1:], strict=True):
             stages.append(encode(down(stages[-1])))

@@ -5,7 +5,7 @@ from PaDiM (Defard et al., 2021), which models the features there; here only the
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _CANDIDATES = 20_000  # vectors of which the entries of a memory are chosen
 _MEASURING = 1 / 8  # share of the steps
 _GRID = 64  # places in a row and in a column of an image
+_FINEST = 4  # pixels of the image in a row of one pixel of the segmentation, at most
 _SMOOTH = 1.0  # standard deviation, in places
 _LEAST_DEVIATION = 0.1  # of a logarithm
 _SHORTEST = 1e-3  # added to lengths of features, so that none is divided by zero
@@ -35,12 +36,12 @@ class Source:
     """Levels of the teacher whose features are remembered together, as one vector a place.
 
     Attributes:
-        levels: which of the teacher's levels, fine to coarse; the first determines the places.
+        levels: which of the teacher's levels, fine to coarse; the first determines the places. Empty: all.
         zoom: factor by which the image is enlarged before the teacher.
         pool: side of the square of places that are averaged; odd.
     """
 
-    levels: tuple[int, ...]
+    levels: tuple[int, ...] = ()
     zoom: float = 1.0
     pool: int = 3
 
@@ -182,7 +183,12 @@ class MemoryStudentTeacher(StudentTeacher):
         seen = expected if corrupted is None else self.look(corrupted)
         answer = self.student([torch.cat(levels, dim=1) for levels in seen], index)
         teacher = [level for levels in expected for level in levels]
-        return [FeaturePair(teacher, answer, self.student.usual())]
+        # A transformer's patches are coarser than a pyramid's finest places.
+        height, width = (
+            max(places, length // _FINEST)
+            for places, length in zip(teacher[0].shape[-2:], clean.shape[-2:], strict=True)
+        )
+        return [FeaturePair(teacher, answer, self.student.usual(), (height, width))]
 
     def look(self, image: Tensor) -> list[list[Tensor]]:
         """The levels of each source for images (B, 3, H, W) in [0, 1]: unit vectors at the same places."""
@@ -191,8 +197,8 @@ class MemoryStudentTeacher(StudentTeacher):
         found = []
         for source in self.sources:
             if source.zoom not in seen:
-                size = [int(length * source.zoom) for length in image.shape[-2:]]
-                zoomed = resize_to(image, (size[0], size[1]))
+                height, width = (int(length * source.zoom) for length in image.shape[-2:])
+                zoomed = resize_to(image, self.teacher.fit((height, width)))
                 # The pyramid is a channels_last network; interpolation forgets the layout of its input.
                 features = self.teacher(zoomed.contiguous(memory_format=torch.channels_last))
                 seen[source.zoom] = [x.float() for x in features]
@@ -252,20 +258,30 @@ def memory_network(
     weights: Sequence[str],
     *,
     sources: Sequence[Source],
+    transformer: Source,
 ) -> MemoryStudentTeacher:
-    """Join a teacher with three levels and a memory of its features.
+    """Join a teacher with three levels, or a transformer, and a memory of its features.
 
     Args:
         system: the system.
         options: the configured options.
         weights: source of the teacher's weights, see Teacher.
-        sources: what is remembered.
+        sources: what is remembered of a pyramid.
+        transformer: what is remembered of a transformer.
 
     Raises:
         ConfigError: an option does not exist, or the backbone has other resolutions.
         CheckpointError: the teacher's weights cannot be used.
     """
-    teacher = Teacher(options.teacher or system.teachers[0], weights[0], fold=True)
+    teacher = Teacher(
+        options.teacher or system.teachers[0],
+        weights[0],
+        transformers=True,
+        blocks=options.blocks,
+        fold=True,
+    )
+    if teacher.is_transformer:
+        sources = [replace(transformer, levels=tuple(range(len(teacher.channels))))]
     channels = [[teacher.channels[k] for k in source.levels] for source in sources]
     return MemoryStudentTeacher(teacher, MemoryStudent(channels, options.memory_size), sources)
 

@@ -26,6 +26,7 @@ class NetworkOptions:
         recalibration: see BlockOptions.
         upsample: "deconv" or "bilinear", see ReconstructionStudent.
         memory_size: vectors that a student that is a memory keeps of each source.
+        blocks: see Teacher.
     """
 
     system: str
@@ -40,12 +41,15 @@ class NetworkOptions:
     recalibration: Recalibration = "channel"
     upsample: Upsample = "deconv"
     memory_size: int = 2000
+    blocks: tuple[tuple[int, ...], ...] | None = None
 
     @classmethod
     def from_plain(cls, stored: Mapping[str, Any]) -> Self:
         """The inverse of `to_plain`."""
         lists = {name: tuple(stored[name]) for name in ("kernels", "dilations")}
-        return cls(**(dict(stored) | lists))
+        blocks = stored.get("blocks")
+        groups = None if blocks is None else tuple(tuple(group) for group in blocks)
+        return cls(**(dict(stored) | lists | {"blocks": groups}))
 
     def to_plain(self) -> dict[str, Any]:
         """The options by name, as a checkpoint stores them: lists instead of tuples."""

@@ -72,7 +72,9 @@ register(
         teachers=("tf_efficientnet_lite0.in1k",),
         memory=True,
         network=partial(
-            memory_network, sources=(Source(levels=(0, 1)), Source(levels=(1, 2), zoom=1.5))
+            memory_network,
+            sources=(Source(levels=(0, 1)), Source(levels=(1, 2), zoom=1.5)),
+            transformer=Source(zoom=1.5, pool=1),
         ),
         synthetic=True,
         lr=0.0,

@@ -1,21 +1,31 @@
 """The frozen teacher, any timm backbone that returns a list of features, and the normalisation before it."""
 
 import copy
+import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 import timm
 import torch
-from timm.layers.format import Format
+from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
-from padseg.errors import CheckpointError, ConfigError
+from padseg.errors import ConfigError
+from padseg.models.backbones import (
+    Blocks,
+    Transformer,
+    build_pyramid,
+    build_transformer,
+    find_depth,
+)
 from padseg.models.folding import Fold, find_folds, fold_batch_norms
-from padseg.models.weight_files import hash_weights, load_weights, read_weights
+from padseg.models.weight_files import hash_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 WEIGHTS_OPTION = "--model.weights (with `padseg run`: --weights)"
+_log = logging.getLogger(__name__)
 
 
 class FeaturePair(NamedTuple):
@@ -26,11 +36,13 @@ class FeaturePair(NamedTuple):
         student: the same.
         usual: mean and standard deviation of the logarithmic distance of normal images for each level and
             place, (2, levels, h, w); None for students that do not know them.
+        size: (height, width) at which they are segmented; None: that of the finest level.
     """
 
     teacher: list[Tensor]
     student: list[Tensor]
     usual: Tensor | None = None
+    size: tuple[int, int] | None = None
 
 
 class Normalize(nn.Module):
@@ -64,6 +76,9 @@ class Teacher(nn.Module):
             .safetensors file or of a state dict saved by torch. Additional weights are ignored.
         reductions: strides of the required levels, in input pixels per feature pixel.
         option: the option for a weight file, for messages.
+        transformers: whether vision transformers serve as well, whose levels all have the same resolution.
+        blocks: groups of a transformer's blocks, numbered from 0; the mean of a group is a level. None: the
+            second and the third quarter of the blocks.
         fold: compute with the batch norms folded into the convolutions, which is faster and differs by
             rounding alone. Weights, checkpoints and exported networks stay as they are.
 
@@ -72,8 +87,8 @@ class Teacher(nn.Module):
         folds: the batch norms that are folded.
 
     Raises:
-        ConfigError: timm has no such model, or it has no pyramid with these levels, or the weights of a
-            plain name need another standardisation than ImageNet's.
+        ConfigError: timm has no such model, or it has neither a pyramid with these levels nor these blocks,
+            or the weights of a plain name need another standardisation than ImageNet's.
         CheckpointError: the weights are unreachable, unreadable or made for another backbone.
     """
 
@@ -83,24 +98,31 @@ class Teacher(nn.Module):
         weights: str = "pretrained",
         reductions: Sequence[int] = (4, 8, 16),
         option: str = WEIGHTS_OPTION,
+        transformers: bool = False,
+        blocks: Blocks | None = None,
         fold: bool = False,
     ) -> None:
         super().__init__()
-        levels = _find_levels(name, reductions)
+        depth = find_depth(name)
+        if depth is None and blocks is not None:
+            raise ConfigError(
+                f"--model.blocks is of vision transformers, and {name} is none: leave it out."
+            )
         self.restandardize = _restandardize(name, weights)
-        if weights == "pretrained":
-            self.net = _from_hub(name, levels, option)
+        self.net: nn.Module
+        if depth is None or not transformers:
+            self.net = build_pyramid(name, weights, reductions, option)
+            info: Any = self.net.feature_info
+            self.channels: tuple[int, ...] = tuple(info.channels())
         else:
-            self.net = timm.create_model(name, features_only=True, out_indices=levels)
-            if weights != "random":
-                load_weights(self.net, read_weights(weights), name, weights)
-        info: Any = self.net.feature_info
-        self.channels: tuple[int, ...] = tuple(info.channels())
-        _drop_unread_blocks(self.net)
+            self.net = build_transformer(name, weights, depth, blocks, option)
+            self.channels = self.net.channels
+        self.name = name
         self.folds: tuple[Fold, ...] = ()
         if fold:
             net = copy.deepcopy(self.net).to("meta").eval()
-            self.folds = find_folds(net, torch.empty(1, 3, 64, 64, device="meta"))
+            size = (timm.get_pretrained_cfg(name) or PretrainedCfg()).input_size
+            self.folds = find_folds(net, torch.empty(1, *size, device="meta"))
         self._folded: tuple[nn.Module] | None = None  # a tuple hides it from checkpoints
         self.requires_grad_(False)
         self.eval()
@@ -109,10 +131,34 @@ class Teacher(nn.Module):
         """Stay in eval mode: Lightning switches every module, and the BN statistics would drift."""
         return super().train(False)
 
+    @property
+    def is_transformer(self) -> bool:
+        """Whether all levels have the same places."""
+        return isinstance(self.net, Transformer)
+
+    def fit(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The (height, width) at which the backbone sees an image of this size; pyramids take any."""
+        if not isinstance(self.net, Transformer):
+            return size
+        fitting = self.net.fit(size)
+        _tell(self.name, self.net.patch, size, fitting)
+        return fitting
+
     @torch.no_grad()
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Map standardised images (B, 3, H, W) to features (B, C_k, h_k, w_k), fine to coarse."""
-        features: list[Tensor] = self._quick_net()(self.restandardize(image))
+        """Map standardised images (B, 3, H, W) to features (B, C_k, h_k, w_k), fine to coarse.
+
+        Raises:
+            ConfigError: the backbone does not take images of this size.
+        """
+        try:
+            features: list[Tensor] = self._quick_net()(self.restandardize(image))
+        except AssertionError as error:  # timm's check of sizes
+            height, width = image.shape[-2:]
+            raise ConfigError(
+                f"backbone {self.name!r} does not take images of {height}x{width} ({error}): give another "
+                "--model.image_size, or choose a convolutional backbone."
+            ) from error
         return features
 
     def _quick_net(self) -> nn.Module:
@@ -139,44 +185,6 @@ class Teacher(nn.Module):
         return hash_weights(self.net)
 
 
-def _find_levels(name: str, reductions: Sequence[int]) -> tuple[int, ...]:
-    """The indices of these resolutions in timm, which counts a ResNet's stem as a level; a ConvNeXt has none.
-
-    Raises:
-        ConfigError: the backbone does not exist, is not a pyramid or has other resolutions.
-    """
-    try:
-        # Without memory, to distinguish a wrong name from a missing weight file.
-        with torch.device("meta"):
-            net = timm.create_model(name, features_only=True)
-    except Exception as error:  # timm has no error class
-        raise ConfigError(
-            f"backbone {name!r} cannot be built as a feature pyramid ({error}); choose a convolutional "
-            "model of timm.list_models(), such as 'resnet18.tv_in1k'."
-        ) from error
-    if getattr(net, "output_fmt", Format.NCHW) != Format.NCHW:
-        raise ConfigError(
-            f"backbone {name!r} puts the channels of its features last; choose a convolutional one."
-        )
-    info: Any = net.feature_info
-    found = dict(zip(info.reduction(), info.out_indices, strict=True))
-    if not set(reductions) <= set(found):
-        has, wanted = (", ".join(f"1/{number}" for number in of) for of in (found, reductions))
-        raise ConfigError(
-            f"backbone {name!r} has its levels at {has} of the resolution; choose one with {wanted}."
-        )
-    return tuple(found[reduction] for reduction in reductions)
-
-
-def _drop_unread_blocks(net: nn.Module) -> None:
-    """Remove what comes after the last level: timm's EfficientNets would compute it."""
-    info: Any = net.feature_info
-    room, _, last = info.module_name()[-1].partition(".")
-    blocks = getattr(net, room, None)
-    if isinstance(blocks, nn.Sequential) and last.isdigit():
-        setattr(net, room, blocks[: int(last) + 1])
-
-
 def _restandardize(name: str, weights: str) -> nn.Module:
     """Convert the standardisation from ImageNet's constants to those of the tag's weights.
 
@@ -197,14 +205,10 @@ def _restandardize(name: str, weights: str) -> nn.Module:
     return Normalize(*zip(*shifts, strict=True))
 
 
-def _from_hub(name: str, levels: tuple[int, ...], option: str) -> nn.Module:
-    try:
-        net: nn.Module = timm.create_model(
-            name, features_only=True, out_indices=levels, pretrained=True
+@lru_cache  # once
+def _tell(name: str, patch: int, size: tuple[int, int], fitting: tuple[int, int]) -> None:
+    if fitting != size:
+        before, after = (f"{height}x{width}" for height, width in (size, fitting))
+        _log.warning(
+            "%s sees images at %s, not %s: whole patches of %d pixels.", name, after, before, patch
         )
-    except Exception as error:  # the network, the cache, the disk, or a tag without weights
-        raise CheckpointError(
-            f"the pretrained weights of {name} cannot be downloaded from the timm hub "
-            f"({type(error).__name__}); give a local file with {option}."
-        ) from error
-    return net

@@ -47,7 +47,7 @@ class StudentDistillModule(AnomalyModule):
     Args:
         system: `stpm`, `rstpm`, `destseg`, `pfadseg`, `tedseg` or a registered one; the options below are its own when
             None.
-        teacher: Tag of a timm backbone with levels at strides 4, 8 and 16.
+        teacher: Tag of a timm backbone with levels at strides 4, 8 and 16; for TEDSeg also of a vision transformer.
         weights: `pretrained` for timm's hub, a weight file (safetensors, or a state dict), or `random`.
         teacher2: Second teacher (RSTPM).
         weights2: Its weights.
@@ -62,6 +62,8 @@ class StudentDistillModule(AnomalyModule):
         recalibration: Whether PCAR weighs each `channel` or each `pixel` of a branch.
         upsample: How RSTPM's reconstruction student upsamples.
         memory_size: Features that TEDSeg's student remembers of each of its sources.
+        blocks: Groups of a vision transformer's blocks, from 0, such as `[[3,4,5],[6,7,8]]`: a level each; without
+            them, the second and the third quarter of its blocks.
         image_size: Height and width in pixels, or one number for both.
         top_k: Pixels averaged to the image score.
         student_input: `corrupted`, or `clean` for the ablation without denoising (DeSTSeg, Tab. 4).
@@ -93,6 +95,7 @@ class StudentDistillModule(AnomalyModule):
         recalibration: Recalibration = "channel",
         upsample: Upsample = "deconv",
         memory_size: int = 2000,
+        blocks: list[list[int]] | None = None,
         image_size: int | tuple[int, int] = 256,
         top_k: int | None = None,
         student_input: StudentInput = "corrupted",
@@ -120,6 +123,7 @@ class StudentDistillModule(AnomalyModule):
             recalibration=recalibration,
             upsample=upsample,
             memory_size=memory_size,
+            blocks=None if blocks is None else tuple(tuple(group) for group in blocks),
         )
         one_of("student_input", student_input, STUDENT_INPUTS)
         if weights != STORED_WEIGHTS:  # the options of a checkpoint were checked before
@@ -135,7 +139,7 @@ class StudentDistillModule(AnomalyModule):
     def _refuse_unread(self, network: NetworkOptions) -> None:
         parts, own = find_system(network.system), inspect.signature(type(self)).parameters
         given: Mapping[str, Any] = self.hparams
-        unread = [*_OF_GRADIENTS] if parts.memory else ["memory_size"]
+        unread = [*_OF_GRADIENTS] if parts.memory else ["memory_size", "blocks"]
         block = network.block(parts.block)
         if block.fusion != "aff":
             unread += ["gates"]

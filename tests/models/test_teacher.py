@@ -174,7 +174,10 @@ def test_hub_out_of_reach(monkeypatch):
         ("resnet18x", "cannot be built"),
         ("resnet18.nobody_in1k", "cannot be built"),
         ("mambaout_femto", "puts the channels of its features last"),
-        ("test_vit", "has its levels at 1/16 of the resolution; choose one with 1/4, 1/8, 1/16"),
+        (
+            "test_vit",
+            "is a transformer and has its levels at 1/16 of the resolution; choose one with 1/4, 1/8, 1/16",
+        ),
     ],
 )
 def test_unknown_backbone(name, told):
