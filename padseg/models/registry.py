@@ -92,6 +92,7 @@ class System:
             (H, W)).
         image_score: computes the image scores, (B,), from (score map, top_k, pairs).
         top_k: the image score is the mean of this many highest pixels.
+        top_share: in place of `top_k`, their share of all pixels of an image.
         segmentation: builds the network of a second phase from (channels of the levels, options);
             None for a system of one phase. It maps a FeaturePair to logits (B, 1, h, w). Its
             submodule `res`, if there is one, learns with `lr_res`, the rest with `lr_head`.
@@ -130,6 +131,7 @@ class System:
     distance_map: Callable[[Sequence[FeaturePair], tuple[int, int]], Tensor] = scores.distance_map
     image_score: Callable[[Tensor, int, Sequence[FeaturePair]], Tensor] = scores.image_score
     top_k: int = 1
+    top_share: float | None = None
     segmentation: Callable[[Sequence[int], SegmentationOptions], nn.Module] | None = None
     context: Context = "aspp"
     segmentation_width: int = 256
@@ -145,6 +147,12 @@ class System:
     optimizer: Callable[..., Optimizer] = torch.optim.SGD
     schedule: Callable[[Optimizer, int], LRScheduler] | None = None
     recipes: Path | None = None
+
+    def highest(self, size: tuple[int, int]) -> int:
+        """How many pixels the image score averages in images of (H, W) pixels."""
+        if self.top_share is None:
+            return self.top_k
+        return max(1, round(self.top_share * size[0] * size[1]))
 
 
 SYSTEMS: dict[str, System] = {}

@@ -79,7 +79,7 @@ register(
         synthetic=True,
         lr=0.0,
         distance_map=mean_distance_map,
-        top_k=100,
+        top_share=100 / 256**2,
         segmentation=partial(DistanceNetwork, products=2),
         segmentation_width=32,
         gamma=0.0,

@@ -91,7 +91,7 @@ class AnomalyModule(LightningModule):
         self.student_teacher = build_student_teacher(network, *sources)
         self.complete = STORED_WEIGHTS not in given
         self.image_size = as_size(image_size)
-        self.top_k = self.parts.top_k if top_k is None else top_k
+        self.top_k = self.parts.highest(self.image_size) if top_k is None else top_k
         if self.top_k < 1:
             raise ConfigError(f"--model.top_k is {self.top_k}; it must be at least 1.")
 

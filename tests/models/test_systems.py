@@ -209,12 +209,20 @@ def test_image_score():
     assert image_score(score_map.bfloat16(), 4).dtype == torch.float32
 
 
+def test_share_of_the_highest_pixels_follows_the_size_of_the_image():
+    tedseg, destseg = SYSTEMS["tedseg"], SYSTEMS["destseg"]
+    assert tedseg.highest((256, 256)) == 100
+    assert tedseg.highest((512, 256)) == 200
+    assert tedseg.highest((8, 8)) == 1
+    assert destseg.highest((256, 256)) == destseg.highest((512, 512)) == 100
+
+
 def test_constants_of_the_papers():
     facts = {
         name: (
             s.segmentation is not None,
             s.synthetic,
-            s.top_k,
+            s.highest((512, 512)),
             s.loss_scale,
             s.loss_reduction,
             s.teachers[1:],
