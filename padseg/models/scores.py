@@ -61,7 +61,9 @@ def log_distances(pair: FeaturePair, size: tuple[int, int]) -> Tensor:
 
 
 def mean_distance_map(pairs: Sequence[FeaturePair], size: tuple[int, int]) -> Tensor:
-    """The mean of the distances over the levels of one pair, smoothed by a Gaussian filter.
+    """The geometric mean of the distances of one pair's levels, smoothed by a Gaussian filter.
+
+    The arithmetic mean would follow the coarse levels, whose distances are the largest.
 
     Args:
         pairs: the output of StudentTeacher.
@@ -72,7 +74,7 @@ def mean_distance_map(pairs: Sequence[FeaturePair], size: tuple[int, int]) -> Te
     """
     (pair,) = pairs
     finest = (pair.teacher[0].shape[-2], pair.teacher[0].shape[-1])
-    mean = log_distances(pair, finest).exp().mean(dim=1, keepdim=True)
+    mean = log_distances(pair, finest).mean(dim=1, keepdim=True).exp()
     return _smooth(mean, size)
 
 
