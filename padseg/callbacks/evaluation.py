@@ -1,5 +1,6 @@
 """Metrics during validation and test."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -115,7 +116,10 @@ class EvaluationCallback(Callback):
             "score_map": self._normal_score.compute() / self._normal_count.compute(),
         }
         if loader.dataset.defects is not None:
-            figures |= self._figures(trainer, len(loader.dataset))
+            with warnings.catch_warnings():
+                # Among a few held-out images, the draws may leave all without a defect.
+                warnings.filterwarnings("ignore", message=".*not defined and set to nan")
+                figures |= self._figures(trainer, len(loader.dataset))
         self._log(pl_module, {f"val_{name}": value for name, value in figures.items()})
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

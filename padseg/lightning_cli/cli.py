@@ -40,21 +40,10 @@ from padseg.machine.precision import accelerator, default_precision
 from padseg.machine.progress import shows_bars
 from padseg.modules import AnomalyModule, read_header
 from padseg.modules.checkpoint import require_system
+from padseg.modules.expected_warnings import ignore_expected_warnings
 from padseg.options import check_seed
 from padseg.plugins import PLUGIN_HELP, load_plugin
 
-_EXPECTED_WARNINGS = (
-    "Found .* module.* in eval mode",  # the frozen parts
-    "You're resuming from a checkpoint that ended before the epoch",  # the data counts its samples
-    ".*isinstance\\(treespec, LeafSpec\\)",  # Lightning 2.6 with torch 2.13 and later
-    ".*does not have many workers",  # decoded images are cached
-    '.*add the following callbacks: \\[("(Resume|Best)Checkpoint{[^"]*"(, )?)+\\]',  # a test has neither
-    "It is recommended to use `self.log",  # the metrics are already reduced across processes
-    "The number of training batches",  # a short training logs its losses anyway
-    "Total length of `list` across ranks is zero",  # `--data.val_fraction 0` leaves nothing to validate on
-    "Precision .*-mixed is not supported by the model summary",  # its 32 bits per weight are right
-    ".*exists and is not empty",  # a resumed run continues in its folder
-)
 # Lightning 2.6 uses what jsonargparse has deprecated; users cannot change that.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
@@ -99,8 +88,9 @@ class PadsegCLI(LightningCLI):
         bars: bool = True,
     ) -> None:
         self._progress = StepBar(title) if bars and shows_bars() else StepLines(title)
-        for message in _EXPECTED_WARNINGS:
-            warnings.filterwarnings("ignore", message=message)
+        ignore_expected_warnings()
+        # A short training logs its losses anyway.
+        warnings.filterwarnings("ignore", message="The number of training batches")
         args = sys.argv[1:] if args is None else args
         self._first_arg = args[0] if args else ""
         options = (arg.partition("=")[0] for arg in args)

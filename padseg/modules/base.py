@@ -24,6 +24,7 @@ from padseg.models import (
     find_system,
 )
 from padseg.modules.checkpoint import Checkpoint, check_format
+from padseg.modules.expected_warnings import ignore_expected_warnings
 from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS, Header
 from padseg.modules.sync_batch_norm import TrainedSyncBatchNorm
 from padseg.names import PRECISION_NAMES
@@ -175,6 +176,7 @@ class AnomalyModule(LightningModule):
             ConfigError: The precision is unknown, the size of the data's images is not the module's, or
                 the phase before was trained on other data.
         """
+        ignore_expected_warnings()
         one_of("--trainer.precision", str(self.trainer.precision), PRECISION_NAMES)
         if getattr(self.trainer.strategy, "_layer_sync", None) is not None:
             self.trainer.strategy._layer_sync = TrainedSyncBatchNorm()  # type: ignore[attr-defined]

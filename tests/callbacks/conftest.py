@@ -39,7 +39,7 @@ def make_trainer(tmp_path_factory):
             enable_progress_bar=False,
             enable_model_summary=False,
             enable_checkpointing=False,
-            **more,
+            **{"log_every_n_steps": 1, **more},
         )
 
     return make

@@ -81,11 +81,12 @@ def test_native_figures(root, module, make_trainer, batch_size):
     assert data.evaluated.masks.images == len(SHAPES)
     assert data.evaluated.masks.lost_regions == 0
     maps, masks = [], []
-    for sample in data.evaluated.samples:
+    images = [torch.from_numpy(read_image(one.path, (64, 64))) for one in data.evaluated.samples]
+    with torch.inference_mode():  # in the same batches, on whose size the last bits depend
+        batches = to_unit(torch.stack(images)).split(batch_size)
+        scored = torch.cat([module.eval()(batch)["score_map"] for batch in batches])
+    for sample, small in zip(data.evaluated.samples, scored.split(1), strict=True):
         shape = Image.open(sample.path).size[::-1]
-        image = to_unit(torch.from_numpy(read_image(sample.path, (64, 64)))[None])
-        with torch.inference_mode():
-            small = module.eval()(image)["score_map"]
         shrinks = shape[0] < 64 or shape[1] < 64
         large = functional.interpolate(small, shape, mode="bilinear", antialias=shrinks)
         maps.append(large.clamp(0, 1)[0, 0].numpy())

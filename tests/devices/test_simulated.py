@@ -104,6 +104,7 @@ def train_and_test(module: AnomalyModule, folder, root, textures, device) -> lis
 SLOW = {"pfadseg"}  # its thousands of operations take twenty seconds
 
 
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")
 @pytest.mark.parametrize(
     "system",
     [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in SYSTEMS],

@@ -45,6 +45,7 @@ def test_a_checkpoint_needs_no_configuration(
         assert "pixel_auroc" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore:.*there is no last checkpoint available")
 def test_only_what_was_trained_is_scored(data_root, textures, tmp_path, capsys):
     data = [*data_args(data_root, textures), "--trainer.logger=false"]
     configured = ["--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]

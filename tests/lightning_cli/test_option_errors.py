@@ -21,6 +21,7 @@ def fit(data_root, textures, tmp_path, *options) -> int:
     return main([*recipe, "--trainer.max_steps=2", *options])
 
 
+@pytest.mark.filterwarnings("ignore:\\s+Unable to serialize instance")
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -88,6 +88,7 @@ class Attack:
         return (open, (self.witness, "w"))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("read", [read_header, read_checkpoint])
 def test_both_readers_refuse_the_same(read, checkpoint, tmp_path):
     path, witness = tmp_path / "bad.ckpt", tmp_path / "witness"

@@ -176,6 +176,7 @@ def test_scores_have_the_promised_form(distilled):
         torch.testing.assert_close(scores["image_score"], top)
 
 
+@pytest.mark.filterwarnings("error")  # nothing that a notebook would show
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_system_trains_and_tests(system, data_root, textures, tmp_path):
     module = tiny_student(system, **({} if SYSTEMS[system].memory else {"lr": 0.01}))
@@ -271,6 +272,7 @@ class Attack:
         return (open, (self.witness, "w"))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_damaged_and_hostile_checkpoints_are_refused(distilled, tmp_path):
     path, witness = tmp_path / "bad.ckpt", tmp_path / "witness"
     for save in (torch.save, lambda what, where: where.write_bytes(pickle.dumps(what))):
