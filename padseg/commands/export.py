@@ -47,6 +47,11 @@ def add_parser(commands: Subparsers) -> None:
             "images"
         ),
     )
+    parser.add_argument(
+        "--license",
+        metavar="ID",
+        help="safetensors: licence for the model card, such as apache-2.0 (default: the teacher's)",
+    )
     parser.set_defaults(execute=execute, how_to_resume="nothing is written")
 
 
@@ -54,5 +59,12 @@ def execute(options: argparse.Namespace) -> None:
     """Run the command."""
     from padseg.export import export
 
-    export(options.checkpoint, options.format, options.out, options.half, options.int8)
+    export(
+        options.checkpoint,
+        options.format,
+        options.out,
+        options.half,
+        options.int8,
+        options.license,
+    )
     print(options.out)

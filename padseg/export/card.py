@@ -1,5 +1,7 @@
 """The model card of an exported folder, written from what the run measured."""
 
+import timm
+
 from padseg.errors import count
 from padseg.export.description import Description
 from padseg.metrics.calibration import Calibration
@@ -7,8 +9,10 @@ from padseg.metrics.names import METRIC_KEYS
 from padseg.models import SYSTEMS
 from padseg.run.results import RunResult
 
+_UNKNOWN = "other"  # as hubs call a licence that is not in their list
 _TEMPLATE = """---
 library_name: padseg
+license: {license}
 pipeline_tag: image-segmentation
 tags:
 - anomaly-detection
@@ -34,31 +38,43 @@ Visual anomaly detection: finds defects after training on normal images. Method:
 ## Use
 
 ```python
-from padseg.inference import load_module
+from padseg import Predictor
 
-module = load_module("this/folder")
-scores = module(image)  # (B, 3, H, W) uint8; score_map (B, 1, H, W), image_score (B,)
+found = Predictor.from_pretrained("this/folder")("part.png")
 ```
 
-The module takes images of {size} pixels, resized with Pillow's bilinear filter. `padseg export` turns
-it into ONNX, OpenVINO and torch.export files, which resize images themselves.
+Images are resized to {size} pixels. `padseg export` turns the folder into ONNX, OpenVINO and
+torch.export files, which resize images themselves.
 
 ## Limits
 
-The scores are valid for images like those in training, with the same part, camera, light and pose. The
-licence of the training data may apply to the weights.
+The scores are valid for images like those in training, with the same part, camera, light and pose.
+
+## Licence
+
+{origin} The licence of the training images may apply to the weights as well; that of MVTec AD and of some
+other public data sets excludes commercial use.
 """
 
 
-def model_card(description: Description, run: RunResult | None) -> str:
+def model_card(description: Description, run: RunResult | None, license: str | None) -> str:
     """Markdown with a hub's front matter.
 
     Args:
         description: The description of the exported weights.
         run: The run that trained them; None if unknown, as the card then says.
+        license: Identifier of their licence; None for that of the teacher.
     """
     system = SYSTEMS[description.system]
+    of_teachers = [_license(name) for name in description.teacher]
+    origin = " ".join(
+        f"According to timm, the weights of the teacher {name} are under {found}."
+        for name, found in zip(description.teacher, of_teachers, strict=True)
+        if found != _UNKNOWN
+    )
     return _TEMPLATE.format(
+        license=license or (of_teachers[0] if len(set(of_teachers)) == 1 else _UNKNOWN),
+        origin=origin or "The licence of the teacher's weights is not known.",
         system=system.name,
         title=system.title + (f" for {description.category}" if description.category else ""),
         paper=system.paper,
@@ -67,6 +83,12 @@ def model_card(description: Description, run: RunResult | None) -> str:
         thresholds=_thresholds(description.calibration),
         size=" x ".join(map(str, description.image_size)),
     )
+
+
+def _license(teacher: str) -> str:
+    """The identifier of the licence of a teacher's weights, as hubs spell it."""
+    config = timm.get_pretrained_cfg(teacher, allow_unregistered=True)
+    return (config and config.license) or _UNKNOWN
 
 
 def _results(description: Description, run: RunResult | None) -> str:

@@ -1,6 +1,7 @@
 """Convert a checkpoint to a format for deployment, ONNX, OpenVINO or torch.export, or for exchange."""
 
 import importlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +10,10 @@ from padseg.export.description import describe, find_run
 from padseg.export.formats import FORMATS
 from padseg.export.source import Source
 from padseg.inference.inputs import find_images
-from padseg.inference.weights import read_any
 from padseg.machine.files import write_bytes
 from padseg.modules import Header
 from padseg.modules.checkpoint import require_system
+from padseg.modules.loading import read_any
 from padseg.options import one_of
 
 
@@ -22,6 +23,7 @@ def export(
     out: str | Path,
     half: bool = False,
     int8: Sequence[str | Path] = (),
+    license: str | None = None,
 ) -> None:
     """Write a checkpoint in a format that does not need padseg, or for exchange.
 
@@ -39,6 +41,8 @@ def export(
         half: Store the weights in float16, for half the size; the arithmetic stays float32.
         int8: Normal images, or folders of them, on which to measure the ranges of 8-bit convolutions; see
             `padseg.export.int8`. Empty for float32.
+        license: Identifier of the licence in the model card, such as apache-2.0; None for that of the
+            teacher's weights.
 
     Raises:
         PadsegError: An input is wrong, a package is missing, or `out` exists with other content.
@@ -53,6 +57,12 @@ def export(
     if int8 and (half or not chosen.int8):
         able = " or ".join(name for name, one in FORMATS.items() if one.int8)
         raise ConfigError(f"--int8 needs --format {able}, and cannot be combined with --half.")
+    if license is not None and (format != "safetensors" or out.suffix == ".safetensors"):
+        raise ConfigError(
+            "--license goes into the model card of --format safetensors, whose --out is a folder."
+        )
+    if license is not None and not re.fullmatch(r"[\w.+-]+", license):
+        raise ConfigError(f"--license is {license!r}; give an identifier such as apache-2.0.")
     for package in (*chosen.packages, *(("onnxruntime",) if int8 else ())):
         _require(package, format)
     images = find_images(int8) if int8 else []
@@ -61,7 +71,7 @@ def export(
     require_system(header, str(checkpoint))
     run = find_run(checkpoint, header)
     description = describe(header, run, "float16" if half else "int8" if int8 else "float32")
-    source = Source(checkpoint, content, description, run, half, images)
+    source = Source(checkpoint, content, description, run, half, images, license)
     write_new(chosen.make_files(source, out))
 
 

@@ -10,7 +10,7 @@ from padseg.export.int8 import to_int8
 from padseg.export.network import Deployed
 from padseg.export.source import Source
 from padseg.export.torch_export import AXES, to_program
-from padseg.inference.weights import DESCRIPTION_KEY
+from padseg.modules.loading import DESCRIPTION_KEY
 
 
 def make_files(source: Source, out: Path) -> dict[Path, bytes]:

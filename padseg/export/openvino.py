@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from padseg.errors import ConfigError
 from padseg.export.onnx import make_model
 from padseg.export.source import Source
-from padseg.inference.weights import DESCRIPTION_KEY
+from padseg.modules.loading import DESCRIPTION_KEY
 
 
 def make_files(source: Source, out: Path) -> dict[Path, bytes]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from padseg.export.card import model_card
 from padseg.export.source import Source
-from padseg.inference.weights import WEIGHTS_FILE, stored_module, to_safetensors
+from padseg.modules.loading import WEIGHTS_FILE, stored_module, to_safetensors
 
 
 def make_files(source: Source, out: Path) -> dict[Path, bytes]:
@@ -21,5 +21,5 @@ def make_files(source: Source, out: Path) -> dict[Path, bytes]:
     return {
         out / WEIGHTS_FILE: weights,
         out / "config.json": (json.dumps(config, indent=2) + "\n").encode(),
-        out / "README.md": model_card(source.description, source.run).encode(),
+        out / "README.md": model_card(source.description, source.run, source.license).encode(),
     }

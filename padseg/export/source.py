@@ -7,9 +7,9 @@ from pathlib import Path
 
 from padseg.export.description import Description
 from padseg.export.network import Deployed
-from padseg.inference.weights import build_module
 from padseg.metrics.calibration import Calibration
 from padseg.modules.checkpoint import Checkpoint
+from padseg.modules.loading import build_module
 from padseg.run.results import RunResult
 
 _log = logging.getLogger(__name__)
@@ -21,11 +21,12 @@ class Source:
 
     Attributes:
         path: Path of the checkpoint.
-        checkpoint: Its content, see `padseg.inference.weights.read_any`.
+        checkpoint: Its content, see `padseg.modules.loading.read_any`.
         description: The description for the exported file.
         run: The run that trained it, if known.
         half: Whether to store the weights in float16.
         int8_images: Images on which to measure the ranges of 8-bit convolutions; none for float32.
+        license: Identifier of the licence for a model card; None for that of the teacher.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class Source:
     run: RunResult | None = None
     half: bool = False
     int8_images: Sequence[Path] = ()
+    license: str | None = None
 
     def network(self) -> Deployed:
         """The network to deploy; warns if its verdicts differ from the module's."""

@@ -2,6 +2,6 @@
 
 from padseg.inference.prediction import Prediction, Region
 from padseg.inference.predictor import Predictor
-from padseg.inference.weights import load_module
+from padseg.modules.loading import load_module
 
 __all__ = ["Prediction", "Predictor", "Region", "load_module"]

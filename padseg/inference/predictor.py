@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,11 +18,11 @@ from padseg.errors import ConfigError, DataError, PadsegError
 from padseg.inference.images import MOST_PIXELS, Source, as_sources, count_pixels, open_rgb
 from padseg.inference.prediction import Prediction, at_size, make_prediction
 from padseg.inference.tiles import Blend, Box, tile_boxes
-from padseg.inference.weights import load_module
 from padseg.machine.precision import PRECISIONS, accelerator, default_precision
 from padseg.machine.threads import map_in_threads
 from padseg.metrics.calibration import Calibration
 from padseg.modules import AnomalyModule
+from padseg.modules.loading import load_module
 from padseg.names import PRECISION_NAMES
 from padseg.options import one_of
 
@@ -35,7 +35,7 @@ class Predictor:
     calibrate`.
 
     Args:
-        checkpoint: Checkpoint of a training, or a module.
+        checkpoint: Checkpoint of a training, a folder or safetensors file for exchange, or a module.
         device: Such as `cpu` or `cuda:1`; None for the accelerator, if there is one.
         precision: `32-true`, `bf16-mixed` or `16-mixed`; None for `32-true` if the thresholds were set in
             it, otherwise for the default of training on this device.
@@ -71,6 +71,19 @@ class Predictor:
         self.precision = precision or default_precision(
             self.device.type, None if thresholds is None else thresholds.precision
         )
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, **options: Any) -> Self:
+        """Score with a folder or safetensors file that `padseg export --format safetensors` wrote.
+
+        Args:
+            path: The folder or file.
+            **options: Those of `Predictor`.
+
+        Raises:
+            CheckpointError: There is none, or it is damaged.
+        """
+        return cls(path, **options)
 
     @property
     def calibration(self) -> Calibration | None:

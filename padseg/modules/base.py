@@ -26,6 +26,7 @@ from padseg.models import (
 from padseg.modules.checkpoint import Checkpoint, check_format
 from padseg.modules.expected_warnings import ignore_expected_warnings
 from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS, Header
+from padseg.modules.pretrained import Pretrained
 from padseg.modules.sync_batch_norm import TrainedSyncBatchNorm
 from padseg.names import PRECISION_NAMES
 from padseg.options import as_stored, one_of, refuse_changed_options
@@ -40,7 +41,7 @@ class ParameterGroup(NamedTuple):
     lr: float
 
 
-class AnomalyModule(LightningModule):
+class AnomalyModule(Pretrained, LightningModule):
     """A student-teacher system that computes a score map and a score for an image.
 
     A subclass sets `student_teacher` and `network`, the options that rebuild it, and calls `ready`.

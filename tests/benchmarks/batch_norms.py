@@ -21,10 +21,10 @@ from padseg.data import AnomalyDataModule
 from padseg.data.images import read_image
 from padseg.data.layouts import list_samples
 from padseg.data.pairs import to_unit
-from padseg.inference.weights import load_module
 from padseg.losses import cosine_distance
 from padseg.models.aff import AFF
 from padseg.modules import AnomalyModule
+from padseg.modules.loading import load_module
 
 
 def distances(module: AnomalyModule, images: Tensor) -> list[float]:

@@ -4,12 +4,13 @@ import json
 
 import pytest
 import torch
+import yaml
 
-from padseg.errors import CheckpointError
+from padseg.errors import CheckpointError, ConfigError
 from padseg.export import export
 from padseg.export.description import find_run
-from padseg.inference import load_module
-from padseg.modules import read_header
+from padseg.inference import Predictor, load_module
+from padseg.modules import SegmentationModule, StudentDistillModule, read_header
 
 from .helpers import SIZE
 
@@ -29,6 +30,13 @@ def test_safetensors_come_back_without_pickle(stpm, tmp_path, monkeypatch):
         assert module.calibration == expected.calibration
         for name, value in expected.state_dict().items():
             assert torch.equal(module.state_dict()[name], value), name
+        own = StudentDistillModule.from_pretrained(path)
+        assert not own.training
+        with pytest.raises(CheckpointError, match=r"use StudentDistillModule\.from_pretrained"):
+            SegmentationModule.from_pretrained(path)
+        found = Predictor.from_pretrained(path, device="cpu", batch_size=2)
+        assert found.calibration == expected.calibration
+        assert found.batch_size == 2
     names = sorted(path.name for path in (tmp_path / "hub").iterdir())
     assert names == ["README.md", "config.json", "model.safetensors"]
     config = json.loads((tmp_path / "hub/config.json").read_text())
@@ -68,6 +76,24 @@ def test_the_model_card_tells_what_the_run_measured(stpm, tmp_path):
         assert part in card
     assert json.loads((tmp_path / "hub/config.json").read_text())["data_sha256"] == "abc"
     assert "Not known" in (tmp_path / "other/README.md").read_text()
+
+
+def test_the_card_names_a_licence(stpm, tmp_path):
+    export(stpm, "safetensors", tmp_path / "hub")
+    export(stpm, "safetensors", tmp_path / "own", license="mit")
+    cards = [(tmp_path / name / "README.md").read_text() for name in ("hub", "own")]
+    found = [yaml.safe_load(card.split("---")[1])["license"] for card in cards]
+    assert found == ["apache-2.0", "mit"]  # timm's for its test networks
+    for card in cards:
+        assert "teacher test_resnet are under apache-2.0" in card
+        assert "excludes commercial use" in card
+    for license, format, out, told in (
+        ("a: b", "safetensors", "x", "give an identifier"),
+        ("mit", "safetensors", "x.safetensors", "goes into the model card"),
+        ("mit", "torch", "x.pt2", "goes into the model card"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            export(stpm, format, tmp_path / out, license=license)
 
 
 @pytest.mark.parametrize(
