@@ -73,7 +73,6 @@ function drawTableControls() {
 function resolutionHint() {
   const words = [...new Set(Object.values(data.resolutions))];
   if (!words.length) return "";
-  const named = words.length === 1 ? words : Object.entries(data.resolutions).map(([label, text]) => `${label}: ${text}`);
-  const text = named.join("; ");
-  return ` ${text[0].toUpperCase()}${text.slice(1)}.`;
+  if (words.length === 1) return ` ${words[0][0].toUpperCase()}${words[0].slice(1)}.`;
+  return ` ${Object.entries(data.resolutions).map(([label, text]) => `${label}: ${text}`).join("; ")}.`;
 }
