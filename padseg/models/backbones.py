@@ -10,7 +10,8 @@ from timm.layers.format import Format
 from timm.models._features import FeatureGetterNet
 from torch import Tensor, nn
 
-from padseg.errors import CheckpointError, ConfigError
+from padseg.errors import ConfigError
+from padseg.models.hub import load_from_hub
 from padseg.models.layers import resize_to
 from padseg.models.weight_files import load_weights, read_weights
 
@@ -174,22 +175,11 @@ def _build(name: str, weights: str, option: str, **options: Any) -> nn.Module:
         CheckpointError: see Teacher.
     """
     if weights == "pretrained":
-        return _from_hub(name, option, **options)
+        return load_from_hub(name, option, **options)
     net: nn.Module = timm.create_model(name, features_only=True, **options)
     if weights != "random":
         whole = net.model if isinstance(net, FeatureGetterNet) else net
         load_weights(whole, read_weights(weights), name, weights)
-    return net
-
-
-def _from_hub(name: str, option: str, **options: Any) -> nn.Module:
-    try:
-        net: nn.Module = timm.create_model(name, features_only=True, pretrained=True, **options)
-    except Exception as error:  # the network, the cache, the disk, or a tag without weights
-        raise CheckpointError(
-            f"the pretrained weights of {name} cannot be downloaded from the timm hub "
-            f"({type(error).__name__}); give a local file with {option}."
-        ) from error
     return net
 
 

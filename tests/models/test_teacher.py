@@ -1,6 +1,8 @@
 """The teacher: frozen, fingerprinted, and with clear errors for weights that it cannot use."""
 
 import pickle
+import socket
+import time
 
 import pytest
 import timm
@@ -154,18 +156,46 @@ def test_missing_file(tmp_path):
         Teacher(NAME, str(tmp_path))
 
 
-def test_hub_out_of_reach(monkeypatch):
-    create = timm.create_model
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub on this machine with an empty cache, at an address where nobody listens yet."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        yield server
 
-    def offline(*args, pretrained=False, **kwargs):
-        if pretrained:
-            raise OSError("no route")
-        return create(*args, **kwargs)
 
-    monkeypatch.setattr(timm, "create_model", offline)
-    message = r"resnet18\.tv_in1k .*--model\.weights \(with `padseg run`: --weights\)"
+@pytest.mark.parametrize("hangs", [False, True])
+def test_hub_out_of_reach(hangs, hub, monkeypatch, capsys):
+    if hangs:  # it accepts connections and never answers
+        hub.listen()
+    monkeypatch.setattr("padseg.models.hub._TIMEOUT", 0.5)
+    message = (
+        r"resnet18\.tv_in1k cannot be downloaded from the timm hub, http://127\.0\.0\.1:\d+ \(\w+\); "
+        r"give a local file with --model\.weights \(with `padseg run`: --weights\)"
+    )
+    start = time.monotonic()
     with pytest.raises(CheckpointError, match=message):
         Teacher("resnet18.tv_in1k")
+    assert time.monotonic() - start < 10
+    said = capsys.readouterr().out
+    assert said.startswith("Downloading the weights of resnet18.tv_in1k from http://127.0.0.1:")
+
+
+def test_weights_in_the_cache_need_no_hub(hub, tmp_path, capsys):
+    folder = tmp_path / "models--timm--resnet18.tv_in1k"
+    snapshot = folder / "snapshots/0123"
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs/main").write_text("0123")
+    weights = state("resnet18")
+    save_file(weights, snapshot / "model.safetensors")
+    teacher = Teacher("resnet18.tv_in1k")
+    assert torch.equal(teacher.net.conv1.weight, weights["conv1.weight"])
+    assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
