@@ -15,7 +15,7 @@ from padseg.modules import AnomalyModule, SegmentationModule
 
 def _student_name(pl_module: AnomalyModule) -> str:
     """The name of a student's artifact, derived from its weights; see `WandbCallback`."""
-    return f"student-{hash_weights(pl_module.student_teacher)[:16]}"
+    return f"student-{hash_weights(pl_module.student_teacher.state_dict())[:16]}"
 
 
 def student_artifact(pl_module: AnomalyModule, path: Path) -> wandb.Artifact:

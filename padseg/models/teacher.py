@@ -18,6 +18,7 @@ from padseg.models.backbones import (
     build_pyramid,
     build_transformer,
     find_depth,
+    find_unread_weights,
 )
 from padseg.models.folding import Fold, find_folds, fold_batch_norms
 from padseg.models.weight_files import hash_weights
@@ -85,6 +86,8 @@ class Teacher(nn.Module):
     Attributes:
         channels: channels of each level.
         folds: the batch norms that are folded.
+        earlier_fingerprint: of the loaded weights with blocks after the last level, which checkpoints of
+            before stored; None if there were no such blocks.
 
     Raises:
         ConfigError: timm has no such model, or it has neither a pyramid with these levels nor these blocks,
@@ -118,6 +121,7 @@ class Teacher(nn.Module):
             self.net = build_transformer(name, weights, depth, blocks, option)
             self.channels = self.net.channels
         self.name = name
+        self.earlier_fingerprint: str | None = None
         self.folds: tuple[Fold, ...] = ()
         if fold:
             net = copy.deepcopy(self.net).to("meta").eval()
@@ -176,13 +180,21 @@ class Teacher(nn.Module):
         self._folded = None  # device, dtype or layout may have changed
         return self
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
         self._folded = None
-        super()._load_from_state_dict(*args, **kwargs)
+        before = f"{prefix}net."
+        stored = {key.removeprefix(before): v for key, v in state_dict.items() if before in key}
+        if unread := find_unread_weights(self.net, stored):
+            self.earlier_fingerprint = hash_weights(stored)
+        for name in unread:
+            del state_dict[before + name]
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def fingerprint(self) -> str:
         """Hash the weights (sha256, hex): the same on every device and in every memory format."""
-        return hash_weights(self.net)
+        return hash_weights(self.net.state_dict())
 
 
 def _restandardize(name: str, weights: str) -> nn.Module:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -77,10 +77,10 @@ def load_weights(net: nn.Module, state: dict[str, Tensor], name: str, path: str)
     net.load_state_dict(found, strict=False)
 
 
-def hash_weights(net: nn.Module) -> str:
+def hash_weights(state: Mapping[str, Tensor]) -> str:
     """Hash a state dict (sha256, hex): the same on every device and in every memory format."""
     digest = hashlib.sha256()
-    for name, value in sorted(net.state_dict().items()):
+    for name, value in sorted(state.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         plain = value.detach().cpu().contiguous().reshape(-1)
         digest.update(plain.view(torch.uint8).numpy().tobytes())

@@ -144,7 +144,8 @@ class SegmentationModule(AnomalyModule):
         except RuntimeError as error:
             raise CheckpointError(f"{path} does not fit its own options: {error}") from error
         self.complete = True
-        if self.student_teacher.fingerprint() != teacher_sha256:
+        teacher = self.student_teacher
+        if teacher_sha256 not in (teacher.fingerprint(), teacher.teacher.earlier_fingerprint):
             raise CheckpointError(
                 f"the teacher in {path} is not the one that its student was trained with: repeat the distillation."
             )
