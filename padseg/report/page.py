@@ -13,6 +13,7 @@ import string
 from dataclasses import asdict
 from pathlib import Path
 
+from padseg.errors import DataError
 from padseg.machine.files import write_text
 from padseg.report.page_data import PageData, page_data
 from padseg.report.papers import latex, markdown, paper_tables
@@ -36,9 +37,13 @@ def report(out: Path) -> list[Path]:
         The paths of the three files.
 
     Raises:
-        PadsegError: There is no finished run, or a `metrics.json` is broken.
+        PadsegError: There is no finished run, or a `metrics.json` is broken; in that case, the files are
+            written without its run.
     """
-    runs = read_runs(out)
+    broken: list[DataError] = []
+    runs = read_runs(out, broken)
+    if not runs:
+        raise broken[0]
     table = results(runs)
     counts = {run.category: len(run.images) for run in runs if len(run.images)}
     papers = paper_tables(table, counts)
@@ -49,6 +54,10 @@ def report(out: Path) -> list[Path]:
     }
     for name, text in files.items():
         write_text(out / name, text)
+    if broken:
+        raise DataError(
+            "\n  ".join(f"{error} The report is written without this run." for error in broken)
+        )
     return [out / name for name in files]
 
 

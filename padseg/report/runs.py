@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from padseg.errors import PadsegError
+from padseg.errors import DataError, PadsegError
 from padseg.machine.files import read_json
 from padseg.records import COLUMNS as IMAGE_COLUMNS
 from padseg.records import picture_path, read_records
@@ -71,8 +71,13 @@ class Run:
         return picture_path(self.folder, kind, index)
 
 
-def read_runs(out: Path) -> list[Run]:
+def read_runs(out: Path, broken: list[DataError] | None = None) -> list[Run]:
     """Read every finished run below a folder, ordered by category, label and seed.
+
+    Args:
+        out: The folder.
+        broken: Receives the errors of runs whose `metrics.json` is broken, which are left out; None to raise
+            them.
 
     Raises:
         PadsegError: There is none.
@@ -86,7 +91,14 @@ def read_runs(out: Path) -> list[Run]:
             f"{out} holds no finished run (<label>/<category>/seed<k>/{METRICS_FILE}): pass the --out "
             "folder of padseg run."
         )
-    runs = [_read_run(path) for path in paths]
+    runs: list[Run] = []
+    for path in paths:
+        try:
+            runs.append(_read_run(path))
+        except DataError as error:
+            if broken is None:
+                raise
+            broken.append(error)
     return sorted(runs, key=lambda run: (run.category, run.label, run.seed))
 
 

@@ -90,6 +90,15 @@ def test_broken_metrics_are_named(content, tmp_path, capsys):
     (folder / "metrics.json").write_text(content)
     assert main(["report", str(tmp_path)]) == 2
     assert "metrics.json is broken" in capsys.readouterr().err
+    assert not (tmp_path / "report.html").exists()
+    # The others are reported all the same.
+    make_run(tmp_path, "y", "bolt")
+    assert main(["report", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert f"{folder / 'metrics.json'} is broken" in told
+    assert "written without this run" in told
+    data = data_of((tmp_path / "report.html").read_text())
+    assert [row["label"] for row in data["summary"]] == ["y"]
 
 
 def test_unknown_options_are_refused(two_systems, capsys):
