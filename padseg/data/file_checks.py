@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from padseg.data.depth import ALL_BITS
 from padseg.data.findings import Finding
 from padseg.data.images import Size, decode, image_pages, image_shape
-from padseg.data.masks import has_dark_regions, mask_share
+from padseg.data.masks import has_dark_regions, has_white_background, mask_share
 from padseg.data.samples import GOOD, Sample
 from padseg.errors import DataError
 from padseg.machine.marks import is_marked
@@ -34,12 +35,30 @@ def check_files(
     unmasked = masks_optional and not any(sample.masks for sample in defects)
     look = partial(_check_sample, unmasked=unmasked, decoded=decoded, bits=bits)
     findings = [finding for found in map_in_threads(look, samples) for finding in found]
+    findings = _join_inverted(findings, [mask for sample in defects for mask in sample.masks])
     if unmasked and defects:
         message = (
             f"none of the {len(defects)} defects has a mask: there will be image figures only."
         )
         findings.append(Finding("no masks", defects[0].path.parent.parent, message))
     return findings
+
+
+def _join_inverted(findings: list[Finding], masks: Sequence[Path]) -> list[Finding]:
+    """Replace the findings about large masks by one that blocks if all masks are inverted."""
+    large = [finding for finding in findings if finding.kind == "large mask"]
+    files = {finding.file for finding in large}
+    if not large or files != set(masks) or not all(has_white_background(mask) for mask in masks):
+        return findings
+    every = f"all {len(masks)} masks mark" if len(masks) > 1 else "the only mask marks"
+    message = (
+        f"{every} the background as the defect, such as {masks[0]}: make the background black and the "
+        "defects white."
+    )
+    return [
+        *(finding for finding in findings if finding.kind != "large mask"),
+        Finding("inverted masks", masks[0], message),
+    ]
 
 
 def _check_sample(sample: Sample, *, unmasked: bool, decoded: bool, bits: int) -> list[Finding]:

@@ -15,6 +15,7 @@ _FAINT = 0.1  # of a mask's largest value; lower values are artefacts of compres
 _NOISE = 0.02  # likewise, in masks with so few values that none comes from lossy compression
 _FEW = 8  # values
 _KINDS = 32  # a mask with smaller values only: these number the kinds of defect
+_EDGES = 0.95  # share of marked pixels at the edges of an inverted mask
 _SOLID = 7  # pixels, side of a dark square that no soft edge contains
 
 
@@ -80,6 +81,23 @@ def mask_share(path: Path) -> NDArray[np.float32]:
         DataError: The file is missing, empty or not a whole image.
     """
     return open_image(path, _share)
+
+
+def has_white_background(path: Path) -> bool:
+    """Whether a mask marks its edges and has more than one value or colour, as an inverted mask does.
+
+    Raises:
+        DataError: The file is missing, empty or not a whole image.
+    """
+    return open_image(path, _has_white_background)
+
+
+def _has_white_background(mask: Image.Image) -> bool:
+    marked = _share(mask) >= 0.5
+    edges = np.concatenate([marked[0], marked[-1], marked[1:-1, 0], marked[1:-1, -1]])
+    darkest, brightest = mask.convert("RGB").convert("L").getextrema()
+    varies = not marked.all() or darkest != brightest
+    return varies and bool(edges.mean() >= _EDGES)
 
 
 def has_dark_regions(share: NDArray[np.float32]) -> bool:

@@ -147,10 +147,14 @@ class AnomalyModule(Pretrained, LightningModule):
             groups: Parameters with a learning rate each; empty groups are left out.
 
         Raises:
-            ConfigError: A learning rate is negative.
+            ConfigError: A learning rate, the momentum or the weight decay is out of its range.
         """
-        if (lowest := min(group.lr for group in groups)) < 0:
+        if not (lowest := min(group.lr for group in groups)) >= 0:
             raise ConfigError(f"a learning rate is {lowest}; it must not be negative.")
+        if not 0 <= (momentum := self.hparams["momentum"]) < 1:
+            raise ConfigError(f"--model.momentum is {momentum}; it must be from 0 to below 1.")
+        if not (decay := self.hparams["weight_decay"]) >= 0:
+            raise ConfigError(f"--model.weight_decay is {decay}; it must not be negative.")
         # One pass over the weights instead of one for each operation, with the same bits on a CPU.
         fused = self.device.type in ("cpu", "cuda")
         if self._trainer is not None:

@@ -205,6 +205,39 @@ def test_masks_of_a_white_background_are_told(root, caplog):
     assert "0_mask.png marks 100% of its image" in caplog.text
 
 
+@pytest.mark.parametrize("palette", [False, True])
+def test_inverted_masks_are_refused(palette, root, capsys):
+    inverted = np.full((40, 48), 255, np.uint8)
+    inverted[5:19, 5:19] = 0
+    mask = Image.fromarray(inverted)
+    if palette:
+        mask = Image.fromarray((inverted == 0).astype(np.uint8), mode="L").convert("P")
+        mask.putpalette([255, 255, 255, 200, 0, 0])
+    for number in range(4):
+        mask.save(root / f"w/ground_truth/cut/{number}_mask.png")
+    assert found(root) == [("inverted masks", "0_mask.png")]
+    told = (
+        r"all 4 masks mark the background as the defect, such as .*0_mask\.png: make the background"
+    )
+    with pytest.raises(DataError, match=told):
+        setup(root, "test")
+    assert main(["check", "--root", str(root), "--category", "w"]) == 2
+    said = capsys.readouterr()
+    assert "error: all 4 masks mark the background" in said.out
+    assert "1 of 1 category cannot be used" in said.err
+
+
+@pytest.mark.parametrize("value", ["whole", "inner"])
+def test_large_defects_are_no_inverted_masks(value, root):
+    mask = np.full((40, 48), 255, np.uint8)
+    if value == "inner":
+        mask[:4], mask[-4:] = 0, 0
+    for number in range(4):
+        Image.fromarray(mask).save(root / f"w/ground_truth/cut/{number}_mask.png")
+    assert {kind for kind, _ in found(root)} == {"large mask"}
+    setup(root, "test")
+
+
 def test_lost_defects_are_told_where_figures_are_made(root, caplog, capsys):
     mask = np.zeros((40, 48), np.uint8)
     mask[10, 10] = 255

@@ -465,6 +465,9 @@ def test_options_that_mean_nothing_are_refused(options, words):
 def test_rates_and_exponents_that_mean_nothing_are_refused(data, distilled, tmp_path):
     with pytest.raises(ConfigError, match="a learning rate is -1"):
         trainer(tmp_path, 1).fit(tiny_student("stpm", lr=-1.0), datamodule=data)
+    for name, value in (("momentum", 1.0), ("momentum", -1.0), ("weight_decay", -0.1)):
+        with pytest.raises(ConfigError, match=rf"--model\.{name} is {value}; it must"):
+            trainer(tmp_path, 1).fit(tiny_student("stpm", **{name: value}), datamodule=data)
     with pytest.raises(ConfigError, match=r"--model\.gamma is 0\.5"):
         segmentation(distilled, gamma=0.5)
 
