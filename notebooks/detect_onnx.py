@@ -21,9 +21,9 @@ def read_rgb(path: Path, bits: int) -> np.ndarray:
     """(H, W, 3) uint8, as padseg reads it: upright, the upper eight of the bits that are used."""
     with path.open("rb") as file, Image.open(file) as stored:
         layouts = [
-            tile.args if isinstance(tile.args, str) else tile.args[0] for tile in stored.tile
+            str(tile.args if isinstance(tile.args, str) else tile.args[0]) for tile in stored.tile
         ]
-        if bits < 16 and any(str(layout).startswith("RGB;16") for layout in layouts):
+        if bits < 16 and any(of.startswith(("RGB", "LA")) and ";16" in of for of in layouts):
             sys.exit(
                 f"{path} has colours of 16 bits, of which Pillow keeps the upper eight: save 8 bits."
             )

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,6 +19,7 @@ from padseg.data.pages import warn_of_pages
 
 ALL_BITS = 16
 _DARK = 32  # of 255
+_GREY_ALPHA = "LA"  # how Pillow's names of grey with transparency begin
 _BITS, _WHITE_IS_ZERO, _LARGEST, _SIGNED = 258, 262, 281, 339  # tags of TIFF 6.0
 
 
@@ -64,7 +66,10 @@ def to_rgb(image: Image.Image, bits: int = ALL_BITS) -> Image.Image:
         return Image.fromarray(reduced).convert("RGB")
     if image.mode in ("I", "F"):
         raise ValueError("its pixels have 32 bits, of unknown range; save it with 8 or 16")
-    return image.convert("RGB")
+    rgb = image.convert("RGB")
+    if bits < ALL_BITS:
+        _warn_of_black(np.asarray(rgb))
+    return rgb
 
 
 def is_white_zero(image: Image.Image) -> bool:
@@ -74,13 +79,17 @@ def is_white_zero(image: Image.Image) -> bool:
 
 def _upper_eight(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     reduced: NDArray[np.uint8] = np.minimum(values >> (bits - 8), 255).astype(np.uint8)
-    if reduced.max() < _DARK:
+    _warn_of_black(reduced)
+    return reduced
+
+
+def _warn_of_black(pixels: NDArray[np.uint8]) -> None:
+    if pixels.max() < _DARK:
         message = (
             "An image of 16 bits is read as nearly black: if it uses fewer of them, --data.bits in the training "
-            "names their number."
+            "names their number, and a picture that Pillow has decoded has lost the others: give its file."
         )
         warn_first("black", message)
-    return reduced
 
 
 def _tag(image: Image.Image, tag: int, missing: Any) -> Any:
@@ -105,9 +114,12 @@ def _raw_mode(tile: Any) -> str:
 
 
 def _has_deep_colours(image: Image.Image) -> bool:
-    """Whether the file has colours of 16 bits, of which Pillow keeps the upper eight; not once decoded."""
-    tiles = getattr(image, "tile", [])
-    return any(_raw_mode(tile).startswith("RGB") and ";16" in _raw_mode(tile) for tile in tiles)
+    """Whether the file has channels of 16 bits, of which Pillow keeps the upper eight; not once decoded.
+
+    These are colours, and grey with transparency.
+    """
+    raw_modes = [_raw_mode(tile) for tile in getattr(image, "tile", [])]
+    return any(mode.startswith(("RGB", _GREY_ALPHA)) and ";16" in mode for mode in raw_modes)
 
 
 def _with_other_byte_order(tile: Any) -> Any:
@@ -132,11 +144,24 @@ def _deep_colours(image: Image.Image) -> NDArray[np.uint16] | None:
     for swapped in (False, True):
         file.seek(0)
         again: Any = Image.open(file)
-        if swapped:
+        if swapped and _raw_mode(again.tile[0]).startswith(_GREY_ALPHA):
+            _take_lower_bytes(again, file)
+        elif swapped:
             again.tile = [_with_other_byte_order(tile) for tile in again.tile]
         parts.append(np.asarray(upright(again).convert("RGB"), dtype=np.uint16))
     file.seek(before)
     return np.asarray(parts[0] << 8 | parts[1], dtype=np.uint16)
+
+
+def _take_lower_bytes(image: Image.Image, file: Any) -> None:
+    """Replace the pixels of a PNG of grey with transparency, which Pillow reads in one byte order only."""
+    file.seek(0)
+    values: Any = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16:
+        raise ValueError("its 16 bits cannot be decoded")
+    file.seek(0)
+    image.load()
+    image.paste(Image.fromarray((values[..., 0] & 255).astype(np.uint8)).convert(image.mode))
 
 
 def _read_again(image: Image.Image) -> NDArray[np.uint16] | None:

@@ -1,6 +1,8 @@
 """Images of 9 to 16 bits: the same picture whatever bits their files have."""
 
+import io
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from padseg.data import AnomalyDataModule
+from padseg.data import AnomalyDataModule, findings
 from padseg.data.images import decode, measure_bits
 from padseg.errors import ConfigError, DataError
 from padseg.inference.images import open_rgb
@@ -47,6 +49,45 @@ def test_colours_of_any_depth_are_one_picture(tmp_path, name, bits):
     changed.filename = str(path)
     changed.putpixel((0, 0), (0, 0, 0))
     assert np.asarray(open_rgb(changed, bits))[0, 0].max() == 0
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    crc = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+
+
+def write_grey_alpha(path: Path, grey: np.ndarray, orientation: int = 1) -> None:
+    """A PNG of grey with transparency in 16 bits, which neither Pillow nor OpenCV writes."""
+    rows = np.dstack([grey, np.full_like(grey, 40_000)]).astype(">u2")
+    head = struct.pack(">IIBBBBB", grey.shape[1], grey.shape[0], 16, 4, 0, 0, 0)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    content = _chunk(b"IHDR", head) + _chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    content += _chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content + _chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_grey_with_transparency_is_the_same_picture(tmp_path, grey, bits):
+    path = tmp_path / "a.png"
+    write_grey_alpha(path, grey.astype(np.uint16) << (bits - 8) | 1)
+    assert measure_bits([path]) == bits
+    expected = np.dstack([grey] * 3)
+    for source in (path, path.read_bytes(), io.BytesIO(path.read_bytes()), Image.open(path)):
+        assert np.array_equal(open_rgb(source, bits), expected)
+    write_grey_alpha(path, grey.astype(np.uint16) << (bits - 8), orientation=6)
+    assert np.array_equal(decode(path, bits), np.rot90(expected, -1))
+
+
+def test_a_deep_picture_that_was_decoded_elsewhere_is_told(tmp_path, caplog):
+    """Pillow has kept the upper eight bits, which are nearly none of 12."""
+    findings._warned.clear()
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.full((*SIZE, 3), 4095, np.uint16))
+    image = Image.open(io.BytesIO(path.read_bytes()))
+    image.load()
+    open_rgb(image, 12)
+    assert "a picture that Pillow has decoded has lost the others: give its file" in caplog.text
 
 
 def _write_signed(path, values: np.ndarray) -> None:
@@ -122,8 +163,6 @@ def test_the_number_of_bits_can_be_given(tmp_path):
 
 
 def test_black_images_of_16_bits_are_told_once(tmp_path, caplog):
-    from padseg.data import findings
-
     findings._warned.clear()
     for number in range(3):
         Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / f"{number}.png")
@@ -150,3 +189,12 @@ def test_the_deployment_script_reads_the_same_picture(tmp_path, grey, bits):
     Image.fromarray(grey).convert("RGBA").save(tmp_path / "alpha.webp")
     for path in tmp_path.iterdir():
         assert np.array_equal(names["read_rgb"](path, bits), decode(path, bits)), path
+    write_grey_alpha(tmp_path / "alpha.png", grey.astype(np.uint16) << (bits - 8))
+    cv2.imwrite(str(tmp_path / "rgba.png"), np.full((*SIZE, 4), 4095, np.uint16))
+    for name in ("alpha.png", "rgba.png"):
+        if bits == 16:
+            path = tmp_path / name
+            assert np.array_equal(names["read_rgb"](path, bits), decode(path, bits)), path
+        else:
+            with pytest.raises(SystemExit, match="colours of 16 bits"):
+                names["read_rgb"](tmp_path / name, bits)
