@@ -26,13 +26,14 @@ from padseg.data.samplers import CountedSampler, ShardSampler
 from padseg.data.samples import Sample, split_held_out
 from padseg.data.stream import Position, StreamOptions
 from padseg.data.stream_module import StreamDataModule
-from padseg.data.workers import default_workers, forks, start_worker
+from padseg.data.workers import check_workers, default_workers, forks, start_worker
 from padseg.errors import ConfigError, DataError
 from padseg.names import AUGMENTATIONS, EVALUATIONS, AugmentationName, Evaluation
 from padseg.options import check_seed, one_of
 from padseg.plugins import loaded_plugins
 from padseg.synthesis import SynthesisParams
 
+_LARGEST_BATCH = 2**16
 _DEFAULT_SYNTHESIS = SynthesisParams()
 
 
@@ -103,13 +104,14 @@ class AnomalyDataModule(StreamDataModule):
         bits: int | None = None,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ConfigError(f"--data.batch_size is {batch_size}; it must be at least 1.")
+        if not 1 <= batch_size <= _LARGEST_BATCH:
+            raise ConfigError(
+                f"--data.batch_size is {batch_size}; it must be from 1 to {_LARGEST_BATCH}."
+            )
         if not 0 <= val_fraction < 1:
             raise ConfigError(f"--data.val_fraction is {val_fraction}; it must be in [0, 1).")
         check_seed("--data.seed (of fit, --seed_everything)", seed)
-        if num_workers is not None and num_workers < 0:
-            raise ConfigError(f"--data.num_workers is {num_workers}; it must not be negative.")
+        check_workers(num_workers)
         if bits is not None and not 8 <= bits <= ALL_BITS:
             raise ConfigError(f"--data.bits is {bits}; it must be from 8 to {ALL_BITS}.")
         one_of("--data.layout", layout, LAYOUTS)

@@ -9,9 +9,11 @@ from pathlib import Path
 import cv2
 
 from padseg.data.images import Size
+from padseg.errors import ConfigError
 from padseg.machine.threads import usable_cores
 from padseg.plugins import load_plugin
 
+_MOST_PER_CORE = 16  # processes, each of which takes several hundred MiB
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps what workers pass on
 
 
@@ -33,6 +35,19 @@ def default_workers(size: Size, batch_size: int, processes: int = 1) -> int:
         batch = (3 + 3 + 4 + 3 + 1 + 4) * size[0] * size[1] * batch_size
         workers = min(workers, shutil.disk_usage(_SHARED_MEMORY).free // (3 * batch * share))
     return workers
+
+
+def check_workers(workers: int | None) -> None:
+    """Reject a number of worker processes that is negative, or that would fill any memory.
+
+    Raises:
+        ConfigError: As above.
+    """
+    most = _MOST_PER_CORE * (os.cpu_count() or 1)
+    if workers is not None and not 0 <= workers <= most:
+        raise ConfigError(
+            f"--data.num_workers is {workers}; on this machine it must be from 0 to {most}."
+        )
 
 
 def forks() -> bool:

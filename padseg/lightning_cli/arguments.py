@@ -11,8 +11,8 @@ from padseg.modules import Header, read_header
 from padseg.modules.header import STORED_WEIGHTS
 from padseg.options import as_stored
 
-# Values of --ckpt_path that Lightning resolves.
-CHECKPOINT_KEYWORDS = ("best", "last", "hpc", "registry")
+# Values of --ckpt_path that Lightning resolves when a training goes on.
+CHECKPOINT_KEYWORDS = ("best", "last", "hpc")
 
 
 def complete_args(args: list[str]) -> list[str]:
@@ -36,10 +36,15 @@ def complete_args(args: list[str]) -> list[str]:
             "--config is not set: a checkpoint holds the model and no recipe; fit goes on with the command "
             "it began with and --ckpt_path beside it."
         )
-    if not Path(path).suffix:
-        return args
+    if path in ("", *CHECKPOINT_KEYWORDS):
+        raise ConfigError(not_a_path(path))
     # First, because the class determines the options of the model.
     return [args[0], "--model", f"padseg.modules.{read_header(path).class_name}", *args[1:]]
+
+
+def not_a_path(given: str) -> str:
+    """The message for a --ckpt_path of a scoring command that names no file."""
+    return f"--ckpt_path is {given!r}; give the path of a checkpoint, such as segment.ckpt."
 
 
 def _with_packaged_config(arg: str) -> str:

@@ -28,12 +28,14 @@ from padseg.inference.writer import PredictionWriter
 from padseg.lightning_cli.arguments import (
     CHECKPOINT_KEYWORDS,
     complete_args,
+    not_a_path,
     take_from_checkpoint,
 )
 from padseg.lightning_cli.earlier_files import protect_earlier_files
 from padseg.lightning_cli.interrupts import exit_when_interrupted
+from padseg.lightning_cli.nulls import refuse_nulls
 from padseg.lightning_cli.option_errors import explain, one_line, options_explained
-from padseg.lightning_cli.processes import refuse_lone_processes
+from padseg.lightning_cli.processes import refuse_lone_processes, refuse_too_many_processes
 from padseg.lightning_cli.wording import SCORING_COMMANDS, in_plain_words, missing_checkpoint
 from padseg.machine.console import print_figures
 from padseg.machine.precision import accelerator, default_precision
@@ -163,7 +165,10 @@ class PadsegCLI(LightningCLI):
             command = self._first_arg if self._first_arg in self.subcommands() else "fit"
             raise ConfigError(in_plain_words(str(error), command)) from None
         command = self.config.get("subcommand")
-        load_plugin((self.config[command] if command else self.config).plugin)
+        options = self.config[command] if command else self.config
+        load_plugin(options.plugin)
+        if options.model is not None:
+            refuse_nulls(options.model.class_path, options.model.init_args)
 
     def _parse_ckpt_path(self) -> None:
         """Read the options of the module from the checkpoint.
@@ -176,9 +181,11 @@ class PadsegCLI(LightningCLI):
         if command is None:
             return
         path = self.config[command].get("ckpt_path")
-        if not path and command in SCORING_COMMANDS:
+        if path is None and command in SCORING_COMMANDS:
             raise ConfigError(missing_checkpoint(command))
-        if not path or path in CHECKPOINT_KEYWORDS:
+        if path == "" or (path in CHECKPOINT_KEYWORDS and command in SCORING_COMMANDS):
+            raise ConfigError(not_a_path(path))
+        if path is None or path in CHECKPOINT_KEYWORDS:
             return
         header = read_header(path)
         require_system(header, f"--ckpt_path {path}")
@@ -242,6 +249,7 @@ class PadsegCLI(LightningCLI):
             if message is None:
                 raise
             raise ConfigError(message) from None
+        refuse_too_many_processes(trainer)
         refuse_lone_processes(trainer, self.subcommand)
         return trainer
 

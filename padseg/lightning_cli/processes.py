@@ -1,12 +1,30 @@
-"""Detect processes that a launcher started and that would each train alone."""
+"""Refuse more processes than there are cores, and processes that a launcher started to train alone."""
 
 import os
 
 from lightning import Trainer
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.accelerators import CPUAccelerator
 
-from padseg.errors import ConfigError
+from padseg.errors import ConfigError, count
+
+
+def refuse_too_many_processes(trainer: Trainer) -> None:
+    """Reject a Trainer that would start more processes than the machine has cores, each with a network.
+
+    Args:
+        trainer: The Trainer that the options describe.
+
+    Raises:
+        ConfigError: As above.
+    """
+    cores = os.cpu_count() or 1
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
+        raise ConfigError(
+            f"--trainer.devices is {trainer.num_devices}, which on CPUs is a number of processes; this machine "
+            f"has {count(cores, 'core')}: give {cores} at most."
+        )
 
 
 def refuse_lone_processes(trainer: Trainer, command: str | None) -> None:

@@ -274,7 +274,7 @@ def memory_network(
         CheckpointError: the teacher's weights cannot be used.
     """
     teacher = Teacher(
-        options.teacher or system.teachers[0],
+        options.teacher_name(system.teachers),
         weights[0],
         transformers=True,
         blocks=options.blocks,

@@ -1,6 +1,6 @@
 """The options from which a checkpoint rebuilds its network, as flat plain values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -55,6 +55,16 @@ class NetworkOptions:
         """The options by name, as a checkpoint stores them: lists instead of tuples."""
         values: dict[str, Any] = as_stored(asdict(self))
         return values
+
+    def teacher_name(self, own: Sequence[str], second: bool = False) -> str:
+        """The timm tag of a teacher.
+
+        Args:
+            own: the system's own teachers.
+            second: whether the second one is meant.
+        """
+        name = self.teacher2 if second else self.teacher
+        return own[int(second)] if name is None else name
 
     def block(self, own: BlockOptions) -> BlockOptions:
         """The options of the residual blocks.

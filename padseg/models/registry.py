@@ -46,7 +46,7 @@ def one_teacher(
         ConfigError: an option does not exist, or the backbone has other resolutions.
         CheckpointError: a teacher's weights cannot be used.
     """
-    teacher = Teacher(options.teacher or system.teachers[0], weights[0])
+    teacher = Teacher(options.teacher_name(system.teachers), weights[0])
     assert system.student is not None
     student = system.student(teacher.channels, options.width, options.block(system.block))
     return StudentTeacher(teacher, student)
@@ -59,10 +59,12 @@ def two_teachers(
 
     See one_teacher.
     """
-    first = Teacher(options.teacher or system.teachers[0], weights[0], (4, 8, 16, 32))
+    first = Teacher(options.teacher_name(system.teachers), weights[0], (4, 8, 16, 32))
     assert system.student is not None
     student = system.student(first.channels[:3], options.width, options.block(system.block))
-    second = Teacher(options.teacher2 or system.teachers[1], weights[1], option="--model.weights2")
+    second = Teacher(
+        options.teacher_name(system.teachers, second=True), weights[1], option="--model.weights2"
+    )
     student2 = ReconstructionStudent(first.channels[3], second.channels, options.upsample)
     return TwoStudentTeacher(first, student, second, student2)
 
@@ -231,10 +233,13 @@ def build_segmentation(
             f"system {options.system} has no segmentation network; give one of {', '.join(having)}."
         )
     block = options.block(system.block)
+    width = system.segmentation_width if width is None else width
+    if width < 1:
+        raise ConfigError(f"--model.segmentation_width is {width}; it must be at least 1.")
     return system.segmentation(
         channels,
         SegmentationOptions(
-            system.segmentation_width if width is None else width,
+            width,
             block,
             context or system.context,
             layer_scale,

@@ -26,8 +26,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path).expanduser()
     if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
         raise CheckpointError(
-            f"weight file {path} does not exist; give the path of a .safetensors file or of a "
+            f"weight file {path} {what}; give the path of a .safetensors file or of a "
             "torch state dict, or 'pretrained' for the timm hub."
         )
     try:

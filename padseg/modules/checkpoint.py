@@ -56,6 +56,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _load(path: Path, mmap: bool) -> Checkpoint:
+    if path.is_dir():
+        raise CheckpointError(
+            f"checkpoint {path} is a folder: name a file in it, such as segment.ckpt."
+        )
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist.")
     if path.stat().st_size == 0:

@@ -152,7 +152,7 @@ def test_file_that_is_no_state_dict(tmp_path, content):
 def test_missing_file(tmp_path):
     with pytest.raises(CheckpointError, match=r"nowhere\.pth does not exist"):
         Teacher(NAME, str(tmp_path / "nowhere.pth"))
-    with pytest.raises(CheckpointError, match="does not exist"):
+    with pytest.raises(CheckpointError, match="is a folder; give the path"):
         Teacher(NAME, str(tmp_path))
 
 
