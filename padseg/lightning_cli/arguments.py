@@ -44,7 +44,7 @@ def complete_args(args: list[str]) -> list[str]:
 
 def not_a_path(given: str) -> str:
     """The message for a --ckpt_path of a scoring command that names no file."""
-    return f"--ckpt_path is {given!r}; give the path of a checkpoint, such as segment.ckpt."
+    return f"--ckpt_path is {given!r}; pass the path of a checkpoint, such as segment.ckpt."
 
 
 def _with_packaged_config(arg: str) -> str:

@@ -183,7 +183,7 @@ class PadsegCLI(LightningCLI):
         path = self.config[command].get("ckpt_path")
         if path is None and command in SCORING_COMMANDS:
             raise ConfigError(missing_checkpoint(command))
-        if path == "" or (path in CHECKPOINT_KEYWORDS and command in SCORING_COMMANDS):
+        if path == "":
             raise ConfigError(not_a_path(path))
         if path is None or path in CHECKPOINT_KEYWORDS:
             return
