@@ -1,6 +1,7 @@
 """Checkpoints that a training can resume from."""
 
 import math
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from padseg.callbacks.meeting import Meeting
 from padseg.errors import ConfigError
 
 
@@ -51,6 +53,7 @@ class ResumeCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=True,
             **options,
         )
+        self._meeting = Meeting()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the checkpoints of this folder; a resumed checkpoint may have been moved."""
@@ -81,8 +84,16 @@ class ResumeCheckpoint(ModelCheckpoint):
             return  # in the middle of a step
         # If a step were saved before its validation, the resumed training would never validate it.
         every = (trainer.val_check_batch if sum(trainer.num_val_batches) else None) or math.inf
-        if (batch_idx + 1) % every:
+        if (batch_idx + 1) % every and self._is_time(trainer):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def _is_time(self, trainer: Trainer) -> bool:
+        """Whether Lightning may be asked; with an interval it broadcasts its answer, which takes long."""
+        if self._train_time_interval is None:
+            return True
+        begun = self._last_time_checked
+        waited = 0.0 if begun is None else time.monotonic() - begun
+        return self._meeting.any(trainer, waited >= self._train_time_interval.total_seconds())
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if it was time before the validation."""

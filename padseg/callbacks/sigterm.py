@@ -1,10 +1,14 @@
 """Handling of SIGTERM, for which Lightning 2.6 has no hook; the one place that replaces parts of Lightning."""
 
+import signal
 from functools import partial
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from padseg.callbacks.meeting import Meeting
 
 
 class StopTogether(Callback):
@@ -12,18 +16,28 @@ class StopTogether(Callback):
 
     In Lightning, the process that receives the signal broadcasts from within its handler
     (`_SignalConnector._sigterm_notifier_fn`). A process that is waiting in the reduction of a step cannot
-    answer, so both wait forever. Here, the handler only sets a flag, and the processes exchange it between
-    two steps, where they synchronise anyway.
+    answer, so both wait forever. Here, the handler only sets a flag, which the processes exchange between
+    two steps, about once a second.
     """
 
     def __init__(self) -> None:
         self._received = False
+        self._meeting = Meeting()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Replace the two methods before Lightning registers its handlers."""
         connector, loop = trainer._signal_connector, trainer.fit_loop.epoch_loop
         connector._sigterm_notifier_fn = partial(self._note, trainer)  # type: ignore[method-assign]
         loop._broadcast_sigterm_tensor = partial(self._meet, trainer)  # type: ignore[method-assign]
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """End the processes that this one started: they would wait for it until a timeout."""
+        together = isinstance(exception, SIGTERMException | KeyboardInterrupt)
+        launcher = trainer.strategy.launcher
+        if isinstance(launcher, _SubprocessScriptLauncher) and not together:
+            launcher.kill(signal.SIGKILL)
 
     def _note(self, trainer: Trainer, signum: Any, _: Any) -> None:
         launcher = trainer.strategy.launcher
@@ -35,5 +49,5 @@ class StopTogether(Callback):
         trainer._signal_connector.received_sigterm = alone
 
     def _meet(self, trainer: Trainer) -> None:
-        if trainer.strategy.reduce_boolean_decision(self._received, all=False):
+        if self._meeting.any(trainer, self._received):
             raise SIGTERMException

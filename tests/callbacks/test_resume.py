@@ -36,7 +36,11 @@ def test_no_checkpoint_amid_an_accumulated_step(data_root, tmp_path, monkeypatch
     callback = Watched(tmp_path, train_time_interval=timedelta(seconds=60), save_last=False)
     callback.batches = []
     clock = SimpleNamespace(monotonic=lambda: callback.now)
-    monkeypatch.setattr("lightning.pytorch.callbacks.model_checkpoint.time", clock)
+    for module_with_a_clock in (
+        "lightning.pytorch.callbacks.model_checkpoint",
+        "padseg.callbacks.resume",
+    ):
+        monkeypatch.setattr(f"{module_with_a_clock}.time", clock)
     logged, backward = [], []
     module.log = lambda name, value, **options: logged.append(float(value.detach()))
     module.on_before_backward = lambda loss: backward.append(float(loss.detach()))
