@@ -1,6 +1,7 @@
 """Lightning callbacks: metrics, thresholds, records, pictures and dashboards of a run."""
 
 from padseg.callbacks.best import BestCheckpoint
+from padseg.callbacks.compile import CompileCallback
 from padseg.callbacks.dashboard import WandbCallback
 from padseg.callbacks.evaluation import EvaluationCallback
 from padseg.callbacks.pictures import PicturesCallback
@@ -13,6 +14,7 @@ from padseg.modules.thresholds import ThresholdCallback
 
 __all__ = [
     "BestCheckpoint",
+    "CompileCallback",
     "EvaluationCallback",
     "PicturesCallback",
     "RecordsCallback",

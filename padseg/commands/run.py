@@ -68,7 +68,7 @@ def add_parser(commands: Subparsers) -> None:
         help="also log to this project of Weights & Biases (with WANDB_MODE=offline, to disk)",
     )
     add_options_of_fit(
-        parser, ("model", "data", "trainer", "checkpoint", "evaluation", "thresholds")
+        parser, ("model", "data", "trainer", "checkpoint", "evaluation", "thresholds", "compile")
     )
     add_quiet(parser)
     parser.set_defaults(execute=execute, how_to_resume="the same command resumes from here")

@@ -58,7 +58,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of all draws (default: 0)")
     add_plugin(parser)
     add_options_of_fit(
-        parser, ("model", "data", "trainer", "checkpoint", "evaluation", "thresholds")
+        parser, ("model", "data", "trainer", "checkpoint", "evaluation", "thresholds", "compile")
     )
     add_quiet(parser)
     parser.set_defaults(execute=execute, how_to_resume="the same command resumes from here")

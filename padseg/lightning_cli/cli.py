@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from padseg.callbacks import (
+    CompileCallback,
     EvaluationCallback,
     PicturesCallback,
     ResumeCheckpoint,
@@ -143,6 +144,7 @@ class PadsegCLI(LightningCLI):
         parser.add_lightning_class_args(EvaluationCallback, "evaluation")
         parser.add_lightning_class_args(PicturesCallback, "pictures")
         parser.add_lightning_class_args(ThresholdCallback, "thresholds")
+        parser.add_lightning_class_args(CompileCallback, "compile")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.add_lightning_class_args(ResumeCheckpoint, "checkpoint")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)

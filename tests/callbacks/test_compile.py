@@ -1,0 +1,72 @@
+"""Compiled training."""
+
+import shutil
+
+import pytest
+import torch
+from lightning import Callback, Trainer
+
+from padseg.callbacks import CompileCallback
+from padseg.callbacks.compile import trained_parts
+from padseg.modules import SegmentationModule
+from tiny import tiny_student
+
+
+class Losses(Callback):
+    def __init__(self):
+        self.values, self.compiled = [], set()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.values.append(float(outputs["loss"]))
+        self.compiled = {
+            name for name, part in pl_module.named_modules() if part._compiled_call_impl is not None
+        }
+
+
+def train(make_data, mode):
+    torch.manual_seed(0)
+    module, losses = tiny_student(lr=0.02), Losses()
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=3,
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[CompileCallback(mode), losses],
+    )
+    trainer.fit(module, datamodule=make_data())
+    return module, losses
+
+
+def test_compiles_what_is_trained_and_leaves_no_trace(make_data):
+    plain, losses = train(make_data, None)
+    assert losses.compiled == set()
+    with torch.compiler.set_stance("force_eager"):
+        module, found = train(make_data, "default")
+    assert found.compiled == {"student_teacher.student"}
+    assert found.values == losses.values
+    assert all(part._compiled_call_impl is None for part in module.modules())
+    state = module.state_dict()
+    assert list(state) == list(plain.state_dict())
+    assert all(torch.equal(state[name], value) for name, value in plain.state_dict().items())
+
+
+def test_the_head_is_what_phase_two_trains(tmp_path):
+    module = tiny_student()
+    path = tmp_path / "distill.ckpt"
+    trainer = Trainer(accelerator="cpu", barebones=True)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(path)
+    head = SegmentationModule(path)
+    assert [*trained_parts(head)] == [head.segmentation]
+    assert [*trained_parts(module)] == [module.student_teacher.student]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_compiled_steps_are_those_of_the_network(make_data):
+    _, losses = train(make_data, None)
+    _, found = train(make_data, "default")
+    assert found.values == pytest.approx(losses.values, rel=1e-3)
