@@ -120,7 +120,7 @@ class PadsegCLI(LightningCLI):
                 # The data module shards the data itself, without the duplicates of padding.
                 "use_distributed_sampler": False,
                 "plugins": [{"class_path": "padseg.modules.checkpoint.AtomicCheckpointIO"}],
-                # A BatchNorm for each device would see only a part of the batch.
+                # Where a device sees few images; see padseg.modules.sync_batch_norm.
                 "sync_batchnorm": True,
             },
             auto_configure_optimizers=False,

@@ -27,7 +27,7 @@ from padseg.modules.checkpoint import Checkpoint, check_format
 from padseg.modules.expected_warnings import ignore_expected_warnings
 from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS, Header
 from padseg.modules.pretrained import Pretrained
-from padseg.modules.sync_batch_norm import TrainedSyncBatchNorm
+from padseg.modules.sync_batch_norm import layer_sync
 from padseg.names import PRECISION_NAMES
 from padseg.options import as_stored, one_of, refuse_changed_options
 
@@ -183,9 +183,10 @@ class AnomalyModule(Pretrained, LightningModule):
         """
         ignore_expected_warnings()
         one_of("--trainer.precision", str(self.trainer.precision), PRECISION_NAMES)
-        if getattr(self.trainer.strategy, "_layer_sync", None) is not None:
-            self.trainer.strategy._layer_sync = TrainedSyncBatchNorm()  # type: ignore[attr-defined]
         data = getattr(self.trainer, "datamodule", None)
+        if getattr(self.trainer.strategy, "_layer_sync", None) is not None:
+            sync = layer_sync(getattr(data, "batch_size", 1))
+            self.trainer.strategy._layer_sync = sync  # type: ignore[attr-defined]
         if (
             stage == "fit"
             and isinstance(data, AnomalyDataModule)

@@ -4,6 +4,21 @@ from lightning.pytorch.plugins import TorchSyncBatchNorm
 from torch import nn
 
 
+LOCAL_FROM = 8
+"""Images on a device from which on its own statistics do; tests/benchmarks/README.md has the figures."""
+
+
+def layer_sync(batch_size: int) -> "TrainedSyncBatchNorm | None":
+    """What synchronises BatchNorm; None where each device has images enough.
+
+    Synchronising makes the devices wait for each other, and the host for them, in each of 39 to 151 layers.
+
+    Args:
+        batch_size: Images of a step on one device.
+    """
+    return None if batch_size >= LOCAL_FROM else TrainedSyncBatchNorm()
+
+
 class TrainedSyncBatchNorm(TorchSyncBatchNorm):
     """Synchronises over devices only the BatchNorms that are trained.
 

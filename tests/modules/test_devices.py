@@ -113,3 +113,16 @@ def test_same_seed_same_weights_on_a_gpu(precision, data_root, textures, tmp_pat
         states.append({name: value.cpu() for name, value in module.state_dict().items()})
     torch.use_deterministic_algorithms(False)
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize(("batch_size", "synchronised"), [(7, True), (8, False)])
+def test_batch_norms_meet_where_a_device_has_few_images(
+    batch_size, synchronised, data_root, textures
+):
+    module = tiny_student("stpm", image_size=32)
+    data = tiny_data(data_root, textures, image_size=32, batch_size=batch_size)
+    trainer = Trainer(accelerator="cpu", strategy="ddp", sync_batchnorm=True, barebones=True)
+    assert trainer.strategy._layer_sync is not None  # what Lightning applies to the module
+    trainer.datamodule, module._trainer = data, trainer
+    module.setup("fit")
+    assert (trainer.strategy._layer_sync is not None) is synchronised
