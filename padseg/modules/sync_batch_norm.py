@@ -3,7 +3,6 @@
 from lightning.pytorch.plugins import TorchSyncBatchNorm
 from torch import nn
 
-
 LOCAL_FROM = 8
 """Images on a device from which on its own statistics do; tests/benchmarks/README.md has the figures."""
 
