@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from padseg.machine.files import written_whole
+from padseg.machine.marks import TEXTURE_MARK, save_marked
 from padseg.synthesis.textures import TEXTURES, texture
 
 _EACH = 16
@@ -14,6 +15,8 @@ _GRID = 256  # pixels
 
 def builtin_textures(folder: Path) -> Path:
     """Write the set into a folder, `<kind>/<number>.jpg`, unless it is there; always the same pictures.
+
+    They are marked, so that no command takes them for images of a data set.
 
     Returns:
         The folder.
@@ -25,5 +28,5 @@ def builtin_textures(folder: Path) -> Path:
                 continue
             picture = texture(kind, np.random.default_rng([index, number]), _GRID)
             with written_whole(path, durable=False) as draft:
-                Image.fromarray(picture).save(draft, quality=90)
+                save_marked(Image.fromarray(picture), draft, TEXTURE_MARK, quality=90)
     return folder

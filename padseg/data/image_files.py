@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from padseg.errors import DataError
-from padseg.machine.marks import is_marked
+from padseg.machine.marks import is_marked, is_texture
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 # Folders that systems and programs make, in lower case, whose images are copies, thumbnails or deleted.
@@ -39,10 +39,10 @@ class Entries(NamedTuple):
     left_out: list[Path]
 
 
-def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
+def list_images(folder: Path, *, recursive: bool = False, textures: bool = False) -> list[Path]:
     """The image files of a folder, sorted by name; see `Entries` for what is left out.
 
-    Pictures that padseg wrote are left out too.
+    Pictures that padseg wrote are left out too, except textures if these are asked for.
 
     Files are recognised by their suffix, in upper or lower case. They are sorted by their POSIX paths, so
     that the order is the same on every system. Links are followed. A folder that does not exist has no
@@ -52,7 +52,11 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
         DataError: A folder cannot be read.
     """
     found = walk(folder) if recursive else list_entries(folder).files
-    return [path for path in sort_images(found) if not is_marked(path)]
+    return [
+        path
+        for path in sort_images(found)
+        if not is_marked(path) or (textures and is_texture(path))
+    ]
 
 
 def sort_images(files: Iterable[Path]) -> list[Path]:
@@ -165,7 +169,7 @@ def list_textures(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise DataError(f"texture folder {folder} does not exist: pass the folder of DTD's images.")
-    textures = list_images(folder, recursive=True)
+    textures = list_images(folder, recursive=True, textures=True)
     if not textures:
         raise DataError(f"texture folder {folder} holds no image ({suffixes()}).")
     return textures

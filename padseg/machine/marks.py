@@ -13,15 +13,18 @@ from PIL.ExifTags import Base
 from PIL.PngImagePlugin import PngInfo
 
 MARK = "Written by padseg, which does not read it as an image."
+TEXTURE_MARK = "Texture made by padseg, which does not read it as an image."
+"""In textures for synthetic defects, which may be read as such."""
 _ENDS = 2048  # bytes at either end of a file among which the mark is, in each format
 
 
-def save_marked(image: Image.Image, path: Path, **options: Any) -> None:
+def save_marked(image: Image.Image, path: Path, mark: str = MARK, **options: Any) -> None:
     """Save a picture with the mark, in the format of its suffix.
 
     Args:
         image: The picture.
         path: The file; it is not written atomically.
+        mark: `MARK` or `TEXTURE_MARK`.
         **options: Of Pillow's writer.
 
     Raises:
@@ -31,30 +34,38 @@ def save_marked(image: Image.Image, path: Path, **options: Any) -> None:
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind == "PNG":
         info = PngInfo()
-        info.add_text("padseg", MARK)  # image editors keep comments, but not this
+        info.add_text("padseg", mark)  # image editors keep comments, but not this
         image.save(path, pnginfo=info, **options)
     elif kind == "JPEG":
-        image.save(path, comment=MARK, **options)
+        image.save(path, comment=mark, **options)
     elif kind in ("TIFF", "WEBP"):
         exif = Image.Exif()
-        exif[Base.Software] = MARK
+        exif[Base.Software] = mark
         image.save(path, exif=exif, **options)
     else:
         image.save(path, **options)
         if kind in ("BMP", "GIF", "PPM"):  # whose readers stop at the last pixel
             with path.open("ab") as file:
-                file.write(MARK.encode())
+                file.write(mark.encode())
 
 
 def is_marked(path: Path) -> bool:
-    """Whether a file has the mark; no if it cannot be read, which is reported when it is opened."""
-    mark = MARK.encode()
+    """Whether a file has one of the marks; no if it cannot be read, which is reported when it is opened."""
+    return _has(path, MARK, TEXTURE_MARK)
+
+
+def is_texture(path: Path) -> bool:
+    """Whether a file has the mark of a texture; likewise."""
+    return _has(path, TEXTURE_MARK)
+
+
+def _has(path: Path, *marks: str) -> bool:
     try:
         with path.open("rb") as file:
-            if mark in file.read(_ENDS):
-                return True
+            ends = [file.read(_ENDS)]
             file.seek(0, 2)
             file.seek(max(_ENDS, file.tell() - _ENDS))
-            return mark in file.read()
+            ends.append(file.read())
     except OSError:
         return False
+    return any(mark.encode() in end for mark in marks for end in ends)

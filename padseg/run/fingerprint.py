@@ -32,7 +32,7 @@ def hash_listing(root: Path, category: str, layout: str) -> str:
 
 def hash_folder(folder: Path) -> str:
     """SHA-256 over names and sizes of the images below a folder."""
-    files = [(folder, path, "image") for path in list_images(folder, recursive=True)]
+    files = [(folder, path, "image") for path in list_images(folder, recursive=True, textures=True)]
     return _hash(files, _size)
 
 

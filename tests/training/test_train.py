@@ -9,11 +9,15 @@ from PIL import Image
 
 from conftest import save
 from padseg.cli import main
+from padseg.data.builtin_textures import builtin_textures
+from padseg.data.image_files import list_textures
 from padseg.errors import DataError
 from padseg.inference import Predictor
 from padseg.models import SYSTEMS
 from padseg.modules import read_checkpoint
 from padseg.names import DEFAULT_SYSTEM
+from padseg.run.fingerprint import hash_folder
+from padseg.synthesis.textures import TEXTURES
 from padseg.training import train
 from padseg.training.good_images import good_images
 from tiny import tiny_arguments
@@ -120,6 +124,22 @@ def test_good_images_are_found_in_folders_as_users_have_them(data_root, tmp_path
     shutil.rmtree(flat / "b/training")
     (flat / "loop").symlink_to(flat)
     assert len(good_images([flat])) == 3
+
+
+def test_generated_textures_are_no_good_images(good, tmp_path):
+    """A model's folder may lie among the images of the next one, or its textures be copied there."""
+    folder = tmp_path / "parts"
+    shutil.copytree(good, folder)
+    before = good_images([folder])
+    made = builtin_textures(folder / "models/first/training/textures")
+    textures = list_textures(made)
+    assert len(textures) == 16 * len(TEXTURES)
+    shutil.copy(textures[0], folder / "a copy.jpg")
+    assert good_images([folder]) == before
+    assert hash_folder(made) != hash_folder(folder / "models/none")
+    # The same files at a second call.
+    content = [path.read_bytes() for path in textures]
+    assert [path.read_bytes() for path in list_textures(builtin_textures(made))] == content
 
 
 def test_images_with_defects_are_not_taken_for_good_ones(data_root, tmp_path):
