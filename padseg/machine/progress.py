@@ -5,13 +5,23 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from padseg.machine.console import is_quiet, say
 
 _MINUTE = 60.0  # seconds between two lines
+_LONGEST_BAR, _SHORTEST_BAR = 40, 4  # columns
+_FIGURES = 16  # columns of percentage, time and gaps
 Item = TypeVar("Item")
 
 
@@ -34,13 +44,24 @@ def tracked(
         transient: Whether the bar disappears at the end.
     """
     if shows_bars():
-        yield from track(items, escape(description), total, transient=transient)
+        with _bar(description, transient) as bar:
+            yield from bar.track(items, total, description=escape(description))
         return
     pace = Pace(0, total)
     for done, item in enumerate(items):
         if pace.is_due():
             say(f"{description}: {pace.text(done)}")
         yield item
+
+
+def _bar(description: str, transient: bool) -> Progress:
+    """A bar that leaves room for the words and figures beside it, or none if there is no room for it."""
+    console = Console()
+    room = min(_LONGEST_BAR, console.width - cell_len(description) - _FIGURES)
+    columns: list[ProgressColumn] = [TextColumn("{task.description}")]
+    columns += [BarColumn(room)] if room >= _SHORTEST_BAR else []
+    columns += [TaskProgressColumn(), TimeRemainingColumn(elapsed_when_finished=True)]
+    return Progress(*columns, console=console, transient=transient)
 
 
 def working(description: str) -> AbstractContextManager[object]:

@@ -1,6 +1,7 @@
 """Lines about progress where no bar can move."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -47,6 +48,19 @@ def test_without_a_terminal_there_are_plain_lines(clock, capsys):
     for _ in tracked(range(4), "Scoring [x]", 4):
         clock[0] += 40
     assert capsys.readouterr().out.splitlines() == ["Scoring [x]: 2 of 4, 1.5 a minute, 80 s left"]
+
+
+@pytest.mark.parametrize(("width", "bar"), [(24, False), (40, True), (50, True), (60, True)])
+def test_a_bar_fits_a_narrow_terminal(width, bar, monkeypatch):
+    out = io.StringIO()
+    narrow = Console(file=out, force_terminal=True, color_system=None, width=width)
+    monkeypatch.setattr("padseg.machine.progress.Console", lambda: narrow)
+    assert list(tracked(iter(range(4)), "Scoring", 4)) == [0, 1, 2, 3]
+    shown = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", out.getvalue())
+    lines = [line.strip("\r") for line in re.split(r"[\r\n]+", shown) if line.strip()]
+    assert re.fullmatch(r"Scoring (━+ )?100% 0:00:0\d", lines[-1].strip())
+    assert ("━" in lines[-1]) is bar
+    assert max(map(len, lines)) <= width
 
 
 def test_quiet_says_nothing(clock, capsys):
