@@ -9,6 +9,7 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from padseg.callbacks.meeting import Meeting
+from padseg.modules.signals import is_to_stop, note_sigterm
 
 
 class StopTogether(Callback):
@@ -21,11 +22,11 @@ class StopTogether(Callback):
     """
 
     def __init__(self) -> None:
-        self._received = False
         self._meeting = Meeting()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Replace the two methods before Lightning registers its handlers."""
+        note_sigterm(trainer, False)
         connector, loop = trainer._signal_connector, trainer.fit_loop.epoch_loop
         connector._sigterm_notifier_fn = partial(self._note, trainer)  # type: ignore[method-assign]
         loop._broadcast_sigterm_tensor = partial(self._meet, trainer)  # type: ignore[method-assign]
@@ -41,13 +42,13 @@ class StopTogether(Callback):
 
     def _note(self, trainer: Trainer, signum: Any, _: Any) -> None:
         launcher = trainer.strategy.launcher
-        if not self._received and launcher is not None:
+        if not is_to_stop(trainer) and launcher is not None:
             launcher.kill(signum)
-        self._received = True
+        note_sigterm(trainer)
         # Without other processes, Lightning's loops check this.
         alone = trainer.world_size == 1 or trainer.state.fn != "fit"
         trainer._signal_connector.received_sigterm = alone
 
     def _meet(self, trainer: Trainer) -> None:
-        if self._meeting.any(trainer, self._received):
+        if self._meeting.any(trainer, is_to_stop(trainer)):
             raise SIGTERMException

@@ -16,7 +16,7 @@ from padseg.errors import ConfigError
 from padseg.metrics.calibration import Calibration, Calibrator, warn_of_few_images
 from padseg.modules.base import AnomalyModule
 from padseg.modules.checkpoint import read_checkpoint, read_header, store_calibration
-from padseg.modules.signals import handled_signals, stop_prediction_on_sigterm
+from padseg.modules.signals import handled_signals, is_to_stop, stop_together
 
 _log = logging.getLogger(__name__)
 
@@ -133,7 +133,8 @@ class ThresholdCallback(Callback):
                 on_device = data.transfer_batch_to_device(loaded, device, 0)
                 batch = data.on_after_batch_transfer(on_device, 0)
                 scores = module.predict_step(batch, index)
-                stop_prediction_on_sigterm(trainer)
+                if is_to_stop(trainer):
+                    break
                 # A synthetic defect may be empty; such an image is normal and already counted.
                 new = batch["label"] | ~batch["painted"]
                 calibrator.update(
@@ -141,6 +142,7 @@ class ThresholdCallback(Callback):
                     batch["mask"][new],
                     batch["label"][new],
                 )
+            stop_together(trainer)  # the shares of the processes may differ by a batch
         module.to(before)
         return calibrator.compute(str(trainer.precision))
 

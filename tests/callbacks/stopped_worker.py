@@ -1,8 +1,9 @@
-"""`padseg`, one process of which receives a signal to stop during a step. Not a test by itself.
+"""`padseg`, one process of which receives a signal to stop. Not a test by itself.
 
-    python stopped_worker.py RANK fit ...
+    python stopped_worker.py RANK training_step fit ...
 
-The other process waits for it in the reduction of the gradients meanwhile.
+It comes during the fourth training step, while the other process waits in the reduction of the gradients,
+or, for `predict_step`, while the first batch is scored for the thresholds.
 """
 
 import os
@@ -13,17 +14,17 @@ import time
 from padseg.cli import main
 from padseg.modules import StudentDistillModule
 
-TOLD = int(sys.argv[1])
-training_step = StudentDistillModule.training_step
+TOLD, WHERE = int(sys.argv[1]), sys.argv[2]
+step = getattr(StudentDistillModule, WHERE)
 
 
 def told_amid_a_step(self, batch, batch_idx):
-    if batch_idx == 3 and self.global_rank == TOLD:
+    if batch_idx == (3 if WHERE == "training_step" else 0) and self.global_rank == TOLD:
         time.sleep(2)
         os.kill(os.getpid(), signal.SIGTERM)
-    return training_step(self, batch, batch_idx)
+    return step(self, batch, batch_idx)
 
 
 if __name__ == "__main__":
-    StudentDistillModule.training_step = told_amid_a_step
-    sys.exit(main(sys.argv[2:]))
+    setattr(StudentDistillModule, WHERE, told_amid_a_step)
+    sys.exit(main(sys.argv[3:]))

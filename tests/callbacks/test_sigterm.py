@@ -10,23 +10,31 @@ from lightning import Trainer
 
 from padseg.callbacks.meeting import LONGEST
 from padseg.lightning_cli.recipes import config_path
-from padseg.modules import read_checkpoint
+from padseg.modules import read_checkpoint, read_header
 from tiny import tiny_arguments
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
-@pytest.mark.parametrize("told", [0, 1])
-def test_two_processes_stop_at_the_same_step_when_one_is_told(data_root, tmp_path, told):
+@pytest.mark.parametrize(
+    ("told", "where", "steps"),
+    [
+        (0, "training_step", 100_000),
+        (1, "training_step", 100_000),
+        (0, "predict_step", 8),
+        (1, "predict_step", 8),
+    ],
+)
+def test_two_processes_stop_together_when_one_is_told(data_root, tmp_path, told, where, steps):
     worker = Path(__file__).with_name("stopped_worker.py")
     command = [
-        *(sys.executable, str(worker), str(told), "fit"),
+        *(sys.executable, str(worker), str(told), where, "fit"),
         *("--config", str(config_path("stpm", "distill")), f"--data.root={data_root}"),
         *("--data.category=widget", "--data.batch_size=2", "--data.num_workers=0"),
         *("--model.weights=random", *tiny_arguments(32)),
         *("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"),
         *(
-            "--trainer.max_steps=100000",
+            f"--trainer.max_steps={steps}",
             "--trainer.logger=false",
             f"--checkpoint.dirpath={tmp_path}",
         ),
@@ -40,7 +48,10 @@ def test_two_processes_stop_at_the_same_step_when_one_is_told(data_root, tmp_pat
     assert done.returncode == 1, done.stderr
     last = tmp_path / "last.ckpt"
     assert f"stopped by SIGTERM; the same command with --ckpt_path {last} goes on" in done.stderr
-    assert read_checkpoint(last)["global_step"] in range(4, 4 + LONGEST)
+    # A step is stopped at the next meeting, the calibration at once.
+    stopped = range(4, 4 + LONGEST) if where == "training_step" else [steps]
+    assert read_checkpoint(last)["global_step"] in stopped
+    assert read_header(last).calibration is None
 
 
 @pytest.mark.slow
