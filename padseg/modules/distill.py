@@ -12,7 +12,7 @@ from padseg.data.images import Size
 from padseg.errors import CheckpointError, ConfigError
 from padseg.models import FeaturePair, MemoryStudentTeacher, NetworkOptions, find_system
 from padseg.modules.base import AnomalyModule, ParameterGroup
-from padseg.modules.header import STORED_WEIGHTS
+from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS
 from padseg.names import (
     STUDENT_INPUTS,
     Fusion,
@@ -272,4 +272,18 @@ def require_memory(checkpoint: Mapping[str, Any], what: str) -> None:
         raise CheckpointError(
             f"{what} was saved before its memory was complete: finish its training first, with `fit` and "
             "--ckpt_path."
+        )
+
+
+def require_measured(checkpoint: Mapping[str, Any], what: str) -> None:
+    """Refuse a checkpoint whose memory does not know which distances are usual.
+
+    Raises:
+        CheckpointError: As above.
+    """
+    count = checkpoint["state_dict"].get("student_teacher.student.count")
+    if find_system(checkpoint[HEADER_KEY]["system"]).memory and count is not None and not count > 0:
+        raise CheckpointError(
+            f"{what} was saved before its memory had measured any distance: finish its training first, of 2 "
+            "or more steps, with `fit` and --ckpt_path."
         )

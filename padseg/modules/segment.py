@@ -22,7 +22,7 @@ from padseg.models import (
 )
 from padseg.modules.base import AnomalyModule, ParameterGroup
 from padseg.modules.checkpoint import Checkpoint, read_checkpoint, require_system
-from padseg.modules.distill import require_memory
+from padseg.modules.distill import require_measured, require_memory
 from padseg.modules.header import STORED_WEIGHTS, Header
 from padseg.names import Context, Fusion, SecondConv
 
@@ -255,6 +255,7 @@ def read_distilled(path: str, system: str | None) -> Checkpoint:
             f"{path} is a checkpoint of {header.class_name}; --model.distilled takes one of phase one."
         )
     require_memory(checkpoint, path)
+    require_measured(checkpoint, path)
     if system is not None and header.system != system:
         raise CheckpointError(f"{path} was distilled for {header.system}, not for {system}.")
     if find_system(header.system).segmentation is None:

@@ -111,6 +111,7 @@ class PhaseResult:
         """
         early: dict[str, Any] = {"calibration": None, "precision": None, "device": None}
         known = early | {"evaluation": None} | dict(content)
+        known["metrics"] = dict.fromkeys(METRIC_KEYS) | dict(known["metrics"])
         known["evaluation"] = Evaluation.from_json(known["evaluation"])
         known["calibration"] = _calibration(known["calibration"])
         return cls(**{field.name: known[field.name] for field in fields(cls)})

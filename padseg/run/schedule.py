@@ -8,11 +8,13 @@ import logging
 import math
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from padseg.errors import ConfigError
@@ -123,6 +125,13 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _do_beside(folder: str, work: Work, job: Job) -> bool:
+    """Do a job in a process that finds plugins in a folder, that of the command."""
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return work(*job)
+
+
 def on_ray(work: Work, jobs: Sequence[Job], address: str) -> list[Job]:
     """Run jobs as Ray tasks, one per GPU if the cluster has any, otherwise one per CPU.
 
@@ -160,8 +169,8 @@ def on_ray(work: Work, jobs: Sequence[Job], address: str) -> list[Job]:
         share = {"PADSEG_PARALLEL": str(min(len(jobs), math.ceil(slots)))}
         task = ray.remote(
             num_cpus=1, num_gpus=gpus, max_retries=3, runtime_env={"env_vars": share}
-        )(work)
-        running = {task.remote(*job): job for job in jobs}
+        )(_do_beside)
+        running = {task.remote(str(Path.cwd()), work, job): job for job in jobs}
         while running:
             (done,), _ = ray.wait(list(running))
             job = running.pop(done)

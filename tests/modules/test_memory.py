@@ -109,6 +109,11 @@ def test_a_training_that_ends_early_chooses_from_what_it_has(data_root, tmp_path
     assert module.student_teacher.student.filled
     fitter.save_checkpoint(tmp_path / "last.ckpt")
     assert CANDIDATES_KEY not in read_checkpoint(tmp_path / "last.ckpt")
+    # It has not measured what is usual, which phase two reads.
+    with pytest.raises(
+        CheckpointError, match=r"before its memory had measured any distance: finish"
+    ):
+        tiny_segmentation(tmp_path / "last.ckpt")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """The records that runs leave, as files."""
 
 import json
-from dataclasses import replace
+import math
+from dataclasses import asdict, replace
 from hashlib import sha256
 
 import pandas as pd
@@ -149,3 +150,12 @@ def test_the_table_has_the_columns_of_the_contract(tmp_path):
 def test_no_recipe_changes_by_accident(recipe, expected):
     """Runs of a recipe with another hash, be it by a comment, are refused as those of other options."""
     assert sha256(config_path(*recipe.split("/")).read_bytes()).hexdigest() == expected
+
+
+def test_a_metric_that_an_earlier_phase_lacks_is_undefined():
+    """Written by a version without it, before the next phase was trained by this one."""
+    content = json.loads(json.dumps(asdict(DISTILL)))
+    del content["metrics"]["iap"]
+    phase = PhaseResult.from_json(content)
+    assert phase.metrics == {**DISTILL.metrics, "iap": None}
+    assert math.isnan(replace(RUN, metrics=phase.metrics).row()["iap"])

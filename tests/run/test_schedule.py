@@ -17,7 +17,7 @@ from padseg.machine.files import write_json
 from padseg.run import table
 from padseg.run.experiment import run
 from padseg.run.options import RunOptions
-from padseg.run.schedule import devices, in_processes, parse_shard
+from padseg.run.schedule import devices, in_processes, on_ray, parse_shard
 from tiny import tiny_arguments
 
 ROOT = Path(__file__).parents[2]
@@ -146,6 +146,20 @@ def test_processes_without_gpus_share_the_cores(tmp_path, monkeypatch):
             monkeypatch.setenv("OMP_NUM_THREADS", given)
         assert in_processes(note, jobs, parallel) == []
         assert {(tmp_path / name).read_text() for name in "03"} == {threads}
+
+
+@pytest.mark.slow
+def test_ray_finds_plugins_of_the_working_folder(tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    folder = str(Path(__file__).parent)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{folder}")
+    (tmp_path / "plugin_of_a_folder.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    from jobs import import_plugin
+
+    jobs = [("plugin_of_a_folder",), ("plugin_of_no_folder",)]
+    assert on_ray(import_plugin, jobs, "local") == jobs[1:]
 
 
 @pytest.mark.slow
