@@ -18,7 +18,7 @@ TEXTURE_MARK = "Texture made by padseg, which does not read it as an image."
 _ENDS = 2048  # bytes at either end of a file among which the mark is, in each format
 
 
-def save_marked(image: Image.Image, path: Path, mark: str = MARK, **options: Any) -> None:
+def save_marked(image: Image.Image, path: Path, mark: str = MARK, /, **options: Any) -> None:
     """Save a picture with the mark, in the format of its suffix.
 
     Args:
