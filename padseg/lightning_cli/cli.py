@@ -34,7 +34,7 @@ from padseg.lightning_cli.arguments import (
 )
 from padseg.lightning_cli.earlier_files import protect_earlier_files
 from padseg.lightning_cli.interrupts import exit_when_interrupted
-from padseg.lightning_cli.nulls import refuse_nulls
+from padseg.lightning_cli.nulls import class_of, refuse_nulls
 from padseg.lightning_cli.option_errors import explain, one_line, options_explained
 from padseg.lightning_cli.processes import refuse_lone_processes, refuse_too_many_processes
 from padseg.lightning_cli.wording import SCORING_COMMANDS, in_plain_words, missing_checkpoint
@@ -46,6 +46,7 @@ from padseg.modules.checkpoint import require_system
 from padseg.modules.expected_warnings import ignore_expected_warnings
 from padseg.options import check_seed
 from padseg.plugins import PLUGIN_HELP, load_plugin
+from padseg.synthesis import SynthesisParams
 
 # Lightning 2.6 uses what jsonargparse has deprecated; users cannot change that.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
@@ -170,7 +171,10 @@ class PadsegCLI(LightningCLI):
         options = self.config[command] if command else self.config
         load_plugin(options.plugin)
         if options.model is not None:
-            refuse_nulls(options.model.class_path, options.model.init_args)
+            refuse_nulls("model", class_of(options.model), options.model.init_args)
+        if synthesis := options.data.synthesis:
+            given = synthesis.get("init_args", synthesis)
+            refuse_nulls("data.synthesis", SynthesisParams, given)
 
     def _parse_ckpt_path(self) -> None:
         """Read the options of the module from the checkpoint.

@@ -1,4 +1,4 @@
-"""Options of the model that are null and need a value; the parser takes null for any of them."""
+"""Options of classes that are null and need a value; the parser takes null for any of them."""
 
 import importlib
 import inspect
@@ -10,22 +10,28 @@ from typing import Any
 from padseg.errors import ConfigError
 
 
-def refuse_nulls(class_path: str, options: Mapping[str, Any]) -> None:
+def class_of(options: Any) -> type:
+    """The class that the parser's `class_path` names."""
+    module, _, name = options.class_path.rpartition(".")
+    kind: type = getattr(importlib.import_module(module), name)
+    return kind
+
+
+def refuse_nulls(group: str, kind: type, options: Mapping[str, Any]) -> None:
     """Reject nulls among the arguments of a class that take none.
 
     Args:
-        class_path: The class, with its module.
+        group: Of the options, such as `model`.
+        kind: The class.
         options: The arguments by name.
 
     Raises:
         ConfigError: An argument is null.
     """
-    module, _, name = class_path.rpartition(".")
-    signature = inspect.signature(getattr(importlib.import_module(module), name), eval_str=True)
-    for argument, parameter in signature.parameters.items():
+    for argument, parameter in inspect.signature(kind, eval_str=True).parameters.items():
         is_null = argument in options and options[argument] is None
         if is_null and parameter.default is not None and not _takes_none(parameter.annotation):
-            raise ConfigError(f"--model.{argument} is null; give a value, or leave it out.")
+            raise ConfigError(f"--{group}.{argument} is null; give a value, or leave it out.")
 
 
 def _takes_none(hint: Any) -> bool:

@@ -45,6 +45,8 @@ def told(arguments, capsys) -> str:
         ("data.root={text}", "data root {text} does not exist"),
         ("data.category=", "category"),
         ("data.textures={text}", "{text}"),
+        ("data.synthesis.exponents=null", "--data.synthesis.exponents is null; give a value"),
+        ("data.synthesis.mixture=null", "--data.synthesis.mixture is null; give a value"),
         ("data.synthesis.threshold=nan", "--threshold: expected float, not nan"),
         ("data.synthesis.exponents=[1,2", "SynthesisParams: --exponents: expected tuple, not [1,2"),
         ("ckpt_path=registry", "checkpoint registry does not exist"),
