@@ -13,7 +13,8 @@ CSS = """
 .verdict span:first-child { font-size: 1.6rem; font-weight: 700; }
 .verdict span:last-child { font-size: 1rem; }
 .regions { font-variant-numeric: tabular-nums; }
-.regions th, .regions td { text-align: right; padding: .15rem .6rem; }
+.regions caption { text-align: left; }
+.regions th, .regions td { text-align: right; padding: .15rem .5rem; font-size: .9rem; }
 #all .grid-wrap { min-height: 0; max-height: 22rem; padding: .3rem; overflow-y: auto; }
 #all .grid-container { gap: .3rem; }
 """

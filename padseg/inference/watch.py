@@ -81,7 +81,7 @@ def watch(
                     versions[given[path]] = arrivals.version(path)
                     results.add(given[path], answer)
                     tables.update()
-                    if stop.is_set():
+                    if stop.asked:
                         break
                 results.finish()
                 tables.update()
