@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from padseg.cli import main
+
 
 def test_version_and_help_load_no_torch():
     code = (
@@ -31,3 +33,20 @@ def test_mistakes_end_with_one_sentence_and_status_2(tmp_path, capsys, monkeypat
     (told,) = capsys.readouterr().err.strip().splitlines()
     assert "none does not exist" in told
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["detect", "", "image.png", "--out", "found"],
+        ["detect", "model.ckpt", "image.png", "--out", ""],
+        ["export", "model.ckpt", "--format", "onnx", "--out="],
+        ["report", ""],
+        ["check", "--root", "", "--category", "widget"],
+    ],
+)
+def test_an_empty_path_is_not_the_working_folder(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert "it is empty; give a path" in capsys.readouterr().err

@@ -13,7 +13,13 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def expanded_path(text: str) -> Path:
-    """A path; shells do not expand the `~` in `--out=~/runs`."""
+    """A path; shells do not expand the `~` in `--out=~/runs`.
+
+    Raises:
+        ArgumentTypeError: The text is empty, which would mean the working folder.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; give a path")
     return Path(text).expanduser()
 
 

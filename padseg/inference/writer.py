@@ -8,7 +8,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from padseg.errors import DataError
+from padseg.errors import ConfigError, DataError
 from padseg.inference.calibrate import warn_of_verdicts
 from padseg.inference.images import open_rgb
 from padseg.inference.inputs import common_folder, name_below
@@ -29,6 +29,8 @@ class PredictionWriter(BasePredictionWriter):
 
     def __init__(self, out: str = "predictions") -> None:
         super().__init__("batch")
+        if not out:
+            raise ConfigError("--predictions.out is empty; give a folder.")
         self.out = Path(out)
         self._lock = ExitStack()
         self._results: Results | None = None
