@@ -5,5 +5,6 @@ from padseg.metrics.checks import MetricInputError
 from padseg.metrics.further import register
 from padseg.metrics.image import ImageMetrics
 from padseg.metrics.pixel import PixelMetrics
+from padseg.metrics.spro import SPRO
 
-__all__ = ["AUPIMO", "ImageMetrics", "MetricInputError", "PixelMetrics", "register"]
+__all__ = ["AUPIMO", "SPRO", "ImageMetrics", "MetricInputError", "PixelMetrics", "register"]

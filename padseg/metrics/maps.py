@@ -12,7 +12,7 @@ from padseg.metrics.checks import ArrayLike
 from padseg.metrics.score_counts import ScoreCounts, count_pixels, merge_counts, score_keys
 
 # The states that hold the columns of `ScoreCounts`, in the order of its fields.
-_COUNTS = ("tally_keys", "tally_total", "tally_defect_keys", "tally_defect", "tally_weight")
+COUNTS = ("tally_keys", "tally_total", "tally_defect_keys", "tally_defect", "tally_weight")
 
 
 class MapMetric(RankingMetric):
@@ -65,7 +65,7 @@ class MapMetric(RankingMetric):
         # Empty when processes synchronise; states, so that they are reset, moved and copied.
         self.add_state("buffer_keys", [], None)
         self.add_state("buffer_regions", [], None)
-        for name in (*_COUNTS, "instance_keys"):
+        for name in (*COUNTS, "instance_keys"):
             self.add_state(name, [], "cat")
 
     def update(
@@ -107,7 +107,7 @@ class MapMetric(RankingMetric):
         if (
             self.exact
         ):  # what was on the CPU must be on the device that processes use to communicate
-            for name in (*_COUNTS, "instance_keys"):
+            for name in (*COUNTS, "instance_keys"):
                 setattr(self, name, [part.to(self.device) for part in getattr(self, name)])
         super()._sync_dist(*args, **kwargs)
 
@@ -175,14 +175,14 @@ class MapMetric(RankingMetric):
             counted, found = count_pixels(keys, regions, starts, self.overlap, bound, shift)
             parts.append(counted)
         counts = parts[0] if len(parts) == 1 else merge_counts(parts, bound)
-        for name, column in zip(_COUNTS, counts, strict=False):
+        for name, column in zip(COUNTS, counts, strict=False):
             setattr(self, name, [column])
         self.instance_keys = [torch.cat([part.to(home) for part in (*self.instance_keys, found)])]
         self.shift = torch.full_like(self.shift, counts.shift)
 
     def _own_counts(self, home: torch.device, shift: int) -> ScoreCounts:
         keys, total, defect_keys, defect, weight = (
-            dim_zero_cat(getattr(self, name)).to(home) for name in _COUNTS
+            dim_zero_cat(getattr(self, name)).to(home) for name in COUNTS
         )
         return ScoreCounts(keys, total, defect_keys, defect, weight, shift)
 

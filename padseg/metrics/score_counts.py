@@ -131,9 +131,7 @@ def count_pixels(
     ordered = drop_bits(ordered, shift)
     ends = _run_ends(ordered)
     one_each = torch.ones_like(where)
-    defect_keys, defect, weight = _add_up(
-        drop_bits(defect_keys, shift), [one_each, share[instance]]
-    )
+    defect_keys, defect, weight = add_up(drop_bits(defect_keys, shift), [one_each, share[instance]])
     total = _differences(ends + 1)
     return ScoreCounts(ordered[ends], total, defect_keys, defect, weight, shift), instance_keys
 
@@ -150,8 +148,8 @@ def count_scores(keys: Tensor, label: Tensor) -> ScoreCounts:
     """
     count = label.long()
     chosen = keys[label]
-    keys, total = _add_up(keys, [torch.ones_like(count)])
-    defect_keys, defect = _add_up(chosen, [count[label]])
+    keys, total = add_up(keys, [torch.ones_like(count)])
+    defect_keys, defect = add_up(chosen, [count[label]])
     return ScoreCounts(keys, total, defect_keys, defect, torch.zeros_like(defect), 0)
 
 
@@ -165,10 +163,10 @@ def merge_counts(parts: Sequence[ScoreCounts], bound: int | None) -> ScoreCounts
     order = _argsort(keys, in_runs=True)
     ordered = keys.index_select(0, order)
     shift = smallest_shift(ordered, bound, max(part.shift for part in parts))
-    keys, total = _add_up(
+    keys, total = add_up(
         drop_bits(ordered, shift), [torch.cat([part.total for part in parts])], order
     )
-    defect_keys, defect, weight = _add_up(
+    defect_keys, defect, weight = add_up(
         drop_bits(torch.cat([part.defect_keys for part in parts]), shift),
         [
             torch.cat([part.defect for part in parts]),
@@ -201,7 +199,7 @@ def smallest_shift(ordered: Tensor, bound: int | None, start: int) -> int:
     return low
 
 
-def _add_up(keys: Tensor, columns: Sequence[Tensor], order: Tensor | None = None) -> list[Tensor]:
+def add_up(keys: Tensor, columns: Sequence[Tensor], order: Tensor | None = None) -> list[Tensor]:
     """Return the distinct keys, ascending, and the sum of each int64 column over equal keys.
 
     `order` means that the keys are already sorted, and how to reorder the columns accordingly.

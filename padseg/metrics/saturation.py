@@ -1,0 +1,50 @@
+"""Counts of pixels where a defect is found before all of its pixels are: what sPRO is computed from."""
+
+import torch
+from torch import Tensor
+
+from padseg.metrics.score_counts import (
+    REGION_UNIT,
+    ScoreCounts,
+    add_up,
+    drop_bits,
+    smallest_shift,
+)
+
+
+def count_saturated(
+    keys: Tensor, defects: Tensor, saturation: Tensor, bound: int | None, shift: int = 0
+) -> ScoreCounts:
+    """Count the pixels of one image whose defects may overlap.
+
+    Once `saturation` pixels of a defect are at or above a threshold, it is covered. So only that many of
+    its highest pixels weigh anything, and equally: the mean coverage is as linear in the pixels as for PRO.
+
+    Args:
+        keys: Int32 (N,), all pixels.
+        defects: Bool (C, N), the pixels of each defect, at least one each.
+        saturation: Int64 (C,), pixels that cover a defect, from 1 to their number.
+        bound: Largest number of distinct keys; None for no bound.
+        shift: Number of bits that must be dropped in any case.
+
+    Returns:
+        The counts; their weights add up to `REGION_UNIT` for each defect, except for rounding.
+    """
+    union = keys[defects.any(dim=0)]
+    parts, counts, weights = (
+        [union],
+        [torch.ones_like(union, dtype=torch.int64)],
+        [0 * union.long()],
+    )
+    for defect, needed in zip(defects, saturation.tolist(), strict=True):
+        highest = keys[defect].topk(needed).values
+        parts.append(highest)
+        counts.append(torch.zeros_like(highest, dtype=torch.int64))
+        weights.append(torch.full_like(counts[-1], round(REGION_UNIT / needed)))
+    ordered = keys.sort().values
+    shift = smallest_shift(ordered, bound, shift)
+    distinct, total = add_up(drop_bits(ordered, shift), [torch.ones_like(keys, dtype=torch.int64)])
+    defect_keys, found, weight = add_up(
+        drop_bits(torch.cat(parts), shift), [torch.cat(counts), torch.cat(weights)]
+    )
+    return ScoreCounts(distinct, total, defect_keys, found, weight, shift)
