@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import SumMetric
 
 from padseg.errors import PadsegError
-from padseg.metrics import ImageMetrics, PixelMetrics
+from padseg.metrics import SPRO, ImageMetrics, PixelMetrics
 from padseg.metrics.further import FURTHER
 from padseg.models.scores import map_at_size
 
@@ -18,7 +18,8 @@ class EvaluationCallback(Callback):
     """Computes all metrics of a validation or test run and logs them.
 
     Test figures have the names of `PixelMetrics` (with `pro5`, its PRO up to 0.05), `ImageMetrics` and
-    `FURTHER`, validation figures the prefix `val_`.
+    `FURTHER`; validation figures the prefix `val_`. Categories of MVTec LOCO have `spro5` as well, the sPRO
+    up to 0.05 at the images' own size.
     `val_score_map` is the mean over the score maps of held-out normal images, by which STPM chooses its
     best step. A test compares score maps and masks at the network's size or, if the data module's
     `evaluation` is `native`, at each image's own. No score maps are kept, and the figures do not depend
@@ -35,13 +36,14 @@ class EvaluationCallback(Callback):
             exact=exact, fpr_limit=fpr_limit, recall=recall, further_fpr_limits=(0.05,)
         )
         self.image = ImageMetrics()
+        self.spro = SPRO(exact=exact)
         self.further = {name: metric.build() for name, metric in FURTHER.items()}
         # The module has already checked for NaN; a second check would make the host wait for the GPU.
         self._normal_score = SumMetric(nan_strategy="disable")
         self._normal_count = SumMetric(nan_strategy="disable")
 
     def _metrics(self) -> tuple[Any, ...]:
-        own = (self.pixel, self.image, self._normal_score, self._normal_count)
+        own = (self.pixel, self.image, self.spro, self._normal_score, self._normal_count)
         return *own, *self.further.values()
 
     def _start(self, pl_module: LightningModule) -> None:
@@ -62,11 +64,24 @@ class EvaluationCallback(Callback):
             self._update_pixels(score_map, batch["regions"])
         image_score = outputs["image_score"].float()
         self.image.update(image_score, label)
+        if getattr(dataset, "saturations", None):
+            self._update_spro(score_map, batch["index"].tolist(), dataset)
         for name, metric in self.further.items():
             if FURTHER[name].level == "image":
                 metric.update(image_score, label)
         self._normal_score.update(score_map.mean(dim=(1, 2, 3)).masked_fill(label, 0))
         self._normal_count.update((~label).float())
+
+    def _update_spro(self, score_map: Tensor, indices: list[int], dataset: Any) -> None:
+        """Count the defects of MVTec LOCO, whose areas are those of the images' own size."""
+        for at, index in enumerate(indices):
+            defects, saturation = dataset.own_defects(index)
+            enlarged = map_at_size(score_map[at : at + 1], defects.shape[1:])
+            self.spro.update(
+                enlarged,
+                torch.from_numpy(defects).to(score_map.device),
+                torch.from_numpy(saturation).to(score_map.device),
+            )
 
     def _update_pixels(self, score_map: Tensor, regions: Tensor) -> None:
         """Count the pixels of images; `regions` is 0 outside of defects."""
@@ -76,9 +91,12 @@ class EvaluationCallback(Callback):
             if FURTHER[name].level == "pixel":
                 metric.update(score_map, mask)
 
-    def _figures(self, trainer: Trainer, expected: int) -> dict[str, Tensor]:
+    def _figures(self, trainer: Trainer, dataset: Any) -> dict[str, Tensor]:
         figures = self.image.compute() | self.pixel.compute()
         figures |= {name: metric.compute() for name, metric in self.further.items()}
+        if getattr(dataset, "saturations", None):
+            figures["spro5"] = self.spro.compute()
+        expected = len(dataset)
         if (seen := self.pixel.images_seen) != expected and not _limited(trainer):
             raise PadsegError(
                 f"{seen} images were evaluated, the data has {expected}: some process got a wrong "
@@ -119,14 +137,14 @@ class EvaluationCallback(Callback):
             with warnings.catch_warnings():
                 # Among a few held-out images, the draws may leave all without a defect.
                 warnings.filterwarnings("ignore", message=".*not defined and set to nan")
-                figures |= self._figures(trainer, len(loader.dataset))
+                figures |= self._figures(trainer, loader.dataset)
         self._log(pl_module, {f"val_{name}": value for name, value in figures.items()})
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the test figures."""
         loader = trainer.test_dataloaders
         assert loader is not None
-        self._log(pl_module, self._figures(trainer, len(loader.dataset)))
+        self._log(pl_module, self._figures(trainer, loader.dataset))
 
     def _log(self, pl_module: LightningModule, figures: dict[str, Tensor]) -> None:
         # The metrics are already reduced across processes.

@@ -42,7 +42,7 @@ class SectionedWandbLogger(WandbLogger):
             return f"train/{key.removeprefix('train_')}"
         if key.startswith("lr-"):
             return f"train/{key}"
-        if key in METRIC_KEYS or key in FURTHER or key.startswith(("iap", "pro")):
+        if key in METRIC_KEYS or key in FURTHER or key.startswith(("iap", "pro", "spro")):
             return f"{self.test_section}/{key}"
         return _OTHERS.get(key, key)
 

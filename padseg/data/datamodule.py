@@ -159,7 +159,8 @@ class AnomalyDataModule(StreamDataModule):
         if stage in ("test", "predict", None) and self._test is None:
             evaluated = self.check_test(samples)
             native = self.evaluation == "native"
-            self._test = TestDataset(evaluated.samples, self.image_size, native)
+            saturations = evaluated.saturations
+            self._test = TestDataset(evaluated.samples, self.image_size, native, saturations)
 
     def _setup_train(self, samples: Sequence[Sample]) -> None:
         defects = self._defects()

@@ -14,6 +14,7 @@ from padseg.data.cache import ImageCache
 from padseg.data.depth import ALL_BITS
 from padseg.data.foreground import Foreground
 from padseg.data.images import Size, image_shape, read_image
+from padseg.data.loco import Saturations, read_defects
 from padseg.data.masks import read_masks, read_own_masks
 from padseg.data.pairs import Batch, DefectSource, paint_pairs
 from padseg.data.samples import GOOD, Sample
@@ -136,6 +137,7 @@ class TestDataset(Dataset[Batch]):
         samples: The test samples.
         size: (H, W) in pixels.
         native: Whether pixel figures compare score maps with `own_regions`.
+        saturations: Of MVTec LOCO's kinds of defects; None for other data sets.
 
     Attributes:
         bits: As in `read_image`; set by the data module.
@@ -143,10 +145,17 @@ class TestDataset(Dataset[Batch]):
 
     bits: int = ALL_BITS
 
-    def __init__(self, samples: Sequence[Sample], size: Size, native: bool = False) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        size: Size,
+        native: bool = False,
+        saturations: Saturations | None = None,
+    ) -> None:
         self.samples = samples
         self.size = size
         self.native = native
+        self.saturations = saturations
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -157,6 +166,14 @@ class TestDataset(Dataset[Batch]):
         image = read_image(sample.path, self.size, self.bits)
         mask = read_masks(sample.masks, self.size)
         return eval_item(image, mask, index, str(sample.path), defect=sample.defect != GOOD)
+
+    def own_defects(self, index: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """See `read_defects`; a good image has none."""
+        sample = self.samples[index]
+        assert self.saturations is not None
+        if not sample.masks:
+            return np.zeros((0, *image_shape(sample.path)), bool), np.zeros(0, np.int64)
+        return read_defects(sample.masks, self.saturations)
 
     def own_regions(self, index: int) -> NDArray[np.int32]:
         """(H, W) at the image's own size: numbers of the 8-connected regions of its masks, else 0."""

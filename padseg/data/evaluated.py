@@ -10,10 +10,12 @@ from padseg.data.file_checks import check_files
 from padseg.data.findings import Finding, change_figures, raise_blocking
 from padseg.data.images import Size
 from padseg.data.layouts import LAYOUTS
+from padseg.data.loco import CONFIG_FILE, Saturations, read_defects, read_saturations
 from padseg.data.reduction import count_masks, find_losses
 from padseg.data.samples import Sample
 from padseg.data.unused import check_unused
 from padseg.errors import DataError
+from padseg.machine.threads import map_in_threads
 from padseg.metrics.mask_counts import MaskCounts
 
 
@@ -26,12 +28,14 @@ class Evaluated:
         size: (H, W) of score maps and masks in pixel figures; None for each image's own.
         masks: The masks, and what is lost of them at this size.
         warnings: What may change figures, as sentences.
+        saturations: See `TestDataset`.
     """
 
     samples: list[Sample]
     size: Size | None
     masks: MaskCounts
     warnings: tuple[str, ...]
+    saturations: Saturations | None = None
 
 
 def check_evaluated(
@@ -69,7 +73,11 @@ def check_evaluated(
     findings += [] if size is None else find_losses(masks, size, folder)
     findings += find_other_metric(folder, layout)
     findings += check_unused(folder, samples, layout)
-    return Evaluated(tested, size, masks, tuple(change_figures(findings)))
+    saturations = read_saturations(folder)
+    if saturations is not None:  # a broken mask should stop a run before its training
+        masked = [sample.masks for sample in tested if sample.masks]
+        list(map_in_threads(lambda files: len(read_defects(files, saturations)), masked))
+    return Evaluated(tested, size, masks, tuple(change_figures(findings)), saturations)
 
 
 def find_other_metric(folder: Path, layout: str) -> list[Finding]:
@@ -79,12 +87,13 @@ def find_other_metric(folder: Path, layout: str) -> list[Finding]:
         folder: Folder of the category.
         layout: Its layout.
     """
-    config = folder / "defects_config.json"
-    if layout != "mvtec_loco" and not config.is_file():
+    has_config = read_saturations(folder) is not None
+    if layout != "mvtec_loco" and not (folder / CONFIG_FILE).is_file():
         return []
+    remedy = "compare spro5 with them" if has_config else f"for sPRO, restore {CONFIG_FILE}"
     message = (
-        f"{folder}: pixel figures, PRO and IAP are not the metric of MVTec LOCO, which is sPRO, saturated as in "
-        f"{config.name}; the masks of an image are merged here: do not compare these figures with published "
-        "ones of MVTec LOCO (image figures are comparable)."
+        f"{folder}: pixel figures, PRO and IAP are not the metric of MVTec LOCO, which is sPRO; the masks of an "
+        f"image are merged for them: do not compare them with published ones of MVTec LOCO, but {remedy} "
+        "(image figures are comparable)."
     )
     return [Finding("other metric", folder, message)]

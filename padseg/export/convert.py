@@ -57,6 +57,8 @@ def export(
     if int8 and (half or not chosen.int8):
         able = " or ".join(name for name, one in FORMATS.items() if one.int8)
         raise ConfigError(f"--int8 needs --format {able}, and cannot be combined with --half.")
+    if format != "safetensors" and out.is_dir():
+        raise ConfigError(f"--out {out} is a folder: {format} is a file, so name one in it.")
     if license is not None and (format != "safetensors" or out.suffix == ".safetensors"):
         raise ConfigError(
             "--license goes into the model card of --format safetensors, whose --out is a folder."

@@ -33,6 +33,7 @@ METRICS = (
 )
 FURTHER_METRICS = (
     MetricName("pro5", "PRO up to 5 %", "PRO\n5 %"),
+    MetricName("spro5", "sPRO up to 5 %", "sPRO\n5 %"),
     MetricName("aupimo", "AUPIMO", "\nAUPIMO"),
 )
 """What evaluations report beside them, but `results.csv` does not hold; plugins may add more."""

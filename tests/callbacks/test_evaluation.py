@@ -1,6 +1,8 @@
 """Figures at the images' own size, against definitions applied pixel by pixel."""
 
+import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from padseg.callbacks import EvaluationCallback
 from padseg.data import AnomalyDataModule
 from padseg.data.images import read_image
 from padseg.data.pairs import to_unit
+from padseg.errors import DataError
 
 SHAPES = ((150, 90), (40, 200), (64, 64), (97, 131), (30, 33))  # (H, W)
 
@@ -100,3 +103,85 @@ def test_native_figures(root, module, make_trainer, batch_size):
     assert others["pro"] != pytest.approx(figures["pro"], abs=1e-3)
     assert reduced.evaluated.size == (64, 64)
     assert 0 < reduced.evaluated.masks.lost_regions < reduced.evaluated.masks.regions
+
+
+def loco(root: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Make it a category of MVTec LOCO: masks that overlap, in a folder for each image, with saturations.
+
+    Returns:
+        For each defective image, its defects (C, H, W) and how many pixels of each suffice.
+    """
+    kinds = [
+        {"defect_name": "cut", "pixel_value": 255, "saturation_threshold": 12.0, "relative_saturation": False},
+        {"defect_name": "gone", "pixel_value": 254, "saturation_threshold": 0.25, "relative_saturation": True},
+    ]  # fmt: skip
+    (root / "w/defects_config.json").write_text(json.dumps(kinds))
+    shutil.rmtree(root / "w/ground_truth")
+    rng, found = np.random.default_rng(3), []
+    for number, shape in enumerate(SHAPES):
+        defects, needed = [], []
+        for file, kind in enumerate(kinds[: 1 + number % 2]):
+            mask = np.zeros(shape, np.uint8)
+            for _ in range(2):
+                y, x = rng.integers(0, np.array(shape) - 12)
+                mask[y : y + rng.integers(2, 12), x : x + rng.integers(2, 12)] = kind["pixel_value"]
+            path = root / f"w/ground_truth/cut/{number}/{file:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(mask).save(path)
+            defects.append(mask > 0)
+            area = int((mask > 0).sum())
+            needed.append(min(12, area) if file == 0 else max(1, int(area / 4)))
+        found.append((np.stack(defects), np.array(needed)))
+    return found
+
+
+def test_mvtec_loco_has_its_own_metric(root, module, make_trainer, caplog):
+    expected = loco(root)
+    options = {"synthesis": None, "image_size": 64, "num_workers": 0, "batch_size": 1}
+    data = AnomalyDataModule(str(root), "w", **options, layout="mvtec_loco")
+    (figures,) = make_trainer(EvaluationCallback()).test(module, datamodule=data, verbose=False)
+    assert "which is sPRO" in caplog.text
+    assert "compare spro5 with them" in caplog.text
+    sample = []
+    for one in data.evaluated.samples:
+        image = to_unit(torch.from_numpy(read_image(one.path, (64, 64)))[None])
+        with torch.inference_mode():
+            small = module.eval()(image)["score_map"]
+        shape = Image.open(one.path).size[::-1]
+        shrinks = shape[0] < 64 or shape[1] < 64
+        large = functional.interpolate(small, shape, mode="bilinear", antialias=shrinks)
+        none = (np.zeros((0, *shape), bool), np.zeros(0))
+        defective = "cut" in one.path.parts
+        defects, needed = expected[int(one.path.stem)] if defective else none
+        sample.append((large.clamp(0, 1)[0, 0].numpy(), defects, needed))
+    normal = np.concatenate([values[~defects.any(0)] for values, defects, _ in sample])
+    fpr, covered = [0.0], [0.0]
+    for threshold in np.unique(np.concatenate([values.ravel() for values, _, _ in sample]))[::-1]:
+        fpr.append((normal >= threshold).mean())
+        covered.append(
+            np.mean(
+                [
+                    min((values[defect] >= threshold).sum() / enough, 1)
+                    for values, defects, needed in sample
+                    for defect, enough in zip(defects, needed, strict=True)
+                ]
+            )
+        )
+        if fpr[-1] > 0.05:
+            break
+    at_limit = np.interp(0.05, fpr[-2:], covered[-2:])
+    area = np.trapezoid([*covered[:-1], at_limit], [*fpr[:-1], 0.05]) / 0.05
+    assert figures["spro5"] == pytest.approx(area, abs=2e-6)
+
+
+def test_masks_that_its_configuration_lacks_are_refused(root):
+    loco(root)
+    path = root / "w/ground_truth/cut/1/001.png"
+    mask = np.array(Image.open(path))
+    Image.fromarray(np.where(mask > 0, 253, 0).astype(np.uint8)).save(path)
+    data = AnomalyDataModule(str(root), "w", synthesis=None, image_size=64, layout="mvtec_loco")
+    with pytest.raises(DataError, match=r"001\.png has the values \[253\] besides 0; give it one"):
+        data.setup("test")
+    (root / "w/defects_config.json").write_text("{")
+    with pytest.raises(DataError, match=r"defects_config\.json is broken"):
+        data.setup("test")

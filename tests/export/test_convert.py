@@ -62,6 +62,9 @@ def test_mistakes_are_told_before_the_work(stpm, tmp_path, capsys, monkeypatch):
     assert "holds no image" in capsys.readouterr().err
     assert main(["export", str(stpm), "--format", "onnx", *out, "--nothing"]) == 2
     assert "--nothing" in capsys.readouterr().err
+    for kind in ("onnx", "torch", "openvino"):
+        assert main(["export", str(stpm), "--format", kind, "--out", str(tmp_path)]) == 2
+        assert f"{tmp_path} is a folder: {kind} is a file" in capsys.readouterr().err
     bin_file = str(tmp_path / "net.bin")
     assert main(["export", str(stpm), "--format", "openvino", "--out", bin_file]) == 2
     assert ".xml" in capsys.readouterr().err
