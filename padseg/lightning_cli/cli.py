@@ -41,6 +41,7 @@ from padseg.lightning_cli.wording import SCORING_COMMANDS, in_plain_words, missi
 from padseg.machine.console import print_figures
 from padseg.machine.precision import accelerator, default_precision
 from padseg.machine.progress import shows_bars
+from padseg.models import SYSTEMS
 from padseg.modules import AnomalyModule, read_header
 from padseg.modules.checkpoint import require_system
 from padseg.modules.expected_warnings import ignore_expected_warnings
@@ -197,6 +198,9 @@ class PadsegCLI(LightningCLI):
         require_system(header, f"--ckpt_path {path}")
         if command in SCORING_COMMANDS and header.calibration is not None:
             self._calibrated_in = header.calibration.precision
+        data = self.config[command].data
+        if command == "validate" and data.textures is None and not SYSTEMS[header.system].synthetic:
+            data.synthesis = None  # nor did the training need any
         model = self.config[command].model
         take_from_checkpoint(model, path, header, command, self._given_of_model)
 

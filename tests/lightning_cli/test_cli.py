@@ -71,6 +71,10 @@ def test_fit_of_stpm_leaves_the_best_step_calibrated(data_root, tmp_path):
     paths = sorted((data_root / "widget/train/good").iterdir())
     nearest = min(abs(found.image_score / thresholds[0] - 1) for found in score(paths))
     assert nearest < 1e-4  # it is the score of one of them
+    # Nor does a validation need textures.
+    again = ["validate", "--ckpt_path", str(tmp_path / "out/best.ckpt"), *QUIET]
+    again += [f"--data.root={data_root}", "--data.category=widget", "--data.val_fraction=0.2"]
+    assert main([*again, "--data.num_workers=0", "--trainer.logger=false"]) == 0
 
 
 def test_nothing_to_validate_on_is_told(trained, data_root, textures, capsys):
