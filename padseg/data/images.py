@@ -16,6 +16,7 @@ from padseg.errors import ConfigError, DataError
 from padseg.machine.threads import map_in_threads
 
 Size = tuple[int, int]  # (H, W)
+_LARGEST_SIDE = 2**14
 Result = TypeVar("Result")
 
 if (
@@ -29,11 +30,13 @@ def as_size(image_size: int | Sequence[int]) -> Size:
     """(H, W) from two numbers, or from one for both.
 
     Raises:
-        ConfigError: There are too many or too few numbers, or they are too small.
+        ConfigError: There are too many or too few numbers, or they are too small or too large.
     """
     size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(size) != 2 or min(size) < 32:
-        raise ConfigError(f"image_size is {image_size}; it must be one or two numbers from 32 up.")
+    if len(size) != 2 or min(size) < 32 or max(size) > _LARGEST_SIDE:
+        raise ConfigError(
+            f"image_size is {image_size}; it must be one or two numbers from 32 to {_LARGEST_SIDE}."
+        )
     return size[0], size[1]
 
 

@@ -17,6 +17,7 @@ from padseg.machine.files import written_whole
 from padseg.machine.marks import save_marked
 
 _COLUMNS = ("clean", "texture", "mask", "corrupted")
+_MOST = 1000  # rows of a grid
 _GAP = 4
 _LINE = 18  # pixels of a line of text
 _INK, _PAPER = (40, 40, 40), (255, 255, 255)
@@ -39,8 +40,10 @@ def preview(data: AnomalyDataModule, start: int, n: int) -> Image.Image:
         ConfigError: There is no such sample.
         DataError: The data cannot be set up.
     """
-    if start < 0 or n < 1:
-        raise ConfigError(f"preview of {n} samples from {start}: start counts from 0, n from 1.")
+    if start < 0 or not 1 <= n <= _MOST:
+        raise ConfigError(
+            f"preview of {n} samples from {start}: start counts from 0, n from 1 to {_MOST}."
+        )
     pairs = data.pairs(start, n)
     columns = [name for name in _COLUMNS if name in pairs]
     cells = torch.stack([pairs[name].expand_as(pairs["clean"]) for name in columns], dim=1)

@@ -65,6 +65,7 @@ def test_the_command_writes_a_picture(data_root, textures, tmp_path, capsys):
         (["--data.batch_size", "many"], "batch_size"),
         (["--nothing", "2"], "unknown option"),
         (["--count", "0"], "n from 1"),
+        (["--count", "10000000000"], "n from 1 to 1000"),
         (["--start", "-1"], "start counts from 0"),
         (["--category", "bolt"], "'bolt' does not exist"),
         (["--layout", "btad"], "train/ok"),

@@ -65,6 +65,9 @@ def test_mistakes_are_told_before_the_work(stpm, tmp_path, capsys, monkeypatch):
     for kind in ("onnx", "torch", "openvino"):
         assert main(["export", str(stpm), "--format", kind, "--out", str(tmp_path)]) == 2
         assert f"{tmp_path} is a folder: {kind} is a file" in capsys.readouterr().err
+    below = str(stpm / "net.onnx")
+    assert main(["export", str(stpm), "--format", "onnx", "--out", below]) == 2
+    assert f"--out {below} cannot be written: {stpm} is a file" in capsys.readouterr().err
     bin_file = str(tmp_path / "net.bin")
     assert main(["export", str(stpm), "--format", "openvino", "--out", bin_file]) == 2
     assert ".xml" in capsys.readouterr().err

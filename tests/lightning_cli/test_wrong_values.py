@@ -32,6 +32,7 @@ def told(arguments, capsys) -> str:
         ("model.kernels=null", "--model.kernels is null"),
         ("model.image_size=null", "--model.image_size is null"),
         ("model.image_size=0", "image_size is 0"),
+        ("model.image_size=10000000000", "it must be one or two numbers from 32 to 16384"),
         ("model.top_k=0", "--model.top_k is 0"),
         ("model.momentum=-1", "--model.momentum is -1.0; it must be from 0 to below 1"),
         ("model.weight_decay=nan", "--weight_decay: expected float, not nan"),
