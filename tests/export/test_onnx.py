@@ -88,11 +88,17 @@ def test_the_example_needs_neither_padseg_nor_torch(stpm, stpm_onnx, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     # PFADSeg's gates amplify rounding: a network this small differs from its float64 self by 3e-4.
-    ("system", "tolerance"),
-    [("rstpm", 1e-4), ("destseg", 1e-4), ("pfadseg", 1e-3), ("tedseg", 1e-4)],
+    ("system", "tolerance", "options"),
+    [
+        ("rstpm", 1e-4, {}),
+        ("destseg", 1e-4, {}),
+        ("pfadseg", 1e-3, {}),
+        ("tedseg", 1e-4, {}),
+        ("tedseg", 1e-4, {"teacher": "test_vit3", "blocks": [[1, 2], [4]]}),
+    ],
 )
-def test_every_system_agrees_in_both_runtimes(system, tolerance, tmp_path):
-    checkpoint = make(system, tmp_path, as_input(pixels(6, SIZE, SIZE)))
+def test_every_system_agrees_in_both_runtimes(system, tolerance, options, tmp_path):
+    checkpoint = make(system, tmp_path, as_input(pixels(6, SIZE, SIZE)), **options)
     export(checkpoint, "onnx", tmp_path / "net.onnx")
     module = load_module(checkpoint)
     for images in (pixels(1, SIZE, SIZE), pixels(6, SIZE, SIZE), pixels(3, 90, 70)):
