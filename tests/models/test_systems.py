@@ -265,3 +265,18 @@ def test_rstpm_asks_for_the_whole_first_teacher(assets):
     path = assets / "weights/resnet18_tv_in1k_trunk.safetensors"
     with pytest.raises(CheckpointError, match="layer4"):
         build_student_teacher(NetworkOptions("rstpm"), str(path), "random")
+
+
+def test_rstpm_takes_an_efficientnet_with_its_last_level_and_a_resnet():
+    options = NetworkOptions(
+        "rstpm", teacher="tf_efficientnet_lite0.in1k", teacher2="resnet18.tv_in1k"
+    )
+    with torch.device("meta"):
+        network = build_student_teacher(options, "random", "random")
+        pairs = network(torch.empty(2, 3, 64, 64))
+    assert network.teacher.channels == (24, 40, 112, 320)
+    for pair, channels in zip(pairs, [(24, 40, 112), (64, 128, 256)], strict=True):
+        for side in (pair.teacher, pair.student):
+            assert [tuple(x.shape) for x in side] == [
+                (2, width, size, size) for width, size in zip(channels, (16, 8, 4), strict=True)
+            ]
