@@ -1,4 +1,4 @@
-"""Speed of inference: the four systems beside anomalib's STFPM, EfficientAD-S and PatchCore.
+"""Speed of inference: the five systems beside anomalib's STFPM, EfficientAD-S and PatchCore.
 
     python tests/benchmarks/inference.py                     # CPU, two threads
     python tests/benchmarks/inference.py --device cuda       # PyTorch's engines only
@@ -17,7 +17,7 @@ anomalib gets an environment of its own:
 
 All take uint8 images of 256x256 and normalise them; padseg's ONNX and OpenVINO networks are those of
 `padseg export`, resizing included, with `--int8` for the engines of that name, which anomalib's do not have.
-Weights are random: they do not change the speed. PatchCore, on a Wide
+Weights are random, and TEDSeg's memories empty: that does not change the speed. PatchCore, on a Wide
 ResNet-50, searches a memory bank of 21402 patches, a tenth of those of MVTec AD's 209 bottles. Decoding
 and resizing a PNG of 900x900 is counted separately.
 """
@@ -40,7 +40,7 @@ import torch
 from torch import nn
 
 SIZE = 256
-SYSTEMS = ("stpm", "rstpm", "destseg", "pfadseg")
+SYSTEMS = ("stpm", "rstpm", "destseg", "pfadseg", "tedseg")
 PEERS = ("anomalib-stfpm", "anomalib-efficientad-s", "anomalib-patchcore")
 BANK = (21402, 1536)
 Call = Callable[[np.ndarray], Any]
@@ -52,10 +52,13 @@ Call = Callable[[np.ndarray], Any]
 def padseg(system: str) -> nn.Module:
     """The trained system's last phase, as `padseg export` takes it."""
     from padseg.export.network import Deployed
+    from padseg.models import find_system
     from padseg.modules import SegmentationModule, StudentDistillModule
 
-    module = StudentDistillModule(system, weights="random", weights2="random")
-    if module.student_teacher.system.segmentation:
+    parts = find_system(system)
+    second = {"weights2": "random"} if len(parts.teachers) > 1 else {}
+    module = StudentDistillModule(system, weights="random", **second)
+    if parts.segmentation:
         module = SegmentationModule(network=module.network.to_plain())
     return Deployed(module)
 
