@@ -7,12 +7,14 @@ from numpy.typing import NDArray
 from padseg.drawing.heat import Pixels
 
 _BAND = 2**22  # pixels
-_SIDE = 320  # a line is a pixel wide for every so many of the image's longer side
+# Pixels of an image's longer side for each pixel of the line's width; and of the shorter side, so that
+# lines do not cover narrow strips.
+_LONG, _SHORT = 320, 64
 
 
 def line_width(shape: tuple[int, ...]) -> int:
     """Width in pixels of the lines on an image of (H, W, ...), so that they are visible when it is shown whole."""
-    return max(1, round(max(shape[:2]) / _SIDE))
+    return max(1, round(min(max(shape[:2]) / _LONG, min(shape[:2]) / _SHORT)))
 
 
 def outline(image: Pixels, region: NDArray[np.bool_]) -> Pixels:

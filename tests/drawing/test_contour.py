@@ -21,7 +21,10 @@ def test_the_outline_lies_around_the_region():
     assert (drawn == expected[..., None]).all()
 
 
-@pytest.mark.parametrize(("shape", "width"), [((64, 64), 1), ((640, 100), 2), ((2000, 3000), 9)])
+@pytest.mark.parametrize(
+    ("shape", "width"),
+    [((64, 64), 1), ((640, 100), 2), ((2000, 3000), 9), ((64, 9000), 1), ((1200, 200), 3)],
+)
 def test_lines_are_as_wide_as_the_image_is_large(shape, width):
     assert line_width(shape) == width
     image = np.full((*shape, 3), 100, np.uint8)
