@@ -184,7 +184,7 @@ def up(x, size):
 
 
 def test_score_map_multiplies_at_the_finest_level():
-    ((teacher, student, _),) = pairs = random_pairs(1)
+    ((teacher, student, *_),) = pairs = random_pairs(1)
     product = torch.ones(2, 1, 8, 6)
     for t, s in zip(teacher, student, strict=True):
         product = product * up(cosine_distance(t, s), (8, 6))
@@ -248,7 +248,7 @@ def test_constants_of_the_papers():
         ("pfadseg", {"kernels": (3, 3)}, "kernels"),
         ("stpm", {"fusion": "sum"}, "fusion is 'sum'"),
         ("rstpm", {"upsample": "nearest"}, "upsample"),
-        ("stpm", {"teacher": "test_vit"}, "'test_vit' has its levels at 1/16"),
+        ("stpm", {"teacher": "test_vit"}, "'test_vit' is a transformer and has its levels at 1/16"),
     ],
 )
 def test_options_that_do_not_exist(system, options, message):
