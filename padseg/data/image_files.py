@@ -168,7 +168,8 @@ def list_textures(folder: Path) -> list[Path]:
         DataError: The folder is missing, holds no image or cannot be read.
     """
     if not folder.is_dir():
-        raise DataError(f"texture folder {folder} does not exist: pass the folder of DTD's images.")
+        what = "is a file" if folder.is_file() else "does not exist"
+        raise DataError(f"texture folder {folder} {what}: pass the folder of DTD's images.")
     textures = list_images(folder, recursive=True, textures=True)
     if not textures:
         raise DataError(f"texture folder {folder} holds no image ({suffixes()}).")

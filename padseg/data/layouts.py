@@ -72,7 +72,8 @@ def list_samples(root: Path, category: str, layout: str = "mvtec") -> list[Sampl
     """
     one_of("layout", layout, LAYOUTS)
     if not root.is_dir():
-        raise DataError(f"data root {root} does not exist: name the data set's folder.")
+        what = "is a file" if root.is_file() else "does not exist"
+        raise DataError(f"data root {root} {what}: name the data set's folder.")
     try:
         samples = LAYOUTS[layout].list(root, category)
     except PermissionError as error:  # from looking at a single file or folder
