@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from typing import TypeVar
 
 from rich.cells import cell_len
@@ -28,7 +29,10 @@ Item = TypeVar("Item")
 def shows_bars() -> bool:
     """Whether there is a terminal or a notebook that can show a moving bar."""
     console = Console()
-    moves = console.is_jupyter or (console.is_terminal and not console.is_dumb_terminal)
+    if console.is_jupyter:
+        moves = find_spec("ipywidgets") is not None  # without which rich warns instead
+    else:
+        moves = console.is_terminal and not console.is_dumb_terminal
     return moves and not is_quiet()
 
 

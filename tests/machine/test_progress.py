@@ -86,5 +86,12 @@ def test_a_terminal_gets_a_bar(monkeypatch):
         console.set_quiet(False)
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_notebook_gets_a_bar_where_rich_can_draw_one(installed, monkeypatch):
+    monkeypatch.setattr(progress, "Console", lambda: Console(force_jupyter=True))
+    monkeypatch.setattr(progress, "find_spec", lambda name: name if installed else None)
+    assert progress.shows_bars() is installed
+
+
 def test_commands_to_copy_are_quoted():
     assert console.shell("padseg", "report", "my runs") == "padseg report 'my runs'"
