@@ -1,0 +1,278 @@
+"""Run systems x categories x seeds from a list, and write the tables of results.
+
+    python tests/benchmarks/results.py --root mvtec_ad --textures dtd/images --weights weights --out runs --machine "AMD EPYC"
+    python tests/benchmarks/results.py --out runs --machine "AMD EPYC" --gather
+    python tests/benchmarks/results.py
+
+The list is `results.yaml` beside this file. The first call trains what is missing in `runs` (it resumes what
+was interrupted and skips what is finished), puts every finished run of the list into `results.csv`, and
+writes the tables of the documents, which lie between `<!-- results: NAME -->` and `<!-- end of results -->`.
+The second call trains nothing, and the third only writes the tables from `results.csv`. The root holds all
+categories in MVTec AD's layout, `weights` the files that the list names.
+"""
+
+import argparse
+import datetime
+import math
+import shlex
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from padseg.machine.files import write_text
+from padseg.metrics.names import METRICS
+from padseg.models import find_system
+from padseg.report.papers import read_published, summarise
+from padseg.run.files import METRICS_FILE
+from padseg.run.results import COLUMNS, RunResult, read_phase_result
+
+ROOT = Path(__file__).parents[2]
+LIST = Path(__file__).with_name("results.yaml")
+TABLE = Path(__file__).with_name("results.csv")
+HIDDEN = ("image_ap", "image_f1max", "pixel_f1max")  # in results.csv, not in the tables
+SHOWN = [metric for metric in METRICS if metric.key not in HIDDEN]
+EXTRA = ("steps", "batch_size", "image_size", "precision", "machine", "version", "date")
+KEYS = ["label", "category", "seed"]
+BUDGET = ("tedseg", "stpm-3min", "destseg-3min", "pfadseg-3min")
+PRECISION = ("destseg-bf16-mixed", "destseg-32-true")
+PUBLISHED = ("DeSTSeg", "PFADSeg")
+Variant = dict[str, Any]
+
+
+def read_list() -> dict[str, Variant]:
+    """The variants by label."""
+    content: dict[str, Variant] = yaml.safe_load(LIST.read_text(encoding="utf-8"))
+    return content
+
+
+def command(label: str, variant: Variant, options: argparse.Namespace) -> list[str]:
+    """The `padseg run` of a variant."""
+    folders = {"textures": options.textures, "weights": options.weights}
+    return [
+        *(sys.executable, "-m", "padseg", "run", variant["system"], "--root", options.root),
+        *("--category", *variant["categories"], "--seed", *map(str, variant["seeds"])),
+        *("--label", label, "--out", str(options.out)),
+        *(part.format(**folders) for part in shlex.split(variant["options"])),
+    ]
+
+
+def gather(out: Path, machine: str) -> None:
+    """Put the finished runs of the list into `results.csv`, in place of their earlier rows."""
+    paths = [
+        out / label / category / f"seed{seed}" / METRICS_FILE
+        for label, variant in read_list().items()
+        for category in variant["categories"]
+        for seed in variant["seeds"]
+    ]
+    rows = [row(path, machine) for path in paths if path.exists()]
+    known = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
+    table = pd.DataFrame([*known, *rows], columns=[*COLUMNS, *EXTRA])
+    table = table.drop_duplicates(KEYS, keep="last").sort_values(KEYS)
+    write_text(TABLE, table.to_csv(index=False, float_format="%.6g"))
+
+
+def row(path: Path, machine: str) -> dict[str, Any]:
+    """The row of `results.csv` of a run, and how it was made."""
+    result = RunResult.read(path)
+    made, evaluation = result.fingerprint, result.evaluation
+    if made is None or evaluation is None or evaluation.size is None:
+        raise SystemExit(f"{path} does not say how it was made: train it again.")
+    phases = list(made.precision)
+    steps = [read_phase_result(path.with_name(f"{phase}.json")).steps for phase in phases]
+    config = path.parent / "logs" / phases[-1] / "config.yaml"
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    day = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).date()
+    return result.row() | {
+        "steps": " + ".join(map(str, steps)),
+        "batch_size": settings["data"]["batch_size"],
+        "image_size": evaluation.size[0],
+        "precision": " / ".join(dict.fromkeys(map(str, made.precision.values()))),
+        "machine": machine,
+        "version": made.versions["padseg"],
+        "date": day.isoformat(),
+    }
+
+
+def budget(table: pd.DataFrame) -> str:
+    """The systems at the same processor time, on the categories that all of them have, and how they were made."""
+    chosen = table[table["label"].isin(BUDGET)]
+    lines = [_head("", "system", "seeds", "steps x batch")]
+    shared = set.intersection(*(set(rows["category"]) for _, rows in _by_label(chosen)))
+    published = read_published()
+    for category in _in_order(shared):
+        for number, (_, rows) in enumerate(_by_label(chosen[chosen["category"] == category])):
+            name = "" if number else _words(category)
+            made = f"{rows['steps'].iloc[0]} x {rows['batch_size'].iloc[0]}"
+            lines.append([name, _title(rows), str(len(rows)), made, *_means(rows)])
+        for one in published[published["category"] == category].to_dict("records"):
+            if one["method"] in PUBLISHED:
+                figures = [_figure(one.get(metric.key, math.nan)) for metric in SHOWN]
+                lines.append(["", f"*{one['method']} as published*", "5", "full length", *figures])
+    return f"{_markdown(lines)}\n\n{_made(chosen)}"
+
+
+def seeds(table: pd.DataFrame) -> str:
+    """Every run of TEDSeg, and the mean."""
+    rows = table[table["label"] == "tedseg"]
+    lines = [_head("", "seed", "minutes")]
+    for category in _in_order(rows["category"].unique()):
+        for number, one in enumerate(rows[rows["category"] == category].to_dict("records")):
+            figures = [_figure(100 * one[metric.key]) for metric in SHOWN]
+            name = "" if number else _words(category)
+            lines.append([name, str(one["seed"]), f"{one['train_minutes']:.1f}", *figures])
+    lines.append(["mean", "all", f"{rows['train_minutes'].mean():.1f}", *_means(rows)])
+    return f"{_markdown(lines)}\n\n{_made(rows)}"
+
+
+def precision(table: pd.DataFrame) -> str:
+    """DeSTSeg in bfloat16 and in float32."""
+    chosen = table[table["label"].isin(PRECISION)]
+    lines = [_head("precision", "seed")]
+    for _, rows in _by_label(chosen):
+        for one in rows.to_dict("records"):
+            figures = [_figure(100 * one[metric.key]) for metric in SHOWN]
+            lines.append([one["precision"], str(one["seed"]), *figures])
+    return f"{_markdown(lines)}\n\n{_made(chosen)}"
+
+
+def sentence(table: pd.DataFrame) -> str:
+    """TEDSeg beside the published figures, on the categories of MVTec AD that both have."""
+    published = read_published()
+    rows = table[(table["label"] == "tedseg") & table["category"].isin(published["category"])]
+    names = [name for name in _in_order(rows["category"].unique()) if name != "grid"]
+    rows = rows[rows["category"].isin(names)]
+    ours = {key: 100 * summarise(rows, key).mean for key in ("image_auroc", "pixel_ap", "iap")}
+    theirs = []
+    for method in PUBLISHED:
+        own = published[(published["method"] == method) & published["category"].isin(names)]
+        theirs.append(f"{own['pixel_ap'].mean():.1f} and {own['iap'].mean():.1f} ({method})")
+    words = (
+        f"Mean over {', '.join(names[:-1])} and {names[-1]} of MVTec AD and over "
+        f"{rows['seed'].nunique()} seeds: after {rows['train_minutes'].mean():.1f} minutes of training on "
+        f"one core, TEDSeg has an image AUROC of {ours['image_auroc']:.1f}, a pixel AP of "
+        f"{ours['pixel_ap']:.1f} and an IAP of {ours['iap']:.1f}. For a full training on a GPU, the papers "
+        f"report a pixel AP and an IAP of {' and '.join(theirs)}."
+    )
+    return textwrap.fill(words, 100)
+
+
+TABLES: dict[str, dict[str, Callable[[pd.DataFrame], str]]] = {
+    "README.md": {"sentence": sentence},
+    "configs/README.md": {"budget": budget},
+    "configs/destseg/README.md": {"precision": precision},
+    "configs/tedseg/README.md": {"seeds": seeds},
+}
+
+
+def filled(document: str, table: pd.DataFrame) -> str:
+    """The text of a document with its tables written anew.
+
+    Raises:
+        ValueError: The document lacks the place of a table.
+    """
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for name, write in TABLES[document].items():
+        start, end = f"<!-- results: {name} -->\n", "\n<!-- end of results -->"
+        if text.count(start) != 1:
+            raise ValueError(f"{document} has no single {start.strip()}")
+        before, rest = text.split(start)
+        _, after = rest.split(end, maxsplit=1)
+        text = f"{before}{start}{write(table)}{end}{after}"
+    return text
+
+
+def _by_label(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each label that is there, in the order of the list."""
+    present = set(table["label"])
+    return [(label, table[table["label"] == label]) for label in read_list() if label in present]
+
+
+def _in_order(categories: Iterable[str]) -> list[str]:
+    order: list[str] = read_list()["tedseg"]["categories"]
+    return sorted(categories, key=order.index)
+
+
+def _head(*first: str) -> list[str]:
+    return [
+        *first,
+        *(
+            metric.title[0].lower() + metric.title[1:] if " " in metric.title else metric.title
+            for metric in SHOWN
+        ),
+    ]
+
+
+def _title(rows: pd.DataFrame) -> str:
+    return find_system(str(rows["system"].iloc[0])).title
+
+
+def _means(rows: pd.DataFrame) -> list[str]:
+    """Mean over the categories and the seeds, with the spread over seeds."""
+    cells = []
+    for metric in SHOWN:
+        figure = summarise(rows, metric.key)
+        spread = "" if math.isnan(figure.spread) else f" ± {100 * figure.spread:.1f}"
+        cells.append(_figure(100 * figure.mean) + spread)
+    return cells
+
+
+def _figure(percent: float) -> str:
+    return "" if math.isnan(percent) else f"{percent:.1f}"
+
+
+def _made(rows: pd.DataFrame) -> str:
+    """How all of them were made, as a sentence."""
+    sizes = " and ".join(f"{size}x{size}" for size in sorted(rows["image_size"].unique()))
+    days = sorted(rows["date"].unique())
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    words = [", ".join(sorted(map(str, rows[name].unique()))) for name in ("machine", "version")]
+    kinds = " and ".join(sorted(rows["precision"].unique()))
+    return f"{sizes}, {kinds}, {words[0]}, padseg {words[1]}, {when}."
+
+
+def _words(category: str) -> str:
+    return category.replace("_", " ")
+
+
+def _markdown(lines: list[list[str]]) -> str:
+    head, *body = lines
+    rows = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--root", help="folder of the categories")
+    parser.add_argument("--textures", help="folder of textures")
+    parser.add_argument("--weights", help="folder of weight files")
+    parser.add_argument("--out", type=Path, help="folder for the runs")
+    parser.add_argument("--machine", help="processor and cores, for the tables")
+    parser.add_argument("--only", nargs="+", choices=list(read_list()), help="labels to train")
+    parser.add_argument("--gather", action="store_true", help="train nothing")
+    options = parser.parse_args()
+    status = 0
+    if options.out and not options.machine:
+        parser.error("--out also needs --machine")
+    if options.out and not options.gather:
+        if not (options.root and options.textures and options.weights):
+            parser.error("to train, pass --root, --textures and --weights")
+        for label, variant in read_list().items():
+            if label in (options.only or read_list()):
+                done = subprocess.run(command(label, variant, options), check=False)
+                status = max(status, done.returncode)
+    if options.out:
+        gather(options.out, options.machine)
+    table = pd.read_csv(TABLE)
+    for document in TABLES:
+        write_text(ROOT / document, filled(document, table))
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()
