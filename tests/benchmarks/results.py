@@ -121,7 +121,7 @@ def budget(table: pd.DataFrame) -> str:
         for one in published[published["category"] == category].to_dict("records"):
             if one["method"] in PUBLISHED:
                 figures = [_figure(one.get(metric.key, math.nan)) for metric in SHOWN]
-                lines.append(["", f"*{one['method']} as published*", "5", "full length", *figures])
+                lines.append(["", f"*{one['method']} as published*", "", "full length", *figures])
     return f"{_markdown(lines)}\n\n{_made(chosen)}"
 
 
