@@ -21,8 +21,9 @@ def to_int8(model: bytes, images: Sequence[Path], bits: int = ALL_BITS) -> bytes
 
     Activations get the range that they have on the images (onnxruntime's static quantisation, QDQ).
     Everything else stays float32: pre-processing, normalisation, distances, output, and the convolution
-    that computes logits, whose range on normal images does not cover defects. The change of the scores on
-    the images is printed, because the thresholds remain those of the float32 network.
+    that computes logits, whose range on normal images does not cover defects; also a teacher whose features
+    are looked up in a memory. The change of the scores on the images is printed, because the thresholds
+    remain those of the float32 network.
 
     Args:
         model: Output of `padseg.export.onnx`.
@@ -48,12 +49,13 @@ def to_int8(model: bytes, images: Sequence[Path], bits: int = ALL_BITS) -> bytes
         quant_pre_process(
             str(full), str(prepared), skip_optimization=True, skip_symbolic_shape=True
         )
+        prepared_model = prepared.read_bytes()
         quantization.quantize_static(
             str(prepared),
             str(quantised),
             Reader(),
             op_types_to_quantize=["Conv"],
-            nodes_to_exclude=find_logits(prepared.read_bytes()),
+            nodes_to_exclude=find_logits(prepared_model) + find_looked_up(prepared_model),
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
@@ -76,6 +78,28 @@ def find_logits(model: bytes) -> list[str]:
     while node.op_type in _AFTER_LOGITS:
         node = maker[node.input[0]]
     return [node.name] if node.op_type == "Conv" else []
+
+
+def find_looked_up(model: bytes) -> list[str]:
+    """The names of the convolutions before the choice of the nearest entry of a memory; none without one.
+
+    The distances of normal images to their nearest entries are smaller than the error of 8 bits.
+    """
+    import onnx
+
+    nodes = onnx.load_from_string(model).graph.node
+    maker = {name: node for node in nodes for name in node.output}
+    waiting = [name for node in nodes if node.op_type == "ArgMax" for name in node.input]
+    names, seen = [], set[str]()
+    while waiting:
+        node = maker.get(name := waiting.pop())
+        if node is None or name in seen:
+            continue
+        seen.add(name)
+        waiting.extend(node.input)
+        if node.op_type == "Conv":
+            names.append(node.name)
+    return names
 
 
 def _read(paths: Iterable[Path], bits: int) -> Iterator[dict[str, NDArray[np.uint8]]]:

@@ -170,7 +170,7 @@ class Teacher(nn.Module):
             return self.net
         if self._folded is None:
             with torch.inference_mode(False):
-                folded = copy.deepcopy(self.net).requires_grad_(False)
+                folded = copy.deepcopy(self.net).eval().requires_grad_(False)
                 fold_batch_norms(folded, self.folds)
                 self._folded = (folded.to(memory_format=torch.channels_last),)
         return self._folded[0]
