@@ -161,6 +161,7 @@ class PageData:
         heat: Colours and opacities of the levels of score maps.
         version: Version of padseg.
         metrics: Names of the metrics, in the order of the columns.
+        further: Those of them that are shown on demand.
         axes: How each curve is drawn, in the order of the charts.
         axis_titles: Title of each axis by name.
         summary: The rows of the table of results.
@@ -177,6 +178,7 @@ class PageData:
     heat: Heat
     version: str
     metrics: tuple[MetricName, ...]
+    further: list[str]
     axes: dict[str, CurveAxes]
     axis_titles: dict[str, str]
     summary: list[SummaryRow]
@@ -205,6 +207,7 @@ def page_data(title: str, runs: list[Run]) -> PageData:
         ),
         version=__version__,
         metrics=METRICS + further,
+        further=[metric.key for metric in further],
         axes=CURVES,
         axis_titles=AXIS_TITLES,
         summary=_summary(table, [*METRIC_KEYS, *further_metrics(runs)]),

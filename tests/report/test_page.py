@@ -16,6 +16,7 @@ from padseg.drawing import HeatScale
 from padseg.metrics.calibration import Calibration
 from padseg.report import pictures
 from padseg.report.page import make_page, report
+from padseg.report.page_data import page_data
 from padseg.report.pictures import Pictures, shown_scale
 from padseg.report.runs import read_runs
 
@@ -286,3 +287,20 @@ def test_seeds_and_categories_are_summarised(tmp_path):
     assert [row["category"] for row in summary] == [None, "bolt", "nut"]
     assert summary[0]["values"]["pro"] == pytest.approx([0.51, 0.01])
     assert [one["seed"] for one in summary[1]["each"]] == [0, 1, 2]
+
+
+def test_further_metrics_are_shown_on_demand(tmp_path):
+    """Those that only some runs have are empty in the others, whatever their names."""
+    for label, further in (("old", None), ("new", {"aupimo": 0.25, "pixel_iou": None})):
+        path = make_run(tmp_path, label, "bolt") / "metrics.json"
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(content | ({"further_metrics": further} if further else {})))
+    data = page_data("Runs", read_runs(tmp_path))
+    assert data.further == ["aupimo", "pixel_iou"]
+    titles = {metric.key: metric.title for metric in data.metrics}
+    assert titles["aupimo"] == "AUPIMO"
+    assert titles["pixel_iou"] == "pixel_iou"
+    values = {row.label: row.values for row in data.summary}
+    assert values["new"]["aupimo"][0] == 0.25
+    assert values["old"]["aupimo"][0] is None
+    assert values["new"]["pixel_iou"][0] is None

@@ -1,9 +1,10 @@
 // The table of results.
 
 function drawTable() {
+  const metrics = data.metrics.filter(({ key }) => state.further || !data.further.includes(key));
   const head = make("tr", {},
     make("th", { scope: "col" }, "System"), make("th", { scope: "col" }, "Seeds"),
-    ...data.metrics.map(({ title }) => make("th", { scope: "col" }, title)),
+    ...metrics.map(({ title }) => make("th", { scope: "col" }, title)),
     make("th", { scope: "col" }, "Train min"));
   const table = make("table", {}, make("thead", {}, head));
   // The mean comes last, as below any column of figures.
@@ -12,12 +13,12 @@ function drawTable() {
     const rows = data.summary.filter((row) => row.category === category);
     // Means over other categories are not comparable.
     const rivals = rows.filter((row) => category !== null || row.categories === categories.length);
-    const best = Object.fromEntries(data.metrics.map(({ key, higher_is_better }) => {
+    const best = Object.fromEntries(metrics.map(({ key, higher_is_better }) => {
       const values = rivals.map((row) => row.values[key][0]).filter((value) => value !== null);
       return [key, higher_is_better ? Math.max(...values) : Math.min(...values)];
     }));
     const body = make("tbody", category === null ? { class: "mean" } : {}, make("tr", { class: "group" },
-      make("th", { colspan: data.metrics.length + 3, scope: "rowgroup" },
+      make("th", { colspan: metrics.length + 3, scope: "rowgroup" },
         category === null ? `Mean over ${categories.length} categories` : category)));
     for (const row of rows) {
       const of = category === null ? ` · ${row.categories} of ${categories.length} categories` : "";
@@ -26,14 +27,14 @@ function drawTable() {
       body.append(make("tr", {},
         make("th", { scope: "row" }, row.label, make("small", {}, system + of)),
         make("td", { class: "seeds" }, row.seeds.length > 1 ? `mean of ${seeds}` : seeds),
-        ...data.metrics.map(({ key }) =>
+        ...metrics.map(({ key }) =>
           figureCell(row.values[key], rows.length > 1 && rivals.includes(row) && row.values[key][0] === best[key])),
         make("td", {}, row.minutes === null ? "–" : row.minutes.toFixed(1))));
       if (state.seeds && row.seeds.length > 1) {
         for (const one of row.each) {
           body.append(make("tr", { class: "quiet" }, make("th", { scope: "row" }, "seed"),
             make("td", { class: "seeds" }, String(one.seed)),
-            ...data.metrics.map(({ key }) => figureCell([one.values[key], null], false)),
+            ...metrics.map(({ key }) => figureCell([one.values[key], null], false)),
             make("td", {}, one.minutes === null ? "–" : one.minutes.toFixed(1))));
         }
       }
@@ -44,7 +45,7 @@ function drawTable() {
         row.method);
       body.append(make("tr", { class: "quiet" },
         make("th", { scope: "row" }, link, make("small", {}, " published")), make("td", {}),
-        ...data.metrics.map(({ key }) => figureCell(row.values[key] || [null, null], false)),
+        ...metrics.map(({ key }) => figureCell(row.values[key] || [null, null], false)),
         make("td", {})));
     }
     table.append(body);
@@ -62,6 +63,9 @@ function drawTableControls() {
   const controls = byId("table-controls");
   if (data.summary.some((row) => row.seeds.length > 1)) {
     controls.append(checkbox("each seed", state.seeds, (on) => { state.seeds = on; drawTable(); }));
+  }
+  if (data.further.length) {
+    controls.append(checkbox("further metrics", state.further, (on) => { state.further = on; drawTable(); }));
   }
   if (data.published.length) {
     controls.append(checkbox("published figures", state.published, (on) => { state.published = on; drawTable(); }));

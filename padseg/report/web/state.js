@@ -22,7 +22,7 @@ data.runs.forEach((run) => {
 });
 
 const state = {
-  seeds: false, published: data.published.length > 0,
+  seeds: false, further: false, published: data.published.length > 0,
   category: categories.find((name) => (data.images[name] || []).length) || categories[0],
   a: null, b: null, opacity: 1, truth: true, found: "verdict",
   defect: "", verdict: "", sort: "high", cards: CARDS_AT_ONCE,
