@@ -30,7 +30,7 @@ def test_the_speed_of_every_system_is_measured():
     assert {*inference.SYSTEMS} == {*SYSTEMS} - {"toy"}  # of another test
 
 
-@pytest.mark.parametrize("system", ["rstpm", "tedseg"])
+@pytest.mark.parametrize("system", [pytest.param("rstpm", marks=pytest.mark.slow), "tedseg"])
 def test_networks_whose_speed_is_measured(system):
     found = inference.padseg(system)(torch.zeros(1, 64, 48, 3, dtype=torch.uint8))
     assert found["score_map"].shape == (1, 1, 256, 256)

@@ -151,6 +151,7 @@ def test_spawned_data_workers_import_the_plugin(unregistered, data_root, texture
         assert torch.equal(pairs[name], expected)
 
 
+@pytest.mark.slow
 def test_the_command_line(unregistered, toy_root, textures, tmp_path, capsys):
     """`check`, `preview`, `run`, `detect` and `export` take what the plugin registers."""
     data = ("--root", str(toy_root), "--category", "part", "--layout", "toy")

@@ -34,6 +34,7 @@ def test_a_torch_program_needs_no_padseg(stpm, tmp_path):
     check_same(dict(np.load(tmp_path / "found.npz")), load_module(stpm), as_input(images), 1e-5)
 
 
+@pytest.mark.slow
 def test_a_torch_program_runs_on_another_device(stpm):
     """Of two devices, every machine has the CPU and `meta`, which computes shapes alone."""
     program = to_program(Deployed(load_module(stpm))).module().to("meta")

@@ -90,6 +90,7 @@ def test_every_system_ends_with_thresholds(system, good, tmp_path):
     assert (tmp_path / "training/textures").exists() == (system == "destseg")
 
 
+@pytest.mark.slow
 def test_textures_are_the_given_ones(good, textures, tmp_path):
     def painted(out: Path) -> bool:
         return (out / "training/textures").exists()
