@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import padseg
 
 ROOT = Path(padseg.__file__).parent
@@ -59,6 +61,7 @@ def test_rooms_import_from_the_floors_below():
         below |= floor
 
 
+@pytest.mark.slow
 def test_the_package_imports_its_names_when_they_are_used():
     script = """
 import sys
