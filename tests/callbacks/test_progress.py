@@ -15,6 +15,25 @@ from padseg.callbacks import StepBar, StepLines, progress
 from tiny import tiny_data, tiny_student
 
 
+def train(data, folder, steps, callback):
+    """A few steps of phase one that show their progress in `callback`."""
+    torch.manual_seed(0)
+    trainer = Trainer(
+        default_root_dir=folder,
+        max_steps=steps,
+        log_every_n_steps=1,
+        max_epochs=-1,
+        accelerator="cpu",
+        limit_val_batches=0,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        logger=False,
+        callbacks=[callback],
+    )
+    trainer.fit(tiny_student(image_size=32, lr=1e-4), datamodule=data)
+    return trainer
+
+
 @pytest.mark.parametrize(("seconds", "shown"), [(0.0, [1, 2, 3]), (1e6, [1, 3])])
 def test_bar_counts_steps(seconds, shown, data_root, textures, tmp_path, monkeypatch):
     monkeypatch.setattr(progress, "_SECONDS", seconds)
@@ -26,20 +45,7 @@ def test_bar_counts_steps(seconds, shown, data_root, textures, tmp_path, monkeyp
             task = self.progress.tasks[progress_bar_id]
             seen.append((task.description, task.completed, task.total))
 
-    data = tiny_data(data_root, textures, image_size=32, batch_size=2)
-    torch.manual_seed(0)
-    trainer = Trainer(
-        default_root_dir=tmp_path,
-        max_steps=3,
-        log_every_n_steps=1,
-        max_epochs=-1,
-        accelerator="cpu",
-        limit_val_batches=0,
-        enable_checkpointing=False,
-        logger=False,
-        callbacks=[Bar()],
-    )
-    trainer.fit(tiny_student(image_size=32, lr=1e-4), datamodule=data)
+    trainer = train(tiny_data(data_root, textures, image_size=32, batch_size=2), tmp_path, 3, Bar())
     assert seen == [("Step", step, 3) for step in shown]
     assert "v_num" not in trainer.progress_bar_metrics
     assert "train_loss" in trainer.progress_bar_metrics
@@ -47,20 +53,8 @@ def test_bar_counts_steps(seconds, shown, data_root, textures, tmp_path, monkeyp
 
 def test_lines_name_the_run_and_its_figures(data_root, textures, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("padseg.machine.progress._MINUTE", 0.0)
-    data = tiny_data(data_root, textures, image_size=32, batch_size=2)
-    trainer = Trainer(
-        default_root_dir=tmp_path,
-        max_steps=2,
-        log_every_n_steps=1,
-        max_epochs=-1,
-        accelerator="cpu",
-        limit_val_batches=0,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        logger=False,
-        callbacks=[StepLines("bottle [a], seed 0, distill (run 3 of 8)")],
-    )
-    trainer.fit(tiny_student(image_size=32, lr=0.01), datamodule=data)
+    lines = StepLines("bottle [a], seed 0, distill (run 3 of 8)")
+    train(tiny_data(data_root, textures, image_size=32, batch_size=2), tmp_path, 2, lines)
     told = capsys.readouterr().out.splitlines()
     first, last = (line for line in told if not line.startswith("Decoding"))
     figures = r"[\d.e+]+ a (second|minute)(, \d+ s left)?, loss [\d.]+"
