@@ -4,11 +4,11 @@ from lightning.pytorch.plugins import TorchSyncBatchNorm
 from torch import nn
 
 LOCAL_FROM = 8
-"""Images on a device from which on its own statistics do; tests/benchmarks/README.md has the figures."""
+"""With this many images or more, a device uses its own statistics; tests/benchmarks/README.md has the figures."""
 
 
 def layer_sync(batch_size: int) -> "TrainedSyncBatchNorm | None":
-    """What synchronises BatchNorm; None where each device has images enough.
+    """What synchronises BatchNorm between devices; None where each device has enough images of its own.
 
     Synchronising makes the devices wait for each other, and the host for them, in each of 39 to 151 layers.
 
