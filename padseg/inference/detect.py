@@ -6,13 +6,12 @@ from pathlib import Path
 
 from padseg.errors import DataError
 from padseg.inference.calibrate import warn_of_verdicts
-from padseg.inference.earlier import claim
+from padseg.inference.earlier import claimed
 from padseg.inference.inputs import common_folder, find_images, name_below
 from padseg.inference.predictor import Predictor
-from padseg.inference.results import Results, file_version, results_options
+from padseg.inference.results import Results, file_version
 from padseg.inference.tables import raise_failed, summary, write_tables
 from padseg.machine.console import say
-from padseg.machine.folders import locked
 from padseg.machine.progress import tracked
 
 
@@ -45,11 +44,7 @@ def detect(
     images = find_images(paths, unreadable)
     base = common_folder(images, paths)
     warn_of_verdicts(predictor.calibration, predictor.precision, predictor.tile)
-    with locked(out):
-        options = results_options(
-            predictor.module, predictor.precision, predictor.tile, base, outline_all=outline_all
-        )
-        claim(out, options, overwrite)
+    with claimed(out, predictor, base, outline_all=outline_all, overwrite=overwrite):
         versions = {name_below(path, base): file_version(path) for path in images}
         with Results(out, versions=versions, outline_all=outline_all) as results:
             for folder, error in unreadable.items():

@@ -1,33 +1,45 @@
 """Results that a folder holds already."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from padseg.errors import ConfigError
 from padseg.inference.outcomes import read_log
-from padseg.inference.results import picture_paths
+from padseg.inference.predictor import Predictor
+from padseg.inference.results import picture_paths, results_options
 from padseg.machine.files import read_json
-from padseg.machine.folders import require_same_options
+from padseg.machine.folders import locked, require_same_options
 
 _REMEDY = "add --overwrite to replace them, or pass another --out"
 
 
-def claim(folder: Path, options: Mapping[str, Any], overwrite: bool) -> None:
-    """Record what the results in a folder depend on; those that it holds must depend on the same.
+@contextmanager
+def claimed(
+    folder: Path, predictor: Predictor, base: Path, *, outline_all: bool, overwrite: bool
+) -> Iterator[None]:
+    """Lock a folder and record what its results depend on; those that it holds must depend on the same.
 
     Args:
-        folder: The folder, `locked`.
-        options: See `results_options`.
-        overwrite: Whether to remove its results first; files of others stay.
+        folder: The folder for the results.
+        predictor: Scores the images.
+        base: The folder that the names of the images start from.
+        outline_all: Whether images that are judged normal are outlined as well.
+        overwrite: Whether to remove earlier results first; files of others stay.
 
     Raises:
         ConfigError: The folder holds results of another checkpoint, other thresholds or other options.
     """
-    if overwrite:
-        _remove_results(folder)
-    _require_same_thresholds(folder, options)
-    require_same_options(folder, options, _REMEDY)
+    with locked(folder):
+        options = results_options(
+            predictor.module, predictor.precision, predictor.tile, base, outline_all=outline_all
+        )
+        if overwrite:
+            _remove_results(folder)
+        _require_same_thresholds(folder, options)
+        require_same_options(folder, options, _REMEDY)
+        yield
 
 
 def _remove_results(folder: Path) -> None:

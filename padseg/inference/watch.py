@@ -10,14 +10,13 @@ from padseg.drawing import comparison, score_text
 from padseg.errors import DataError
 from padseg.inference.arrivals import Arrivals
 from padseg.inference.calibrate import warn_of_verdicts
-from padseg.inference.earlier import claim
+from padseg.inference.earlier import claimed
 from padseg.inference.inputs import common_folder, name_below
 from padseg.inference.outcomes import Outcome
 from padseg.inference.predictor import Predictor
-from padseg.inference.results import Results, results_options
+from padseg.inference.results import Results
 from padseg.inference.tables import summary, write_tables
 from padseg.machine.console import say
-from padseg.machine.folders import locked
 from padseg.machine.signals import stop_signals
 
 _SHARE = 20  # pauses between two writings of the tables are at least so many times as long as these
@@ -57,11 +56,7 @@ def watch(
             raise DataError(f"{folder} is no folder: --watch takes folders that images come into.")
     base = common_folder([], folders)
     warn_of_verdicts(predictor.calibration, predictor.precision, predictor.tile)
-    with locked(out):
-        options = results_options(
-            predictor.module, predictor.precision, predictor.tile, base, outline_all=outline_all
-        )
-        claim(out, options, overwrite)
+    with claimed(out, predictor, base, outline_all=outline_all, overwrite=overwrite):
         arrivals = Arrivals([_absolute(folder) for folder in folders], _absolute(out))
         tables = _Tables(out)
         versions: dict[str, str] = {}
