@@ -1,5 +1,6 @@
 """Augmentation of normal images and textures, with pipelines of albumentations."""
 
+import random
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,9 @@ class Augmentation:
 
 def _seed(part: Any, seeds: np.random.Generator) -> None:
     """Give every transform independent draws: albumentations gives all of them the same."""
-    part.set_random_seed(int(seeds.integers(2**32)))
+    seed = int(seeds.integers(2**32))
+    # Unlike `set_random_seed`, it makes no generators for the inner transforms, which get their own here.
+    part.set_random_state(np.random.default_rng(seed), random.Random(seed))  # noqa: S311
     for inner in getattr(part, "transforms", ()):
         _seed(inner, seeds)
 

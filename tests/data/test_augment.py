@@ -4,7 +4,8 @@ import albumentations
 import numpy as np
 import pytest
 
-from padseg.data.augment import CATEGORY_GROUPS, normal_augmentation, texture_jitter
+from padseg.data import pipelines
+from padseg.data.augment import CATEGORY_GROUPS, Augmentation, normal_augmentation, texture_jitter
 
 SIZE = 64
 DRAWS = 1200
@@ -70,6 +71,29 @@ def test_turns_and_small_angles_are_uniform_and_independent(group, size, turns):
     expected = DRAWS / table.size
     # Chi-squared of 11 degrees of freedom is above 38 once in ten thousand.
     assert ((table - expected) ** 2 / expected).sum() < 38
+
+
+def seeded(part, seeds: np.random.Generator) -> None:
+    """Albumentations' own seeding, part by part from the outside."""
+    part.set_random_seed(int(seeds.integers(2**32)))
+    for inner in getattr(part, "transforms", ()):
+        seeded(inner, seeds)
+
+
+def test_draws_are_those_of_albumentations_own_seeds():
+    image = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+    turns = albumentations.Compose([albumentations.RandomRotate90(p=1), pipelines._rotate(5, 114)])
+    pairs = [
+        (pipelines.rotations(quarter_turns=True, square=True), turns),
+        (pipelines.jitter(), pipelines.jitter()),
+    ]
+    for ours, reference in pairs:
+        for seed in range(40):
+            seeded(reference, np.random.default_rng(seed))
+            expected = reference(image=image, mask=image[..., 0])
+            found = Augmentation(ours).with_mask(image, image[..., 0], seed)
+            assert np.array_equal(found[0], expected["image"])
+            assert np.array_equal(found[1], expected["mask"])
 
 
 def test_exposed_corners_are_grey_and_no_mask():
