@@ -1,8 +1,6 @@
 """A cache of decoded images."""
 
-import errno
-import os
-import shutil
+import math
 import tempfile
 import weakref
 from collections.abc import Sequence
@@ -15,23 +13,30 @@ from numpy.typing import NDArray
 from padseg.data.depth import ALL_BITS
 from padseg.data.findings import raise_problems
 from padseg.data.images import Size, read_image
+from padseg.data.shared_files import map_shared
 from padseg.errors import DataError
+from padseg.machine.files import reserve
 from padseg.machine.progress import tracked
 from padseg.machine.threads import map_in_threads
+
+_WORTH_A_FILE = 2**20  # bytes; fewer are decoded again as fast
 
 
 class ImageCache:
     """A cache of decoded images, so that each file is decoded once and not in every step.
 
-    Decoding takes about twenty times as long as painting a defect. The images are in memory or, above
-    `limit_mb`, in a memory-mapped temporary file that the data workers share.
+    Decoding takes about twenty times as long as painting a defect. Up to `limit_mb`, the images are in a
+    memory-mapped file that all processes of this machine share and later trainings find again, see
+    `padseg.data.shared_files`; in memory if they are few or there is no room for the file. Above
+    `limit_mb`, they are in a memory-mapped temporary file of this process and its data workers.
 
     Args:
         paths: The image files.
         size: (H, W) in pixels.
-        limit_mb: Largest amount of memory to use, in MiB.
+        limit_mb: Largest size of all shared files together, and of the images in memory, in MiB.
         description: Text of the progress bar.
         bits: As in `read_image`.
+        in_memory: Whether the images may be in memory, of which spawned data workers would get copies.
 
     Raises:
         DataError: Files cannot be read (the message names them all), or there is no space for them.
@@ -44,32 +49,35 @@ class ImageCache:
         limit_mb: float,
         description: str,
         bits: int = ALL_BITS,
+        *,
+        in_memory: bool = True,
     ) -> None:
-        shape = (len(paths), *size, 3)
-        self._shape = shape
+        self._shape = (len(paths), *size, 3)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._file: Path | None = None
         self._images: list[NDArray[np.uint8]]  # a list of one, so that it can be emptied
-        if np.prod(shape) > limit_mb * 2**20:
+
+        def decode(images: NDArray[np.uint8]) -> None:
+            _decode(paths, size, bits, images, description)
+
+        count, limit = math.prod(self._shape), limit_mb * 2**20
+        shared = None
+        if _WORTH_A_FILE <= count <= limit:
+            shared = map_shared(paths, size, bits, limit, decode, description)
+        if shared is not None:
+            self._file = Path(str(shared.filename))
+            self._images = [shared]
+        elif count <= limit and in_memory:
+            self._images = [np.empty(self._shape, np.uint8)]
+            decode(self._images[0])
+        else:
             # A folder, because Windows does not open a temporary file twice.
             self._folder = tempfile.TemporaryDirectory(prefix="padseg-", ignore_cleanup_errors=True)
             self._file = Path(self._folder.name) / "images"
-            _reserve(self._file, int(np.prod(shape)))
+            _reserve(self._file, count)
             self._images = [self._map("r+")]
             weakref.finalize(self, _remove, self._images, self._folder)
-        else:
-            self._images = [np.empty(shape, np.uint8)]
-
-        def store(index: int) -> DataError | None:
-            try:
-                self._images[0][index] = read_image(paths[index], size, bits)
-            except DataError as error:
-                return error
-            return None
-
-        done = map_in_threads(store, range(len(paths)))
-        failed = [*tracked(done, description, len(paths), transient=True)]
-        raise_problems([str(error) for error in failed if error is not None])
+            decode(self._images[0])
 
     def __len__(self) -> int:
         return self._shape[0]
@@ -95,6 +103,27 @@ class ImageCache:
             self._images = [self._map("r")]
 
 
+def _decode(
+    paths: Sequence[Path], size: Size, bits: int, images: NDArray[np.uint8], description: str
+) -> None:
+    """Decode image files into an array (N, H, W, 3).
+
+    Raises:
+        DataError: Files cannot be read; the message names them all.
+    """
+
+    def store(index: int) -> DataError | None:
+        try:
+            images[index] = read_image(paths[index], size, bits)
+        except DataError as error:
+            return error
+        return None
+
+    done = map_in_threads(store, range(len(paths)))
+    failed = [*tracked(done, description, len(paths), transient=True)]
+    raise_problems([str(error) for error in failed if error is not None])
+
+
 def _remove(images: list[NDArray[np.uint8]], folder: tempfile.TemporaryDirectory[str]) -> None:
     """Unmap the file first: Windows does not delete mapped files."""
     images.clear()
@@ -102,15 +131,8 @@ def _remove(images: list[NDArray[np.uint8]], folder: tempfile.TemporaryDirectory
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Create a file whose space is allocated: a mapped file on a full disk would kill the process."""
     try:
-        with path.open("wb") as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-            elif shutil.disk_usage(path.parent).free < size:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            else:
-                file.truncate(size)
+        reserve(path, size)
     except OSError as error:
         raise DataError(
             f"{size / 2**20:.0f} MiB of decoded images do not fit into {path.parent} ({error.strerror}): "

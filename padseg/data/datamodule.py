@@ -67,9 +67,10 @@ class AnomalyDataModule(StreamDataModule):
         synthesis: How defects are drawn; null for systems that train on normal images only.
         num_workers: Number of data worker processes; null for as many as are useful (none on a small
             machine) and fit into shared memory, which is small in containers.
-        cache_limit_mb: Above this many MiB, decoded images are kept in a memory-mapped temporary file;
-            textures, training and held-out images count separately. Without forking, all images are kept
-            there, because each worker process would get a copy otherwise.
+        cache_limit_mb: Images and textures are decoded once, into files that all processes and later
+            trainings share: up to this many MiB in the folder `padseg-decoded-...` of the temporary folder
+            (TMPDIR), where the oldest make room for new ones. Where they do not fit, they are in memory.
+            A larger set is in a temporary file of this training alone; with 0, every set is.
         layout: Layout of the data set's folder, see `padseg.data.layouts`.
         foreground: Keeps synthetic defects on the object, which `otsu` finds by a threshold. Or a folder
             that mirrors `root`, with a mask for each normal image, white on the object. With null,
@@ -205,8 +206,8 @@ class AnomalyDataModule(StreamDataModule):
         return self._bits
 
     def _cache(self, paths: Sequence[Path], description: str, bits: int = ALL_BITS) -> ImageCache:
-        limit = 0 if self.num_workers != 0 and not forks() else self.cache_limit_mb
-        return ImageCache(paths, self.image_size, limit, description, bits)
+        limit, forked = self.cache_limit_mb, self.num_workers == 0 or forks()
+        return ImageCache(paths, self.image_size, limit, description, bits, in_memory=forked)
 
     def _foreground(self, images: ImageCache, paths: Sequence[Path]) -> Foreground | None:
         if self.foreground is None or self.synthesis is None:

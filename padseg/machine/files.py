@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import stat
 import uuid
 from collections.abc import Iterator, Mapping
@@ -97,6 +98,21 @@ def _copy_access(source: Path, target: Path) -> None:
         with suppress(PermissionError):
             os.chown(target, status.st_uid, status.st_gid)
     target.chmod(stat.S_IMODE(status.st_mode))
+
+
+def reserve(path: Path, size: int) -> None:
+    """Create a file whose space is allocated: a mapped file on a full disk would kill the process.
+
+    Raises:
+        OSError: There is no room, or the file cannot be written.
+    """
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        elif shutil.disk_usage(path.parent).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        else:
+            file.truncate(size)
 
 
 def short_name(name: str, most: int = 200) -> str:
