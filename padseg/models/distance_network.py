@@ -14,8 +14,6 @@ from padseg.models.segmentation import SegmentationOptions
 from padseg.models.teacher import FeaturePair
 
 _START = -2.0  # logit of the first step, when few pixels are defects
-_SHIFT = 0.2  # standard deviation of the shifts of logarithmic distances in training
-_SHIFTS = 4096  # images until they repeat
 _TURNS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 
 
@@ -27,26 +25,20 @@ class DistanceNetwork(nn.Module):
     The shape is that of Ronneberger et al., "U-Net", MICCAI 2015, with residual blocks and with sums
     instead of concatenations.
 
-    While it trains, the logarithmic distances of each image are shifted by a random number a level, since
-    whole images may be nearer or farther than those of training. And each image of a batch is mirrored in one
-    of four ways, so that nothing is learned about directions; its logits are mirrored back.
+    While it trains, each image of a batch is mirrored in one of four ways, so that nothing is learned about
+    directions; its logits are mirrored back.
 
     Args:
         channels: of the levels.
         options: the width of the finest stage; the three coarser ones have twice as many channels.
         products: how many levels enter as products, from the first one on.
-
-    Attributes:
-        shifts: of training, (4096, levels); one row an image, counted from the first batch.
     """
-
-    shifts: Tensor
 
     def __init__(
         self, channels: Sequence[int], options: SegmentationOptions, products: int = 0
     ) -> None:
         super().__init__()
-        self.levels, self.products = len(channels), products
+        self.products = products
         width = options.width
         narrow, wide = width // 2 if products else 0, sum(channels[:products])
         maps = 2 * len(channels) + narrow
@@ -56,10 +48,6 @@ class DistanceNetwork(nn.Module):
             else None
         )
         widths = (width, 2 * width, 2 * width, 2 * width)
-        drawn = torch.randn(
-            _SHIFTS, self.levels, generator=torch.Generator().manual_seed(0), device="cpu"
-        )
-        self.register_buffer("shifts", _SHIFT * drawn, persistent=False)
         self.norm = nn.BatchNorm2d(maps)
         self.enter = conv_bn_relu(maps, width)
         self.encode = nn.ModuleList(ResidualBlock(of, of) for of in widths)
@@ -91,8 +79,6 @@ class DistanceNetwork(nn.Module):
         finest = (pair.teacher[0].shape[-2], pair.teacher[0].shape[-1])
         size = pair.size or finest
         distances = log_distances(pair, size)
-        if self.training:
-            distances = distances + self._next_shifts(len(distances))
         assert pair.usual is not None
         mean, deviation = resize_to(pair.usual, size)
         maps = torch.cat([distances, (distances - mean) / deviation], dim=1)
@@ -107,13 +93,6 @@ class DistanceNetwork(nn.Module):
             maps = torch.cat([maps, resize_to(squeezed, size)], dim=1)
         logits = self._segment(maps)
         return _turn(logits) if self.training else logits
-
-    def _next_shifts(self, count: int) -> Tensor:
-        # Of the batch's number, which a checkpoint keeps, not of a generator: a resumed training goes on.
-        batches = self.norm.num_batches_tracked
-        assert batches is not None
-        rows = (batches * count + torch.arange(count, device=batches.device)) % _SHIFTS
-        return self.shifts[rows][:, :, None, None]
 
     def _segment(self, maps: Tensor) -> Tensor:
         stages = [self.encode[0](self.enter(self.norm(maps)))]

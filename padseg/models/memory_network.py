@@ -22,7 +22,7 @@ from padseg.models.teacher import FeaturePair, Teacher
 if TYPE_CHECKING:
     from padseg.models.registry import System
 
-_CANDIDATES = 20_000  # vectors of which the entries of a memory are chosen
+_CANDIDATES = 200_000  # vectors of which the entries of a memory are chosen
 _MEASURING = 1 / 8  # share of the steps
 _GRID = 64  # places in a row and in a column of an image
 _FINEST = 4  # pixels of the image in a row of one pixel of the segmentation, at most

@@ -63,7 +63,6 @@ def test_in_training_each_image_is_mirrored_and_its_logits_are_mirrored_back():
         torch.full((2, 2, 64, 64), 0.5),  # the same everywhere
     )
     head = network(products=1)
-    head.shifts.zero_()
     for part in head.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             part.eval()
@@ -77,43 +76,6 @@ def test_in_training_each_image_is_mirrored_and_its_logits_are_mirrored_back():
         expected = head.eval()(mirrored)[0].flip(dims)
         torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(trained[0], trained[1])
-
-
-def still(head):
-    """With batch norms that neither learn nor count."""
-    torch.nn.init.normal_(head.out.weight)
-    for part in head.modules():
-        if isinstance(part, torch.nn.BatchNorm2d):
-            part.eval()
-    return head
-
-
-def test_in_training_the_logarithmic_distances_of_each_image_are_shifted():
-    seen, head = pair(batch=1), still(network())
-    head.norm.num_batches_tracked.fill_(4096 + 5)  # they repeat
-    shift = head.shifts[5]
-    assert head.shifts.std() == pytest.approx(0.2, abs=0.01)
-    # Parallel unit vectors, whose cosine distance is that of the levels times the exponential of the shift.
-    teacher, student = [], []
-    for k, (t, s) in enumerate(zip(seen.teacher, seen.student, strict=True)):
-        distance = cosine_distance(t, s)[:, None] * shift[k].exp()
-        teacher.append(torch.cat([torch.ones_like(distance), torch.zeros_like(distance)], 1))
-        student.append(torch.cat([1 - distance, (1 - (1 - distance) ** 2).sqrt()], 1))
-    trained = head(seen)
-    torch.testing.assert_close(
-        trained, head.eval()(FeaturePair(teacher, student, seen.usual)), atol=1e-4, rtol=1e-3
-    )
-    assert not torch.allclose(trained, head(seen), atol=1e-2)
-
-
-def test_each_image_of_the_training_has_its_own_shifts():
-    head = network()
-    head.norm.num_batches_tracked.fill_(3)
-    shifts = head._next_shifts(2)
-    torch.testing.assert_close(shifts[..., 0, 0], head.shifts[6:8])
-    assert head(pair()).shape  # counts the batch
-    torch.testing.assert_close(head._next_shifts(2)[..., 0, 0], head.shifts[8:10])
-    assert "shifts" not in head.state_dict()
 
 
 def test_the_distance_of_a_place_is_the_geometric_mean_of_its_levels():

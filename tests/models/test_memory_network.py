@@ -94,7 +94,6 @@ def test_the_student_answers_to_the_corrupted_image():
 def test_candidates_depend_on_the_number_of_their_sample():
     whole, halves = tiny(), tiny()
     whole.observe(IMAGES, NUMBERS, 12, 0, 100, alone)
-    each = len(whole.student.candidates[0][0]) // 6
     for start in (0, 3):
         part = slice(start, start + 3)
         # As in a process of two: each collects half of the images.
@@ -102,6 +101,7 @@ def test_candidates_depend_on_the_number_of_their_sample():
     for (vectors, image), (halved, half_image) in zip(
         whole.student.candidates, halves.student.candidates, strict=True
     ):
+        each = len(vectors) // 6
         kept = torch.cat([torch.arange(3 * each), torch.arange(6 * each, 9 * each)])
         assert torch.equal(vectors, halved[kept])
         assert torch.equal(image, half_image[kept])
