@@ -278,7 +278,6 @@ def memory_network(
         weights[0],
         transformers=True,
         blocks=options.blocks,
-        fold=True,
     )
     if teacher.is_transformer:
         sources = [replace(transformer, levels=tuple(range(len(teacher.channels))))]

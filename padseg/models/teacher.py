@@ -68,6 +68,9 @@ class Normalize(nn.Module):
 class Teacher(nn.Module):
     """A pretrained backbone that is never trained: no gradients, always in eval mode.
 
+    It computes with its batch norms folded into the convolutions, which is faster and differs by rounding
+    alone; weights and checkpoints stay as they are.
+
     A plain name such as "resnet18" means other weights in each generation of timm, so spell out the tag.
     Its images are standardised like those on which the weights of the tag were trained.
 
@@ -80,12 +83,10 @@ class Teacher(nn.Module):
         transformers: whether vision transformers serve as well, whose levels all have the same resolution.
         blocks: groups of a transformer's blocks, numbered from 0; the mean of a group is a level. None: the
             second and the third quarter of the blocks.
-        fold: compute with the batch norms folded into the convolutions, which is faster and differs by
-            rounding alone. Weights, checkpoints and exported networks stay as they are.
 
     Attributes:
         channels: channels of each level.
-        folds: the batch norms that are folded.
+        folds: the batch norms that are folded; without them, the network computes as it is stored.
         earlier_fingerprint: of the loaded weights with blocks after the last level, which checkpoints of
             before stored; None if there were no such blocks.
 
@@ -103,7 +104,6 @@ class Teacher(nn.Module):
         option: str = WEIGHTS_OPTION,
         transformers: bool = False,
         blocks: Blocks | None = None,
-        fold: bool = False,
     ) -> None:
         super().__init__()
         depth = find_depth(name)
@@ -122,11 +122,9 @@ class Teacher(nn.Module):
             self.channels = self.net.channels
         self.name = name
         self.earlier_fingerprint: str | None = None
-        self.folds: tuple[Fold, ...] = ()
-        if fold:
-            net = copy.deepcopy(self.net).to("meta").eval()
-            size = (timm.get_pretrained_cfg(name) or PretrainedCfg()).input_size
-            self.folds = find_folds(net, torch.empty(1, *size, device="meta"))
+        net = copy.deepcopy(self.net).to("meta").eval()
+        size = (timm.get_pretrained_cfg(name) or PretrainedCfg()).input_size
+        self.folds: tuple[Fold, ...] = find_folds(net, torch.empty(1, *size, device="meta"))
         self._folded: tuple[nn.Module] | None = None  # a tuple hides it from checkpoints
         self.requires_grad_(False)
         self.eval()

@@ -18,7 +18,7 @@ BLOCKS = [[1, 2], [4]]
 
 def transformer(name=NAME, weights="random", blocks=BLOCKS):
     torch.manual_seed(0)
-    return Teacher(name, weights, transformers=True, blocks=blocks, fold=True)
+    return Teacher(name, weights, transformers=True, blocks=blocks)
 
 
 @pytest.fixture(scope="module")
