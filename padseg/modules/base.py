@@ -23,7 +23,7 @@ from padseg.models import (
     build_student_teacher,
     find_system,
 )
-from padseg.modules.checkpoint import Checkpoint, check_format
+from padseg.modules.checkpoint import Checkpoint, check_format, halve_exact_weights
 from padseg.modules.expected_warnings import ignore_expected_warnings
 from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS, Header
 from padseg.modules.pretrained import Pretrained
@@ -290,6 +290,7 @@ class AnomalyModule(Pretrained, LightningModule):
             precision=None if self._trainer is None else str(self._trainer.precision),
         )
         checkpoint.update(header.to_checkpoint())
+        halve_exact_weights(self, checkpoint["state_dict"])
 
     def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Reject checkpoints of other modules.

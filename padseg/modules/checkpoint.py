@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor, nn
 
 from padseg.errors import CheckpointError
 from padseg.machine.files import require_writable, write_bytes
 from padseg.metrics.calibration import Calibration
-from padseg.models import SYSTEMS
+from padseg.models import SYSTEMS, Teacher
 from padseg.modules.header import FORMAT_VERSION, HEADER_KEY, Header
 
 Checkpoint = dict[str, Any]  # as Lightning writes it, with the header under HEADER_KEY
@@ -162,6 +163,25 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
         write_bytes(path, buffer.getbuffer(), f".{path.name}.part")
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def halve_exact_weights(module: nn.Module, state: dict[str, Tensor]) -> None:
+    """Store the weights of a teacher in float16 if that changes none of them.
+
+    This is so if they come from a file in float16, as those of large transformers often do. Loading them
+    makes them float32 again, with the same values.
+
+    Args:
+        module: Contains the teachers.
+        state: Its state dict, which is changed.
+    """
+    for prefix, part in module.named_modules():
+        if not isinstance(part, Teacher):
+            continue
+        own = {name: value for name, value in state.items() if name.startswith(f"{prefix}.")}
+        halves = {name: value.half() for name, value in own.items() if value.is_floating_point()}
+        if all(torch.equal(half.to(own[name].dtype), own[name]) for name, half in halves.items()):
+            state.update(halves)
 
 
 def require_writable_checkpoint(path: Path) -> None:

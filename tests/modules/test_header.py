@@ -13,6 +13,7 @@ from padseg.errors import CheckpointError
 from padseg.modules import Header, StudentDistillModule, read_checkpoint, read_header
 from padseg.modules.checkpoint import store_calibration
 from padseg.modules.header import HEADER_KEY
+from padseg.modules.loading import load_module
 from tiny import tiny_student
 
 
@@ -125,3 +126,30 @@ def test_both_readers_refuse_the_same(read, checkpoint, tmp_path):
     torch.save({"state_dict": {}}, path)
     with pytest.raises(CheckpointError, match="not a checkpoint of padseg"):
         read(path)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_teachers_that_float16_holds_exactly_are_stored_in_it(exact, tmp_path):
+    options = {"teacher": "test_vit3", "blocks": [[1], [2]]}
+    module = tiny_student("tedseg", **options)
+    teacher = module.student_teacher.teacher
+    teacher.half().float()
+    if not exact:
+        with torch.no_grad():
+            next(teacher.parameters()).add_(1e-4)
+    stored = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(stored)
+    kinds = {
+        name.startswith("student_teacher.teacher."): value.dtype
+        for name, value in stored["state_dict"].items()
+        if value.is_floating_point()
+    }
+    assert kinds == {True: torch.float16 if exact else torch.float32, False: torch.float32}
+    torch.save(stored, tmp_path / "module.ckpt")
+    again = load_module(tmp_path / "module.ckpt")
+    assert (
+        again.student_teacher.fingerprint() == read_header(tmp_path / "module.ckpt").teacher_sha256
+    )
+    for name, value in module.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
+        assert again.state_dict()[name].dtype == value.dtype
