@@ -115,9 +115,18 @@ class Predictor:
     def stream(self, images: Iterable[Source]) -> Iterator[Prediction | DataError]:
         """Score any number of images, keeping only some in memory.
 
+        The network computes in this thread, while others open the next images and finish the last ones.
+
         Yields:
             For each image, in order, its prediction or the reason why it cannot be read.
         """
+        # One more than a batch, so that the next one is computed before a result is waited for.
+        return map_in_threads(
+            self._finish, self._scored(images), self.batch_size + 1, _Job.pixels, MOST_PIXELS // 4
+        )
+
+    def _scored(self, images: Iterable[Source]) -> Iterator["_Job"]:
+        """The images in order, after the network has seen all tiles of each."""
         waiting: deque[_Job] = deque()
         batch: list[tuple[_Job, Box]] = []
         for job in map_in_threads(
@@ -129,10 +138,11 @@ class Predictor:
                 if len(batch) == self.batch_size:
                     self._score(batch)
                     batch = []
-                    yield from self._finished(waiting)
+                    while waiting and not waiting[0].left:
+                        yield waiting.popleft()
         if batch:
             self._score(batch)
-        yield from self._finished(waiting)
+        yield from waiting
 
     def _open(self, source: Source) -> "_Job":
         try:
@@ -140,9 +150,11 @@ class Predictor:
         except DataError as error:
             return _Job(error=error)
         boxes = tile_boxes(image.height, image.width, self.tile)
-        job = _Job(image, boxes, blend=Blend(image.height, image.width))
+        job = _Job(image, boxes)
         if len(boxes) == 1:
             job.resized = self._pixels(image, boxes[0])  # here, in a thread
+        else:
+            job.blend = Blend(image.height, image.width)
         return job
 
     def _pixels(self, image: Image.Image, box: Box) -> NDArray[np.uint8]:
@@ -157,15 +169,32 @@ class Predictor:
             assert job.image is not None
             resized, job.resized = job.resized, None
             pixels.append(self._pixels(job.image, box) if resized is None else resized)
-        image = torch.from_numpy(np.stack(pixels)).to(self.device)
-        scores = self.score(to_unit(image))
+        image = torch.from_numpy(np.stack(pixels))
+        if self.device.type == "cuda":
+            image = image.pin_memory()  # so that nobody waits for the copy
+        scores = self.score(to_unit(image.to(self.device, non_blocking=True)))
         for (job, box), score_map, image_score in zip(
             batch, scores["score_map"].cpu(), scores["image_score"].tolist(), strict=True
         ):
-            assert job.blend is not None
-            job.blend.add(box, at_size(score_map, (box.bottom - box.top, box.right - box.left)))
+            if job.blend is None:
+                job.score_map = score_map
+            else:
+                size = (box.bottom - box.top, box.right - box.left)
+                job.blend.add(box, at_size(score_map, size))
             job.image_score = max(job.image_score, image_score)
             job.left -= 1
+
+    def _finish(self, job: "_Job") -> Prediction | DataError:
+        """Enlarge the score map and apply the thresholds, in a thread."""
+        if job.error is not None:
+            return job.error
+        assert job.image is not None
+        if job.blend is not None:
+            score_map = job.blend.result()
+        else:
+            assert job.score_map is not None
+            score_map = at_size(job.score_map, (job.image.height, job.image.width))
+        return make_prediction(job.image, score_map, job.image_score, self.module.calibration)
 
     def score(self, image: Tensor) -> dict[str, Tensor]:
         """The module's output for (B, 3, H, W) on its device, in this predictor's precision.
@@ -186,32 +215,25 @@ class Predictor:
             )
         return scores
 
-    def _finished(self, waiting: deque["_Job"]) -> Iterator[Prediction | DataError]:
-        while waiting and not waiting[0].left:
-            job = waiting.popleft()
-            if job.error is not None:
-                yield job.error
-                continue
-            assert job.image is not None
-            assert job.blend is not None
-            yield make_prediction(
-                job.image, job.blend.result(), job.image_score, self.module.calibration
-            )
-
 
 @dataclass
 class _Job:
-    """An image in progress; `left` counts the tiles that are not scored yet."""
+    """An image in progress; `left` counts the tiles that are not scored yet, `blend` joins several."""
 
     image: Image.Image | None = None
     boxes: list[Box] = field(default_factory=list)
     blend: Blend | None = None
     error: DataError | None = None
     resized: NDArray[np.uint8] | None = None
+    score_map: Tensor | None = None
     image_score: float = 0.0
 
     def __post_init__(self) -> None:
         self.left = len(self.boxes)
+
+    def pixels(self) -> int:
+        """Number of pixels; 0 if it cannot be read."""
+        return 0 if self.image is None else self.image.height * self.image.width
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -41,7 +41,7 @@ from padseg.machine.threads import usable_cores
 from padseg.modules import AnomalyModule
 from padseg.records.score_maps import to_grey
 
-_WAITING = 8  # images that a process keeps while their files are written
+_WAITING = 8  # predictions that a process keeps while their files are written
 _JPEG_SIDE = 65_500  # libjpeg writes no longer side
 # What to do if a folder holds other results.
 OTHER_FOLDER = "pass another folder, or empty it"
@@ -87,7 +87,7 @@ class Results:
             )
         self._log = self._path.open("a", encoding="utf-8")
         self._pool = ThreadPoolExecutor(min(8, usable_cores()))
-        self._pending: deque[tuple[Outcome, Future[None] | None]] = deque()
+        self._pending: deque[tuple[int, Future[Outcome]]] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -118,31 +118,48 @@ class Results:
 
     def add(self, name: str, answer: Prediction | DataError) -> None:
         """Write the files of one image."""
-        if isinstance(answer, DataError):
-            self._pending.append((Outcome(name, error=str(answer)), None))
-        else:
-            outlined = self._outline_all or bool(answer.anomalous)
-            job = self._pool.submit(write_files, self.folder, name, answer, outlined)
-            self._pending.append((Outcome.of(name, answer, self._versions.get(name)), job))
-        while len(self._pending) > _WAITING or self._pixels() > MOST_PIXELS:
+        pixels = 0 if isinstance(answer, DataError) else answer.score_map.size
+        self.submit(name, lambda: answer, pixels)
+        while len(self._pending) > _WAITING:
             self._settle()
+
+    def submit(self, name: str, predict: Callable[[], Prediction | DataError], pixels: int) -> None:
+        """Finish a prediction and write its files, in a thread.
+
+        Args:
+            name: Of the image.
+            predict: Makes the prediction, or says why the image cannot be read.
+            pixels: Of the image; the sum of those that wait is limited.
+        """
+        version = self._versions.get(name)
+        self._pending.append((pixels, self._pool.submit(self._write, name, predict, version)))
+        while self._pixels() > MOST_PIXELS:
+            self._settle()
+
+    def _write(
+        self, name: str, predict: Callable[[], Prediction | DataError], version: str | None
+    ) -> Outcome:
+        answer = predict()
+        if isinstance(answer, DataError):
+            return Outcome(name, error=str(answer))
+        outlined = self._outline_all or bool(answer.anomalous)
+        try:
+            write_files(self.folder, name, answer, outlined)
+        except OSError as error:
+            if error.errno in NO_ROOM:  # nor can the next image be written
+                raise
+            what = error.filename or "a picture of it"
+            return Outcome(name, error=f"{what} cannot be written ({error.strerror or error})")
+        return Outcome.of(name, answer, version)
 
     def _pixels(self) -> int:
         """Total pixels of the images that wait for their files."""
-        return sum(outcome.height * outcome.width for outcome, _ in self._pending)
+        return sum(pixels for pixels, _ in self._pending)
 
     def _settle(self) -> None:
-        outcome, job = self._pending.popleft()
+        _, job = self._pending.popleft()
         try:
-            if job is not None:
-                try:
-                    job.result()
-                except OSError as error:
-                    if error.errno in NO_ROOM:  # nor can the next image be written
-                        raise
-                    what = error.filename or "a picture of it"
-                    reason = f"{what} cannot be written ({error.strerror or error})"
-                    outcome = Outcome(outcome.path, error=reason)
+            outcome = job.result()
             if outcome.path in self.done:  # of an earlier version of its file
                 self._log.close()
                 self._keep(lambda earlier: earlier.path != outcome.path)

@@ -2,20 +2,23 @@
 
 import os
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
+from torch import Tensor
 
+from padseg.data.images import image_shape, open_rgb
 from padseg.errors import ConfigError, DataError
 from padseg.inference.calibrate import warn_of_verdicts
-from padseg.inference.images import open_rgb
 from padseg.inference.inputs import common_folder, name_below
-from padseg.inference.prediction import at_size, make_prediction
+from padseg.inference.prediction import Prediction, at_size, make_prediction
 from padseg.inference.results import OTHER_FOLDER, Results, results_options
 from padseg.inference.tables import raise_failed, write_tables
 from padseg.machine.folders import locked, require_same_options
+from padseg.metrics.calibration import Calibration
 from padseg.modules import AnomalyModule
 from padseg.modules.signals import stop_prediction_on_sigterm
 
@@ -71,12 +74,12 @@ class PredictionWriter(BasePredictionWriter):
         ):
             name = name_below(Path(os.path.abspath(path)), self._base)  # noqa: PTH100
             try:
-                image = open_rgb(path)
+                height, width = image_shape(Path(path))
             except DataError as error:  # the file has changed since its data set was set up
                 self._results.add(name, error)
                 continue
-            resized = at_size(score_map, (image.height, image.width))
-            self._results.add(name, make_prediction(image, resized, score, pl_module.calibration))
+            predict = partial(_predict, Path(path), score_map, score, pl_module.calibration)
+            self._results.submit(name, predict, height * width)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wait for the files, then write the tables.
@@ -100,3 +103,15 @@ class PredictionWriter(BasePredictionWriter):
         if self._results is not None:
             self._results.close(wait=False)
         self._lock.close()
+
+
+def _predict(
+    path: Path, score_map: Tensor, score: float, calibration: Calibration | None
+) -> Prediction | DataError:
+    """The prediction at the image's own size."""
+    try:
+        image = open_rgb(path)
+    except DataError as error:
+        return error
+    resized = at_size(score_map, (image.height, image.width))
+    return make_prediction(image, resized, score, calibration)

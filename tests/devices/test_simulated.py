@@ -1,5 +1,6 @@
 """Every system on a simulated GPU: one device throughout, and no step that waits for it."""
 
+import numpy as np
 import pytest
 import torch
 from lightning import Callback, Trainer
@@ -13,6 +14,7 @@ from padseg.callbacks import (
     StopTogether,
     ThresholdCallback,
 )
+from padseg.inference import Predictor
 from padseg.metrics import AUPIMO, ImageMetrics, PixelMetrics
 from padseg.models import SYSTEMS
 from padseg.modules import AnomalyModule
@@ -117,6 +119,23 @@ def test_a_system(system, data_root, textures, tmp_path, device):
     if SYSTEMS[system].segmentation is not None:
         module = tiny_segmentation(tmp_path / "one" / "last.ckpt", lr_res=0.01, lr_head=0.01)
         assert train_and_test(module, tmp_path / "two", data_root, used, device) == [[]]
+
+
+def test_images_are_sent_to_a_network_that_does_not_wait(device, monkeypatch):
+    torch.manual_seed(0)
+    module = tiny_student("stpm", image_size=SIZE).eval()
+    images = np.random.default_rng(0).integers(0, 256, (5, 40, 50, 3), dtype=np.uint8)
+    expected = Predictor(module, device="cpu", precision="32-true", batch_size=2)(images)
+    pinned = []
+    # Pinning takes a driver.
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(len(self)) or self)
+    predictor = Predictor(module, device=CUDA, precision="32-true", batch_size=2)
+    device.reset()
+    found = predictor(images)
+    assert pinned == [2, 2, 1]
+    assert not any("copy to the device" in wait for wait in device.waits)
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one.score_map, other.score_map)
 
 
 def test_what_a_gpu_refuses(device):

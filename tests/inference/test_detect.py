@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from PIL import Image
 
 from padseg.callbacks.verdicts import calibrated_thresholds
 from padseg.cli import main
-from padseg.errors import PadsegError
+from padseg.data.images import open_rgb
+from padseg.errors import DataError, PadsegError
 from padseg.inference import Predictor, load_module
 from padseg.inference.results import Results
 from padseg.lightning_cli.cli import PadsegCLI
@@ -394,6 +396,29 @@ def test_predict_writes_what_detect_writes(checkpoint, data_root, tmp_path):
     assert_same_results(tmp_path / "predict", tmp_path / "detect")
 
 
+def test_predict_finishes_in_threads_and_names_what_it_cannot_read(
+    checkpoint, data_root, tmp_path, monkeypatch, capsys
+):
+    threads = set()
+
+    def open_some(path):
+        threads.add(threading.current_thread())
+        if path.name == "001.png":
+            raise DataError(f"image {path} has gone.")
+        return open_rgb(path)
+
+    monkeypatch.setattr("padseg.inference.writer.open_rgb", open_some)
+    with pytest.raises(SystemExit) as status:
+        sys.exit(main(predict_args(checkpoint, data_root, tmp_path / "out")))
+    assert status.value.code == 2
+    assert "2 of 7 images cannot be read" in capsys.readouterr().err
+    table = pd.read_csv(tmp_path / "out/predictions.csv").set_index("path")
+    assert table.loc["good/001.png", "error"].endswith("good/001.png has gone.")
+    assert table["error"].notna().sum() == 2
+    assert threads
+    assert threading.main_thread() not in threads
+
+
 def test_predict_tells_thresholds_of_tiles(checkpoint, images, data_root, tmp_path, caplog):
     ours = tmp_path / "ours.ckpt"
     shutil.copy(checkpoint, ours)
@@ -423,13 +448,13 @@ def test_a_forbidden_path_is_told(checkpoint, tmp_path, capsys, monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
 def test_sigterm_stops_predictions(checkpoint, data_root, tmp_path, monkeypatch):
-    add = Results.add
+    submit = Results.submit
 
-    def add_and_tell(self, *args):
-        add(self, *args)
+    def submit_and_tell(self, *args):
+        submit(self, *args)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Results, "add", add_and_tell)
+    monkeypatch.setattr(Results, "submit", submit_and_tell)
     with pytest.raises(SystemExit, match="stopped by SIGTERM; start it again"):
         main(predict_args(checkpoint, data_root, tmp_path / "out"))
     assert len(list((tmp_path / "out/maps").rglob("*.png"))) == 1

@@ -1,6 +1,8 @@
 """The predictor against the module's own output and against brute force."""
 
 import copy
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from scipy import ndimage
 from padseg.data.images import read_image
 from padseg.errors import CheckpointError, ConfigError, DataError
 from padseg.inference import Predictor
-from padseg.inference.prediction import find_regions
+from padseg.inference.prediction import find_regions, make_prediction
 from padseg.inference.tiles import Blend, tile_boxes
 from padseg.metrics.score_scale import ScoreScale
 from tiny import tiny_data, tiny_student
@@ -182,6 +184,46 @@ def test_broken_images_are_named(predictor, tmp_path):
     names = ["empty.png", "whole.png", "text.png"]
     answers = list(predictor.stream(tmp_path / name for name in names))
     assert [isinstance(one, DataError) for one in answers] == [True, False, True]
+
+
+def test_results_are_finished_in_threads_while_the_network_computes(checkpoint, monkeypatch):
+    predictor = Predictor(checkpoint, device="cpu", precision="32-true", batch_size=2)
+    pictures = [picture(80, 60, seed) for seed in range(6)]
+    expected = [predictor(one) for one in pictures]
+    second, calls, waited = threading.Event(), [], []
+    score = predictor.score
+
+    def scored(image):
+        calls.append(image)
+        if len(calls) == 2:
+            second.set()
+        return score(image)
+
+    def finish(*args):
+        waited.append(second.wait(20))  # nobody sets it later, if the network waits for results
+        return make_prediction(*args)
+
+    monkeypatch.setattr(predictor, "score", scored)
+    monkeypatch.setattr("padseg.inference.predictor.make_prediction", finish)
+    found = predictor(pictures)
+    assert waited == [True] * 6
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one.image, other.image)
+        np.testing.assert_allclose(one.score_map, other.score_map, atol=1e-6)
+
+
+@pytest.mark.parametrize("tile", [None, 64])
+@pytest.mark.parametrize(("room", "most"), [(1000, 4 + 2 + 3), (4, 4 + 2 + 1)])
+def test_only_some_images_are_in_memory(checkpoint, monkeypatch, tile, room, most):
+    monkeypatch.setattr("padseg.inference.predictor.MOST_PIXELS", room * 70 * 64)
+    predictor = Predictor(checkpoint, device="cpu", batch_size=2, tile=tile)
+    monkeypatch.setattr(predictor, "_finish", lambda job: time.sleep(0.01))
+    taken: list[int] = []
+    answers = predictor.stream(taken.append(seed) or picture(70, 64, seed) for seed in range(16))
+    # Opened, in a batch, and finished; the one in use is counted as well.
+    waiting = [len(taken) - used for used, _ in enumerate(answers)]
+    assert len(waiting) == 16
+    assert max(waiting) <= most
 
 
 def test_a_checkpoint_without_calibration_gives_no_verdict(checkpoint, tmp_path):
