@@ -65,8 +65,8 @@ class AnomalyDataModule(StreamDataModule):
             the category in the layout `mvtec` (`none` for other layouts and other categories).
         jitter_textures: Whether textures get DRAEM's colour and geometry operators; not in DeSTSeg.
         synthesis: How defects are drawn; null for systems that train on normal images only.
-        num_workers: Number of data worker processes; null for as many as are useful (none on a small
-            machine) and fit into shared memory, which is small in containers.
+        num_workers: Number of data worker processes, of one thread each. Null for two fewer than the cores
+            of each training process, at most 8, whose batches fit into shared memory (small in containers).
         cache_limit_mb: Images and textures are decoded once, into files that all processes and later
             trainings share: up to this many MiB in the folder `padseg-decoded-...` of the temporary folder
             (TMPDIR), where the oldest make room for new ones. Where they do not fit, they are in memory.

@@ -4,17 +4,27 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
 
 
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container, by Linux's control groups
+
+
 def usable_cores() -> int:
-    """Number of cores that this process may use, which a scheduler can limit."""
+    """Number of cores that this process may use, which a scheduler or a container can limit."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = _QUOTA.read_text(encoding="ascii").split()
+        return min(cores, -(-int(quota) // int(period)))
+    except (OSError, ValueError):  # none, or "max"
+        return cores
 
 
 def map_in_threads(

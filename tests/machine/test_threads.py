@@ -5,7 +5,18 @@ import time
 
 import pytest
 
-from padseg.machine.threads import map_in_threads
+from padseg.machine.threads import map_in_threads, usable_cores
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("max 100000", 6), ("150000 100000", 2), ("900000 100000", 6), (None, 6)]
+)
+def test_a_container_may_have_fewer_cores_than_the_machine(quota, cores, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)), raising=False)
+    monkeypatch.setattr("padseg.machine.threads._QUOTA", tmp_path / "cpu.max")
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    assert usable_cores() == cores
 
 
 def test_order_is_kept():
