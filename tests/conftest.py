@@ -1,6 +1,8 @@
 """Small generated data, and where to find the real images."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,44 @@ def make_textures(root: Path, count: int = 5) -> Path:
 def _one_thread() -> None:
     """Networks and images this small gain nothing from threads, and lose much on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def gpu() -> str:
+    """Where the tests marked `gpu` compute; PADSEG_GPU=cpu tries the tests themselves without a GPU."""
+    return os.environ.get("PADSEG_GPU", "cuda")
+
+
+@pytest.fixture(scope="session")
+def never_waits(gpu: str) -> Callable[[], AbstractContextManager[None]]:
+    """A block within which the host must not wait for the GPU."""
+
+    @contextmanager
+    def block() -> Iterator[None]:
+        if gpu == "cuda":
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            if gpu == "cuda":
+                torch.cuda.set_sync_debug_mode("default")
+
+    return block
+
+
+@pytest.fixture
+def without_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions in full float32, for comparisons with a CPU."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@pytest.fixture
+def deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Operations without a deterministic implementation raise."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="session")

@@ -23,11 +23,12 @@ class Losses(Callback):
         }
 
 
-def train(make_data, mode):
+def train(make_data, mode, accelerator="cpu"):
     torch.manual_seed(0)
     module, losses = tiny_student(lr=0.02), Losses()
     trainer = Trainer(
-        accelerator="cpu",
+        accelerator=accelerator,
+        devices=1,
         max_steps=3,
         max_epochs=-1,
         logger=False,
@@ -64,10 +65,22 @@ def test_the_head_is_what_phase_two_trains(tmp_path):
     assert [*trained_parts(module)] == [module.student_teacher.student]
 
 
+def assert_compiled_alike(make_data, mode, accelerator, first, later):
+    _, losses = train(make_data, None, accelerator)
+    _, found = train(make_data, mode, accelerator)
+    assert found.values[0] == pytest.approx(losses.values[0], rel=first)
+    assert found.values == pytest.approx(losses.values, rel=later)  # rounding grows with the steps
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 def test_compiled_steps_are_those_of_the_network(make_data):
-    _, losses = train(make_data, None)
-    _, found = train(make_data, "default")
-    assert found.values[0] == pytest.approx(losses.values[0], rel=1e-4)
-    assert found.values == pytest.approx(losses.values, rel=0.01)  # rounding grows with the steps
+    assert_compiled_alike(make_data, "default", "cpu", 1e-4, 0.01)
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("without_tf32")
+@pytest.mark.timeout(1200)
+def test_compiled_steps_on_a_gpu(make_data, gpu):
+    """With CUDA graphs."""
+    assert_compiled_alike(make_data, "reduce-overhead", gpu, 1e-3, 0.02)

@@ -3,27 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback
 
-from padseg.callbacks import (
-    EvaluationCallback,
-    PicturesCallback,
-    RecordsCallback,
-    ResumeCheckpoint,
-    StepBar,
-    StopTogether,
-    ThresholdCallback,
-)
 from padseg.inference import Predictor
-from padseg.metrics import AUPIMO, ImageMetrics, PixelMetrics
 from padseg.models import SYSTEMS
-from padseg.modules import AnomalyModule
-from tiny import tiny_data, tiny_segmentation, tiny_student
+from tiny import tiny_student
 
 from .simulated import CUDA, SimulatedDevice, simulated_strategy
-
-STEPS = 4
-SIZE = 32
+from .training import SIZE, both_phases, train_and_test
 
 
 @pytest.fixture
@@ -45,64 +32,6 @@ class Watch(Callback):
         self.device.reset()
 
 
-class MetricsOfTheHost(Callback):
-    """The metrics of the same scores on the CPU."""
-
-    def __init__(self) -> None:
-        self.pixel, self.image = PixelMetrics(further_fpr_limits=(0.05,)), ImageMetrics()
-        self.aupimo = AUPIMO()
-
-    def on_test_batch_end(self, trainer, pl_module, outputs, batch, *_) -> None:
-        maps = (outputs["score_map"], batch["mask"], batch["regions"])
-        for metric in (self.pixel, self.aupimo):
-            metric.update(*(value.cpu() for value in maps))
-        self.image.update(outputs["image_score"].cpu().float(), batch["label"].cpu())
-
-    def compute(self) -> dict[str, float]:
-        values = self.image.compute() | self.pixel.compute() | {"aupimo": self.aupimo.compute()}
-        return {name: float(value.float()) for name, value in values.items()}
-
-
-def callbacks(folder, root) -> list[Callback]:
-    return [
-        StopTogether(),
-        EvaluationCallback(),
-        PicturesCallback(str(folder / "pictures"), count=1),
-        ThresholdCallback(),
-        RecordsCallback(folder / "records", root),
-        ResumeCheckpoint(str(folder), save_last=True),
-    ]
-
-
-def train_and_test(module: AnomalyModule, folder, root, textures, device) -> list[list[str]]:
-    """Returns where the steps waited that neither check the loss nor are validated."""
-    data, watch = tiny_data(root, textures, image_size=SIZE), Watch(device)
-    trainer = Trainer(
-        strategy=simulated_strategy(),
-        callbacks=[watch, *callbacks(folder, root)],
-        max_steps=STEPS,
-        max_epochs=-1,
-        val_check_interval=STEPS - 1,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        default_root_dir=folder,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(module, datamodule=data)
-    assert (folder / "last.ckpt").exists()
-    assert module.calibration is not None
-    assert StepBar().get_metrics(trainer, module)["loss"] > 0
-    collect = MetricsOfTheHost()
-    trainer.callbacks.append(collect)
-    (found,) = trainer.test(module, datamodule=data, verbose=False)
-    assert collect.compute() == pytest.approx(found, abs=0, rel=0, nan_ok=True)
-    assert len(watch.waits) == STEPS - 1
-    return watch.waits[1:-1]
-
-
 SLOW = {"pfadseg"}  # its thousands of operations take twenty seconds
 
 
@@ -112,13 +41,13 @@ SLOW = {"pfadseg"}  # its thousands of operations take twenty seconds
     [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in SYSTEMS],
 )
 def test_a_system(system, data_root, textures, tmp_path, device):
-    torch.manual_seed(0)
-    used = textures if SYSTEMS[system].synthetic else None
-    module = tiny_student(system, image_size=SIZE)
-    assert train_and_test(module, tmp_path / "one", data_root, used, device) == [[]]
-    if SYSTEMS[system].segmentation is not None:
-        module = tiny_segmentation(tmp_path / "one" / "last.ckpt", lr_res=0.01, lr_head=0.01)
-        assert train_and_test(module, tmp_path / "two", data_root, used, device) == [[]]
+    def train(*phase):
+        watch = Watch(device)
+        train_and_test(*phase, watch, steps=4, strategy=simulated_strategy())
+        # The first step checks the loss, and the third one is validated.
+        assert watch.waits[1:-1] == [[]]
+
+    both_phases(system, {}, tmp_path, data_root, textures, train)
 
 
 def test_images_are_sent_to_a_network_that_does_not_wait(device, monkeypatch):

@@ -50,6 +50,18 @@ def test_an_image_of_the_modules_size_gets_the_modules_answer(predictor, module,
     assert predictor([]) == []
 
 
+@pytest.mark.gpu
+@pytest.mark.usefixtures("without_tf32")
+@pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-4), ("bf16-mixed", 0.02)])
+def test_a_gpu_scores_like_the_cpu(precision, tolerance, module, gpu):
+    images = [picture(height, width) for height, width in ((64, 64), (100, 150), (500, 70))]
+    expected = Predictor(copy.deepcopy(module), "cpu", "32-true")(images)
+    found = Predictor(copy.deepcopy(module), gpu, precision, batch_size=2)(images)
+    for one, other in zip(found, expected, strict=True):
+        assert one.image_score == pytest.approx(other.image_score, abs=tolerance)
+        assert np.abs(one.score_map - other.score_map).max() < tolerance
+
+
 @pytest.mark.parametrize("size", [(100, 150), (500, 70)])
 def test_other_sizes_are_resized_as_in_training_and_back(predictor, module, size, tmp_path):
     pixels = picture(*size)

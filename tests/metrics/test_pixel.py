@@ -293,36 +293,33 @@ def test_undefined_metrics_are_nan_with_one_warning(images, mask, undefined):
 
 
 @pytest.mark.gpu
-def test_cuda_equals_cpu_without_waiting(literal, measure):
+@pytest.mark.usefixtures("deterministic")
+def test_a_gpu_equals_the_cpu_without_waiting(literal, measure, gpu, never_waits):
     scores, masks = literal.sample(images=8, height=64, width=64, seed=17)
     regions = label_regions(masks)
-    metric = PixelMetrics().to("cuda")
+    metric = PixelMetrics().to(gpu)
     metric.max_keys = 500
-    on_device = [tensor.cuda() for tensor in (scores, masks, regions)]
-    torch.use_deterministic_algorithms(True)
-    try:
-        torch.cuda.set_sync_debug_mode("error")
+    on_device = [tensor.to(gpu) for tensor in (scores, masks, regions)]
+    with never_waits():
         for start in range(0, 8, 3):
             metric.update(*(tensor[start : start + 3] for tensor in on_device))
-        torch.cuda.set_sync_debug_mode("default")
-        values = {name: float(value) for name, value in metric.compute().items()}
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-        torch.use_deterministic_algorithms(False)
-    on_cpu = PixelMetrics()
-    on_cpu.max_keys = 500
-    on_cpu.update(scores, masks)
-    assert values == {name: float(value) for name, value in on_cpu.compute().items()}
-    exact = PixelMetrics(exact=True).to("cuda")
+    values = {name: float(value) for name, value in metric.compute().items()}
+    assert values == measure(scores, masks, max_keys=500)
+    exact = PixelMetrics(exact=True).to(gpu)
     exact.update(*on_device)
     assert {k: float(v) for k, v in exact.compute().items()} == measure(scores, masks, exact=True)
 
 
 @pytest.mark.gpu
-def test_cuda_flags_are_raised_in_compute():
-    metric = PixelMetrics().to("cuda")
-    scores = torch.rand(3, 8, 8, device="cuda")
+def test_flags_of_a_gpu_are_raised_in_compute(gpu, never_waits):
+    metric = PixelMetrics().to(gpu)
+    scores = torch.rand(3, 8, 8, device=gpu)
     scores[1, 2, 3] = torch.nan
-    metric.update(scores, scores > 0.5)
-    with pytest.raises(ValueError, match="Image 1, counted from 0"):
+
+    def evaluate():
+        with never_waits():  # so that `update` does not know yet
+            metric.update(scores, scores > 0.5)
         metric.compute()
+
+    with pytest.raises(ValueError, match="Image 1, counted from 0"):
+        evaluate()

@@ -1,7 +1,7 @@
-"""Trains a phase on several processes: python ddp_worker.py FOLDER ROOT TEXTURES DEVICES SYNC. Not a test by itself.
+"""Trains a phase on several processes: python ddp_worker.py FOLDER ROOT TEXTURES DEVICES NORMS. Not a test by itself.
 
 Each process saves its losses and pairs as FOLDER/<devices>-<rank>.pt; the first one the weights as well. The
-global batch is 4. SYNC 0 fixes the student's BatchNorm statistics, 1 synchronises them (on GPUs).
+global batch is 4. NORMS: the statistics of the student's BatchNorms are `fixed`, or `synchronised` (on GPUs).
 """
 
 import sys
@@ -35,20 +35,22 @@ class Record(Callback):
         self.pairs.append({name: value.cpu() for name, value in batch.items()})
 
 
-def main(folder, root, textures, devices, sync):
+def main(folder, root, textures, devices, norms):
     torch.set_num_threads(1)
+    torch.backends.cudnn.allow_tf32 = False  # whose rounding depends on the number of images
+    synchronised = norms == "synchronised"
     torch.manual_seed(0)
-    data = tiny_data(root, textures, image_size=32, batch_size=4 // devices)
+    data = tiny_data(root, textures, image_size=32, batch_size=4 // devices, val_fraction=0)
     options = tiny_network(image_size=32, lr=0.02)
-    module = (StudentDistillModule if sync else FixedStatistics)("destseg", **options)
+    module = (StudentDistillModule if synchronised else FixedStatistics)("destseg", **options)
     record = Record()
     trainer = Trainer(
         max_steps=STEPS,
         max_epochs=-1,
-        accelerator="gpu" if sync else "cpu",
+        accelerator="gpu" if synchronised else "cpu",
         devices=devices,
         strategy="ddp" if devices > 1 else "auto",
-        sync_batchnorm=bool(sync),
+        sync_batchnorm=synchronised,
         use_distributed_sampler=False,
         limit_val_batches=0,
         callbacks=[record],
@@ -64,4 +66,4 @@ def main(folder, root, textures, devices, sync):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], *map(int, sys.argv[4:]))
+    main(*sys.argv[1:4], int(sys.argv[4]), sys.argv[5])

@@ -16,12 +16,12 @@ from tiny import tiny_data, tiny_student
 WORKER = Path(__file__).with_name("ddp_worker.py")
 
 
-def train(folder, data_root, textures, devices, sync):
+def train(folder, data_root, textures, devices, norms):
     path = os.pathsep.join([str(WORKER.parents[2]), str(WORKER.parents[1])])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     command = [sys.executable, str(WORKER), str(folder), str(data_root), str(textures)]
     done = subprocess.run(
-        [*command, str(devices), str(sync)],
+        [*command, str(devices), norms],
         env=environment,
         capture_output=True,
         text=True,
@@ -32,7 +32,7 @@ def train(folder, data_root, textures, devices, sync):
     return [torch.load(folder / f"{devices}-{rank}.pt") for rank in range(devices)]
 
 
-def assert_alike(one, two):
+def assert_alike(one, two, tolerance=1e-5):
     for step in range(len(one["losses"])):
         for name, whole in one["pairs"][step].items():
             halves = torch.cat([rank["pairs"][step][name] for rank in two])
@@ -40,26 +40,29 @@ def assert_alike(one, two):
     # The loss is a sum over the images, so the processes' losses add up.
     losses = [sum(parts) for parts in zip(*(rank["losses"] for rank in two), strict=True)]
     assert len(losses) == 5
-    assert losses == pytest.approx(one["losses"], rel=1e-5)
+    assert losses == pytest.approx(one["losses"], rel=tolerance)
     assert one["losses"][-1] != pytest.approx(one["losses"][0], rel=1e-3)
     for name, value in one["weights"].items():
-        torch.testing.assert_close(two[0]["weights"][name], value, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            two[0]["weights"][name], value, rtol=10 * tolerance, atol=tolerance
+        )
 
 
 @pytest.mark.slow
 def test_two_processes_train_like_one(data_root, textures, tmp_path):
     """With BatchNorm's statistics fixed: on CPUs each process has its own."""
-    (one,) = train(tmp_path, data_root, textures, devices=1, sync=0)
-    assert_alike(one, train(tmp_path, data_root, textures, devices=2, sync=0))
+    (one,) = train(tmp_path, data_root, textures, devices=1, norms="fixed")
+    assert_alike(one, train(tmp_path, data_root, textures, devices=2, norms="fixed"))
 
 
 @pytest.mark.gpu
 def test_two_gpus_train_like_one(data_root, textures, tmp_path):
-    """With BatchNorm synchronised, as `padseg fit` does on GPUs."""
+    """With BatchNorm synchronised, as `padseg fit` does on GPUs; local statistics change losses by 2 %."""
     if torch.cuda.device_count() < 2:
-        pytest.skip("one GPU is not two")
-    (one,) = train(tmp_path, data_root, textures, devices=1, sync=1)
-    assert_alike(one, train(tmp_path, data_root, textures, devices=2, sync=1))
+        pytest.skip("there are no two GPUs")
+    (one,) = train(tmp_path, data_root, textures, devices=1, norms="synchronised")
+    two = train(tmp_path, data_root, textures, devices=2, norms="synchronised")
+    assert_alike(one, two, tolerance=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -86,33 +89,6 @@ def test_what_depends_on_the_device(there, chosen, precision, synchronised, monk
     trainer.precision = "16-mixed"
     cli.before_instantiate_classes()
     assert trainer.precision == "16-mixed"
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_same_seed_same_weights_on_a_gpu(precision, data_root, textures, tmp_path, monkeypatch):
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    states = []
-    for _ in range(2):
-        torch.manual_seed(1)
-        data = tiny_data(data_root, textures)
-        module = tiny_student(lr=0.05)
-        trainer = Trainer(
-            default_root_dir=tmp_path,
-            max_steps=5,
-            max_epochs=-1,
-            accelerator="gpu",
-            devices=1,
-            precision=precision,
-            deterministic=True,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-        )
-        trainer.fit(module, datamodule=data)
-        states.append({name: value.cpu() for name, value in module.state_dict().items()})
-    torch.use_deterministic_algorithms(False)
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 @pytest.mark.parametrize(("batch_size", "synchronised"), [(7, True), (8, False)])
