@@ -219,6 +219,9 @@ class PadsegCLI(LightningCLI):
             options.precision = default_precision(kind, self._calibrated_in)
         if kind == "cpu":  # which does not support it
             options.sync_batchnorm = False
+        trains = self.subcommand in (None, "fit")
+        if kind == "cuda" and trains and options.benchmark is None and not options.deterministic:
+            options.benchmark = True  # of cuDNN's algorithms, since all steps have the same sizes
 
     def instantiate_classes(self) -> None:
         """Build trainer, model and data; padseg's errors are raised as they are, not wrapped by the parser."""

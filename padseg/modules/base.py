@@ -27,7 +27,7 @@ from padseg.modules.checkpoint import Checkpoint, check_format, halve_exact_weig
 from padseg.modules.expected_warnings import ignore_expected_warnings
 from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS, Header
 from padseg.modules.pretrained import Pretrained
-from padseg.modules.sync_batch_norm import layer_sync
+from padseg.modules.sync_batch_norm import prepare, take_statistics_of_first
 from padseg.names import PRECISION_NAMES
 from padseg.options import as_stored, one_of, refuse_changed_options
 
@@ -184,9 +184,7 @@ class AnomalyModule(Pretrained, LightningModule):
         ignore_expected_warnings()
         one_of("--trainer.precision", str(self.trainer.precision), PRECISION_NAMES)
         data = getattr(self.trainer, "datamodule", None)
-        if getattr(self.trainer.strategy, "_layer_sync", None) is not None:
-            sync = layer_sync(getattr(data, "batch_size", 1))
-            self.trainer.strategy._layer_sync = sync  # type: ignore[attr-defined]
+        prepare(self.trainer.strategy, getattr(data, "batch_size", 1))
         if (
             stage == "fit"
             and isinstance(data, AnomalyDataModule)
@@ -246,12 +244,14 @@ class AnomalyModule(Pretrained, LightningModule):
             raise _diverged(f"the last loss is {self._last_loss.item()}")
 
     def on_validation_start(self) -> None:
-        """Reject evaluating weights that were never loaded or trained.
+        """Reject evaluating weights that were never loaded or trained; evaluate one network on all devices.
 
         Raises:
             ConfigError: As above.
         """
         self._check_complete()
+        if self.trainer.world_size > 1:
+            take_statistics_of_first(self)
 
     on_test_start = on_validation_start
     on_predict_start = on_validation_start

@@ -1,6 +1,12 @@
-"""BatchNorm over several devices."""
+"""BatchNorm over several devices.
 
+Each device keeps running statistics of the images that it has seen, which differ unless BatchNorm is synchronised.
+Training does not use them. Evaluations, thresholds and checkpoints use those of the first device.
+"""
+
+import torch
 from lightning.pytorch.plugins import TorchSyncBatchNorm
+from lightning.pytorch.strategies import Strategy
 from torch import nn
 
 LOCAL_FROM = 8
@@ -16,6 +22,26 @@ def layer_sync(batch_size: int) -> "TrainedSyncBatchNorm | None":
         batch_size: Images of a step on one device.
     """
     return None if batch_size >= LOCAL_FROM else TrainedSyncBatchNorm()
+
+
+def prepare(strategy: Strategy, batch_size: int) -> None:
+    """Set what the devices exchange, before Lightning wraps the module.
+
+    Args:
+        strategy: Of the Trainer; one for a single device is left alone.
+        batch_size: Images of a step on one device.
+    """
+    if getattr(strategy, "_layer_sync", None) is not None:
+        strategy._layer_sync = layer_sync(batch_size)  # type: ignore[attr-defined]
+    if (options := getattr(strategy, "_ddp_kwargs", None)) is not None:
+        # Else every step would begin with the statistics of the first device.
+        options.setdefault("broadcast_buffers", False)
+
+
+def take_statistics_of_first(module: nn.Module) -> None:
+    """Replace the buffers of a module by those of the first of the processes, all of which call this."""
+    for buffer in module.buffers():
+        torch.distributed.broadcast(buffer, src=0)
 
 
 class TrainedSyncBatchNorm(TorchSyncBatchNorm):

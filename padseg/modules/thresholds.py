@@ -17,6 +17,7 @@ from padseg.metrics.calibration import Calibration, Calibrator, warn_of_few_imag
 from padseg.modules.base import AnomalyModule
 from padseg.modules.checkpoint import read_checkpoint, read_header, store_calibration
 from padseg.modules.signals import handled_signals, is_to_stop, stop_together
+from padseg.modules.sync_batch_norm import take_statistics_of_first
 
 _log = logging.getLogger(__name__)
 
@@ -93,9 +94,6 @@ class ThresholdCallback(Callback):
         if trainer.world_size > 1 and not together:
             raise ConfigError("thresholds need a Trainer with one device, or one that has trained.")
         trainer.strategy.connect(module)  # saved by a job that SLURM requeues
-        if trainer.world_size > 1:
-            # Each process may have its own BatchNorm statistics; checkpoints hold those of the first.
-            module.load_state_dict(trainer.strategy.broadcast(module.state_dict()))
         datamodule.trainer = trainer
         datamodule.setup("validate")
         loader = datamodule.calibration_dataloader()
@@ -124,6 +122,8 @@ class ThresholdCallback(Callback):
         calibrator = Calibrator(self.false_alarm_rate, self.pixel_rate)
         calibrator.to(device)
         module.to(device).eval()
+        if trainer.world_size > 1:
+            take_statistics_of_first(module)
         with (
             handled_signals(trainer),
             torch.inference_mode(),

@@ -55,6 +55,19 @@ def test_two_processes_train_like_one(data_root, textures, tmp_path):
     assert_alike(one, train(tmp_path, data_root, textures, devices=2, norms="fixed"))
 
 
+@pytest.mark.slow
+def test_local_statistics_are_evaluated_as_those_of_the_first(data_root, textures, tmp_path):
+    first, second = train(tmp_path, data_root, textures, devices=2, norms="local")
+    for rank in (first, second):
+        for expected, kept in rank["trained"]:
+            torch.testing.assert_close(kept, expected)
+    of_first = first["trained"][-1][1]
+    assert not torch.allclose(of_first, second["trained"][-1][1], rtol=1e-3)
+    for rank in (first, second):
+        assert rank["evaluated"]
+        assert all(torch.equal(used, of_first) for used in (*rank["evaluated"], rank["final"]))
+
+
 @pytest.mark.gpu
 def test_two_gpus_train_like_one(data_root, textures, tmp_path):
     """With BatchNorm synchronised, as `padseg fit` does on GPUs; local statistics change losses by 2 %."""
@@ -82,13 +95,39 @@ def test_what_depends_on_the_device(there, chosen, precision, synchronised, monk
     monkeypatch.setattr("padseg.machine.precision.cpu_has_bfloat16", lambda: False)
     cli = PadsegCLI.__new__(PadsegCLI)
     cli.subcommand = None
-    trainer = Namespace(accelerator=chosen, precision=None, sync_batchnorm=True)
+    given = {"sync_batchnorm": True, "benchmark": None, "deterministic": None}
+    trainer = Namespace(accelerator=chosen, precision=None, **given)
     cli.config = Namespace(trainer=trainer)
     cli.before_instantiate_classes()
     assert (trainer.precision, trainer.sync_batchnorm) == (precision, synchronised)
     trainer.precision = "16-mixed"
     cli.before_instantiate_classes()
     assert trainer.precision == "16-mixed"
+
+
+@pytest.mark.parametrize(
+    ("there", "command", "options", "chosen"),
+    [
+        ("cuda", "fit", {}, True),
+        ("cuda", None, {}, True),  # `padseg run`
+        ("cuda", "fit", {"deterministic": True}, None),  # Lightning's choice is False
+        ("cuda", "fit", {"deterministic": "warn"}, None),
+        ("cuda", "fit", {"benchmark": False}, False),
+        ("cuda", "test", {}, None),
+        ("cpu", "fit", {}, None),
+    ],
+)
+def test_cudnn_is_timed_where_sizes_are_fixed(there, command, options, chosen, monkeypatch):
+    monkeypatch.setattr("padseg.lightning_cli.cli.accelerator", lambda: torch.device(there))
+    cli = PadsegCLI.__new__(PadsegCLI)
+    cli.subcommand = command
+    given = {"sync_batchnorm": True, "benchmark": None, "deterministic": None, **options}
+    trainer = Namespace(accelerator="auto", precision="32-true", **given)
+    cli.config = Namespace(
+        **({"trainer": trainer} if command is None else {command: {"trainer": trainer}})
+    )
+    cli.before_instantiate_classes()
+    assert trainer.benchmark is chosen
 
 
 @pytest.mark.parametrize(("batch_size", "synchronised"), [(7, True), (8, False)])
