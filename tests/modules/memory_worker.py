@@ -15,7 +15,7 @@ from tiny import tiny_data, tiny_student
 def main(folder, root, devices):
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    data = tiny_data(root, image_size=32, batch_size=4 // devices)
+    data = tiny_data(root, image_size=32, batch_size=4 // devices, val_fraction=0)
     module = tiny_student("tedseg", image_size=32)
     trainer = Trainer(
         max_steps=6,
