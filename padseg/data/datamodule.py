@@ -65,12 +65,12 @@ class AnomalyDataModule(StreamDataModule):
             the category in the layout `mvtec` (`none` for other layouts and other categories).
         jitter_textures: Whether textures get DRAEM's colour and geometry operators; not in DeSTSeg.
         synthesis: How defects are drawn; null for systems that train on normal images only.
-        num_workers: Number of data worker processes, of one thread each. Null for two fewer than the cores
-            of each training process, at most 8, whose batches fit into shared memory (small in containers).
+        num_workers: Number of data worker processes, each with one thread. Null for two fewer than this
+            process has cores, at most 8, and no more than fit into shared memory, which containers limit.
         cache_limit_mb: Images and textures are decoded once, into files that all processes and later
             trainings share: up to this many MiB in the folder `padseg-decoded-...` of the temporary folder
-            (TMPDIR), where the oldest make room for new ones. Where they do not fit, they are in memory.
-            A larger set is in a temporary file of this training alone; with 0, every set is.
+            (TMPDIR), where those unused for longest make room. If a set finds no room, it is in memory.
+            One that is larger is in a temporary file of this training alone; with 0, every set is.
         layout: Layout of the data set's folder, see `padseg.data.layouts`.
         foreground: Keeps synthetic defects on the object, which `otsu` finds by a threshold. Or a folder
             that mirrors `root`, with a mask for each normal image, white on the object. With null,
