@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 
 from padseg.errors import ConfigError
 from padseg.models import Teacher
+from padseg.models.backbones import Transformer
 from padseg.models.folding import find_folds, fold_batch_norms
 from padseg.modules import AnomalyModule
 
@@ -22,7 +23,8 @@ class Deployed(nn.Module):
     """Pre-processing, network and thresholds of a module, ready for an exporter.
 
     Args:
-        module: The module; it is copied, and its BatchNorms are folded into the convolutions.
+        module: The module; it is copied, its BatchNorms are folded into the convolutions, and the position
+            embeddings of transformers are resized.
         half: Keep the weights in float16; they are widened to float32 before they are used.
 
     Raises:
@@ -38,7 +40,7 @@ class Deployed(nn.Module):
         )
         self.calibration = known
         self.module = copy.deepcopy(module).cpu().eval()
-        _fold(self.module, self.size)
+        _settle(self.module, self.size)
         # The layout in files; torch.export warns about weights in another one.
         self.module.to(memory_format=torch.contiguous_format)
         self.module.requires_grad_(False)
@@ -127,12 +129,23 @@ def _apply(weights: Tensor, image: Tensor) -> Tensor:
     return ((both[..., :target] + carry + _STEP / 2) / _STEP).floor()
 
 
-def _fold(module: AnomalyModule, size: tuple[int, int]) -> None:
-    """Fold the BatchNorms of a module in place; it takes images of this (height, width)."""
+def _settle(module: AnomalyModule, size: tuple[int, int]) -> None:
+    """Fold the BatchNorms of a module in place, for images of this (height, width), and fix transformers to it."""
+    hooks = []
     for part in module.modules():
         if isinstance(part, Teacher):
             part.folds = ()  # whose own folded copy is no part of the module
+        elif isinstance(part, Transformer):
+            # OpenVINO resizes position embeddings differently, by 2 % (2026.4).
+            hooks.append(part.register_forward_pre_hook(_set_size))
     fold_batch_norms(module, find_folds(module, torch.zeros(1, 3, *size)))
+    for hook in hooks:
+        hook.remove()
+
+
+def _set_size(part: nn.Module, images: tuple[Tensor]) -> None:
+    assert isinstance(part, Transformer)
+    part.set_size((images[0].shape[-2], images[0].shape[-1]))
 
 
 class _Widen(nn.Module):

@@ -48,6 +48,12 @@ class Transformer(nn.Module):
         height, width = (max(1, round(length / self.patch)) * self.patch for length in size)
         return height, width
 
+    def set_size(self, size: tuple[int, int]) -> None:
+        """Resize the position embedding to images of this (height, width) once and for all."""
+        set_size: Any = getattr(self.net.model, "set_input_size", None)
+        if set_size is not None:
+            set_size(img_size=self.fit(size))
+
     def forward(self, image: Tensor) -> list[Tensor]:
         """Map images (B, 3, H, W) to levels (B, C, h, w), whose places are patches."""
         image = resize_to(image, self.fit((image.shape[-2], image.shape[-1])))

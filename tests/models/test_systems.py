@@ -256,6 +256,30 @@ def test_options_that_do_not_exist(system, options, message):
         build(system, **options)
 
 
+@pytest.mark.parametrize(
+    ("system", "option"),
+    [
+        *((name, "teacher") for name in ("stpm", "rstpm", "destseg", "pfadseg", "tedseg")),
+        ("rstpm", "teacher2"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        ("resnet18x", "'resnet18x' cannot be built as a feature pyramid"),
+        ("mambaout_femto", "'mambaout_femto' puts the channels of its features last"),
+        ("test_vit", "'test_vit' is a transformer .* or system tedseg, which takes transformers"),
+    ],
+)
+def test_every_system_refuses_backbones_that_cannot_serve(system, option, teacher, message):
+    if (system, teacher) == ("tedseg", "test_vit"):
+        assert build(system, teacher=teacher).channels
+        return
+    with pytest.raises(ConfigError, match=message) as error:
+        build(system, **{option: teacher})
+    assert "\n" not in str(error.value)
+
+
 def test_one_phase_systems_have_no_segmentation():
     with pytest.raises(ConfigError, match="destseg, pfadseg"):
         build_segmentation(NetworkOptions("stpm"), (64, 128, 256))
