@@ -1,13 +1,18 @@
 """Batch norms of a trained network, folded into the convolutions before them."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
 
 # Exact types: subclasses may compute with other weights than those they store.
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, Conv2dSame)
@@ -22,37 +27,71 @@ class Fold(NamedTuple):
 
 
 def find_folds(net: nn.Module, image: Tensor) -> tuple[Fold, ...]:
-    """Find the batch norms whose input is the output of a convolution.
+    """Find the batch norms whose input is the output of a convolution that nothing else reads.
 
     They are found from the tensors that flow, not from names.
 
     Args:
-        net: in eval mode; it is run once.
+        net: In eval mode; it is run once.
         image: (B, 3, H, W) that the network takes, on its device.
     """
-    made: list[tuple[Tensor, str]] = []
-    folds: list[Fold] = []
-
-    def keep(name: str, output: Tensor) -> None:
-        made.append((output, name))
-
-    def find(name: str, read: Tensor) -> None:
-        folds.extend(Fold(convolution, name) for output, convolution in made if output is read)
-
+    made: dict[str, list[_Flow]] = defaultdict(list)  # by convolution
+    read: dict[str, list[_Flow]] = defaultdict(list)  # by batch norm
+    flows = _Flows()
     hooks = []
     for name, part in net.named_modules():
         if type(part) in _CONVOLUTIONS:
-            hook = part.register_forward_hook(lambda _, __, output, name=name: keep(name, output))
+            hook = part.register_forward_hook(
+                lambda _, __, output, name=name: made[name].append(flows.find(output))
+            )
         elif type(part) in _NORMS:
-            hook = part.register_forward_pre_hook(lambda _, read, name=name: find(name, read[0]))
+            hook = part.register_forward_pre_hook(
+                lambda _, given, name=name: read[name].append(flows.find(given[0]))
+            )
         else:
             continue
         hooks.append(hook)
-    with torch.no_grad():
-        net(image)
+    with torch.no_grad(), flows:
+        flows.count(net(image))
     for hook in hooks:
         hook.remove()
-    return tuple(dict.fromkeys(folds))  # a part that runs twice is found twice
+    return tuple(
+        Fold(convolution, norm)
+        for norm, inputs in read.items()
+        for convolution, outputs in made.items()
+        if inputs == outputs and all(flow.reads == 1 for flow in outputs)
+    )
+
+
+@dataclass(eq=False)
+class _Flow:
+    """A tensor of a forward pass: how often it is read, also by what changes it in place."""
+
+    reads: int = 0
+
+
+class _Flows(TorchDispatchMode):
+    """Counts what reads each tensor, without keeping it in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._flows = WeakTensorKeyDictionary()
+
+    def find(self, tensor: Tensor) -> _Flow:
+        flow: _Flow = self._flows.setdefault(tensor, _Flow())
+        return flow
+
+    def count(self, values: Any) -> None:
+        """Count a read of each tensor among nested values."""
+        for value in tree_leaves(values):
+            if isinstance(value, Tensor):
+                self.find(value).reads += 1
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.count((args, kwargs))
+        return func(*args, **(kwargs or {}))
 
 
 def fold_batch_norms(net: nn.Module, folds: Sequence[Fold]) -> None:

@@ -98,6 +98,53 @@ def test_what_cannot_be_folded_stays():
     assert_near([net(IMAGES)], [expected])
 
 
+class Branches(nn.Module):
+    """Convolutions whose output something else than one batch norm reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(nn.Conv2d(3, 3, 1) for _ in range(6))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(3) for _ in range(7))
+
+    def forward(self, x):
+        convolutions, norms = iter(self.convolutions), iter(self.norms)
+        shared = next(convolutions)(x)  # a shortcut, as in CoAtNet
+        x = shared + next(norms)(shared)
+        x = next(norms)(nn.functional.relu_(next(convolutions)(x)))  # changed in place
+        twice = next(convolutions)
+        x = next(norms)(twice(x)) + next(norms)(twice(x + 1))  # one convolution, two norms
+        norm = next(norms)
+        x = norm(next(convolutions)(x)) + norm(x)  # a norm of other values as well
+        level = next(convolutions)(x)  # a feature itself, as in Xception
+        good = next(convolutions)(next(norms)(level))
+        return [level, next(norms)(good)]
+
+
+def test_only_what_one_batch_norm_reads_is_folded():
+    torch.manual_seed(0)
+    net = shake(Branches())
+    folds = find_folds(net, IMAGES)
+    assert [tuple(fold) for fold in folds] == [("convolutions.5", "norms.6")]
+    expected = net(IMAGES)
+    fold_batch_norms(net, folds)
+    assert_near(net(IMAGES), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["coatnet_pico_rw_224", "xception41p", "densenet121", "resnetv2_50"]
+)
+def test_backbones_with_batch_norms_before_convolutions_answer_alike(name):
+    torch.manual_seed(0)
+    folded = Teacher(name, "random")
+    for norm in folded.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            shake(norm)
+    assert folded.folds
+    images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 4 - 2
+    assert_near(folded(images), as_stored(folded)(images))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "file"),
