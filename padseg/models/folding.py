@@ -1,7 +1,7 @@
 """Batch norms of a trained network, folded into the convolutions before them."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -70,16 +70,15 @@ class _Flow:
     reads: int = 0
 
 
-class _Flows(TorchDispatchMode):
+class _Flows(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts what reads each tensor, without keeping it in memory."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._flows = WeakTensorKeyDictionary()
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._flows: MutableMapping[Tensor, _Flow] = WeakTensorKeyDictionary()
 
     def find(self, tensor: Tensor) -> _Flow:
-        flow: _Flow = self._flows.setdefault(tensor, _Flow())
-        return flow
+        return self._flows.setdefault(tensor, _Flow())
 
     def count(self, values: Any) -> None:
         """Count a read of each tensor among nested values."""
