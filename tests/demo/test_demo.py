@@ -5,14 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import timm
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
 from padseg.demo import DEMO_CATEGORIES, DEMO_TEACHER, make_demo
 from padseg.demo.paint import SIZE
 from padseg.errors import ConfigError, DataError
+from padseg.models.teacher import Normalize
 
-TEACHER_SHA256 = "d8d7affac67c915bc63ce33a95163404dd53da7467920c3153cc49b39bae9d0d"
+TEACHER_SHA256 = "f2113a665df802752ac00819363d766f5d28645c90e4857760b223054dd7031f"
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +126,28 @@ def test_nothing_is_left_where_painting_fails(
     assert not list(tmp_path.iterdir())
 
 
+def teacher() -> torch.nn.Module:
+    model = timm.create_model("test_byobnet", features_only=True, out_indices=(1, 2, 3))
+    model.load_state_dict(load_file(DEMO_TEACHER), strict=True)
+    return model
+
+
 def test_the_teacher_fits_the_architecture_and_is_the_measured_one() -> None:
     assert DEMO_TEACHER.stat().st_size < 2**20
-    model = timm.create_model("test_resnet", features_only=True, out_indices=(1, 2, 3))
-    model.load_state_dict(load_file(DEMO_TEACHER), strict=True)
-    assert model.feature_info.channels() == [32, 48, 192]
+    assert teacher().feature_info.channels() == [32, 64, 128]
     assert hashlib.sha256(DEMO_TEACHER.read_bytes()).hexdigest() == TEACHER_SHA256
+
+
+def test_the_batch_norms_of_the_teacher_are_those_of_the_textures(root: Path) -> None:
+    textures = np.stack([Image.open(path) for path in sorted((root / "textures").rglob("*.png"))])
+    image = Normalize()(torch.from_numpy(textures).permute(0, 3, 1, 2) / 255)
+    model, stored = teacher(), load_file(DEMO_TEACHER)
+    for norm in (part for part in model.modules() if isinstance(part, torch.nn.BatchNorm2d)):
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over batches, of which there is one
+    with torch.no_grad():
+        model.train()(image)
+    computed = {k: v for k, v in model.state_dict().items() if k.endswith(("_mean", "_var"))}
+    assert len(computed) == 20
+    for name, value in computed.items():
+        torch.testing.assert_close(stored[name].float(), value, rtol=5e-3, atol=2e-3)
