@@ -5,10 +5,12 @@ python tests/readme_picture.py FOLDER draws .github/demo.png from the folder of 
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from torchvision.transforms.functional import to_pil_image
 
 from padseg.data import AnomalyDataModule
 from padseg.drawing import HeatScale, heatmap, overlay
@@ -17,7 +19,7 @@ from padseg.synthesis import SynthesisParams
 
 PICTURE = Path(__file__).parents[1] / ".github/demo.png"
 # Category, number of a training sample, test image.
-ROWS = (("fabric", 1, "thread/000"), ("wood", 3, "crack/001"), ("cap", 4, "scratch/000"))
+ROWS = (("fabric", 0, "thread/000"), ("wood", 9, "crack/001"), ("cap", 4, "scratch/000"))
 TRAINING = ("normal image", "synthetic defect", "its mask")
 TESTING = ("test image", "true defect", "score map", "found")
 _SIDE, _GAP, _BETWEEN, _HEAD = 168, 6, 30, 58
@@ -31,30 +33,32 @@ def trained_on(root: Path, category: str, sample: int) -> list[Pixels]:
         str(root),
         category,
         str(root / "textures"),
-        image_size=_SIDE,
+        image_size=192,
         augmentation="none",
         synthesis=SynthesisParams(backend="mixed", probability=0.92),
     )
     pairs = data.pairs(sample, 1)
-    shown = (pairs["clean"], pairs["corrupted"], pairs["mask"].expand(-1, 3, -1, -1))
-    return [(one[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8) for one in shown]
+    shown = (pairs["clean"][0], pairs["corrupted"][0], pairs["mask"][0])
+    return [resized(to_pil_image(one).convert("RGB")) for one in shown]
 
 
 def found_in(demo: Path, category: str, name: str) -> list[Pixels]:
     """A test image, its defect, the score map, and what exceeds the threshold."""
     folder = demo / "data" / category
     predictor = Predictor(demo / "runs/demo" / category / "seed0/segment.ckpt", device="cpu")
-    image = Image.open(folder / "test" / f"{name}.png").resize((_SIDE, _SIDE))
-    mask = Image.open(folder / "ground_truth" / f"{name}_mask.png").resize((_SIDE, _SIDE))
-    found = predictor(image)
+    found = predictor(folder / "test" / f"{name}.png")
     assert found.calibration is not None
     scale = HeatScale.of(found.calibration.pixel_scale)
-    return [
-        found.image,
-        np.asarray(mask.convert("RGB")),
-        heatmap(found.score_map, scale),
-        overlay(found.image, found.score_map, scale),
-    ]
+    image, score_map = resized(found.image), resized(found.score_map)
+    mask = Image.open(folder / "ground_truth" / f"{name}_mask.png").convert("RGB")
+    return [image, resized(mask), heatmap(score_map, scale), overlay(image, score_map, scale)]
+
+
+def resized(picture: Image.Image | NDArray[Any]) -> NDArray[Any]:
+    """A picture or a map at the side of a panel."""
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    return np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
 
 
 def draw(rows: list[list[Pixels]]) -> Image.Image:
@@ -65,7 +69,7 @@ def draw(rows: list[list[Pixels]]) -> Image.Image:
     picture = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(picture)
     for x, title in ((0, "Training"), (left[len(TRAINING)], "Testing")):
-        pen.text((x, 4), title, "black", ImageFont.load_default(20), stroke_width=0.4)
+        pen.text((x, 2), title, "black", ImageFont.load_default(22))
     for x, name in zip(left, names, strict=True):
         pen.text((x, 33), name, "#444", ImageFont.load_default(16))
     for number, panels in enumerate(rows):

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from padseg.data.duplicates import check_duplicates, hash_pixels
 from padseg.data.evaluated import find_other_metric
@@ -21,6 +20,7 @@ from padseg.data.samples import GOOD, Sample
 from padseg.data.unused import check_unused
 from padseg.errors import DataError, count
 from padseg.machine.console import print_figures
+from padseg.machine.progress import working
 
 _MARKS: dict[Severity, str] = {"blocks": "error", "changes figures": "warning", "note": "note"}
 
@@ -51,7 +51,7 @@ def check(
     rows = []
     findings: dict[str, list[Finding]] = {}
     for category in categories:
-        with console.status(f"Checking {escape(category)}"):
+        with working(f"Checking {category}"):
             findings[category] = check_category(root, category, layout, image_size)
         counts = _counts(root, category, layout)
         rows.append([category, *counts, str(len(findings[category]))])
