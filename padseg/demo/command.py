@@ -31,7 +31,7 @@ def demo(
             categories=tuple(categories),
             out=out / "runs",
             textures=data / "textures",
-            steps=(16, 100),
+            steps=(24, 50),
             batch_size=4,
             # So that the figures are the same with and without bfloat16 in the processor.
             precision="32-true",
