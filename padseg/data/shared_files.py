@@ -1,7 +1,7 @@
 """Files of decoded images that the processes of a machine share and later trainings find again.
 
-They lie in a folder of the user's temporary folder, which TMPDIR moves, and may be deleted at any time. The
-name of a file identifies the images and how they were read, so that it is never out of date.
+They are in a folder of the temporary folder (TMPDIR), and may be deleted whenever no training starts. The name
+of a file identifies the images and how they were read, so that it is never out of date.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ import filelock
 import numpy as np
 import PIL
 
+from padseg import __version__
 from padseg.data.images import Size
 from padseg.machine.files import reserve, written_whole
 from padseg.machine.progress import working
@@ -28,7 +29,7 @@ if sys.platform != "win32":
     import fcntl
 
 Pixels = np.memmap[Any, np.dtype[np.uint8]]
-_FORMAT = 1  # to be raised when `read_image` gives other pixels
+_FORMAT = 1  # to be raised when `read_image` gives other pixels within a version of padseg
 _SUFFIX = ".images"
 _LONGEST_WAIT = 600.0  # seconds, for another process that decodes the same images
 
@@ -47,13 +48,13 @@ def map_shared(
         paths: The image files.
         size: (H, W), as in `read_image`.
         bits: As in `read_image`.
-        limit: Largest sum of the bytes of all such files; those unused for longest make room.
+        limit: Largest size of all such files together, in bytes; those unused for longest make room.
         decode: Writes the images into an array (N, H, W, 3).
         description: What is done while another process decodes the same images.
 
     Returns:
-        (N, H, W, 3) uint8, mapped from the file, which nobody deletes until then; None if it does not fit
-        or the folder cannot be used.
+        (N, H, W, 3) uint8, mapped from the file, which is not deleted to make room as long as it is mapped;
+        None if it does not fit or the folder cannot be used.
     """
     shape = (len(paths), *size, 3)
     try:
@@ -78,7 +79,7 @@ def _file_name(paths: Sequence[Path], size: Size, bits: int) -> str:
     Raises:
         OSError: There is no such file.
     """
-    digest = hashlib.sha256(repr((_FORMAT, PIL.__version__, size, bits)).encode())
+    digest = hashlib.sha256(repr((__version__, _FORMAT, PIL.__version__, size, bits)).encode())
     for path in paths:
         status = path.stat()
         # The last change of its status too, which copying tools cannot set back.

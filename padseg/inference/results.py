@@ -129,7 +129,7 @@ class Results:
         Args:
             name: Of the image.
             predict: Makes the prediction, or says why the image cannot be read.
-            pixels: Of the image; the sum of those that wait is limited.
+            pixels: Of the image or what else it takes; the sum of those that wait is limited.
         """
         version = self._versions.get(name)
         self._pending.append((pixels, self._pool.submit(self._write, name, predict, version)))

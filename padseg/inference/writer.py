@@ -79,7 +79,8 @@ class PredictionWriter(BasePredictionWriter):
                 self._results.add(name, error)
                 continue
             predict = partial(_predict, Path(path), score_map, score, pl_module.calibration)
-            self._results.submit(name, predict, height * width)
+            # What waits holds the score map, which may be larger than the image.
+            self._results.submit(name, predict, max(height * width, score_map.numel()))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wait for the files, then write the tables.

@@ -9,8 +9,6 @@ from typing import TypeVar
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
-
-
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container, by Linux's control groups
 
 

@@ -419,6 +419,21 @@ def test_predict_finishes_in_threads_and_names_what_it_cannot_read(
     assert threading.main_thread() not in threads
 
 
+def test_predict_keeps_few_score_maps_of_small_images(checkpoint, data_root, tmp_path, monkeypatch):
+    submit, waiting = Results.submit, []
+
+    def submit_and_count(self, *args):
+        submit(self, *args)
+        waiting.append(len(self._pending))
+
+    monkeypatch.setattr(Results, "submit", submit_and_count)
+    monkeypatch.setattr("padseg.inference.writer.image_shape", lambda _: (1, 1))
+    monkeypatch.setattr("padseg.inference.results.MOST_PIXELS", 2 * 64 * 64)  # two score maps
+    assert main(predict_args(checkpoint, data_root, tmp_path / "out")) == 0
+    assert len(waiting) == 7
+    assert max(waiting) == 2
+
+
 def test_predict_tells_thresholds_of_tiles(checkpoint, images, data_root, tmp_path, caplog):
     ours = tmp_path / "ours.ckpt"
     shutil.copy(checkpoint, ours)
