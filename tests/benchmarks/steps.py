@@ -1,0 +1,209 @@
+"""Training steps of every system and phase as `padseg fit` does them: what they launch, what compiling saves.
+
+    PYTHONPATH=tests python tests/benchmarks/steps.py launches [--size 256] [--batch 8] [--only tedseg ...]
+    PYTHONPATH=tests python tests/benchmarks/steps.py compiled [--mode default] [--rounds 8] [--precision 32-true] ...
+
+`launches` counts the operations of a step and the bytes that they read, from the copy of a batch to the optimiser,
+painting included. It runs in bf16-mixed on the simulated GPU of `tests/devices`, which counts every operation that
+launches something, that is all but views and allocations. On a real GPU, some operations are several kernels, and
+autocast has another list of operations than on a CPU.
+
+`compiled` trains with `--compile.mode`, but every other step without what is compiled, so that a busy machine slows
+both alike. It times networks, loss, gradients and optimiser. The median counts; the first compiled step, less a later
+one, is the time of compiling.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from rich.console import Console
+from rich.table import Table
+
+from devices.simulated import SimulatedDevice, simulated_strategy
+from padseg.callbacks import CompileCallback
+from padseg.demo import make_demo
+from padseg.lightning_cli.cli import PadsegCLI
+from padseg.lightning_cli.recipes import config_path
+from padseg.models import SYSTEMS, find_system
+from padseg.models.memory_network import collecting_steps
+from padseg.names import SYSTEM_NAMES
+
+_STEPS = 3
+_STEPS_OF_A_MEMORY = 16
+_SHOWN = 4  # kinds of operations in a row
+# Phases whose networks are compiled.
+_COMPILED = (("pfadseg", "distill"), ("destseg", "distill"), ("tedseg", "segment"))
+
+
+def train(
+    system: str, phase: str, steps: int, folder: Path, options: list[str], callbacks: list[Callback]
+) -> None:
+    """Train a phase of a system for some steps, the second one after the first one, and save it.
+
+    Args:
+        system: The system.
+        phase: `distill` or `segment`.
+        steps: Of the training.
+        folder: For `<phase>.ckpt`.
+        options: Of the command line.
+        callbacks: Of the Trainer.
+    """
+    if phase == "segment":
+        own = [f"--model.distilled={folder}/distill.ckpt"]
+    else:
+        second = len(find_system(system).teachers) == 2
+        own = ["--model.weights=random", *(["--model.weights2=random"] if second else [])]
+    config = ["--config", str(config_path(system, phase)), "--trainer.accelerator=cpu"]
+    cli = PadsegCLI([*config, *options, *own], run=False)
+    simulated = any(isinstance(callback, CountSteps) for callback in callbacks)
+    trainer = Trainer(
+        strategy=simulated_strategy() if simulated else SingleDeviceStrategy("cpu"),
+        precision=None if simulated else cli.trainer.precision,
+        callbacks=callbacks,
+        max_steps=steps,
+        max_epochs=-1,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(cli.model, datamodule=cli.datamodule)
+    trainer.save_checkpoint(folder / f"{phase}.ckpt")
+
+
+class Step(NamedTuple):
+    """What a step launched."""
+
+    phase: str
+    operations: Counter[str]
+    bytes: int
+
+
+class CountSteps(Callback):
+    """Counts from the beginning of a step to that of the next one.
+
+    Args:
+        device: The simulated device.
+        names: From the numbers of the steps to what they are called.
+    """
+
+    def __init__(self, device: SimulatedDevice, names: dict[int, str]) -> None:
+        self.device, self.names = device, names
+        self.found: list[Step] = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        if (name := self.names.get(batch_idx - 1)) is not None:
+            self.found.append(Step(name, self.device.kernels, self.device.bytes))
+        self.device.reset()
+
+
+def system_steps(system: str, options: list[str]) -> Iterator[Step]:
+    """A step of each phase; a memory has two kinds of steps in its first one."""
+    parts = find_system(system)
+    names, steps = {1: "one"}, _STEPS
+    if parts.memory:
+        steps = _STEPS_OF_A_MEMORY
+        names = {1: "one, collecting", collecting_steps(steps): "one, measuring"}
+    phases = [("distill", names, steps)]
+    if parts.segmentation is not None:
+        phases.append(("segment", {1: "two"}, _STEPS))
+    with tempfile.TemporaryDirectory() as folder:
+        for phase, names, steps in phases:
+            with SimulatedDevice() as device:
+                counted = CountSteps(device, names)
+                train(system, phase, steps, Path(folder), options, [counted])
+            yield from counted.found
+
+
+def launches(options: argparse.Namespace, given: list[str]) -> Table:
+    """Operations and bytes of a step of each system."""
+    table = Table("system", "phase", "operations", "MB read", "most frequent", box=None)
+    for system in options.only:
+        for step in system_steps(system, given):
+            frequent = step.operations.most_common(_SHOWN)
+            table.add_row(
+                *(system, step.phase, f"{step.operations.total():,}", f"{step.bytes / 1e6:,.0f}"),
+                ", ".join(f"{name} {count}" for name, count in frequent),
+            )
+    return table
+
+
+class TakeTurns(Callback):
+    """Every other step without what is compiled; the seconds of both."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {"force_eager": [], "default": []}
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        self._stance = [*self.seconds][batch_idx % 2]
+        torch.compiler.set_stance(self._stance)
+        self._begun = time.perf_counter()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.seconds[self._stance].append(time.perf_counter() - self._begun)
+
+
+def compiled(options: argparse.Namespace, given: list[str]) -> Table:
+    """Seconds of a step without and with compiled networks."""
+    table = Table("system", "phase", "eager", "compiled", "ratio", "compiling", box=None)
+    given = [*given, f"--trainer.precision={options.precision}"]
+    for system, phase in _COMPILED:
+        if system not in options.only:
+            continue
+        turns = TakeTurns()
+        # In a folder of its own, the cache of earlier calls makes nothing faster.
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}/cache"
+            if phase == "segment":
+                first = _STEPS_OF_A_MEMORY if find_system(system).memory else _STEPS
+                train(system, "distill", first, Path(folder), given, [])
+            callbacks = [CompileCallback(options.mode), turns]
+            train(system, phase, 2 * (options.rounds + 2), Path(folder), given, callbacks)
+        # The first step of each kind prepares, the second may still.
+        eager, fast = (statistics.median(times[2:]) for times in turns.seconds.values())
+        compiling = sum(turns.seconds["default"][:2]) - 2 * fast
+        figures = f"{eager:.3f}", f"{fast:.3f}", f"{eager / fast:.2f}", f"{compiling:.0f}"
+        table.add_row(system, {"distill": "one", "segment": "two"}[phase], *figures)
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("what", choices=("launches", "compiled"))
+    parser.add_argument("--size", type=int, default=256, help="height and width in pixels")
+    parser.add_argument("--batch", type=int, default=8, help="images per step")
+    parser.add_argument("--only", nargs="+", choices=SYSTEM_NAMES, default=tuple(SYSTEMS))
+    parser.add_argument("--mode", default="default", help="of torch.compile")
+    parser.add_argument("--rounds", type=int, default=8, help="steps of each kind that are timed")
+    parser.add_argument("--precision", default="32-true", help="of the compiled steps")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        data = make_demo(Path(folder) / "data", categories=["cap"])
+        given = [
+            *(f"--data.root={data}", "--data.category=cap", f"--data.textures={data}/textures"),
+            *(
+                f"--data.batch_size={options.batch}",
+                "--data.num_workers=0",
+                "--data.val_fraction=0",
+            ),
+            f"--model.image_size={options.size}",
+        ]
+        table = {"launches": launches, "compiled": compiled}[options.what](options, given)
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()
