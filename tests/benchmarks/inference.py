@@ -4,22 +4,22 @@
     python tests/benchmarks/inference.py --device cuda       # PyTorch's engines only
 
 prints a Markdown table: milliseconds an image, in a batch of 1 (latency) and of 32 (throughput is the
-inverse). Each contestant runs in a process of its own, each engine is timed up to `--repeat` times, of which
-the fastest counts, at least once and for `--seconds` at most. `cpu` is the processor's time of
-the process in the same calls: on a busy machine, with `--threads 1`, it tells what an idle one would need.
+inverse). Each contestant is a process. They take turns, so that a busy machine slows all of them alike: in
+each round, each engine is called twice and the second call is timed; the fastest counts. `cpu` is the
+processor's time: on a busy machine, with `--threads 1`, it tells what an idle one would need.
 
 anomalib gets an environment of its own:
 
     python -m venv /tmp/anomalib
     /tmp/anomalib/bin/pip install -r tests/benchmarks/requirements-anomalib.txt \\
-        onnx onnxruntime onnxscript openvino
+        nncf onnx onnxruntime onnxscript openvino
     python tests/benchmarks/inference.py --peer-python /tmp/anomalib/bin/python
 
-All take uint8 images of 256x256 and normalise them; padseg's ONNX and OpenVINO networks are those of
-`padseg export`, resizing included, with `--int8` for the engines of that name, which anomalib's do not have.
-Weights are random, and TEDSeg's memories empty: that does not change the speed. PatchCore, on a Wide
-ResNet-50, searches a memory bank of 21402 patches, a tenth of those of MVTec AD's 209 bottles. Decoding
-and resizing a PNG of 900x900 is counted separately.
+All take uint8 images of 256x256 and normalise them. ONNX and OpenVINO networks are those of `padseg export`,
+resizing included, and of anomalib's `Engine.export`; INT8 those of `--int8` and of anomalib's `INT8_PTQ`,
+which is for OpenVINO alone. Weights are random, and so are TEDSeg's memories: that does not change the speed.
+PatchCore, on a Wide ResNet-50, searches a memory bank of 21402 patches, a tenth of those of MVTec AD's 209
+bottles. Decoding and resizing a PNG of 900x900 is counted separately.
 """
 
 import argparse
@@ -43,6 +43,7 @@ SIZE = 256
 SYSTEMS = ("stpm", "rstpm", "destseg", "pfadseg", "tedseg")
 PEERS = ("anomalib-stfpm", "anomalib-efficientad-s", "anomalib-patchcore")
 BANK = (21402, 1536)
+DONE = "--- done"
 Call = Callable[[np.ndarray], Any]
 
 
@@ -53,62 +54,61 @@ def padseg(system: str) -> nn.Module:
     """The trained system's last phase, as `padseg export` takes it."""
     from padseg.export.network import Deployed
     from padseg.models import find_system
+    from padseg.models.memory import Memory
     from padseg.modules import SegmentationModule, StudentDistillModule
 
     parts = find_system(system)
     second = {"weights2": "random"} if len(parts.teachers) > 1 else {}
     module = StudentDistillModule(system, weights="random", **second)
+    for part in module.modules():
+        if isinstance(part, Memory):
+            nn.init.uniform_(part.entries)
     if parts.segmentation:
+        weights = module.student_teacher.state_dict()
         module = SegmentationModule(network=module.network.to_plain())
+        module.student_teacher.load_state_dict(weights)
     return Deployed(module)
 
 
 class Peer(nn.Module):
-    """An anomalib network behind the normalisation that its pre-processor does."""
+    """An anomalib model, with the scaling of pixels that its users do."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        self.network = network
-        self.register_buffer("mean", 255 * torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
-        self.register_buffer("std", 255 * torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
+        self.model = model
 
-    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        found = self.network((image.permute(0, 3, 1, 2).float() - self.mean) / self.std)
-        return {"score_map": found.anomaly_map, "image_score": found.pred_score}
+    def forward(self, image: torch.Tensor) -> Any:
+        return self.model(image.permute(0, 3, 1, 2).float() / 255)
 
 
 def anomalib(name: str) -> nn.Module:
     import timm
+    from anomalib.models import EfficientAd, Patchcore, Stfpm
 
     create = timm.create_model
     timm.create_model = lambda *args, **options: create(*args, **(options | {"pretrained": False}))
     if name == "anomalib-stfpm":
-        from anomalib.models.image.stfpm.torch_model import STFPMModel
-
-        return Peer(STFPMModel(layers=["layer1", "layer2", "layer3"]))
+        return Peer(Stfpm())
     if name == "anomalib-efficientad-s":
-        from anomalib.models.image.efficient_ad.torch_model import EfficientAdModel
-
-        return Peer(EfficientAdModel())
-    from anomalib.models.image.patchcore.torch_model import PatchcoreModel
-
-    network = PatchcoreModel(layers=["layer2", "layer3"], backbone="wide_resnet50_2")
-    network.memory_bank = torch.randn(BANK)
-    return Peer(network)
+        return Peer(EfficientAd())
+    model = Patchcore()
+    model.model.memory_bank = torch.randn(BANK)
+    return Peer(model)
 
 
 # --- engines: a network to a call -----------------------------------------------------------------
 
 
-def torch_engine(network: nn.Module, device: str, kind: str) -> Call:
+def torch_engine(network: nn.Module, engine: str, options: argparse.Namespace) -> Call:
+    device = options.device
     network = network.to(device, memory_format=torch.channels_last)
-    if kind == "compiled":
+    if engine == "compiled":
         network = torch.compile(network)
 
     def call(images: np.ndarray) -> None:
         with (
             torch.inference_mode(),
-            torch.autocast(device, torch.bfloat16, enabled=kind == "bfloat16"),
+            torch.autocast(device, torch.bfloat16, enabled=engine == "bfloat16"),
         ):
             network(torch.from_numpy(images).to(device))
         if device == "cuda":
@@ -118,87 +118,128 @@ def torch_engine(network: nn.Module, device: str, kind: str) -> Call:
 
 
 @cache
-def onnx_bytes(network: nn.Module) -> bytes:
-    if not isinstance(network, Peer):
-        from padseg.export.onnx import to_onnx
+def export_padseg(network: nn.Module) -> bytes:
+    from padseg.export.onnx import to_onnx
 
-        return to_onnx(network, "{}")
-    example = torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8)
-    axes = ({0: torch.export.Dim("batch")},)
-    with torch.no_grad():
-        exported = torch.onnx.export(network, (example,), dynamic_shapes=axes, verbose=False)
-    return exported.model_proto.SerializeToString()
+    return to_onnx(network, "{}")
 
 
-def int8_bytes(network: nn.Module) -> bytes:
+def export_int8(network: nn.Module) -> bytes:
     from PIL import Image
 
     from padseg.export.int8 import to_int8
 
-    rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{index}.png" for index in range(4)]
-        for path in paths:
-            coarse = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
-            coarse.resize((SIZE, SIZE)).save(path)
-        return to_int8(onnx_bytes(network), paths)
+        paths = [Path(folder) / f"{index}.png" for index in range(len(blobs()))]
+        for path, image in zip(paths, blobs(), strict=True):
+            Image.fromarray(image).save(path)
+        return to_int8(export_padseg(network), paths)
 
 
-def onnx_engine(content: bytes, threads: int) -> Call:
+def blobs() -> np.ndarray:
+    """Images whose ranges INT8 takes."""
+    coarse = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+    return coarse.repeat(SIZE // 16, axis=1).repeat(SIZE // 16, axis=2)
+
+
+class Ranges:
+    """As much of an anomalib data module as its INT8 export reads."""
+
+    def setup(self, stage: str) -> None: ...
+
+    def val_dataloader(self) -> Any:
+        images = torch.from_numpy(as_float(blobs()))
+        return torch.utils.data.DataLoader([{"image": image} for image in images])  # type: ignore[arg-type]
+
+
+def export_peer(peer: Peer, kind: str, integers: bool, static: bool, folder: Path) -> Path:
+    from anomalib.deploy import CompressionType
+    from anomalib.engine import Engine
+
+    path = Engine(accelerator="cpu", logger=False, default_root_dir=folder).export(
+        peer.model,
+        kind,
+        export_root=folder,
+        input_size=(SIZE, SIZE),
+        compression_type=CompressionType.INT8_PTQ if integers else None,
+        datamodule=Ranges() if integers else None,
+        # PatchCore cannot be exported for a batch of any size.
+        onnx_kwargs={"dynamic_axes": None} if static else None,
+    )
+    assert path is not None
+    return Path(path)
+
+
+def as_float(images: np.ndarray) -> np.ndarray:
+    """(B, 3, H, W) float32 in [0, 1]."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
+
+
+def runtime_engine(network: nn.Module, engine: str, options: argparse.Namespace) -> Call:
+    kind, _, integers = engine.partition("-")
+    run = {"onnx": onnx_engine, "openvino": openvino_engine}[kind]
+    if isinstance(network, Peer):
+        with tempfile.TemporaryDirectory() as folder:
+            static = options.batch == [1]
+            path = export_peer(network, kind, bool(integers), static, Path(folder))
+            call = run(path, options.threads)
+        return lambda images: call(as_float(images))
+    return run((export_int8 if integers else export_padseg)(network), options.threads)
+
+
+def onnx_engine(model: bytes | Path, threads: int) -> Call:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(content, options)
-    return lambda images: session.run(None, {"image": images})
+    session = onnxruntime.InferenceSession(model, options)
+    (given,) = session.get_inputs()
+    return lambda images: session.run(None, {given.name: images})
 
 
-def openvino_engine(content: bytes, threads: int) -> Call:
+def openvino_engine(model: bytes | Path, threads: int) -> Call:
     import openvino
 
     core = openvino.Core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
-    return core.compile_model(core.read_model(content), "CPU", settings)
+    return core.compile_model(core.read_model(model), "CPU", settings)
 
 
 ENGINES = ("onnx", "openvino", "onnx-int8", "openvino-int8", "eager", "bfloat16", "compiled")
 
 
-def run_one(name: str, options: argparse.Namespace) -> None:
-    """Time a contestant in each engine; a line of JSON an engine."""
+def serve(name: str, options: argparse.Namespace) -> None:
+    """Build a contestant's engines, then call each once a line of input; lines of JSON tell the times."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     network = (padseg if name in SYSTEMS else anomalib)(name).eval()
+    calls: dict[str, Call] = {}
     for engine in options.engine:
-        runtime, _, integers = engine.partition("-")
-        if integers and name in PEERS:
+        if engine == "onnx-int8" and name in PEERS:
             continue
+        exported = engine.startswith(("onnx", "openvino"))
         try:
-            if runtime in ("onnx", "openvino"):
-                make = onnx_engine if runtime == "onnx" else openvino_engine
-                content = (int8_bytes if integers else onnx_bytes)(network)
-                call = make(content, options.threads)
-            else:
-                call = torch_engine(network, options.device, engine)
-            found = [measure(call, batch, options) for batch in options.batch]
+            calls[engine] = (runtime_engine if exported else torch_engine)(network, engine, options)
         except Exception as error:  # noqa: BLE001 - a peer that cannot be exported still runs in the others
-            told = {"engine": engine, "failed": str(error).strip().splitlines()[0][:100]}
-        else:
-            told = {"engine": engine, "found": found}
-        print(json.dumps(told), flush=True)  # noqa: T201
+            reason = str(error).strip().splitlines()[0][:100]
+            print(json.dumps({"engine": engine, "failed": reason}), flush=True)  # noqa: T201
+    print(DONE, flush=True)  # noqa: T201
+    for _ in sys.stdin:
+        for engine, call in calls.items():
+            for batch in options.batch:
+                told = {"engine": engine, "batch": batch, "ms": measure(call, batch)}
+                print(json.dumps(told), flush=True)  # noqa: T201
+        print(DONE, flush=True)  # noqa: T201
 
 
-def measure(call: Call, batch: int, options: argparse.Namespace) -> tuple[float, float]:
+def measure(call: Call, batch: int) -> tuple[float, float]:
     """Milliseconds an image, by the clock and of the processor."""
     images = np.random.default_rng(0).integers(0, 256, (batch, SIZE, SIZE, 3), dtype=np.uint8)
     call(images)
-    clock, busy = [], []
-    while not clock or (len(clock) < options.repeat and sum(clock) < options.seconds):
-        start, before = time.perf_counter(), time.process_time()
-        call(images)
-        clock.append(time.perf_counter() - start)
-        busy.append(time.process_time() - before)
-    return 1000 * min(clock) / batch, 1000 * min(busy) / batch
+    start, before = time.perf_counter(), time.process_time()
+    call(images)
+    times = time.perf_counter() - start, time.process_time() - before
+    return 1000 * times[0] / batch, 1000 * times[1] / batch
 
 
 def decoding(repeat: int) -> float:
@@ -224,25 +265,72 @@ def main() -> None:
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 32])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeat", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=20, help="for one measurement")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peer-python", default=sys.executable, help="one that has anomalib")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        run_one(options.one, options)
+        serve(options.one, options)
         return
     options.engine = [engine for engine in options.engine if _possible(options.device, engine)]
     print(  # noqa: T201
-        f"Decoding and resizing a PNG: {decoding(options.repeat):.1f} ms. "
+        f"Decoding and resizing a PNG: {decoding(options.rounds):.1f} ms. "
         f"Load at the start: {os.getloadavg()[0]:.1f}.\n"
     )
+    contestants = [Contestant(name, options) for name in options.only]
+    for contestant in contestants * options.rounds:
+        contestant.take_turn()
     heads = [f"batch {batch}, {kind}" for batch in options.batch for kind in ("ms", "cpu ms")]
     _line("contestant", "engine", *heads)
     _line(*["---"] * (2 + len(heads)))
-    for name in options.only:
-        _run(name, options)
+    for contestant in contestants:
+        contestant.process.communicate()
+        for engine in options.engine:
+            pairs = [contestant.best.get((engine, batch)) for batch in options.batch]
+            cells = [f"{ms:.1f}" for pair in pairs if pair for ms in pair]
+            cells += contestant.failed.get(engine, [])
+            if cells:
+                _line(contestant.name, engine, *cells)
     print(f"\nLoad at the end: {os.getloadavg()[0]:.1f}.")  # noqa: T201
+
+
+class Contestant:
+    """A process that waits for its turns."""
+
+    def __init__(self, name: str, options: argparse.Namespace) -> None:
+        self.name = name
+        self.best: dict[tuple[str, int], list[float]] = {}
+        self.failed: dict[str, list[str]] = {}
+        command = [sys.executable if name in SYSTEMS else options.peer_python, __file__]
+        command += ["--one", name, "--device", options.device, "--threads", str(options.threads)]
+        command += ["--batch", *map(str, options.batch), "--engine", *options.engine]
+        path = [str(Path(__file__).parents[2])] if name in SYSTEMS else []
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(options.threads),
+            "PYTHONPATH": os.pathsep.join(path),
+        }
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+        self.process = subprocess.Popen(command, env=environment, **pipes)
+        self._read()
+
+    def take_turn(self) -> None:
+        print(file=self.process.stdin)
+        self._read()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            if line.startswith(DONE):
+                return
+            if not line.startswith('{"engine"'):
+                continue  # what a library has printed
+            told = json.loads(line)
+            if "failed" in told:
+                self.failed[told["engine"]] = ["failed: " + told["failed"]]
+                continue
+            key = told["engine"], told["batch"]
+            before = self.best.get(key, told["ms"])
+            self.best[key] = [min(pair) for pair in zip(before, told["ms"], strict=True)]
+        raise SystemExit(f"{self.name} has ended with status {self.process.wait()}")
 
 
 def _possible(device: str, engine: str) -> bool:
@@ -252,32 +340,6 @@ def _possible(device: str, engine: str) -> bool:
 
         return cpu_has_bfloat16()
     return device == "cpu" or not engine.startswith(("onnx", "openvino"))
-
-
-def _run(name: str, options: argparse.Namespace) -> None:
-    command = [sys.executable if name in SYSTEMS else options.peer_python, __file__, "--one", name]
-    command += ["--batch", *map(str, options.batch), "--engine", *options.engine]
-    for option in ("device", "threads", "repeat", "seconds"):
-        command += [f"--{option}", str(getattr(options, option))]
-    path = [str(Path(__file__).parents[2])] if name in SYSTEMS else []
-    environment = os.environ | {
-        "OMP_NUM_THREADS": str(options.threads),
-        "PYTHONPATH": os.pathsep.join(path),
-    }
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        for line in process.stdout:
-            if line.startswith('{"engine"'):
-                told = json.loads(line)
-                cells = [f"{value:.1f}" for pair in told.get("found", []) for value in pair]
-                cells += ["failed: " + told["failed"]] if "failed" in told else []
-                _line(name, told["engine"], *cells)
-        errors = process.stderr.read()
-    if process.returncode:
-        _line(name, "failed: " + (errors.strip().splitlines() or ["?"])[-1][:100])
 
 
 def _line(*cells: str) -> None:
