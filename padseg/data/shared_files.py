@@ -1,6 +1,6 @@
 """Files of decoded images that the processes of a machine share and later trainings find again.
 
-They are in a folder of the temporary folder (TMPDIR), and may be deleted whenever no training starts. The name
+They are in a folder of the temporary folder (TMPDIR), and may be deleted whenever no training runs. The name
 of a file identifies the images and how they were read, so that it is never out of date.
 """
 

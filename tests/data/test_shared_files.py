@@ -111,6 +111,14 @@ def test_other_sizes_bits_and_orders_are_other_files(tmp_path, folder, decoded):
     assert len(decoded) == 3 * len(caches)
 
 
+def test_another_version_decodes_again(tmp_path, folder, decoded, monkeypatch):
+    paths = pictures(tmp_path / "a")
+    make(paths, 2 * BYTES)
+    monkeypatch.setattr(shared_files, "__version__", "another")
+    make(paths, 2 * BYTES)
+    assert len(decoded) == 6
+
+
 def test_processes_that_begin_together_decode_once(tmp_path, folder, decoded):
     paths, begin = pictures(tmp_path / "a"), Barrier(4)
 
