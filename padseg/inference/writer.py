@@ -18,7 +18,6 @@ from padseg.inference.prediction import Prediction, at_size, make_prediction
 from padseg.inference.results import OTHER_FOLDER, Results, results_options
 from padseg.inference.tables import raise_failed, write_tables
 from padseg.machine.folders import locked, require_same_options
-from padseg.metrics.calibration import Calibration
 from padseg.modules import AnomalyModule
 from padseg.modules.signals import stop_prediction_on_sigterm
 
@@ -78,7 +77,7 @@ class PredictionWriter(BasePredictionWriter):
             except DataError as error:  # the file has changed since its data set was set up
                 self._results.add(name, error)
                 continue
-            predict = partial(_predict, Path(path), score_map, score, pl_module.calibration)
+            predict = partial(_predict, Path(path), pl_module, score_map, score)
             # What waits holds the score map, which may be larger than the image.
             self._results.submit(name, predict, max(height * width, score_map.numel()))
 
@@ -107,12 +106,12 @@ class PredictionWriter(BasePredictionWriter):
 
 
 def _predict(
-    path: Path, score_map: Tensor, score: float, calibration: Calibration | None
+    path: Path, module: AnomalyModule, score_map: Tensor, score: float
 ) -> Prediction | DataError:
     """The prediction at the image's own size."""
     try:
-        image = open_rgb(path)
+        image = open_rgb(path, module.bits)
     except DataError as error:
         return error
     resized = at_size(score_map, (image.height, image.width))
-    return make_prediction(image, resized, score, calibration)
+    return make_prediction(image, resized, score, module.calibration)

@@ -388,11 +388,19 @@ def assert_same_results(ours, theirs):
 
 
 def test_predict_writes_what_detect_writes(checkpoint, data_root, tmp_path):
+    stored = torch.load(checkpoint, weights_only=True)
+    stored["padseg"]["bits"] = 12
+    checkpoint = tmp_path / "twelve.ckpt"
+    torch.save(stored, checkpoint)
+    root = shutil.copytree(data_root, tmp_path / "data")
+    test = root / "widget/test"
+    with Image.open(test / "good/000.png") as image:
+        grey = np.asarray(image.convert("L"), np.uint16)
+    Image.fromarray(grey << 4).save(test / "good/000.png")
     one_by_one = ("--batch-size", "1")  # convolutions round by the size of the batch
-    test = data_root / "widget/test"
     assert detect(checkpoint, tmp_path / "detect", test, options=one_by_one) == 0
     for _ in range(2):  # again is afresh
-        assert main(predict_args(checkpoint, data_root, tmp_path / "predict")) == 0
+        assert main(predict_args(checkpoint, root, tmp_path / "predict")) == 0
     assert_same_results(tmp_path / "predict", tmp_path / "detect")
 
 
@@ -401,11 +409,11 @@ def test_predict_finishes_in_threads_and_names_what_it_cannot_read(
 ):
     threads = set()
 
-    def open_some(path):
+    def open_some(path, bits):
         threads.add(threading.current_thread())
         if path.name == "001.png":
             raise DataError(f"image {path} has gone.")
-        return open_rgb(path)
+        return open_rgb(path, bits)
 
     monkeypatch.setattr("padseg.inference.writer.open_rgb", open_some)
     with pytest.raises(SystemExit) as status:
