@@ -18,7 +18,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,12 @@ TABLE = Path(__file__).with_name("results.csv")
 HIDDEN = ("image_ap", "image_f1max", "pixel_f1max")  # in results.csv, not in the tables
 SHOWN = [metric for metric in METRICS if metric.key not in HIDDEN]
 FIRST_PHASE = tuple(f"distill_{metric.key}" for metric in SHOWN)
-MADE = ("steps", "batch_size", "image_size", "precision", "machine", "version", "date")
+MADE = ("steps", "batch_size", "image_size", "precision", "teacher", "machine", "version", "date")
 EXTRA = (*FIRST_PHASE, *MADE)
 KEYS = ["label", "category", "seed"]
-BUDGET = ("tedseg", "stpm-3min", "destseg-3min", "pfadseg-3min")
+BUDGET = ("tedseg", "stpm-3min", "rstpm-3min", "destseg-3min", "pfadseg-3min")
+TEACHERS = ("tedseg", "tedseg-resnet18", "tedseg-dinov2")
+LENGTHS = ("tedseg", "tedseg-3x")
 PRECISION = ("destseg-bf16-mixed", "destseg-32-true")
 PUBLISHED = ("DeSTSeg", "PFADSeg")
 Variant = dict[str, Any]
@@ -88,8 +90,8 @@ def row(path: Path, machine: str) -> dict[str, Any]:
         raise SystemExit(f"{path} does not say how it was made: train it again.")
     phases = list(made.precision)
     steps = [read_phase_result(path.with_name(f"{phase}.json")).steps for phase in phases]
-    config = path.parent / "logs" / phases[-1] / "config.yaml"
-    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    first_made, made_last = (_settings(path.parent, phase) for phase in (phases[0], phases[-1]))
+    teacher = first_made["model"]["init_args"]["teacher"]
     day = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).date()
     figures = {name: first.metrics[name.removeprefix("distill_")] for name in FIRST_PHASE}
     return (
@@ -97,9 +99,10 @@ def row(path: Path, machine: str) -> dict[str, Any]:
         | figures
         | {
             "steps": " + ".join(map(str, steps)),
-            "batch_size": settings["data"]["batch_size"],
+            "batch_size": made_last["data"]["batch_size"],
             "image_size": evaluation.size[0],
             "precision": " / ".join(dict.fromkeys(map(str, made.precision.values()))),
+            "teacher": teacher or find_system(result.system).teachers[0],
             "machine": machine,
             "version": made.versions["padseg"],
             "date": day.isoformat(),
@@ -107,13 +110,19 @@ def row(path: Path, machine: str) -> dict[str, Any]:
     )
 
 
+def _settings(run: Path, phase: str) -> dict[str, Any]:
+    """The options of a phase."""
+    path = run / "logs" / phase / "config.yaml"
+    settings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return settings
+
+
 def budget(table: pd.DataFrame) -> str:
-    """The systems at the same processor time, on the categories that all of them have, and how they were made."""
-    chosen = table[table["label"].isin(BUDGET)]
+    """The systems at the same processor time, and how they were made."""
+    chosen = _of_several(table, BUDGET)
     lines = [_head("", "system", "seeds", "steps x batch")]
-    shared = set.intersection(*(set(rows["category"]) for _, rows in _by_label(chosen)))
     published = read_published()
-    for category in _in_order(shared):
+    for category in _in_order(chosen["category"].unique()):
         for number, (_, rows) in enumerate(_by_label(chosen[chosen["category"] == category])):
             name = "" if number else _words(category)
             made = f"{rows['steps'].iloc[0]} x {rows['batch_size'].iloc[0]}"
@@ -122,6 +131,30 @@ def budget(table: pd.DataFrame) -> str:
             if one["method"] in PUBLISHED:
                 figures = [_figure(one.get(metric.key, math.nan)) for metric in SHOWN]
                 lines.append(["", f"*{one['method']} as published*", "", "full length", *figures])
+    return f"{_markdown(lines)}\n\n{_made(chosen)}"
+
+
+def teachers(table: pd.DataFrame) -> str:
+    """TEDSeg with each teacher, first seed."""
+    return _compared(table, TEACHERS, "teacher", lambda rows: f"`{rows['teacher'].iloc[0]}`")
+
+
+def lengths(table: pd.DataFrame) -> str:
+    """TEDSeg trained for longer, first seed."""
+    return _compared(table, LENGTHS, "steps", lambda rows: str(rows["steps"].iloc[0]))
+
+
+def _compared(
+    table: pd.DataFrame, labels: Sequence[str], title: str, name: Callable[[pd.DataFrame], str]
+) -> str:
+    """Variants with the first seed, on each category that several of them have."""
+    chosen = _of_several(table[table["seed"] == 0], labels)
+    lines = [_head("", title, "minutes")]
+    for category in _in_order(chosen["category"].unique()):
+        for number, (_, rows) in enumerate(_by_label(chosen[chosen["category"] == category])):
+            minutes = f"{rows['train_minutes'].iloc[0]:.1f}"
+            first = "" if number else _words(category)
+            lines.append([first, name(rows), minutes, *_means(rows)])
     return f"{_markdown(lines)}\n\n{_made(chosen)}"
 
 
@@ -183,9 +216,9 @@ def sentence(table: pd.DataFrame) -> str:
 
 TABLES: dict[str, dict[str, Callable[[pd.DataFrame], str]]] = {
     "README.md": {"sentence": sentence},
-    "configs/README.md": {"budget": budget},
+    "configs/README.md": {"budget": budget, "teachers": teachers},
     "configs/destseg/README.md": {"precision": precision},
-    "configs/tedseg/README.md": {"seeds": seeds, "distances": distances},
+    "configs/tedseg/README.md": {"seeds": seeds, "distances": distances, "lengths": lengths},
 }
 
 
@@ -210,6 +243,12 @@ def _by_label(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The rows of each label that is there, in the order of the list."""
     present = set(table["label"])
     return [(label, table[table["label"] == label]) for label in read_list() if label in present]
+
+
+def _of_several(table: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    """The rows of these labels in the categories that more than one of them has."""
+    chosen = table[table["label"].isin(labels)]
+    return chosen[chosen.groupby("category")["label"].transform("nunique") > 1]
 
 
 def _in_order(categories: Iterable[str]) -> list[str]:
