@@ -99,12 +99,12 @@ if [ -z "${TINY:-}" ]; then
   if [ -d "${PADSEG_ASSETS:-}/mvtec/bottle" ]; then
     padseg "run on real images" run tedseg --out "$work/real" --root "$PADSEG_ASSETS/mvtec" --category bottle \
       --textures "$PADSEG_ASSETS/dtd/images" --weights "$PADSEG_ASSETS/weights/tf_efficientnet_lite0.in1k.safetensors"
-    # As configs/tedseg/README.md has them from a CPU, less two points.
+    # Two points below the lower of the two seeds in configs/tedseg/README.md, which are from a CPU.
     step "figures of real images" "$python" -c "
 import pandas
 (row,) = pandas.read_csv('$work/real/results.csv').to_dict('records')
 print(row)
-assert row['image_auroc'] > 0.99 and row['pixel_ap'] > 0.90 and row['pro'] > 0.97"
+assert row['image_auroc'] > 0.99 and row['pixel_ap'] > 0.88 and row['pro'] > 0.97"
   fi
 fi
 
