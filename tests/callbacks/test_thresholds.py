@@ -90,6 +90,7 @@ def test_sigterm_stops_a_calibration(data_root, textures):
     assert signal.getsignal(signal.SIGTERM) == handler
 
 
+@pytest.mark.slow
 def test_what_a_preempted_job_has_left_is_not_calibrated(
     data_root, textures, tmp_path, monkeypatch
 ):

@@ -226,6 +226,7 @@ def test_broken_images_are_counted_and_the_rest_is_done(checkpoint, images, tmp_
     assert table["error"].isna().all()
 
 
+@pytest.mark.slow
 def test_images_longer_than_a_jpeg_get_a_smaller_overlay(checkpoint, tmp_path):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (32, 66_000), dtype=np.uint8)

@@ -192,7 +192,9 @@ def pictures(data_root) -> list[Path]:
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_images_are_scored_as_they_come(checkpoint, pictures, tmp_path, capsys, caplog, stop):
     folder, out = tmp_path / "line", tmp_path / "line/found"
     folder.mkdir()

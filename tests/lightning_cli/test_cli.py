@@ -21,6 +21,7 @@ def test_fit_writes_both_checkpoints(trained):
     assert (trained / "segment/last.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_a_training_replaces_none_that_is_there(trained, data_root, textures, tmp_path, capsys):
     shutil.copytree(trained / "distill", tmp_path / "distill")
     before = (tmp_path / "distill/last.ckpt").read_bytes()

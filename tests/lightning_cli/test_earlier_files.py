@@ -66,7 +66,9 @@ def test_the_configuration_of_a_run_can_be_used_elsewhere(finished, tmp_path):
     assert main(arguments) == 2  # nor is this training replaced
 
 
-@pytest.mark.parametrize("logger", ["CSVLogger", "TensorBoardLogger"])
+@pytest.mark.parametrize(
+    "logger", ["CSVLogger", pytest.param("TensorBoardLogger", marks=pytest.mark.slow)]
+)
 def test_a_training_that_goes_on_keeps_its_log(logger, data_root, textures, tmp_path, capsys):
     arguments = ["fit", "--config", "configs/stpm/distill.yaml", *SMALL, *QUIET]
     arguments += [*data_args(data_root, textures)[:2], *data_args(data_root, textures)[3:]]

@@ -11,6 +11,7 @@ from padseg.modules import StudentDistillModule
 from .conftest import QUIET, SMALL, data_args
 
 
+@pytest.mark.slow
 def test_an_interruption_is_told(data_root, textures, tmp_path, monkeypatch, capsys):
     def interrupted(*args):
         raise KeyboardInterrupt

@@ -48,6 +48,7 @@ def test_a_system_of_one_phase_runs(data_root, tmp_path):
     assert len(pd.read_csv(tmp_path / "results.csv")) == 1
 
 
+@pytest.mark.slow
 def test_stpm_keeps_the_step_that_normal_images_choose(data_root, tmp_path):
     arguments = run_args(data_root, "unused", tmp_path, system="stpm")
     # Without a rate only the BatchNorm statistics move, and the last step is not the best.
@@ -68,6 +69,7 @@ def test_stpm_keeps_the_step_that_normal_images_choose(data_root, tmp_path):
     assert not list(folder.rglob("best.ckpt"))
 
 
+@pytest.mark.slow
 def test_one_broken_category_does_not_stop_the_others(data_root, textures, tmp_path, capsys):
     root = tmp_path / "data"
     for category in ("broken", "widget"):
@@ -148,6 +150,7 @@ def test_each_task_of_srun_may_have_a_shard(data_root, textures, tmp_path, capsy
     assert "training has begun" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_time_limit_ends_the_training(data_root, tmp_path):
     """Lightning ignores the option beside a Timer that it was given."""
     arguments = run_args(data_root, "unused", tmp_path, system="stpm")
@@ -176,6 +179,7 @@ def test_without_test_images_a_run_trains_and_calibrates(data_root, tmp_path, ca
     assert "no images.csv" in (out / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_told_and_in_the_table_at_once(data_root, tmp_path, monkeypatch, capsys):
     rows = []
 

@@ -96,6 +96,7 @@ def test_options_are_told_in_one_sentence(data_root, textures, tmp_path, capsys)
         assert told in line
 
 
+@pytest.mark.slow
 def test_a_home_in_out_is_where_runs_go_on(data_root, textures, tmp_path, monkeypatch):
     """A shell leaves the `~` of `--out=~/runs` as it is."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -4,6 +4,7 @@ import json
 import platform
 import shutil
 
+import pytest
 import torch
 
 from padseg.cli import main
@@ -59,6 +60,7 @@ def test_a_cut_run_is_resumed(finished, data_root, textures, tmp_path):
     assert all(torch.equal(ours[name], whole[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_the_precision_it_began_with(data_root, textures, tmp_path, monkeypatch):
     """As when a machine with bfloat16 began it and one without goes on."""
     folder = tmp_path / "small/widget/seed0"
@@ -87,6 +89,7 @@ def test_a_run_goes_on_in_the_precision_it_began_with(data_root, textures, tmp_p
     assert again["precision"] == found["precision"]
 
 
+@pytest.mark.slow
 def test_a_call_that_failed_at_once_leaves_the_folder_free(data_root, textures, tmp_path, capsys):
     arguments = run_args(data_root, textures, tmp_path)
     assert main([*arguments, "--data.val_fraction=2"]) != 0

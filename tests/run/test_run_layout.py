@@ -16,6 +16,7 @@ from padseg.machine.files import read_json
 from tiny import tiny_arguments
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:pixel_auroc, .* not defined")
 def test_a_folder_without_masks_has_image_figures(data_root, tmp_path, capsys):
     root, out = tmp_path / "data", tmp_path / "out"

@@ -80,7 +80,10 @@ def test_a_second_call_changes_nothing(trained, good, capsys):
     assert "pass another --out" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("system", ["stpm", "rstpm", "destseg"])
+@pytest.mark.parametrize(
+    "system",
+    ["stpm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rstpm", "destseg"))],
+)
 def test_every_system_ends_with_thresholds(system, good, tmp_path):
     more = ["--model.teacher2=test_resnet", "--model.weights2=random"] if system == "rstpm" else []
     assert main(arguments(good, tmp_path, *more, system=system)) == 0
