@@ -41,6 +41,7 @@ def test_other_options_are_refused(finished, data_root, textures, capsys):
     assert "pass another --label or --out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_cut_run_is_resumed(finished, data_root, textures, tmp_path):
     """A run cut between the phases ends with the weights of one that was not."""
     arguments = run_args(data_root, textures, tmp_path)
