@@ -45,21 +45,22 @@ DIFFERENT = 16  # generated pictures
 GOOD, TEXTURES = "bottle/train/good", "textures/kind"
 
 
+def picture(rng: np.random.Generator, height: int, width: int) -> Image.Image:
+    """A picture that is about as hard to decode as a real one."""
+    coarse = rng.integers(0, 256, (height // 30, width // 30, 3), dtype=np.uint8)
+    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    noise = rng.integers(-4, 5, smooth.shape)
+    return Image.fromarray(np.clip(smooth + noise, 0, 255).astype(np.uint8))
+
+
 def make_pictures(root: Path, images: int, textures: int) -> None:
-    """Pictures as large as the real ones, and about as hard to decode; some have several names."""
+    """Pictures as large as the real ones; some have several names."""
     rng = np.random.default_rng(0)
-
-    def picture(height: int, width: int) -> Image.Image:
-        coarse = rng.integers(0, 256, (height // 30, width // 30, 3), dtype=np.uint8)
-        smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-        noise = rng.integers(-4, 5, smooth.shape)
-        return Image.fromarray(np.clip(smooth + noise, 0, 255).astype(np.uint8))
-
     for folder in (GOOD, "bottle/test/good", TEXTURES):
         (root / folder).mkdir(parents=True)
     for index in range(DIFFERENT):
-        picture(900, 900).save(root / GOOD / f"{index:04}.png", compress_level=1)
-        picture(480, 640).save(root / TEXTURES / f"{index:04}.jpg")
+        picture(rng, 900, 900).save(root / GOOD / f"{index:04}.png", compress_level=1)
+        picture(rng, 480, 640).save(root / TEXTURES / f"{index:04}.jpg")
     for suffix, folder, count in (("png", GOOD, images), ("jpg", TEXTURES, textures)):
         for index in range(DIFFERENT, count):
             first = root / folder / f"{index % DIFFERENT:04}.{suffix}"

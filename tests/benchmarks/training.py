@@ -24,6 +24,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from data_path import picture
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -47,20 +48,13 @@ WAYS = ("published", "padseg")
 
 
 def make_pictures(root: Path) -> None:
-    """Pictures as large as the real ones, and about as hard to decode."""
+    """Pictures as large as the real ones."""
     rng = np.random.default_rng(0)
-
-    def picture(height: int, width: int) -> Image.Image:
-        coarse = rng.integers(0, 256, (height // 30, width // 30, 3), dtype=np.uint8)
-        smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-        noise = rng.integers(-4, 5, smooth.shape)
-        return Image.fromarray(np.clip(smooth + noise, 0, 255).astype(np.uint8))
-
     for folder in ("bottle/train/good", "bottle/test/good", "textures/kind"):
         (root / folder).mkdir(parents=True)
     for index in range(16):
-        picture(900, 900).save(root / f"bottle/train/good/{index:03}.png")
-        picture(480, 640).save(root / f"textures/kind/{index:03}.jpg")
+        picture(rng, 900, 900).save(root / f"bottle/train/good/{index:03}.png")
+        picture(rng, 480, 640).save(root / f"textures/kind/{index:03}.jpg")
 
 
 class PublishedData:
