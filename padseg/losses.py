@@ -136,7 +136,7 @@ def segmentation_loss(
     """Weighted sum of focal loss and mean absolute error of the segmentation network. DeSTSeg, section 3.3.
 
     Args:
-        logits: (B, 1, h, w), any float dtype.
+        logits: (B, N, h, w), any float dtype: N segmentations of each image.
         mask: (B, 1, H, W), bool or numbers in [0, 1]; resized to the logits.
         gamma: exponent of the focal loss.
         focal_weight: factor of the focal loss.
@@ -145,7 +145,7 @@ def segmentation_loss(
     Returns:
         Scalar float32, >= 0.
     """
-    target = resize_mask(mask, (logits.shape[-2], logits.shape[-1]))
+    target = resize_mask(mask, (logits.shape[-2], logits.shape[-1])).expand_as(logits)
     focal = focal_loss(logits, target, gamma)
     l1 = (torch.sigmoid(logits.float()) - target).abs().mean()
     return focal_weight * focal + l1_weight * l1

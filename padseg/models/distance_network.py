@@ -18,38 +18,79 @@ _TURNS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 
 
 class DistanceNetwork(nn.Module):
-    """A narrow U-net on the logarithmic distances of each level, as they are and relative to their place.
+    """Narrow U-nets that read distances and learn side by side; their logits are averaged.
 
-    From features, or from many of their products, a network learns to recognise the textures that are
-    painted in training; from distances it cannot. So only the finest products enter, through a bottleneck.
-    The shape is that of Ronneberger et al., "U-Net", MICCAI 2015, with residual blocks and with sums
-    instead of concatenations.
+    They see the logarithmic distances of each level, as they are and relative to their place. From features,
+    or from many of their products, a network learns to recognise the textures that are painted in training;
+    from distances it cannot. So only the finest products enter, through a bottleneck.
 
-    While it trains, each image of a batch is mirrored in one of four ways, so that nothing is learned about
-    directions; its logits are mirrored back.
+    What one such network makes of real defects depends much on its first weights, since it has seen synthetic
+    ones alone; the mean depends on them less. Lakshminarayanan et al., "Simple and Scalable Predictive
+    Uncertainty Estimation using Deep Ensembles", NeurIPS 2017.
 
     Args:
         channels: of the levels.
         options: the width of the finest stage; the three coarser ones have twice as many channels.
         products: how many levels enter as products, from the first one on.
+        members: number of U-nets.
     """
 
     def __init__(
-        self, channels: Sequence[int], options: SegmentationOptions, products: int = 0
+        self,
+        channels: Sequence[int],
+        options: SegmentationOptions,
+        products: int = 0,
+        members: int = 1,
     ) -> None:
         super().__init__()
         self.products = products
-        width = options.width
-        narrow, wide = width // 2 if products else 0, sum(channels[:products])
-        maps = 2 * len(channels) + narrow
+        self.members = nn.ModuleList(
+            _UNet(2 * len(channels), sum(channels[:products]), options.width)
+            for _ in range(members)
+        )
+
+    def forward(self, pair: FeaturePair) -> Tensor:
+        """Map the features of teacher and student to logits of defects.
+
+        Args:
+            pair: features (B, C_k, h_k, w_k) with the usual distances, finest level first.
+
+        Returns:
+            Logits (B, 1, h, w), float32, of the pair's `size`; in training, those of each U-net,
+            (B, members, h, w).
+        """
+        finest = (pair.teacher[0].shape[-2], pair.teacher[0].shape[-1])
+        size = pair.size or finest
+        distances = log_distances(pair, size)
+        assert pair.usual is not None
+        mean, deviation = resize_to(pair.usual, size)
+        maps = torch.cat([distances, (distances - mean) / deviation], dim=1)
+        levels = list(zip(pair.teacher, pair.student, strict=True))[: self.products]
+        products = [resize_to(normalized_product(*level), finest) for level in levels]
+        logits = torch.cat(
+            [member(maps, products, first) for first, member in enumerate(self.members)], dim=1
+        )
+        return logits if self.training else logits.mean(dim=1, keepdim=True)
+
+
+class _UNet(nn.Module):
+    """The shape of Ronneberger et al., "U-Net", MICCAI 2015, with residual blocks and with sums.
+
+    While it trains, each image of a batch is mirrored in one of four ways, so that nothing is learned about
+    directions; its logits are mirrored back.
+    """
+
+    def __init__(self, maps: int, products: int, width: int) -> None:
+        super().__init__()
+        narrow = width // 2 if products else 0
         self.squeeze = (
-            nn.Sequential(nn.BatchNorm2d(wide), conv_bn_relu(wide, narrow, kernel=1))
+            nn.Sequential(nn.BatchNorm2d(products), conv_bn_relu(products, narrow, kernel=1))
             if products
             else None
         )
         widths = (width, 2 * width, 2 * width, 2 * width)
-        self.norm = nn.BatchNorm2d(maps)
-        self.enter = conv_bn_relu(maps, width)
+        self.norm = nn.BatchNorm2d(maps + narrow)
+        self.enter = conv_bn_relu(maps + narrow, width)
         self.encode = nn.ModuleList(ResidualBlock(of, of) for of in widths)
         self.down = nn.ModuleList(
             conv_bn_relu(fine, coarse, stride=2) for fine, coarse in pairwise(widths)
@@ -67,32 +108,14 @@ class DistanceNetwork(nn.Module):
         assert self.out.bias is not None
         nn.init.constant_(self.out.bias, _START)
 
-    def forward(self, pair: FeaturePair) -> Tensor:
-        """Map the features of teacher and student to logits of defects.
-
-        Args:
-            pair: features (B, C_k, h_k, w_k) with the usual distances, finest level first.
-
-        Returns:
-            Logits (B, 1, h, w), float32, of the pair's `size`.
-        """
-        finest = (pair.teacher[0].shape[-2], pair.teacher[0].shape[-1])
-        size = pair.size or finest
-        distances = log_distances(pair, size)
-        assert pair.usual is not None
-        mean, deviation = resize_to(pair.usual, size)
-        maps = torch.cat([distances, (distances - mean) / deviation], dim=1)
-        if self.training:
-            maps = _turn(maps)
+    def forward(self, maps: Tensor, products: Sequence[Tensor], first: int) -> Tensor:
+        """Logits (B, 1, h, w) for maps of that size; in training, `first` is how the first image is mirrored."""
         if self.squeeze is not None:
-            levels = list(zip(pair.teacher, pair.student, strict=True))[: self.products]
-            products = torch.cat(
-                [resize_to(normalized_product(*level), finest) for level in levels], 1
-            )
-            squeezed = self.squeeze(_turn(products) if self.training else products)
-            maps = torch.cat([maps, resize_to(squeezed, size)], dim=1)
-        logits = self._segment(maps)
-        return _turn(logits) if self.training else logits
+            squeezed = self.squeeze(torch.cat(list(products), dim=1))
+            maps = torch.cat([maps, resize_to(squeezed, (maps.shape[-2], maps.shape[-1]))], dim=1)
+        if not self.training:
+            return self._segment(maps)
+        return _turn(self._segment(_turn(maps, first)), first)
 
     def _segment(self, maps: Tensor) -> Tensor:
         stages = [self.encode[0](self.enter(self.norm(maps)))]
@@ -107,6 +130,6 @@ class DistanceNetwork(nn.Module):
         return logits
 
 
-def _turn(maps: Tensor) -> Tensor:
-    """Mirror each map of a batch, in a way that its position determines; a second call undoes it."""
-    return torch.stack([x.flip(_TURNS[i % len(_TURNS)]) for i, x in enumerate(maps)])
+def _turn(maps: Tensor, first: int) -> Tensor:
+    """Mirror each map of a batch in a way that its position determines; a second call undoes it."""
+    return torch.stack([x.flip(_TURNS[i % len(_TURNS)]) for i, x in enumerate(maps, first)])

@@ -155,13 +155,26 @@ class MemoryStudentTeacher(StudentTeacher):
         teacher: see StudentTeacher.
         student: the memory.
         sources: what is remembered; finest places first.
+
+    Attributes:
+        zooms: of the sources that the memory was filled from, which a checkpoint must share.
     """
 
     student: MemoryStudent
+    zooms: Tensor
 
     def __init__(self, teacher: Teacher, student: MemoryStudent, sources: Sequence[Source]) -> None:
         super().__init__(teacher, student)
         self.sources = tuple(sources)
+        self.register_buffer("zooms", torch.tensor([source.zoom for source in sources]))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        stored = state_dict.get(f"{prefix}zooms")
+        if stored is not None and stored.tolist() != self.zooms.tolist():
+            raise RuntimeError("its memory holds features of images that were enlarged differently")
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     @property
     def channels(self) -> tuple[int, ...]:

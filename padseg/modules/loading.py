@@ -39,7 +39,7 @@ def build_module(checkpoint: Mapping[str, Any], path: str | Path) -> AnomalyModu
         path: Where it was read, for messages.
 
     Raises:
-        CheckpointError: The content does not fit its own options.
+        CheckpointError: The content is damaged, or does not fit this version of its system.
     """
     try:
         header = Header.from_checkpoint(checkpoint)
@@ -49,7 +49,8 @@ def build_module(checkpoint: Mapping[str, Any], path: str | Path) -> AnomalyModu
         module.on_load_checkpoint(dict(checkpoint))
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path} does not fit its own options ({type(error).__name__}): write it again."
+            f"{path} is damaged, or of a system that has changed since ({type(error).__name__}): "
+            "train it again."
         ) from error
     return module.eval()
 

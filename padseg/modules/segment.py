@@ -142,7 +142,9 @@ class SegmentationModule(AnomalyModule):
         try:
             self.student_teacher.load_state_dict(state)
         except RuntimeError as error:
-            raise CheckpointError(f"{path} does not fit its own options: {error}") from error
+            raise CheckpointError(
+                f"{path} is damaged, or of a system that has changed since: train it again."
+            ) from error
         self.complete = True
         teacher = self.student_teacher
         if teacher_sha256 not in (teacher.fingerprint(), teacher.teacher.earlier_fingerprint):

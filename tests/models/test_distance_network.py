@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from padseg.losses import cosine_distance
+from padseg.losses import cosine_distance, segmentation_loss
 from padseg.models import FeaturePair, SegmentationOptions
 from padseg.models.distance_network import DistanceNetwork
 from padseg.models.layers import smooth_to
@@ -66,7 +66,7 @@ def test_in_training_each_image_is_mirrored_and_its_logits_are_mirrored_back():
     for part in head.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             part.eval()
-    torch.nn.init.normal_(head.out.weight)
+    torch.nn.init.normal_(head.members[0].out.weight)
     trained = head(four)
     for dims, logits in zip(((), (-1,), (-2,), (-2, -1)), trained, strict=True):
         mirrored = FeaturePair(
@@ -76,6 +76,33 @@ def test_in_training_each_image_is_mirrored_and_its_logits_are_mirrored_back():
         expected = head.eval()(mirrored)[0].flip(dims)
         torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(trained[0], trained[1])
+
+
+def test_the_logits_are_the_mean_of_those_of_its_members():
+    seen, head = pair(), network(products=1, members=3).eval()
+    for member in head.members:
+        torch.nn.init.normal_(member.out.weight)
+    alone = []
+    for member in head.members:
+        single = network(products=1).eval()
+        single.members[0].load_state_dict(member.state_dict())
+        alone.append(single(seen))
+    assert not torch.allclose(alone[0], alone[1])
+    torch.testing.assert_close(head(seen), torch.stack(alone).mean(dim=0))
+
+
+def test_members_learn_as_they_would_alone():
+    """Up to the factor of the mean, and mirrored in other ways."""
+    seen, mask = pair(batch=4), torch.rand(4, 1, 20, 12).round()
+    head = network(products=1, members=2)
+    single = network(products=1)
+    single.members[0].load_state_dict(head.members[0].state_dict())
+    logits = head(seen)
+    assert logits.shape == (4, 2, 20, 12)
+    segmentation_loss(logits, mask, gamma=0.0, l1_weight=0.0).backward()
+    segmentation_loss(single(seen), mask, gamma=0.0, l1_weight=0.0).backward()
+    for both, one in zip(head.members[0].parameters(), single.parameters(), strict=True):
+        torch.testing.assert_close(2 * both.grad, one.grad)
 
 
 def test_the_distance_of_a_place_is_the_geometric_mean_of_its_levels():

@@ -42,12 +42,24 @@ def test_whole_size():
         assert network.channels == (24, 40, 40, 112)
         assert count_parameters(network.teacher) == 700_768
         assert count_parameters(network.student) == 2000 * (24 + 40) + 2000 * (40 + 112)
-        assert count_parameters(head) == 518_385
+        assert count_parameters(head) == 2 * 518_385
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             (pair,) = network(torch.empty(1, 3, 256, 256))
             assert head(pair).shape == (1, 1, 64, 64)
-    assert counter.get_total_flops() / 2e9 == pytest.approx(2.67, abs=0.01)
-    assert [x.shape[-1] for x in pair.teacher] == [64, 64, 48, 48]
+    assert counter.get_total_flops() / 2e9 == pytest.approx(4.18, abs=0.01)
+    assert [x.shape[-1] for x in pair.teacher] == [64, 64, 64, 64]
+
+
+@pytest.mark.parametrize("zooms", [None, [1.0, 1.5]])
+def test_a_memory_of_other_zooms_is_refused(zooms):
+    """It would load, and find normal images far from what it remembers."""
+    state = filled().state_dict()
+    stored = state.pop("zooms")
+    assert stored.tolist() == [1, 2]
+    tiny().load_state_dict(state | {"zooms": stored})
+    other = {} if zooms is None else {"zooms": torch.tensor(zooms)}
+    with pytest.raises(RuntimeError, match=r"zooms|enlarged differently"):
+        tiny().load_state_dict(state | other)
 
 
 @pytest.mark.parametrize(("steps", "collecting"), [(1, 1), (2, 1), (9, 8), (64, 56), (640, 560)])
@@ -58,7 +70,7 @@ def test_an_eighth_of_the_steps_measures(steps, collecting):
 def test_levels_are_unit_vectors_of_the_pooled_pyramid():
     network = tiny()
     with torch.no_grad():
-        zoomed = torch.nn.functional.interpolate(IMAGES, size=(96, 96), mode="bilinear")
+        zoomed = torch.nn.functional.interpolate(IMAGES, size=(128, 128), mode="bilinear")
         _, middle, coarse = network.teacher(network.normalize(zoomed))
         found = network.look(IMAGES)[1]
     size = middle.shape[-1]
