@@ -41,9 +41,9 @@ FIRST_PHASE = tuple(f"distill_{metric.key}" for metric in SHOWN)
 MADE = ("steps", "batch_size", "image_size", "precision", "teacher", "machine", "version", "date")
 EXTRA = (*FIRST_PHASE, *MADE)
 KEYS = ["label", "category", "seed"]
-BUDGET = ("tedseg", "stpm-3min", "rstpm-3min", "destseg-3min", "pfadseg-3min")
+BUDGET = ("tedseg-3min", "stpm-3min", "rstpm-3min", "destseg-3min", "pfadseg-3min")
 TEACHERS = ("tedseg", "tedseg-resnet18", "tedseg-dinov2")
-LENGTHS = ("tedseg", "tedseg-3x")
+LENGTHS = ("tedseg-3min", "tedseg", "tedseg-3x", "tedseg-384")
 PRECISION = ("destseg-bf16-mixed", "destseg-32-true")
 PUBLISHED = ("DeSTSeg", "PFADSeg")
 Variant = dict[str, Any]
@@ -86,12 +86,12 @@ def row(path: Path, machine: str) -> dict[str, Any]:
     result = RunResult.read(path)
     made, evaluation = result.fingerprint, result.evaluation
     first = result.distill
-    if made is None or first is None or evaluation is None or evaluation.size is None:
+    if made is None or first is None or evaluation is None:
         raise SystemExit(f"{path} does not say how it was made: train it again.")
     phases = list(made.precision)
     steps = [read_phase_result(path.with_name(f"{phase}.json")).steps for phase in phases]
     first_made, made_last = (_settings(path.parent, phase) for phase in (phases[0], phases[-1]))
-    teacher = first_made["model"]["init_args"]["teacher"]
+    model = first_made["model"]["init_args"]
     day = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).date()
     figures = {name: first.metrics[name.removeprefix("distill_")] for name in FIRST_PHASE}
     return (
@@ -100,9 +100,9 @@ def row(path: Path, machine: str) -> dict[str, Any]:
         | {
             "steps": " + ".join(map(str, steps)),
             "batch_size": made_last["data"]["batch_size"],
-            "image_size": evaluation.size[0],
+            "image_size": model["image_size"],
             "precision": " / ".join(dict.fromkeys(map(str, made.precision.values()))),
-            "teacher": teacher or find_system(result.system).teachers[0],
+            "teacher": model["teacher"] or find_system(result.system).teachers[0],
             "machine": machine,
             "version": made.versions["padseg"],
             "date": day.isoformat(),
@@ -120,17 +120,18 @@ def _settings(run: Path, phase: str) -> dict[str, Any]:
 def budget(table: pd.DataFrame) -> str:
     """The systems at the same processor time, and how they were made."""
     chosen = _of_several(table, BUDGET)
-    lines = [_head("", "system", "seeds", "steps x batch")]
+    lines = [_head("", "system", "steps x batch", "minutes")]
     published = read_published()
     for category in _in_order(chosen["category"].unique()):
         for number, (_, rows) in enumerate(_by_label(chosen[chosen["category"] == category])):
             name = "" if number else _words(category)
             made = f"{rows['steps'].iloc[0]} x {rows['batch_size'].iloc[0]}"
-            lines.append([name, _title(rows), str(len(rows)), made, *_means(rows)])
+            minutes = f"{rows['train_minutes'].mean():.1f}"
+            lines.append([name, _title(rows), made, minutes, *_means(rows)])
         for one in published[published["category"] == category].to_dict("records"):
             if one["method"] in PUBLISHED:
                 figures = [_figure(one.get(metric.key, math.nan)) for metric in SHOWN]
-                lines.append(["", f"*{one['method']} as published*", "", "full length", *figures])
+                lines.append(["", f"*{one['method']} as published*", "full length", "", *figures])
     return f"{_markdown(lines)}\n\n{_made(chosen)}"
 
 
@@ -140,8 +141,13 @@ def teachers(table: pd.DataFrame) -> str:
 
 
 def lengths(table: pd.DataFrame) -> str:
-    """TEDSeg trained for longer, first seed."""
-    return _compared(table, LENGTHS, "steps", lambda rows: str(rows["steps"].iloc[0]))
+    """TEDSeg trained for less and for longer, first seed."""
+    return _compared(
+        table,
+        LENGTHS,
+        "steps",
+        lambda rows: f"{rows['steps'].iloc[0]} at {rows['image_size'].iloc[0]}",
+    )
 
 
 def _compared(
