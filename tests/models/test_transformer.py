@@ -143,7 +143,7 @@ def test_a_memory_of_patches_is_segmented_at_a_quarter_of_the_image():
     (pair,) = network(images)
     assert network.channels == (96, 96, 96)
     assert [tuple(level.shape[1:]) for level in pair.teacher] == [(96, 6, 9)] * 3
-    head = build_segmentation(NetworkOptions("tedseg"), network.channels, width=16)
+    head = build_segmentation(NetworkOptions("tedseg"), network.channels, width=16).eval()
     assert head(pair).shape == (4, 1, 16, 24)
 
 
