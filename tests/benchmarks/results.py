@@ -43,7 +43,7 @@ EXTRA = (*FIRST_PHASE, *MADE)
 KEYS = ["label", "category", "seed"]
 BUDGET = ("tedseg-3min", "stpm-3min", "rstpm-3min", "destseg-3min", "pfadseg-3min")
 TEACHERS = ("tedseg", "tedseg-resnet18", "tedseg-dinov2")
-LENGTHS = ("tedseg-3min", "tedseg", "tedseg-3x", "tedseg-384")
+LENGTHS = ("tedseg-3min", "tedseg", "tedseg-3x")
 PRECISION = ("destseg-bf16-mixed", "destseg-32-true")
 PUBLISHED = ("DeSTSeg", "PFADSeg")
 Variant = dict[str, Any]
@@ -67,7 +67,10 @@ def command(label: str, variant: Variant, options: argparse.Namespace) -> list[s
 
 
 def gather(out: Path, machine: str) -> None:
-    """Put the finished runs of the list into `results.csv`, in place of their earlier rows."""
+    """Put the finished runs of the list into `results.csv`, in place of their earlier rows.
+
+    Rows of labels that are no longer in the list go.
+    """
     paths = [
         out / label / category / f"seed{seed}" / METRICS_FILE
         for label, variant in read_list().items()
@@ -77,6 +80,7 @@ def gather(out: Path, machine: str) -> None:
     rows = [row(path, machine) for path in paths if path.exists()]
     known = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
     table = pd.DataFrame([*known, *rows], columns=[*COLUMNS, *EXTRA])
+    table = table[table["label"].isin(read_list())]
     table = table.drop_duplicates(KEYS, keep="last").sort_values(KEYS)
     write_text(TABLE, table.to_csv(index=False, float_format="%.6g"))
 
@@ -142,12 +146,7 @@ def teachers(table: pd.DataFrame) -> str:
 
 def lengths(table: pd.DataFrame) -> str:
     """TEDSeg trained for less and for longer, first seed."""
-    return _compared(
-        table,
-        LENGTHS,
-        "steps",
-        lambda rows: f"{rows['steps'].iloc[0]} at {rows['image_size'].iloc[0]}",
-    )
+    return _compared(table, LENGTHS, "steps", lambda rows: str(rows["steps"].iloc[0]))
 
 
 def _compared(

@@ -176,6 +176,7 @@ def test_same_bits_for_any_split(monkeypatch, size, retries, resampled, points):
         assert (torch.cat(split) == masks).all()
 
 
+@pytest.mark.slow
 def test_same_bits_for_any_number_of_threads():
     params = SynthesisParams()
     draws, before = batch(params, 8), torch.get_num_threads()
