@@ -67,14 +67,15 @@ class DistanceNetwork(nn.Module):
         maps = torch.cat([distances, (distances - mean) / deviation], dim=1)
         levels = list(zip(pair.teacher, pair.student, strict=True))[: self.products]
         products = [resize_to(normalized_product(*level), finest) for level in levels]
+        joined = torch.cat(products, dim=1) if products else None
         logits = torch.cat(
-            [member(maps, products, first) for first, member in enumerate(self.members)], dim=1
+            [member(maps, joined, first) for first, member in enumerate(self.members)], dim=1
         )
         return logits if self.training else logits.mean(dim=1, keepdim=True)
 
 
 class _UNet(nn.Module):
-    """The shape of Ronneberger et al., "U-Net", MICCAI 2015, with residual blocks and with sums.
+    """The shape of Ronneberger et al., "U-Net", MICCAI 2015, with residual blocks, and sums for concatenations.
 
     While it trains, each image of a batch is mirrored in one of four ways, so that nothing is learned about
     directions; its logits are mirrored back.
@@ -108,10 +109,19 @@ class _UNet(nn.Module):
         assert self.out.bias is not None
         nn.init.constant_(self.out.bias, _START)
 
-    def forward(self, maps: Tensor, products: Sequence[Tensor], first: int) -> Tensor:
-        """Logits (B, 1, h, w) for maps of that size; in training, `first` is how the first image is mirrored."""
+    def forward(self, maps: Tensor, products: Tensor | None, first: int) -> Tensor:
+        """Segment distances.
+
+        Args:
+            maps: distances, (B, maps, h, w).
+            products: of the finest levels, (B, products, h_1, w_1); None if there are none.
+            first: in training, the number of the way in which the first image is mirrored.
+
+        Returns:
+            Logits (B, 1, h, w), float32.
+        """
         if self.squeeze is not None:
-            squeezed = self.squeeze(torch.cat(list(products), dim=1))
+            squeezed = self.squeeze(products)
             maps = torch.cat([maps, resize_to(squeezed, (maps.shape[-2], maps.shape[-1]))], dim=1)
         if not self.training:
             return self._segment(maps)

@@ -92,7 +92,7 @@ def test_the_logits_are_the_mean_of_those_of_its_members():
 
 
 def test_members_learn_as_they_would_alone():
-    """Up to the factor of the mean, and mirrored in other ways."""
+    """Up to the factor of the mean."""
     seen, mask = pair(batch=4), torch.rand(4, 1, 20, 12).round()
     head = network(products=1, members=2)
     single = network(products=1)
@@ -103,6 +103,15 @@ def test_members_learn_as_they_would_alone():
     segmentation_loss(single(seen), mask, gamma=0.0, l1_weight=0.0).backward()
     for both, one in zip(head.members[0].parameters(), single.parameters(), strict=True):
         torch.testing.assert_close(2 * both.grad, one.grad)
+
+
+def test_members_see_an_image_mirrored_in_different_ways():
+    head = network(members=2)
+    torch.nn.init.normal_(head.members[0].out.weight)
+    head.members[1].load_state_dict(head.members[0].state_dict())
+    logits = head(pair(batch=4))
+    for image, (one, other) in enumerate(logits):
+        assert not torch.allclose(one, other), image
 
 
 def test_the_distance_of_a_place_is_the_geometric_mean_of_its_levels():
