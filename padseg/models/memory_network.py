@@ -58,7 +58,7 @@ class MemoryStudent(nn.Module):
         count: number of images from which the distances were measured.
         mean: of the logarithmic distance of normal images at each place, (levels, 64, 64).
         moment: sum of the squared deviations from `mean`, alike.
-        candidates: vectors and their images for each source, until the entries are chosen.
+        candidates: what each step has collected for each source, until the entries are chosen.
     """
 
     count: Tensor
@@ -73,7 +73,7 @@ class MemoryStudent(nn.Module):
         self.register_buffer("count", torch.zeros(()))
         self.register_buffer("mean", torch.zeros(levels, _GRID, _GRID))
         self.register_buffer("moment", torch.zeros(levels, _GRID, _GRID))
-        self.candidates: list[tuple[Tensor, Tensor]] = []
+        self.candidates: list[Sequence[tuple[Tensor, Tensor]]] = []
         self._filled = False
 
     @property
@@ -112,21 +112,25 @@ class MemoryStudent(nn.Module):
 
     def collect(self, vectors: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Add candidates: vectors (n, C) and their images (n,) for each source."""
-        if not self.candidates:
-            self.candidates = list(vectors)
-            return
-        self.candidates = [
-            # Those of a checkpoint are still on the CPU.
-            (
-                torch.cat([before[0].to(more[0]), more[0]]),
-                torch.cat([before[1].to(more[1]), more[1]]),
-            )
-            for before, more in zip(self.candidates, vectors, strict=True)
-        ]
+        self.candidates.append(vectors)
+
+    def all_candidates(self) -> Sequence[tuple[Tensor, Tensor]]:
+        """The candidates of each source, joined; none if there are none."""
+        if len(self.candidates) > 1:
+            device = self.candidates[-1][0][0].device  # those of a checkpoint are still on the CPU
+            joined = [
+                (
+                    torch.cat([vectors.to(device) for vectors, _ in of]),
+                    torch.cat([image.to(device) for _, image in of]),
+                )
+                for of in zip(*self.candidates, strict=True)
+            ]
+            self.candidates = [joined]
+        return self.candidates[0] if self.candidates else []
 
     def choose(self) -> None:
         """Choose the entries of all memories from the candidates, which are then forgotten."""
-        for memory, candidates in zip(self.memories, self.candidates, strict=True):
+        for memory, candidates in zip(self.memories, self.all_candidates(), strict=True):
             assert isinstance(memory, Memory)
             memory.choose(*candidates)
         self.candidates = []

@@ -23,9 +23,14 @@ from padseg.models import (
     build_student_teacher,
     find_system,
 )
-from padseg.modules.checkpoint import Checkpoint, check_format, halve_exact_weights
+from padseg.modules.checkpoint import (
+    Checkpoint,
+    halve_exact_weights,
+    own_header,
+    told_if_changed,
+)
 from padseg.modules.expected_warnings import ignore_expected_warnings
-from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS, Header
+from padseg.modules.header import STORED_WEIGHTS, Header
 from padseg.modules.pretrained import Pretrained
 from padseg.modules.sync_batch_norm import prepare, take_statistics_of_first
 from padseg.names import PRECISION_NAMES
@@ -299,19 +304,7 @@ class AnomalyModule(Pretrained, LightningModule):
             CheckpointError: The checkpoint is another class's, system's or teacher's, or a training
                 would go on with other options than it began with.
         """
-        if HEADER_KEY not in checkpoint:
-            raise CheckpointError("the checkpoint was not written by padseg.")
-        check_format(checkpoint, "the checkpoint")
-        header = Header.from_checkpoint(checkpoint)
-        for what, theirs, ours in (
-            ("class", header.class_name, type(self).__name__),
-            ("system", header.system, self.system),
-        ):
-            if theirs != ours:
-                raise CheckpointError(
-                    f"the checkpoint is of {what} {theirs}, the configured {what} is {ours}: use "
-                    "the configuration it was trained with."
-                )
+        header = own_header(checkpoint, type(self).__name__, self.system)
         if self._trainer is not None and self._trainer.state.fn == "fit":
             before = dict(header.hyper_parameters)
             if "network" in before:  # with options that padseg did not have yet
@@ -325,6 +318,15 @@ class AnomalyModule(Pretrained, LightningModule):
         self.complete = True
         self.calibration = header.calibration
         self.bits = header.bits
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """See PyTorch.
+
+        Raises:
+            CheckpointError: The weights are those of another network.
+        """
+        with told_if_changed("the checkpoint"):
+            return super().load_state_dict(*args, **kwargs)
 
     def _constructor_arguments(self) -> dict[str, Any]:
         """The arguments that rebuild the module from its checkpoint, in plain values."""

@@ -6,6 +6,8 @@ teacher, student and, after phase two, segmentation network, with the options th
 
 import io
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -115,6 +117,52 @@ def check_format(checkpoint: Checkpoint, what: str) -> None:
             f"{what} has format {own['format']}, this padseg reads {FORMAT_VERSION}: use the padseg "
             f"({own['version']}) that wrote it."
         )
+
+
+def own_header(checkpoint: Checkpoint, class_name: str, system: str) -> Header:
+    """The header of a checkpoint for a module that is already there.
+
+    Args:
+        checkpoint: What Lightning has read.
+        class_name: Of the module.
+        system: Of the module.
+
+    Raises:
+        CheckpointError: The checkpoint is not padseg's, of another format, or another module's.
+    """
+    if HEADER_KEY not in checkpoint:
+        raise CheckpointError("the checkpoint was not written by padseg.")
+    check_format(checkpoint, "the checkpoint")
+    header = Header.from_checkpoint(checkpoint)
+    for what, theirs, ours in (
+        ("class", header.class_name, class_name),
+        ("system", header.system, system),
+    ):
+        if theirs != ours:
+            raise CheckpointError(
+                f"the checkpoint is of {what} {theirs}, the configured {what} is {ours}: use "
+                "the configuration it was trained with."
+            )
+    return header
+
+
+@contextmanager
+def told_if_changed(what: str) -> Iterator[None]:
+    """Turn the errors of weights or options that do not fit this version's network into a sentence.
+
+    Args:
+        what: The checkpoint, in the message.
+
+    Raises:
+        CheckpointError: Building or loading has failed.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{what} is damaged, or of a system that has changed since ({type(error).__name__}): "
+            "train it again."
+        ) from error
 
 
 def require_system(header: Header, what: str) -> None:

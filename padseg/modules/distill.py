@@ -234,7 +234,7 @@ class StudentDistillModule(AnomalyModule):
         super().on_save_checkpoint(checkpoint)
         network = self.student_teacher
         if isinstance(network, MemoryStudentTeacher) and network.student.candidates:
-            checkpoint[CANDIDATES_KEY] = [list(pair) for pair in network.student.candidates]
+            checkpoint[CANDIDATES_KEY] = [list(of) for of in network.student.all_candidates()]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See AnomalyModule.
@@ -247,8 +247,8 @@ class StudentDistillModule(AnomalyModule):
             require_memory(checkpoint, "the checkpoint")
         network = self.student_teacher
         if isinstance(network, MemoryStudentTeacher):
-            stored = checkpoint.get(CANDIDATES_KEY, [])
-            network.student.candidates = [(pair[0], pair[1]) for pair in stored]
+            stored = [(pair[0], pair[1]) for pair in checkpoint.get(CANDIDATES_KEY, [])]
+            network.student.candidates = [stored] if stored else []
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimiser; students without shared parameters do not affect each other in it."""

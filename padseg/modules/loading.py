@@ -6,11 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+from lightning import LightningModule
 from safetensors import SafetensorError, safe_open
 
 from padseg.errors import CheckpointError
 from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModule, read_checkpoint
-from padseg.modules.checkpoint import Checkpoint, check_format, require_system
+from padseg.modules.checkpoint import (
+    Checkpoint,
+    check_format,
+    require_system,
+    told_if_changed,
+)
 from padseg.modules.header import HEADER_KEY, Header
 
 WEIGHTS_FILE = "model.safetensors"  # the name that hubs use
@@ -41,17 +47,13 @@ def build_module(checkpoint: Mapping[str, Any], path: str | Path) -> AnomalyModu
     Raises:
         CheckpointError: The content is damaged, or does not fit this version of its system.
     """
-    try:
+    with told_if_changed(str(path)):
         header = Header.from_checkpoint(checkpoint)
         require_system(header, str(path))
         module = _CLASSES[header.class_name](**header.hyper_parameters)
-        module.load_state_dict(checkpoint["state_dict"])
+        # Not the module's own, whose error would not name the file.
+        LightningModule.load_state_dict(module, checkpoint["state_dict"])
         module.on_load_checkpoint(dict(checkpoint))
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path} is damaged, or of a system that has changed since ({type(error).__name__}): "
-            "train it again."
-        ) from error
     return module.eval()
 
 

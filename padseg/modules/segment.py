@@ -21,7 +21,12 @@ from padseg.models import (
     find_system,
 )
 from padseg.modules.base import AnomalyModule, ParameterGroup
-from padseg.modules.checkpoint import Checkpoint, read_checkpoint, require_system
+from padseg.modules.checkpoint import (
+    Checkpoint,
+    read_checkpoint,
+    require_system,
+    told_if_changed,
+)
 from padseg.modules.distill import require_measured, require_memory
 from padseg.modules.header import STORED_WEIGHTS, Header
 from padseg.names import Context, Fusion, SecondConv
@@ -139,12 +144,8 @@ class SegmentationModule(AnomalyModule):
             for key, value in weights.items()
             if key.startswith(prefix)
         }
-        try:
+        with told_if_changed(path):
             self.student_teacher.load_state_dict(state)
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"{path} is damaged, or of a system that has changed since: train it again."
-            ) from error
         self.complete = True
         teacher = self.student_teacher
         if teacher_sha256 not in (teacher.fingerprint(), teacher.teacher.earlier_fingerprint):

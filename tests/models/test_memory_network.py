@@ -111,7 +111,7 @@ def test_candidates_depend_on_the_number_of_their_sample():
         # As in a process of two: each collects half of the images.
         halves.observe(IMAGES[part], NUMBERS[part], 12 + start, 0, 100, lambda x: torch.cat([x, x]))
     for (vectors, image), (halved, half_image) in zip(
-        whole.student.candidates, halves.student.candidates, strict=True
+        whole.student.all_candidates(), halves.student.all_candidates(), strict=True
     ):
         each = len(vectors) // 6
         kept = torch.cat([torch.arange(3 * each), torch.arange(6 * each, 9 * each)])
@@ -124,7 +124,7 @@ def test_candidates_of_a_checkpoint_move_to_the_device_of_further_ones():
     student.collect([(torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64))])
     with torch.device("meta"):
         student.collect([(torch.zeros(2, 4), torch.zeros(2, dtype=torch.int64))])
-    ((vectors, image),) = student.candidates
+    ((vectors, image),) = student.all_candidates()
     assert vectors.is_meta
     assert image.is_meta
     assert len(vectors) == len(image) == 5

@@ -98,7 +98,7 @@ def test_an_unfinished_memory_scores_nothing(trained, data_root, tmp_path):
         )
 
 
-def test_a_memory_of_images_that_were_enlarged_differently_is_told(trained, tmp_path):
+def test_a_memory_of_images_that_were_enlarged_differently_is_told(trained, data_root, tmp_path):
     checkpoint = read_checkpoint(trained / "10.ckpt")
     checkpoint["state_dict"]["student_teacher.zooms"] += 0.5
     torch.save(checkpoint, tmp_path / "other.ckpt")
@@ -106,6 +106,14 @@ def test_a_memory_of_images_that_were_enlarged_differently_is_told(trained, tmp_
         CheckpointError, match=r"other\.ckpt is .* has changed since .* train it again"
     ):
         Predictor(tmp_path / "other.ckpt")
+    with pytest.raises(
+        CheckpointError, match=r"the checkpoint is .* has changed since .* train it again"
+    ):
+        trainer(tmp_path, 1).test(
+            tiny_student("tedseg"),
+            datamodule=tiny_data(data_root),
+            ckpt_path=tmp_path / "other.ckpt",
+        )
 
 
 def test_a_training_that_ends_early_chooses_from_what_it_has(data_root, tmp_path):
