@@ -41,14 +41,20 @@ class ThresholdCallback(Callback):
         self.false_alarm_rate = false_alarm_rate
         self.pixel_rate = pixel_rate
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Reject a training whose end could not be calibrated.
+
+        Raises:
+            ConfigError: There are more processes than images to calibrate on.
+        """
+        data = _held_out_data(trainer, pl_module)
+        if data is not None:
+            data.calibration_dataloader()
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Calibrate the last weights, and those of the best checkpoint, if there is one."""
-        data = getattr(trainer, "datamodule", None)
-        if (
-            not isinstance(pl_module, AnomalyModule)
-            or not isinstance(data, AnomalyDataModule)
-            or getattr(trainer, "fast_dev_run", False)
-        ):
+        data = _held_out_data(trainer, pl_module)
+        if data is None or not isinstance(pl_module, AnomalyModule):
             return
         checkpoints = _by_step(trainer)
         of_last_step = checkpoints.pop(trainer.global_step, set())
@@ -145,6 +151,13 @@ class ThresholdCallback(Callback):
             stop_together(trainer)  # the shares of the processes may differ by a batch
         module.to(before)
         return calibrator.compute(str(trainer.precision))
+
+
+def _held_out_data(trainer: Trainer, module: LightningModule) -> AnomalyDataModule | None:
+    """The data of a training that ends with thresholds; None for others."""
+    data = getattr(trainer, "datamodule", None)
+    calibrated = isinstance(module, AnomalyModule) and isinstance(data, AnomalyDataModule)
+    return data if calibrated and not getattr(trainer, "fast_dev_run", False) else None
 
 
 def _by_step(trainer: Trainer) -> dict[int, set[Path]]:

@@ -63,6 +63,23 @@ def test_fit_calibrates_on_the_held_out_images(data_root, textures, tmp_path):
     assert by_step[4] != stored
 
 
+def test_too_many_processes_are_refused_before_the_training(data_root, monkeypatch):
+    monkeypatch.setattr(AnomalyDataModule, "shard", lambda self: (3, 0))
+    trainer = Trainer(
+        max_steps=1,
+        max_epochs=-1,
+        limit_val_batches=0,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+    )
+    module = tiny_student("stpm")
+    with pytest.raises(ConfigError, match="3 processes are more than the 2 images"):
+        trainer.fit(module, tiny_data(data_root, val_fraction=0.2))
+    assert trainer.global_step == 0
+
+
 def test_an_empty_defect_makes_no_second_normal_image(data_root, textures, tmp_path):
     rare = ["--data.synthesis.probability=0.01"]
     assert main(fit_args(data_root, textures, tmp_path, *rare)) == 0
