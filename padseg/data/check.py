@@ -10,11 +10,12 @@ from pathlib import Path
 from rich.console import Console
 
 from padseg.data.duplicates import check_duplicates, hash_pixels
-from padseg.data.evaluated import find_other_metric
+from padseg.data.evaluated import find_other_metric, find_unknown_defects
 from padseg.data.file_checks import check_files
 from padseg.data.findings import Finding, Severity
 from padseg.data.images import Size, measure_bits
 from padseg.data.layouts import LAYOUTS, list_samples
+from padseg.data.loco import CONFIG_FILE, read_saturations
 from padseg.data.reduction import count_masks, find_losses
 from padseg.data.samples import GOOD, Sample
 from padseg.data.unused import check_unused
@@ -93,22 +94,30 @@ def check_category(
         samples = list_samples(root, category, layout)
     except DataError as error:
         return [Finding("not listed", root / category, str(error))]
+    folder, tested = root / category, [s for s in samples if s.split == "test"]
     bits = measure_bits([sample.path for sample in samples if sample.split != "test"])
-    counts = count_masks([s for s in samples if s.split == "test"], image_size)
+    findings = check_files(
+        samples, masks_optional=LAYOUTS[layout].masks_optional, decoded=True, bits=bits
+    )
+    unreadable = {finding.file for finding in findings if finding.kind == "unreadable"}
+    saturations = None
+    try:
+        saturations = read_saturations(folder)
+    except DataError as error:
+        findings.append(Finding("unreadable", folder / CONFIG_FILE, str(error)))
+    unknown = find_unknown_defects(tested, saturations)
     return [
-        *check_files(
-            samples, masks_optional=LAYOUTS[layout].masks_optional, decoded=True, bits=bits
-        ),
+        *findings,
+        *(finding for finding in unknown if finding.file not in unreadable),
         *check_duplicates(samples, content=hash_pixels, within=True),
-        *find_losses(counts, image_size, root / category),
-        *find_other_metric(root / category, layout),
-        *_check_test_set(root / category, samples),
-        *check_unused(root / category, samples, layout),
+        *find_losses(count_masks(tested, image_size), image_size, folder),
+        *find_other_metric(folder, layout, saturations),
+        *_check_test_set(folder, tested),
+        *check_unused(folder, samples, layout),
     ]
 
 
-def _check_test_set(folder: Path, samples: Sequence[Sample]) -> list[Finding]:
-    tested = [sample for sample in samples if sample.split == "test"]
+def _check_test_set(folder: Path, tested: Sequence[Sample]) -> list[Finding]:
     if not tested:
         return [Finding("no test images", folder, f"{folder} has no test images to evaluate on.")]
     sides = {sample.defect == GOOD for sample in tested}

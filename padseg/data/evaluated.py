@@ -71,26 +71,49 @@ def check_evaluated(
     raise_blocking(findings)
     masks = count_masks(tested, size)
     findings += [] if size is None else find_losses(masks, size, folder)
-    findings += find_other_metric(folder, layout)
-    findings += check_unused(folder, samples, layout)
     saturations = read_saturations(folder)
-    if saturations is not None:  # a broken mask should stop a run before its training
-        masked = [sample.masks for sample in tested if sample.masks]
-        list(map_in_threads(lambda files: len(read_defects(files, saturations)), masked))
+    raise_blocking(find_unknown_defects(tested, saturations))
+    findings += find_other_metric(folder, layout, saturations)
+    findings += check_unused(folder, samples, layout)
     return Evaluated(tested, size, masks, tuple(change_figures(findings)), saturations)
 
 
-def find_other_metric(folder: Path, layout: str) -> list[Finding]:
+def find_unknown_defects(
+    samples: Sequence[Sample], saturations: Saturations | None
+) -> list[Finding]:
+    """Masks that `read_defects` rejects; none without saturations.
+
+    Args:
+        samples: The test samples; masks that cannot be read are found as well.
+        saturations: See `Evaluated`.
+    """
+    if saturations is None:
+        return []
+
+    def look(mask: Path) -> Finding | None:
+        try:
+            read_defects([mask], saturations)
+        except DataError as error:
+            return Finding("mask value", mask, str(error))
+        return None
+
+    masks = [mask for sample in samples for mask in sample.masks]
+    return [finding for finding in map_in_threads(look, masks) if finding is not None]
+
+
+def find_other_metric(folder: Path, layout: str, saturations: Saturations | None) -> list[Finding]:
     """The finding that the data set's own metric is another one, for MVTec LOCO AD, also in layout `mvtec`.
 
     Args:
         folder: Folder of the category.
         layout: Its layout.
+        saturations: See `Evaluated`.
     """
-    has_config = read_saturations(folder) is not None
     if layout != "mvtec_loco" and not (folder / CONFIG_FILE).is_file():
         return []
-    remedy = "compare spro5 with them" if has_config else f"for sPRO, restore {CONFIG_FILE}"
+    remedy = (
+        "compare spro5 with them" if saturations is not None else f"for sPRO, restore {CONFIG_FILE}"
+    )
     message = (
         f"{folder}: pixel figures, PRO and IAP are not the metric of MVTec LOCO, which is sPRO; the masks of an "
         f"image are merged for them: do not compare them with published ones of MVTec LOCO, but {remedy} "

@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -295,6 +296,33 @@ def test_figures_of_mvtec_loco_are_told_not_to_be_its_metric(root, layout, caplo
     assert found(root, layout) == [("other metric", "w")]
     setup(root, "test", layout)
     assert "are not the metric of MVTec LOCO, which is sPRO" in caplog.text
+
+
+def test_masks_that_the_configuration_of_mvtec_loco_lacks_are_all_named(root, capsys):
+    config = root / "w/defects_config.json"
+    kinds = [{"pixel_value": 200, "saturation_threshold": 1.0, "relative_saturation": True}]
+    config.write_text(json.dumps(kinds))
+    mask = root / "w/ground_truth/cut/0_mask.png"
+    Image.fromarray((np.array(Image.open(mask)) > 0) * np.uint8(200)).save(mask)
+    (root / "w/ground_truth/cut/3_mask.png").write_bytes(b"")
+    wrong = [
+        ("unreadable", "3_mask.png"),
+        ("mask value", "1_mask.png"),
+        ("mask value", "2_mask.png"),
+    ]
+    assert found(root, "mvtec_loco") == [*wrong, ("other metric", "w")]
+    Image.fromarray(np.array(Image.open(mask))).save(root / "w/ground_truth/cut/3_mask.png")
+    with pytest.raises(
+        DataError, match=r"(?s)2 files.*1_mask\.png has.*2_mask\.png has the values"
+    ):
+        setup(root, "test", "mvtec_loco")
+
+    config.write_text("{")
+    assert main(["check", "--root", str(root), "--category", "w", "--layout", "mvtec_loco"]) == 2
+    told = capsys.readouterr()
+    assert "error: " in told.out
+    assert "defects_config.json is broken" in told.out
+    assert "1 of 1 category cannot be used (w)" in told.err
 
 
 def test_left_out_copies_are_told(root):
