@@ -22,7 +22,7 @@ from padseg.commands import (
     run,
     train,
 )
-from padseg.commands.arguments import options_of_fit
+from padseg.commands.arguments import options_of_fit, split_options_of_fit
 from padseg.commands.lightning_help import help_text
 from padseg.errors import Interrupted, PadsegError
 from padseg.machine.console import escape_output
@@ -56,9 +56,12 @@ def main(args: Sequence[str]) -> int:
 
             lightning_cli.main(["--help" if arg == "--help=all" else arg for arg in args])
         else:
-            options, rest = parser().parse_known_args(args)
+            of_fit, own = split_options_of_fit(args)
+            options, unknown = parser().parse_known_args(own)
             how_to_resume = options.how_to_resume
-            options.overrides = options_of_fit(rest, options.command, options.options_of_fit)
+            options.overrides = options_of_fit(
+                [*unknown, *of_fit], options.command, options.options_of_fit
+            )
             load_plugin(options.plugin)
             options.execute(options)
     except PadsegError as error:

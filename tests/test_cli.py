@@ -50,3 +50,14 @@ def test_an_empty_path_is_not_the_working_folder(arguments, capsys):
         main(arguments)
     assert end.value.code == 2
     assert "it is empty; give a path" in capsys.readouterr().err
+
+
+def test_options_of_fit_may_come_before_positional_arguments(tmp_path, capsys):
+    arguments = ["--out", str(tmp_path / "out"), "--trainer.max_time", "00:00:01:00"]
+    assert main(["train", *arguments, "--model.lr", "0.1", str(tmp_path / "none")]) == 2
+    assert f"{tmp_path / 'none'} is not a folder" in capsys.readouterr().err
+    data = ["--root", str(tmp_path / "none"), "--category", "a", "--label", "long"]
+    assert main(["run", *data, *arguments, "stpm"]) == 2
+    assert "none does not exist" in capsys.readouterr().err
+    assert main(["detect", "model.ckpt", "--out", "found", "--", "--a.png"]) == 2
+    assert "model.ckpt" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
@@ -77,6 +78,25 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
 def add_options_of_fit(parser: argparse.ArgumentParser, groups: Sequence[str]) -> None:
     """Options that `fit` takes, such as `--model.KEY VALUE`, of these groups; see `options_of_fit`."""
     parser.set_defaults(options_of_fit=tuple(groups))
+
+
+def split_options_of_fit(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The options of `fit` with their values, and all other arguments.
+
+    argparse would take the value of an option that it does not know for a positional argument.
+    """
+    of_fit: list[str] = []
+    own: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":  # only positional arguments follow
+            return of_fit, [*own, word, *words]
+        key, equals, _ = word.partition("=")
+        if word.startswith("--") and "." in key:
+            of_fit += [word] if equals else [word, *islice(words, 1)]
+        else:
+            own.append(word)
+    return of_fit, own
 
 
 def options_of_fit(arguments: list[str], command: str, groups: Sequence[str]) -> dict[str, str]:
