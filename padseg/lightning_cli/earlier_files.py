@@ -49,7 +49,10 @@ def protect_earlier_files(trainer: Trainer, command: str, resumed: str | None) -
 def keep_log(path: Path) -> None:
     """Rename the log of an earlier process, because Lightning's logger would delete it."""
     if path.exists():
-        number = 1 + len(list(path.parent.glob(f"{path.stem}-*{path.suffix}")))
+        # After the highest number, because some of the logs may have been removed.
+        kept = path.parent.glob(f"{path.stem}-*{path.suffix}")
+        names = [old.stem.removeprefix(f"{path.stem}-") for old in kept]
+        number = 1 + max((int(name) for name in names if name.isdecimal()), default=0)
         path.rename(path.with_stem(f"{path.stem}-{number}"))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from padseg.cli import main
+from padseg.lightning_cli.earlier_files import keep_log
 
 from .conftest import QUIET, SMALL, data_args
 
@@ -89,3 +90,14 @@ def test_a_training_that_goes_on_keeps_its_log(logger, data_root, textures, tmp_
         assert text in kept.values(), path
     shutil.copy(last, tmp_path / "copy.ckpt")
     assert main([*arguments, "--trainer.max_steps=6", f"--ckpt_path={tmp_path}/copy.ckpt"]) == 2
+
+
+def test_a_kept_log_replaces_none_of_the_others(tmp_path):
+    log = tmp_path / "metrics.csv"
+    for number in range(1, 5):
+        if number == 4:
+            (tmp_path / "metrics-1.csv").unlink()
+        log.write_text(str(number))
+        keep_log(log)
+    kept = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert kept == {f"metrics-{number}.csv": str(number) for number in (2, 3, 4)}
