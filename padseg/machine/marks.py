@@ -64,7 +64,8 @@ def _has(path: Path, *marks: str) -> bool:
         with path.open("rb") as file:
             ends = [file.read(_ENDS)]
             file.seek(0, 2)
-            file.seek(max(_ENDS, file.tell() - _ENDS))
+            # In a small file the two overlap: a mark must not be cut in two.
+            file.seek(max(0, file.tell() - _ENDS))
             ends.append(file.read())
     except OSError:
         return False

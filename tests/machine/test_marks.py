@@ -30,6 +30,14 @@ def test_each_format_holds_the_mark_and_the_same_pixels(suffix, tmp_path):
             np.testing.assert_array_equal(np.asarray(marked), np.asarray(plain))
 
 
+def test_the_mark_may_lie_anywhere_at_the_end(tmp_path):
+    for width in range(650, 720, 8):
+        save_marked(Image.new("L", (width, 1)), tmp_path / "small.ppm")
+        save_marked(Image.new("RGB", (width, 1)), tmp_path / "small.bmp")
+        assert is_marked(tmp_path / "small.ppm")
+        assert is_marked(tmp_path / "small.bmp")
+
+
 def test_what_cannot_be_read_has_no_mark(tmp_path):
     assert not is_marked(tmp_path / "missing.png")
     assert not is_marked(tmp_path)
