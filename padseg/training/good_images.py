@@ -52,17 +52,21 @@ def good_images(folders: Sequence[Path], leave_out: Path | None = None) -> list[
 
 
 def _below(folder: Path, above: tuple[Path, ...]) -> list[Path]:
-    inside = {path.name.casefold(): path for path in list_entries(folder)[0]}
-    chosen = [inside["train"]] if "train" in inside else []
-    chosen = chosen or [path for name, path in sorted(inside.items()) if name in NORMAL_NAMES]
+    # Names may differ in case alone.
+    inside = sorted(
+        list_entries(folder).folders, key=lambda path: (path.name.casefold(), path.name)
+    )
+    chosen = [path for path in inside if path.name.casefold() == "train"]
+    chosen = chosen or [path for path in inside if path.name.casefold() in NORMAL_NAMES]
     images = [] if chosen else list_images(folder)
     if not chosen:
-        if suspects := sorted(inside.keys() & _NOT_GOOD):
-            raise DataError(
-                f"{inside[suspects[0]]} may hold images with defects: give the folders of good images, or "
-                "move them into a folder named good."
-            )
-        chosen = [path for _, path in sorted(inside.items())]
+        for path in inside:
+            if path.name.casefold() in _NOT_GOOD:
+                raise DataError(
+                    f"{path} may hold images with defects: give the folders of good images, or move them "
+                    "into a folder named good."
+                )
+        chosen = inside
     above = (*above, folder.resolve())
     for path in chosen:
         target = path.resolve()

@@ -130,6 +130,15 @@ def test_good_images_are_found_in_folders_as_users_have_them(data_root, tmp_path
     assert len(good_images([flat])) == 3
 
 
+@pytest.mark.parametrize("names", [("Part", "part"), ("good", "Good"), ("train", "Train")])
+def test_folders_whose_names_differ_in_case_are_all_taken(names, tmp_path):
+    for name in names:
+        save(tmp_path / name / "1.png", np.zeros((8, 8, 3), np.uint8))
+    if len(list(tmp_path.iterdir())) == 1:
+        pytest.skip("the file system ignores case")
+    assert len(good_images([tmp_path])) == 2
+
+
 def test_generated_textures_are_no_good_images(good, tmp_path):
     """A model's folder may lie among the images of the next one, or its textures be copied there."""
     folder = tmp_path / "parts"
