@@ -44,7 +44,7 @@ class PicturesCallback(ImagesCallback):
         super().__init__()
         if count < 1:
             raise ConfigError(f"--pictures.count is {count}; it must be at least 1.")
-        self.target = None if folder is None else Path(folder)
+        self.target = None if folder is None else Path(folder).expanduser()
         self.count = count
 
     def should_record(self, trainer: Trainer, stage: str) -> bool:

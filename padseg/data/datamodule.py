@@ -17,7 +17,7 @@ from padseg.data.duplicates import check_duplicates
 from padseg.data.evaluated import Evaluated, check_evaluated
 from padseg.data.file_checks import check_files
 from padseg.data.findings import change_figures, raise_blocking, warn_once
-from padseg.data.foreground import OTSU, Foreground, find_foreground
+from padseg.data.foreground import OTSU, Foreground, find_foreground, foreground_source
 from padseg.data.image_files import list_textures
 from padseg.data.images import as_size, measure_bits
 from padseg.data.layouts import LAYOUTS, list_samples
@@ -118,8 +118,6 @@ class AnomalyDataModule(StreamDataModule):
         one_of("--data.layout", layout, LAYOUTS)
         one_of("--data.augmentation", augmentation, AUGMENTATIONS)
         one_of("--data.evaluation", evaluation, EVALUATIONS)
-        if foreground is not None and foreground != OTSU and not Path(foreground).is_dir():
-            raise ConfigError(f"--data.foreground is {foreground}; it must be otsu or a folder.")
         self.root = Path(root).expanduser()
         self.category = category
         self.textures = None if textures is None else Path(textures).expanduser()
@@ -133,7 +131,7 @@ class AnomalyDataModule(StreamDataModule):
         self.num_workers = num_workers
         self.cache_limit_mb = cache_limit_mb
         self.layout = layout
-        self.foreground = foreground
+        self.foreground = foreground_source(foreground)
         self.evaluation = evaluation
         self._bits = bits
         self.evaluated: Evaluated | None = None

@@ -18,6 +18,7 @@ from padseg.data.findings import raise_problems
 from padseg.data.image_files import IMAGE_SUFFIXES
 from padseg.data.images import Size
 from padseg.data.masks import read_masks
+from padseg.errors import ConfigError, DataError
 from padseg.machine.marks import is_marked
 
 OTSU = "otsu"
@@ -38,6 +39,20 @@ class Foreground:
         """(H, W) uint8, 1 on the object."""
         count = self._size[0] * self._size[1]
         return np.unpackbits(self._bits[index], count=count).reshape(self._size)
+
+
+def foreground_source(given: str | None) -> str | None:
+    """The option `--data.foreground`, the `~` of a folder expanded.
+
+    Raises:
+        ConfigError: It is neither `otsu` nor a folder.
+    """
+    if given is None or given == OTSU:
+        return given
+    folder = Path(given).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(f"--data.foreground is {given}; it must be otsu or a folder.")
+    return str(folder)
 
 
 def find_foreground(
@@ -63,7 +78,14 @@ def find_foreground(
     raise_problems(
         [f"{path} has no foreground mask in --data.foreground {source}." for path in missing]
     )
-    return Foreground([read_masks([mask], size) for mask in masks if mask is not None])
+    found, broken = [], []
+    for mask in (mask for mask in masks if mask is not None):
+        try:
+            found.append(read_masks([mask], size))
+        except DataError as error:
+            broken.append(str(error))
+    raise_problems(broken)
+    return Foreground(found)
 
 
 def _mask_file(path: Path) -> Path | None:

@@ -33,7 +33,7 @@ class PredictionWriter(BasePredictionWriter):
         super().__init__("batch")
         if not out:
             raise ConfigError("--predictions.out is empty; give a folder.")
-        self.out = Path(out)
+        self.out = Path(out).expanduser()
         self._lock = ExitStack()
         self._results: Results | None = None
 

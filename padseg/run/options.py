@@ -190,10 +190,12 @@ class RunOptions:
 
     def _replace_inputs(self, by: Callable[[Path], str]) -> dict[str, str]:
         """The overrides, with a replacement for the files and folders that some of them name."""
-        return {
-            key: by(Path(value)) if key in _MAY_NAME_FILES and Path(value).exists() else value
+        named = {
+            key: Path(value).expanduser()
             for key, value in self.overrides.items()
+            if key in _MAY_NAME_FILES
         }
+        return {**self.overrides} | {key: by(path) for key, path in named.items() if path.exists()}
 
     def results_depend_on(self, category: str, seed: int) -> dict[str, Any]:
         """What the results of one run depend on, in plain values; inputs may be moved but not changed."""

@@ -15,6 +15,7 @@ from padseg.callbacks.pictures import draw_worst
 from padseg.callbacks.verdicts import Thresholds, caption, display_thresholds
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError
+from padseg.inference.writer import PredictionWriter
 from padseg.metrics.score_scale import ScoreScale
 from padseg.records import read_records
 
@@ -174,3 +175,12 @@ def test_titles(label, score, threshold, expected):
 def test_count_is_checked():
     with pytest.raises(ConfigError, match=r"--pictures\.count"):
         PicturesCallback(count=0)
+
+
+@pytest.mark.parametrize(
+    "folder", [lambda: PicturesCallback("~/x").target, lambda: PredictionWriter("~/x").out]
+)
+def test_a_folder_may_be_named_from_home(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert folder() == tmp_path / "x"

@@ -137,11 +137,24 @@ def test_missing_masks_are_named(tmp_path, root, textures):
     shutil.copytree(root / "masks", tmp_path / "masks")
     for number in (2, 5):
         (tmp_path / f"masks/disc/train/good/{number}.bmp").unlink()
-    data = module(root, textures, foreground=str(tmp_path / "masks"), val_fraction=0)
+    options = {"foreground": str(tmp_path / "masks"), "val_fraction": 0}
     with pytest.raises(DataError, match=r"(?s)2\.png has no foreground mask.*5\.png has"):
-        data.setup("fit")
+        module(root, textures, **options).setup("fit")
+    for number in (2, 5):
+        (tmp_path / f"masks/disc/train/good/{number}.bmp").write_bytes(b"BM")
+    with pytest.raises(DataError, match=r"(?s)2 files.*2\.bmp cannot be read.*5\.bmp cannot"):
+        module(root, textures, **options).setup("fit")
     with pytest.raises(ConfigError, match=r"--data\.foreground is nowhere"):
         module(root, textures, foreground="nowhere")
+
+
+def test_the_folder_of_masks_may_be_named_from_home(root, textures, monkeypatch):
+    monkeypatch.setenv("HOME", str(root))
+    monkeypatch.setenv("USERPROFILE", str(root))
+    given = module(root, textures, foreground=str(root / "masks")).pairs(0, 2)
+    assert torch.equal(
+        module(root, textures, foreground="~/masks").pairs(0, 2)["mask"], given["mask"]
+    )
 
 
 def test_an_accelerator_takes_the_same_steps(root, textures, monkeypatch):

@@ -60,6 +60,12 @@ def test_files_behind_options_are_part_of_the_run(data_root, textures, tmp_path,
         assert there == {key: str(tmp_path / value) for key, value in overrides.items()}
         return options.results_depend_on("widget", 0)["overrides"]
 
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    home = {"data.foreground": "~/masks"}
+    options = RunOptions("rstpm", data_root, ["widget"], tmp_path, label="x", overrides=home)
+    assert options.portable().overrides == {"data.foreground": str(tmp_path / "masks")}
+
     (tmp_path / "weights2").write_text("one")
     first = dependencies()
     (tmp_path / "weights2").write_text("two")
