@@ -41,9 +41,11 @@ def add_parser(commands: Subparsers) -> None:
 def execute(options: argparse.Namespace) -> None:
     """Run the command."""
     from padseg.data.preview import write_preview
+    from padseg.lightning_cli.data_module import build_data_module
 
     names = ("root", "category", "textures", "seed", "layout")
     given = {name: getattr(options, name) for name in names}
     named = {f"data.{name}": str(value) for name, value in given.items() if value is not None}
-    write_preview(named | options.overrides, options.start, options.count, options.out)
+    data = build_data_module(named | options.overrides)
+    write_preview(data, options.start, options.count, options.out)
     print(options.out)

@@ -1,18 +1,17 @@
 """A picture of what training sees: clean image, texture, mask and corrupted image of each sample."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jsonargparse import ArgumentParser
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
 from padseg.data.datamodule import AnomalyDataModule
-from padseg.errors import ConfigError, DataError, PadsegError
+from padseg.errors import ConfigError, DataError
 from padseg.machine.files import written_whole
 from padseg.machine.marks import save_marked
 
@@ -74,22 +73,22 @@ def draw_grid(cells: Tensor, columns: Sequence[str], rows: Sequence[str]) -> Ima
     return page
 
 
-def write_preview(options: Mapping[str, str], start: int, n: int, out: Path) -> None:
-    """Write the preview of a data module with options as of `fit`.
+def write_preview(data: AnomalyDataModule, start: int, n: int, out: Path) -> None:
+    """Write the preview as a picture.
 
     Args:
-        options: From `data.KEY` to the value.
+        data: The data.
         start: Number of the first sample.
         n: Number of samples.
         out: The picture; its suffix determines the format.
 
     Raises:
-        ConfigError: An option cannot be used.
+        ConfigError: There is no such sample, or no format for the suffix.
         DataError: The data cannot be set up, or the picture cannot be written.
     """
     if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
         raise ConfigError(f"picture {out} has no known suffix: name it {out.stem}.png, say.")
-    page = preview(_data_module(options), start, n)
+    page = preview(data, start, n)
     try:
         with written_whole(out) as draft:
             save_marked(page, draft)
@@ -98,18 +97,3 @@ def write_preview(options: Mapping[str, str], start: int, n: int, out: Path) -> 
         raise DataError(
             f"picture {out} cannot be written ({reason}): pass another --out."
         ) from error
-
-
-def _data_module(options: Mapping[str, str]) -> AnomalyDataModule:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(AnomalyDataModule, "data")
-    try:
-        parsed = parser.parse_args([f"--{key}={value}" for key, value in options.items()])
-        data: AnomalyDataModule = parser.instantiate(parsed).data
-    except PadsegError:
-        raise
-    except Exception as error:  # parsers raise errors of many types
-        # The message of a dataclass is wrapped in those of everything that the parser tried.
-        reason = error.__cause__ if isinstance(error.__cause__, PadsegError) else error
-        raise ConfigError(f"preview: {' '.join(str(reason).split())}") from error
-    return data

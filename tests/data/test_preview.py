@@ -62,7 +62,9 @@ def test_the_command_writes_a_picture(data_root, textures, tmp_path, capsys):
     [
         (["--data.synthesis.threshold", "2"], "threshold"),
         (["--data.nothing", "2"], "nothing"),
-        (["--data.batch_size", "many"], "batch_size"),
+        (["--data.batch_size", "many"], "error: --data.batch_size: expected int, not many (see"),
+        (["--data.augmentation", "odd"], "--data.augmentation: expected one of 'auto', 'none', "),
+        (["--data.synthesis.exponents", "3"], "expected tuple, not 3 (see padseg fit --help"),
         (["--nothing", "2"], "unknown option"),
         (["--count", "0"], "n from 1"),
         (["--count", "10000000000"], "n from 1 to 1000"),
