@@ -45,7 +45,9 @@ def find_images(
         _log.warning(
             "Left out, as padseg wrote them: %s, such as %s.", count(len(own), "picture"), own[0]
         )
-    images = [path for path in found if path not in set(own)]
+    for path in own:
+        del found[path]
+    images = list(found)
     if not images and not unreadable:
         raise DataError("there are only pictures that padseg itself wrote: give others.")
     return images

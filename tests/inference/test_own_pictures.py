@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from padseg.data.layouts import list_samples
 from padseg.errors import DataError
 from padseg.export.int8 import to_int8
 from padseg.inference.inputs import find_images
+from padseg.machine.marks import save_marked
 from padseg.modules import read_checkpoint
 from padseg.records.pictures import Pictures, write_pictures
 
@@ -56,6 +57,18 @@ def test_folders_files_and_patterns_leave_them_out(shots, caplog):
     assert sorted(names(find_images(sorted(shots.glob("*.*"))))) == THEIRS
     with pytest.raises(DataError, match="only pictures that padseg itself wrote"):
         find_images([shots / "pictures"])
+
+
+def test_leaving_many_out_takes_as_long_for_each(tmp_path, monkeypatch):
+    """A second call of `detect` finds three pictures for each image, which may be tens of thousands."""
+    for number in range(40):
+        Image.new("L", (2, 2)).save(tmp_path / f"{number}.png")
+        save_marked(Image.new("L", (2, 2)), tmp_path / f"{number}-own.png")
+    hashed = []
+    hash_of = PurePath.__hash__
+    monkeypatch.setattr(PurePath, "__hash__", lambda path: hashed.append(path) or hash_of(path))
+    assert len(find_images([tmp_path])) == 40
+    assert len(hashed) < 20 * 80
 
 
 def test_detect_once_more_scores_the_images_alone(checkpoint, shots, tmp_path):
