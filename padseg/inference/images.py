@@ -65,9 +65,11 @@ def open_rgb(source: Source, bits: int = ALL_BITS) -> Image.Image:
         if hasattr(source, "read"):
             with Image.open(source) as image:
                 return to_rgb(image, bits)
+    except DataError:
+        raise
     except UnidentifiedImageError as error:
         raise DataError("the content of an image file is of no known format.") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # Pillow's decoders raise nearly any exception on damaged content
         raise DataError(f"image {type(source).__name__} cannot be read ({error}).") from error
     raise _no_image(source)
 
@@ -79,7 +81,12 @@ def _from_array(source: NDArray[Any] | Tensor) -> Image.Image:
         DataError: It is unclear which pixels they are.
     """
     tensor = isinstance(source, Tensor)
-    pixels = source.detach().cpu().numpy() if isinstance(source, Tensor) else source
+    if isinstance(source, Tensor):
+        values = source.detach().cpu()
+        # NumPy has no bfloat16.
+        pixels = (values.float() if values.is_floating_point() else values).numpy()
+    else:
+        pixels = source
     shape = tuple(source.shape)
     if pixels.ndim == 3:
         first, last = shape[0] in (1, 3), shape[2] in _COLOURS
@@ -104,7 +111,7 @@ def _from_array(source: NDArray[Any] | Tensor) -> Image.Image:
                 f"the pixels of a floating tensor are from {pixels.min():g} to {pixels.max():g}: scale them "
                 "to [0, 1], without normalisation."
             )
-        pixels = (pixels.astype(np.float32) * 255).round().astype(np.uint8)
+        pixels = (pixels * 255).round().astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 

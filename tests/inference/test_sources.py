@@ -1,6 +1,7 @@
 """Whatever is plainly an image is scored like its file; anything else is refused plainly."""
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,11 @@ def test_grey_of_any_shape(shape, predictor, path):
     assert predictor(torch.from_numpy(grey).reshape(shape)).image_score == expected
 
 
+def test_a_tensor_of_half_the_bits_is_scored_like_one_of_all(predictor):
+    half = torch.rand(3, 72, 72, generator=torch.manual_seed(0)).bfloat16()
+    assert predictor(half).image_score == predictor(half.float()).image_score
+
+
 def test_a_batch_is_several_images(predictor, data_root):
     paths = sorted((data_root / "widget/test/spot").iterdir())
     expected = [one.image_score for one in predictor(paths)]
@@ -75,12 +81,17 @@ def test_a_batch_is_several_images(predictor, data_root):
         assert [one.image_score for one in predictor(given)] == expected
 
 
+# The header of a bitmap of 100,000 by 100,000 pixels.
+LARGE = b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 10**5, 10**5, 1, 24, *6 * [0])
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
         (b"", "of no known format"),
         (b"no image", "of no known format"),
         (io.BytesIO(b"no image"), "of no known format"),
+        (LARGE, "exceeds limit of 2147483648 pixels"),
         (None, "NoneType is no image"),
         (5, "int is no image"),
         ({"image": 1}, "dict is no image"),
