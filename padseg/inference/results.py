@@ -17,7 +17,7 @@ images below 256 pixels are enlarged, and an overlay with a side above 65,500 pi
 is reduced. Without calibration, there are no verdicts, masks and regions.
 The log, `.log-<process>.jsonl`, gets a line for each image once its files are written. Images in it are
 finished, unless their files have changed. Images that no longer exist stay in the tables, except those
-that could not be read.
+that could not be read, which have no pictures either.
 """
 
 import hashlib
@@ -141,6 +141,7 @@ class Results:
     ) -> Outcome:
         answer = predict()
         if isinstance(answer, DataError):
+            remove_pictures(self.folder, name)  # of an earlier version of its file
             return Outcome(name, error=str(answer))
         outlined = self._outline_all or bool(answer.anomalous)
         try:
@@ -184,6 +185,13 @@ def picture_paths(folder: Path, name: str) -> dict[str, Path]:
     }
 
 
+def remove_pictures(folder: Path, name: str) -> None:
+    """Remove the pictures of an image, as far as there are any and the system allows it."""
+    for path in picture_paths(folder, name).values():
+        with suppress(OSError):
+            path.unlink()
+
+
 def file_version(path: Path) -> str:
     """The size of a file and the time of its last change, which identify its version."""
     try:
@@ -215,9 +223,7 @@ def write_files(folder: Path, name: str, prediction: Prediction, outlined: bool)
             with written_whole(path, durable=False) as temporary:
                 save_marked(picture, temporary, **options)
     except OSError:
-        for path in pictures:
-            with suppress(OSError):
-                path.unlink()
+        remove_pictures(folder, name)
         raise
 
 

@@ -226,6 +226,17 @@ def test_broken_images_are_counted_and_the_rest_is_done(checkpoint, images, tmp_
     assert table["error"].isna().all()
 
 
+def test_an_image_that_cannot_be_read_any_more_keeps_no_pictures(checkpoint, images, tmp_path):
+    folder, names = images
+    out = tmp_path / "out"
+    assert detect(checkpoint, out, folder) == 0
+    (folder / names[0]).write_text("no image")
+    assert detect(checkpoint, out, folder) == 2
+    pictures = sorted(path.name for path in out.rglob("*.[jp][pn]g"))
+    assert len(pictures) == 3 * (len(names) - 1)
+    assert all((out / "overlays" / f"{name}.jpg").is_file() for name in names[1:])
+
+
 @pytest.mark.slow
 def test_images_longer_than_a_jpeg_get_a_smaller_overlay(checkpoint, tmp_path):
     rng = np.random.default_rng(0)
