@@ -17,11 +17,20 @@ def expanded_path(text: str) -> Path:
     """A path; shells do not expand the `~` in `--out=~/runs`.
 
     Raises:
+        ArgumentTypeError: As `path_or_pattern`.
+    """
+    return Path(path_or_pattern(text)).expanduser()
+
+
+def path_or_pattern(text: str) -> str:
+    """A path or a pattern, as it is.
+
+    Raises:
         ArgumentTypeError: The text is empty, which would mean the working folder.
     """
     if not text:
         raise argparse.ArgumentTypeError("it is empty; give a path")
-    return Path(text).expanduser()
+    return text
 
 
 def add_categories(parser: argparse.ArgumentParser) -> None:

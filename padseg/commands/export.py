@@ -2,7 +2,7 @@
 
 import argparse
 
-from padseg.commands.arguments import Subparsers, add_checkpoint, expanded_path
+from padseg.commands.arguments import Subparsers, add_checkpoint, expanded_path, path_or_pattern
 from padseg.names import EXPORT_FORMATS
 
 
@@ -39,6 +39,7 @@ def add_parser(commands: Subparsers) -> None:
     )
     parser.add_argument(
         "--int8",
+        type=path_or_pattern,
         nargs="+",
         default=(),
         metavar="NORMAL",

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from padseg.commands.arguments import add_checkpoint
+from padseg.commands.arguments import add_checkpoint, path_or_pattern
 
 if TYPE_CHECKING:
     from padseg.inference import Predictor
@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 def add_prediction(parser: argparse.ArgumentParser) -> None:
     """A checkpoint, images, and how to score them."""
     add_checkpoint(parser)
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="images, folders or patterns")
+    parser.add_argument(
+        "paths",
+        type=path_or_pattern,
+        nargs="+",
+        metavar="PATH",
+        help="images, folders or patterns",
+    )
     add_scoring(parser)
 
 

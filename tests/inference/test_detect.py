@@ -292,6 +292,9 @@ def test_files_patterns_and_mistakes(checkpoint, images, tmp_path, capsys):
     assert "in use" in capsys.readouterr().err
     assert detect(checkpoint, out, folder, options=("--nothing",)) == 2
     assert "unknown option" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        detect(checkpoint, tmp_path / "new", "")
+    assert "PATH: it is empty; give a path" in capsys.readouterr().err
 
 
 def test_without_calibration_there_are_scores_only(checkpoint, images, tmp_path, caplog):
