@@ -59,7 +59,7 @@ def export(
         raise ConfigError(f"--int8 needs --format {able}, and cannot be combined with --half.")
     if format != "safetensors" and out.is_dir():
         raise ConfigError(f"--out {out} is a folder: {format} is a file, so name one in it.")
-    above = next(folder for folder in out.absolute().parents if folder.exists())
+    above = next((folder for folder in out.absolute().parents if folder.exists()), out)
     if not above.is_dir():
         raise ConfigError(f"--out {out} cannot be written: {above} is a file.")
     if license is not None and (format != "safetensors" or out.suffix == ".safetensors"):

@@ -68,6 +68,9 @@ def test_mistakes_are_told_before_the_work(stpm, tmp_path, capsys, monkeypatch):
     below = str(stpm / "net.onnx")
     assert main(["export", str(stpm), "--format", "onnx", "--out", below]) == 2
     assert f"--out {below} cannot be written: {stpm} is a file" in capsys.readouterr().err
+    root = ["--out", "/", "--license", "two words"]
+    assert main(["export", str(stpm), "--format", "safetensors", *root]) == 2
+    assert "--license is 'two words'" in capsys.readouterr().err
     bin_file = str(tmp_path / "net.bin")
     assert main(["export", str(stpm), "--format", "openvino", "--out", bin_file]) == 2
     assert ".xml" in capsys.readouterr().err
