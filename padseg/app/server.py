@@ -45,6 +45,8 @@ def serve(
     Raises:
         ConfigError: Host or port cannot be used.
     """
+    if port is not None and not 0 < port < 2**16:
+        raise ConfigError(f"--port is {port}; it must be from 1 to 65535.")
     warn_of_verdicts(predictor.calibration, predictor.precision, predictor.tile)
     with tempfile.TemporaryDirectory(prefix="padseg-app-") as folder, stop_signals() as stop:
         _keep_to_this_machine(Path(folder))

@@ -67,6 +67,13 @@ def test_a_port_in_use_is_told(checkpoint, launched, capsys, monkeypatch):
     assert "127.0.0.1, port 80, cannot be listened at" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("port", ["0", "65536"])
+def test_a_port_that_there_is_not_is_told(port, checkpoint, launched, capsys):
+    assert main(["app", str(checkpoint), "--device", "cpu", "--port", port]) == 2
+    assert f"--port is {port}; it must be from 1 to 65535" in capsys.readouterr().err
+    assert not launched[0]
+
+
 def test_without_the_extra_it_says_how_to_install_it(monkeypatch, capsys):
     monkeypatch.setattr(server, "find_spec", lambda name: None)
     assert main(["app", "any.ckpt"]) == 2
