@@ -46,13 +46,15 @@ def summarise(rows: pd.DataFrame, metric: str) -> Figure:
     """Mean and spread over seeds of the mean over categories.
 
     If the categories have different seeds, there is no spread, and the mean is that of the categories' means.
+    If the metric is undefined in a whole category, such as one without masks, there is neither: a mean over
+    fewer categories would not be comparable.
 
     Args:
         rows: Rows of `results.csv` with one label.
         metric: A column of it.
     """
     known = rows.dropna(subset=[metric])
-    if known.empty:
+    if known.empty or set(known["category"]) != set(rows["category"]):
         return Figure(math.nan, math.nan, 0)
     grid = known.pivot_table(index="seed", columns="category", values=metric)
     if grid.isna().any(axis=None):

@@ -109,6 +109,16 @@ def test_a_label_that_lacks_a_category_has_no_average():
     assert pixel.loc["cable", "b (ours)"] == "100.0 / 100.0"
 
 
+def test_a_metric_that_a_category_lacks_has_no_average():
+    """As the pixel metrics of a category without masks."""
+    table = rows("a", {("bolt", 0): 0.9, ("nut", 0): 0.7})
+    table.loc[table["category"] == "nut", ["pixel_auroc", "pixel_ap"]] = math.nan
+    tables = paper_tables(table, {})
+    assert tables["Pixel AUROC / AP"]["a (ours)"].to_list() == ["90.0 / 90.0", "–", "–"]  # noqa: RUF001
+    assert tables["Image AUROC"].loc["average (2)", "a (ours)"] == "80.0"
+    assert math.isnan(summarise(table, "pixel_ap").mean)
+
+
 def test_other_data_has_no_published_figures_beside_it():
     demo = rows("demo", {("cap", 0): 0.9, ("fabric", 0): 0.9, ("wood", 0): 0.9})
     assert comparable(demo, {}) == []
