@@ -72,7 +72,9 @@ class Prediction:
     @property
     def mask(self) -> NDArray[np.bool_] | None:
         """(H, W), the pixels that exceed their threshold; None without calibration."""
-        return None if self.pixel_threshold is None else self.score_map > self.pixel_threshold
+        return (
+            None if self.calibration is None else self.calibration.anomalous_pixels(self.score_map)
+        )
 
 
 def make_prediction(
