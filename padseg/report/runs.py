@@ -24,7 +24,6 @@ class Run:
         result: What its `metrics.json` holds.
         images: The table of the records, one row per test image; empty if there are no records.
         curves: From the name of a curve to its axes and their values; an infinite threshold is None.
-        threshold: Calibrated threshold on image scores, if any.
         pixel_threshold: Calibrated threshold on score maps, if any.
         losses: See `read_losses`.
         options: See `read_options`.
@@ -35,7 +34,6 @@ class Run:
     result: RunResult
     images: pd.DataFrame
     curves: dict[str, dict[str, list[float | None]]]
-    threshold: float | None
     pixel_threshold: float | None
     losses: Losses = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
@@ -165,7 +163,6 @@ def _read_run(path: Path) -> Run:
         result=result,
         images=images,
         curves=curves,
-        threshold=None if calibration is None else calibration.image_threshold,
         pixel_threshold=None if calibration is None else calibration.pixel_threshold,
         losses=losses,
         options=options,
