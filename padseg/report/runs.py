@@ -1,5 +1,6 @@
 """Read the folders of finished runs."""
 
+import logging
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,10 @@ from padseg.machine.files import read_json
 from padseg.records import COLUMNS as IMAGE_COLUMNS
 from padseg.records import picture_path, read_records
 from padseg.report.trainings import Losses, read_losses, read_options
-from padseg.run.files import METRICS_FILE, find_finished
+from padseg.run.files import METRICS_FILE, find_copies, find_finished
 from padseg.run.results import COLUMNS, RunResult
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,9 @@ def read_runs(out: Path, broken: list[DataError] | None = None) -> list[Run]:
             f"{out} holds no finished run (<label>/<category>/seed<k>/{METRICS_FILE}): pass the --out "
             "folder of padseg run."
         )
+    if copies := find_copies(out):
+        names = ", ".join(folder.relative_to(out).as_posix() for folder in copies)
+        _log.warning("%s: left out, as folders of runs are named seed<k>.", names)
     runs: list[Run] = []
     for path in paths:
         try:

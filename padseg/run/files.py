@@ -10,11 +10,13 @@ OUT/<label>/<category>/seed<k>/metrics.json        the run's result, written las
 /logs/<phase>/       what was logged
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 METRICS_FILE = "metrics.json"
 TABLE_FILE = "results.csv"
+_SEED = re.compile(r"seed(0|[1-9][0-9]*)")
 
 
 def run_folder(out: Path, label: str, category: str, seed: int) -> Path:
@@ -24,6 +26,15 @@ def run_folder(out: Path, label: str, category: str, seed: int) -> Path:
 
 def find_finished(out: Path) -> list[Path]:
     """The `metrics.json` of each finished run below a folder, in the order of their names."""
+    return [path for path in _find(out) if _SEED.fullmatch(path.parent.name)]
+
+
+def find_copies(out: Path) -> list[Path]:
+    """Folders such as `seed0-old` that hold a `metrics.json` and do not have the name of a run."""
+    return [path.parent for path in _find(out) if not _SEED.fullmatch(path.parent.name)]
+
+
+def _find(out: Path) -> list[Path]:
     return sorted(out.glob(f"*/*/seed*/{METRICS_FILE}"))
 
 

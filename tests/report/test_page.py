@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -19,6 +20,7 @@ from padseg.report.page import make_page, report
 from padseg.report.page_data import page_data
 from padseg.report.pictures import Pictures, shown_scale
 from padseg.report.runs import read_runs
+from padseg.run.table import write_table
 
 from .conftest import CURVES, make_images, make_run
 
@@ -100,6 +102,17 @@ def test_broken_metrics_are_named(content, tmp_path, capsys):
     assert "written without this run" in told
     data = data_of((tmp_path / "report.html").read_text())
     assert [row["label"] for row in data["summary"]] == ["y"]
+
+
+def test_a_copy_of_a_run_is_no_further_run(tmp_path, caplog):
+    folder = make_run(tmp_path, "x", "bolt")
+    shutil.copytree(folder, folder.with_name("seed0-old"))
+    shutil.copytree(folder, folder.with_name("seed00"))
+    (run,) = read_runs(tmp_path)
+    assert run.folder == folder
+    (told,) = caplog.messages
+    assert told.startswith("x/bolt/seed0-old, x/bolt/seed00: left out")
+    assert len(write_table(tmp_path)) == 1
 
 
 def test_unknown_options_are_refused(two_systems, capsys):
