@@ -25,7 +25,7 @@ from padseg.models.weight_files import hash_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-WEIGHTS_OPTION = "--model.weights (with `padseg run`: --weights)"
+WEIGHTS_OPTION = "--model.weights (with `padseg train` and `run`: --weights)"
 _log = logging.getLogger(__name__)
 
 

@@ -175,7 +175,7 @@ def test_hub_out_of_reach(hangs, hub, monkeypatch, capsys):
     monkeypatch.setattr("padseg.models.hub._TIMEOUT", 0.5)
     message = (
         r"resnet18\.tv_in1k cannot be downloaded from the timm hub, http://127\.0\.0\.1:\d+ \(\w+\); "
-        r"give a local file with --model\.weights \(with `padseg run`: --weights\)"
+        r"give a local file with --model\.weights \(with `padseg train` and `run`: --weights\)"
     )
     start = time.monotonic()
     with pytest.raises(CheckpointError, match=message):
