@@ -51,6 +51,7 @@ def to_rgb(image: Image.Image, bits: int = ALL_BITS) -> Image.Image:
         ValueError: Its pixels have 32 bits, or are negative, so that their range is unknown.
     """
     warn_of_pages(image)
+    decoded = getattr(image, "fp", None) is None
     colours = _deep_colours(image) if bits < ALL_BITS else None
     image = upright(image)
     if colours is not None:
@@ -67,8 +68,12 @@ def to_rgb(image: Image.Image, bits: int = ALL_BITS) -> Image.Image:
     if image.mode in ("I", "F"):
         raise ValueError("its pixels have 32 bits, of unknown range; save it with 8 or 16")
     rgb = image.convert("RGB")
-    if bits < ALL_BITS:
-        _warn_of_black(np.asarray(rgb))
+    if bits < ALL_BITS and decoded and np.asarray(rgb).max() < _DARK:
+        message = (
+            "A picture in memory is nearly black. If its file has colours of 16 bits, give the file: Pillow keeps "
+            f"their upper eight, and the images of the training use the lower {bits}."
+        )
+        warn_first("decoded", message)
     return rgb
 
 
@@ -86,8 +91,8 @@ def _upper_eight(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
 def _warn_of_black(pixels: NDArray[np.uint8]) -> None:
     if pixels.max() < _DARK:
         message = (
-            "An image of 16 bits is read as nearly black: if it uses fewer of them, --data.bits in the training "
-            "names their number, and a picture that Pillow has decoded has lost the others: give its file."
+            "An image of 16 bits is read as nearly black: if it uses fewer of them, give their number to the "
+            "training with --data.bits."
         )
         warn_first("black", message)
 

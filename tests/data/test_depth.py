@@ -87,7 +87,7 @@ def test_a_deep_picture_that_was_decoded_elsewhere_is_told(tmp_path, caplog):
     image = Image.open(io.BytesIO(path.read_bytes()))
     image.load()
     open_rgb(image, 12)
-    assert "a picture that Pillow has decoded has lost the others: give its file" in caplog.text
+    assert "give the file: Pillow keeps their upper eight, and" in caplog.text
 
 
 def _write_signed(path, values: np.ndarray) -> None:
@@ -168,6 +168,11 @@ def test_black_images_of_16_bits_are_told_once(tmp_path, caplog):
         Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / f"{number}.png")
         decode(tmp_path / f"{number}.png")
     assert caplog.text.count("read as nearly black") == 1
+    assert "Pillow" not in caplog.text  # command lines name files
+    caplog.clear()
+    Image.new("RGB", (8, 8)).save(tmp_path / "night.png")
+    decode(tmp_path / "night.png", 12)
+    assert not caplog.text  # it has 8 bits
 
 
 @pytest.mark.parametrize("bits", [12, 16])
