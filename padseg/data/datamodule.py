@@ -111,6 +111,8 @@ class AnomalyDataModule(StreamDataModule):
             )
         if not 0 <= val_fraction < 1:
             raise ConfigError(f"--data.val_fraction is {val_fraction}; it must be in [0, 1).")
+        if not cache_limit_mb >= 0:
+            raise ConfigError(f"--data.cache_limit_mb is {cache_limit_mb:g}; it must be from 0 up.")
         check_seed("--data.seed (of fit, --seed_everything)", seed)
         check_workers(num_workers)
         if bits is not None and not 8 <= bits <= ALL_BITS:

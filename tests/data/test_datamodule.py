@@ -148,6 +148,8 @@ def test_masks_are_checked_before_training(broken):
         {"val_fraction": 1.0},
         {"seed": -1},
         {"num_workers": -1},
+        {"cache_limit_mb": -5.0},
+        {"cache_limit_mb": float("nan")},
         {"augmentation": "Full"},
     ],
 )
