@@ -182,7 +182,9 @@ def _test(cli: PadsegCLI, files: PhaseFiles) -> tuple[dict[str, float | None], f
     )
     seconds = time.perf_counter() - start
     metrics = {key: value if math.isfinite(value) else None for key, value in values.items()}
-    return metrics, len(cli.datamodule.test_dataloader().dataset) / seconds
+    loader = cli.datamodule.test_dataloader()
+    (batches,) = cli.trainer.num_test_batches  # --trainer.limit_test_batches bounds them
+    return metrics, min(int(batches) * loader.batch_size, len(loader.dataset)) / seconds
 
 
 def _evaluation(data: AnomalyDataModule) -> Evaluation | None:

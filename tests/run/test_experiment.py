@@ -5,6 +5,7 @@ import gc
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import filelock
 import pandas as pd
@@ -46,6 +47,15 @@ def test_a_system_of_one_phase_runs(data_root, tmp_path):
     assert (folder / "distill.ckpt").is_file()
     assert not (folder / "segment.ckpt").exists()
     assert len(pd.read_csv(tmp_path / "results.csv")) == 1
+
+
+@pytest.mark.slow
+def test_the_speed_is_that_of_the_images_that_were_tested(data_root, tmp_path, monkeypatch):
+    times = SimpleNamespace(perf_counter=iter([0.0, 2.0]).__next__)
+    monkeypatch.setattr("padseg.run.phase.time", times)
+    arguments = run_args(data_root, "unused", tmp_path, system="stpm")
+    assert main([*arguments, "--trainer.limit_test_batches=0.5"]) == 0
+    assert pd.read_csv(tmp_path / "results.csv")["images_per_second"].tolist() == [2.0]  # 4 of 7
 
 
 @pytest.mark.slow
