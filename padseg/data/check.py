@@ -25,6 +25,7 @@ from padseg.machine.progress import working
 
 _MARKS: dict[Severity, str] = {"blocks": "error", "changes figures": "warning", "note": "note"}
 
+_SIZE_OPTION = "--image-size, which is --model.image_size of a training"
 _HEADERS = (
     *("category", "train", "validation", "test\ngood", "test\ndefect"),
     *("masks", "findings"),
@@ -110,7 +111,7 @@ def check_category(
         *findings,
         *(finding for finding in unknown if finding.file not in unreadable),
         *check_duplicates(samples, content=hash_pixels, within=True),
-        *find_losses(count_masks(tested, image_size), image_size, folder),
+        *find_losses(count_masks(tested, image_size), image_size, folder, _SIZE_OPTION),
         *find_other_metric(folder, layout, saturations),
         *_check_test_set(folder, tested),
         *check_unused(folder, samples, layout),

@@ -35,20 +35,23 @@ def count_masks(samples: Sequence[Sample], size: Size | None) -> MaskCounts:
     return sum(map_in_threads(count, masked), MaskCounts())
 
 
-def find_losses(counts: MaskCounts, size: Size, folder: Path) -> list[Finding]:
+def find_losses(
+    counts: MaskCounts, size: Size, folder: Path, option: str = "--model.image_size"
+) -> list[Finding]:
     """The finding that figures at this size miss defects, if any are lost.
 
     Args:
         counts: The masks of a category.
         size: (H, W) to which they are reduced.
         folder: Of the category.
+        option: Sets the size, for the message.
     """
     if not counts.lost_regions:
         return []
     message = (
         f"{folder}: reduced to {size[0]}x{size[1]} pixels, {counts.lost_images} of {counts.images} masks are "
         f"empty and {counts.lost_regions} of {counts.regions} defect regions vanish, so that pixel figures "
-        "ignore them: raise --model.image_size, or evaluate at the images' own size with "
+        f"ignore them: raise {option}, or evaluate at the images' own size with "
         "--data.evaluation native."
     )
     return [Finding("lost regions", folder, message)]

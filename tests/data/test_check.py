@@ -246,10 +246,13 @@ def test_lost_defects_are_told_where_figures_are_made(root, caplog, capsys):
         Image.fromarray(mask).save(root / f"w/ground_truth/cut/{number}_mask.png")
     assert found(root) == []  # 256 pixels enlarge them
     assert main(["check", "--root", str(root), "--category", "w", "--image-size", "32"]) == 0
-    assert "reduced to 32x32 pixels, 3 of 4 masks are empty" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "reduced to 32x32 pixels, 3 of 4 masks are empty" in told
+    assert "raise --image-size, which is --model.image_size of a training" in told
     for _ in range(2):
         setup(root, "test")
     assert caplog.text.count("3 of 4 masks are empty") == 1
+    assert "ignore them: raise --model.image_size, or evaluate" in caplog.text
     caplog.clear()
     options = {"synthesis": None, "image_size": 32, "val_fraction": 0, "evaluation": "native"}
     AnomalyDataModule(str(root), "w", **options).setup("test")
