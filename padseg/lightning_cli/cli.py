@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -194,6 +195,7 @@ class PadsegCLI(LightningCLI):
             raise ConfigError(not_a_path(path))
         if path is None or path in CHECKPOINT_KEYWORDS:
             return
+        path = self.config[command].ckpt_path = str(Path(path).expanduser())
         header = read_header(path)
         require_system(header, f"--ckpt_path {path}")
         if command in SCORING_COMMANDS and header.calibration is not None:

@@ -32,7 +32,7 @@ def read_header(path: str | Path) -> Header:
     Raises:
         CheckpointError: As `read_checkpoint`.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     status = path.stat() if path.is_file() else None
     # Replacing a file changes its inode.
     state = None if status is None else (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -53,7 +53,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: The file is missing, damaged, contains code, or is not from padseg.
     """
-    checkpoint = _load(Path(path), mmap=False)
+    checkpoint = _load(Path(path).expanduser(), mmap=False)
     _header(checkpoint, path)
     return checkpoint
 

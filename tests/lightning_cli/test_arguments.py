@@ -109,15 +109,21 @@ def test_a_training_goes_on_with_its_own_recipe_only(
             assert told in capsys.readouterr().err
 
 
-def test_phase_two_goes_on_with_the_command_it_began_with(trained, data_root, textures, tmp_path):
-    """The checkpoint holds the student that --model.distilled named."""
-    shutil.copytree(trained / "segment", tmp_path / "segment")
+def test_phase_two_goes_on_with_the_command_it_began_with(
+    trained, data_root, textures, tmp_path, monkeypatch
+):
+    """The checkpoint holds the student that --model.distilled named; shells leave the `~` after `=`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     arguments = ["fit", "--config", str(config_path("destseg", "segment")), *QUIET]
     arguments += [*data_args(data_root, textures), f"--trainer.default_root_dir={tmp_path}"]
-    arguments += [f"--model.distilled={trained}/distill/last.ckpt", "--model.segmentation_width=16"]
+    arguments += ["--model.distilled=~/distill/last.ckpt", "--model.segmentation_width=16"]
     arguments += [f"--checkpoint.dirpath={tmp_path}/segment", "--trainer.max_steps=3"]
-    assert main([*arguments, "--ckpt_path", str(tmp_path / "segment/last.ckpt")]) == 0
-    assert read_checkpoint(tmp_path / "segment/last.ckpt")["global_step"] == 3
+    assert main([*arguments, "--ckpt_path=~/segment/last.ckpt"]) == 0
+    assert read_checkpoint("~/segment/last.ckpt")["global_step"] == 3
+    scored = [*data_args(data_root, textures), *QUIET, "--trainer.logger=false"]
+    assert main(["test", "--ckpt_path=~/segment/last.ckpt", *scored]) == 0
 
 
 def test_fit_without_a_recipe(data_root, textures, capsys):
