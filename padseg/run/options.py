@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from padseg.data.foreground import OTSU
 from padseg.data.layouts import LAYOUTS
 from padseg.errors import ConfigError
 from padseg.lightning_cli.recipes import config_path
@@ -50,8 +51,9 @@ _WITHOUT_EFFECT = {
     "checkpoint.every_n_train_steps",
     "checkpoint.train_time_interval",
 }
-# Other options of `fit` that may be a file or a folder.
-_MAY_NAME_FILES = {"model.weights2", "data.foreground"}
+_NO_WEIGHT_FILES = (None, "pretrained", "random")
+# Other options of `fit` that may be a file or a folder, and their words for something else.
+_MAY_NAME_FILES = {"model.weights2": _NO_WEIGHT_FILES, "data.foreground": (OTSU,)}
 _MODULES = {"distill": StudentDistillModule, "segment": SegmentationModule}
 
 
@@ -123,8 +125,7 @@ class RunOptions:
         least = 2 if len(self.phases) == 2 else 1
         if self.batch_size is not None and self.batch_size < least:
             raise ConfigError(f"--batch-size is {self.batch_size}; {self.system} takes {least} up.")
-        named = self.weights in (None, "pretrained", "random")
-        if not named and not Path(str(self.weights)).is_file():
+        if self.weights not in _NO_WEIGHT_FILES and self._weight_file is None:
             raise ConfigError(f"--weights {self.weights} does not exist.")
         self._check_overrides()
 
@@ -156,6 +157,12 @@ class RunOptions:
         return self.textures if SYSTEMS[self.system].synthetic else None
 
     @property
+    def _weight_file(self) -> Path | None:
+        """The file of the teacher's weights, if they come from one."""
+        path = Path(str(self.weights))
+        return path if self.weights not in _NO_WEIGHT_FILES and path.is_file() else None
+
+    @property
     def name(self) -> str:
         """Label of folder and rows."""
         return self.system if self.label is None else self.label
@@ -175,16 +182,14 @@ class RunOptions:
     def portable(self) -> "RunOptions":
         """The same options for a process in another working folder and without a terminal."""
         textures = None if self.textures is None else self.textures.absolute()
-        weights = self.weights
-        if weights is not None and Path(weights).is_file():
-            weights = str(Path(weights).absolute())
+        weights = self._weight_file
         return replace(
             self,
             overrides=self._replace_inputs(lambda path: str(path.absolute())),
             root=self.root.absolute(),
             out=self.out.absolute(),
             textures=textures,
-            weights=weights,
+            weights=self.weights if weights is None else str(weights.absolute()),
             bars=False,
         )
 
@@ -193,15 +198,13 @@ class RunOptions:
         named = {
             key: Path(value).expanduser()
             for key, value in self.overrides.items()
-            if key in _MAY_NAME_FILES
+            if key in _MAY_NAME_FILES and value not in _MAY_NAME_FILES[key]
         }
         return {**self.overrides} | {key: by(path) for key, path in named.items() if path.exists()}
 
     def results_depend_on(self, category: str, seed: int) -> dict[str, Any]:
         """What the results of one run depend on, in plain values; inputs may be moved but not changed."""
-        weights = self.weights
-        if weights is not None and Path(weights).is_file():
-            weights = hash_file(Path(weights))
+        weights = self._weight_file
         textures = self.used_textures
         overrides = self._replace_inputs(
             lambda path: hash_folder(path) if path.is_dir() else hash_file(path)
@@ -221,7 +224,7 @@ class RunOptions:
             "configuration": {
                 phase: hash_file(config_path(self.system, phase)) for phase in self.phases
             },
-            "weights": weights,
+            "weights": self.weights if weights is None else hash_file(weights),
             "layout": self.layout,
             "images": hash_listing(self.root, category, self.layout),
             "texture images": None if textures is None else hash_folder(textures),

@@ -74,6 +74,21 @@ def test_files_behind_options_are_part_of_the_run(data_root, textures, tmp_path,
     assert dependencies()["data.foreground"] != first["data.foreground"]
 
 
+def test_a_word_of_an_option_is_no_file_of_this_name(data_root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "otsu").mkdir()
+    (tmp_path / "random").touch()
+    overrides = {"data.foreground": "otsu", "model.weights2": "random"}
+    options = RunOptions(
+        "rstpm", data_root, ("widget",), tmp_path, weights="random", label="x", overrides=overrides
+    )
+    assert options.portable().overrides == overrides
+    assert options.portable().weights == "random"
+    found = options.results_depend_on("widget", 0)
+    assert found["overrides"] == overrides
+    assert found["weights"] == "random"
+
+
 def test_a_list_that_moves_an_image_is_other_data(data_root, textures, tmp_path, capsys):
     """No file has changed, but what is trained on."""
     root = tmp_path / "data"
