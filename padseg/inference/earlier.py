@@ -9,8 +9,7 @@ from padseg.errors import ConfigError
 from padseg.inference.outcomes import read_log
 from padseg.inference.predictor import Predictor
 from padseg.inference.results import picture_paths, results_options
-from padseg.machine.files import read_json
-from padseg.machine.folders import locked, require_same_options
+from padseg.machine.folders import locked, recorded_options, require_same_options
 
 _REMEDY = "add --overwrite to replace them, or pass another --out"
 
@@ -58,8 +57,7 @@ def _require_same_thresholds(folder: Path, options: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: They do.
     """
-    path = folder / "options.json"
-    before = read_json(path) if path.exists() else options
+    before = recorded_options(folder) or options
     if any(before.get(name) != options[name] for name in options if name != "calibration"):
         return
     then, now = (_thresholds(found["calibration"]) for found in (before, options))

@@ -49,19 +49,35 @@ def require_same_options(folder: Path, options: Mapping[str, Any], remedy: str) 
         remedy: What to do if the folder holds other results, for the message.
 
     Raises:
-        ConfigError: The folder holds results of other options.
+        ConfigError: The folder holds results of other options, or as `recorded_options`.
     """
-    path = folder / "options.json"
-    if not path.exists():
-        write_json(path, options)
+    stored = recorded_options(folder)
+    if stored is None:
+        write_json(folder / "options.json", options)
         return
-    before, now = _flat(read_json(path)), _flat(options)
+    before, now = _flat(stored), _flat(options)
     differing = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
     if differing:
         differences = ", ".join(
             f"{key} {before.get(key)!r:.60} (now {now.get(key)!r:.60})" for key in differing
         )
         raise ConfigError(f"{folder} holds results of {differences}: {remedy}.")
+
+
+def recorded_options(folder: Path) -> dict[str, Any] | None:
+    """What `require_same_options` has recorded in a folder; None if it has not yet.
+
+    Raises:
+        ConfigError: The file is not padseg's, or broken.
+    """
+    path = folder / "options.json"
+    try:
+        stored: Any = read_json(path) if path.exists() else None
+    except ValueError:  # no JSON, or no text
+        stored = []
+    if isinstance(stored, dict | None):
+        return stored
+    raise ConfigError(f"{path} is not from padseg, or broken: move it, or pass another --out.")
 
 
 def _flat(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -134,6 +134,14 @@ def test_other_thresholds_are_told_and_overwritten_on_demand(checkpoint, images,
     assert (out / "notes.txt").read_text() == "mine"
 
 
+def test_options_of_another_program_are_told(checkpoint, images, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "options.json").write_text("[]")
+    assert detect(checkpoint, out, images[0] / "a") == 2
+    assert "options.json is not from padseg, or broken" in capsys.readouterr().err
+
+
 def test_another_folder_of_images_may_come(checkpoint, images, tmp_path):
     folder, _ = images
     later = tmp_path / "later"

@@ -26,3 +26,10 @@ def test_options_within_options_are_compared(tmp_path):
     require_same_options(tmp_path / "none", {"calibration": None}, "go")
     with pytest.raises(ConfigError, match=r"calibration None \(now 1\)"):
         require_same_options(tmp_path / "none", {"calibration": 1}, "go")
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"no JSON", b"\xff"])
+def test_a_file_of_another_program_is_told(content, tmp_path):
+    (tmp_path / "options.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"options\.json is not from padseg, or broken: move it"):
+        require_same_options(tmp_path, {"tile": None}, "go")
