@@ -123,9 +123,10 @@ def _print_differences(full: bytes, quantised: bytes, images: Sequence[Path], bi
         if "anomalous" in names:
             changed += int(before["anomalous"][0] != after["anomalous"][0])
     full_mean, int8_mean = np.mean(scores, axis=0)
+    verdicts = count(changed, "verdict changes", "verdicts change")
     say(
         f"On {count(len(images), 'normal image')}, the score maps of INT8 and float32 differ by at most "
-        f"{moved:.4g}; the mean image score is {int8_mean:.4g} instead of {full_mean:.4g}; "
-        f"{count(changed, 'verdict changes', 'verdicts change')}. Maps of defects can differ more: "
+        f"{moved:.4g}; the mean image score is {int8_mean:.4g} instead of {full_mean:.4g}"
+        f"{f'; {verdicts}' if 'anomalous' in names else ''}. Maps of defects can differ more: "
         "check some before you rely on the thresholds."
     )

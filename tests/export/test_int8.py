@@ -1,6 +1,7 @@
 """Convolutions in 8-bit integers."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -9,6 +10,7 @@ from PIL import Image
 
 from padseg.cli import main
 from padseg.export import export
+from padseg.export.int8 import _print_differences
 
 from .helpers import SIZE, as_input, make, pixels, run_onnx, run_openvino
 
@@ -94,3 +96,18 @@ def test_int8_leaves_the_teacher_of_a_memory_alone(tmp_path):
     expected, found = (run_onnx(tmp_path / f"{name}.onnx", blobs) for name in ("full", "net"))
     moved = np.abs(found["score_map"] - expected["score_map"]).max()
     assert 0 < moved < 0.1 * expected["score_map"].max()
+
+
+@pytest.mark.parametrize(
+    "names", [["score_map", "image_score"], ["score_map", "image_score", "anomalous"]]
+)
+def test_verdicts_are_compared_where_there_are_some(names, tmp_path, monkeypatch, capsys):
+    session = SimpleNamespace(
+        get_outputs=lambda: [SimpleNamespace(name=name) for name in names],
+        run=lambda asked, image: [np.zeros(1) for _ in asked],
+    )
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda content: session)
+    Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+    _print_differences(b"", b"", [tmp_path / "0.png"], 16)
+    told = " ".join(capsys.readouterr().out.split())
+    assert ("0 verdicts change" in told) == ("anomalous" in names)
