@@ -72,8 +72,10 @@ def serve(
             )
         except OSError as error:
             where = host if port is None else f"{host}, port {port},"
+            # Gradio's own words name its variables, and no reason.
             raise ConfigError(
-                f"{where} cannot be listened at ({error}): pass another --host or --port."
+                f"{where} cannot be listened at: it is no address of this machine, or its port is in use or "
+                "reserved; pass another --host or --port."
             ) from error
         try:
             say(f"Open {address} in a browser. Ctrl-C ends.")

@@ -60,11 +60,13 @@ def test_another_address_on_demand(checkpoint, launched):
 
 def test_a_port_in_use_is_told(checkpoint, launched, capsys, monkeypatch):
     def refuse(**_):
-        raise OSError("Cannot find empty port in range: 80-80")
+        raise OSError("Cannot find empty port in range: 80-80. You can set GRADIO_SERVER_PORT.")
 
     monkeypatch.setattr(sys.modules["padseg.app.page"].build_page(), "launch", refuse)
     assert main(["app", str(checkpoint), "--device", "cpu", "--port", "80"]) == 2
-    assert "127.0.0.1, port 80, cannot be listened at" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "127.0.0.1, port 80, cannot be listened at" in told
+    assert "GRADIO" not in told
 
 
 @pytest.mark.parametrize("port", ["0", "65536"])
