@@ -142,5 +142,6 @@ def _thresholds(calibration: Calibration | None) -> str:
     return (
         f"An image is anomalous above {calibration.image_threshold:.6g}, a pixel "
         f"above {calibration.pixel_threshold:.6g}: set on "
-        f"{count(calibration.normal_images, 'normal image')} for a false-alarm rate of {calibration.false_alarm_rate:g}."
+        f"{count(calibration.normal_images, 'normal image')}: expect at most "
+        f"{100 * calibration.expected_false_alarm_rate:.3g} % of further ones to be called anomalous."
     )
