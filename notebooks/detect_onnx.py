@@ -3,8 +3,9 @@
     python -m pip install onnxruntime numpy pillow
     python detect_onnx.py net.onnx part1.png part2.png
 
-Prints system, score and verdict of each image and writes its score map as <name>_map.png. Where the
-network is calibrated, 0.5 is the threshold, of the score and of the map.
+Prints system, score and verdict of each image and writes its score map as <name>_map.png, or
+<name>_2_map.png and so on where names recur. Where the network is calibrated, 0.5 is the threshold, of the
+score and of the map.
 """
 
 import json
@@ -46,6 +47,7 @@ network, *paths = sys.argv[1:]
 session = onnxruntime.InferenceSession(network)
 described = json.loads(session.get_modelmeta().custom_metadata_map["padseg"])
 names = [output.name for output in session.get_outputs()]
+written = set()
 for path in map(Path, paths):
     image = read_rgb(path, described.get("bits", 16))
     found = dict(zip(names, session.run(names, {"image": image[None]}), strict=True))
@@ -55,4 +57,9 @@ for path in map(Path, paths):
         verdict = "anomalous" if found["anomalous"][0] else "normal"
     print(path, described["system"], f"{score:#.4g}", verdict)
     heat = Image.fromarray((255 * score_map[0, 0]).round().astype(np.uint8))
-    heat.resize(image.shape[1::-1], Image.Resampling.BILINEAR).save(f"{path.stem}_map.png")
+    out, number = f"{path.stem}_map.png", 1
+    while out in written:
+        number += 1
+        out = f"{path.stem}_{number}_map.png"
+    written.add(out)
+    heat.resize(image.shape[1::-1], Image.Resampling.BILINEAR).save(out)
