@@ -67,23 +67,24 @@ def list_table(
             named.add(sample.path)
             samples.append(sample)
         except ValueError as error:
-            message = f"list {table}, row {index + 1} below the header: {error}."
+            message = f"list {table}, row {index} below the header: {error}."
             raise DataError(message) from error
     return samples
 
 
 def _read(table: Path) -> "pd.DataFrame":
-    """All cells as text; empty ones are empty."""
+    """All cells as text, with the numbers of their rows; empty ones are empty."""
     import pandas as pd
 
     try:
         if table.suffix == ".parquet":
             # Whole numbers beside an empty cell become floats: a label 0 would be read as "0.0".
             cells = pd.read_parquet(table).convert_dtypes().astype("string")
+            cells.index = pd.RangeIndex(1, len(cells) + 1)
         else:
             cells = _read_csv(table)
         # As objects, because Arrow checks the encoding of a cell only on access.
-        return cells.fillna("").astype(object).reset_index(drop=True)
+        return cells.fillna("").astype(object)
     except ImportError as error:
         raise DataError(
             f"list {table} needs pyarrow: pip install 'padseg[parquet]', or write samples.csv."
@@ -102,25 +103,29 @@ def _read(table: Path) -> "pd.DataFrame":
 def _read_csv(table: Path) -> "pd.DataFrame":
     """The cells as they are: words such as None and NA are names of defects or categories here.
 
+    Blank rows are left out, and count in the numbers of the others.
+
     Raises:
         ValueError: It is no CSV; or a row has more cells than the header, which pandas would cut off.
     """
     import pandas as pd
 
     with table.open(encoding="utf-8-sig", newline="") as file:
-        lines = [line for line in csv.reader(file, strict=True) if any(map(str.strip, line))]
-    if not lines:
+        lines = list(csv.reader(file, strict=True))
+    filled = [at for at, line in enumerate(lines) if any(map(str.strip, line))]
+    if not filled:
         raise ValueError("it is empty")
-    header, *rows = lines
+    header = lines[filled[0]]
+    rows = {at - filled[0]: lines[at] for at in filled[1:]}
     width = len(header)
-    for number, row in enumerate(rows, start=1):
+    for number, row in rows.items():
         if any(cell.strip() for cell in row[width:]):
             raise ValueError(
                 f"row {number} below the header has {len(row)} cells, the header {width}; put cells with "
                 "commas in quotes"
             )
-    padded = [[*row, *[""] * width][:width] for row in rows]
-    return pd.DataFrame(padded, columns=header, dtype=object)
+    padded = [[*row, *[""] * width][:width] for row in rows.values()]
+    return pd.DataFrame(padded, index=list(rows), columns=header, dtype=object)
 
 
 def _tidy(cells: "pd.DataFrame") -> "pd.DataFrame":

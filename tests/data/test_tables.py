@@ -82,10 +82,10 @@ def test_lists_of_other_systems(tmp_path):
 
 
 def test_a_comma_too_many_is_told(tmp_path):
-    text = "path,split,label,mask\n0.png,train,good\n1, 2.png,test,cut,m.png,\n"
+    text = "path,split,label,mask\n0.png,train,good\n\n1, 2.png,test,cut,m.png,\n"
     (tmp_path / "samples.csv").write_text(text.replace("m.png,", "m.png"))
     with pytest.raises(
-        DataError, match="row 2 below the header has 5 cells, the header 4; put cells"
+        DataError, match="row 3 below the header has 5 cells, the header 4; put cells"
     ):
         list_samples(tmp_path, "x", "folder")
 
@@ -93,7 +93,7 @@ def test_a_comma_too_many_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ("../x.png,train,good", "row 2 below the header: path '../x.png' leads out"),
+        ("../x.png,train,good", "row 4 below the header: path '../x.png' leads out"),
         ("/etc/x.png,train,good", "leads out"),
         ("C:\\x.png,train,good", "leads out"),
         ("a/..\\..\\x.png,train,good", "leads out"),
@@ -106,8 +106,8 @@ def test_a_comma_too_many_is_told(tmp_path):
     ],
 )
 def test_wrong_rows_are_named(tmp_path, row, told):
-    (tmp_path / "samples.csv").write_text(f"path,split,label\n0.png,train,good\n{row}\n")
-    with pytest.raises(DataError, match=r"samples\.csv, row 2") as error:
+    (tmp_path / "samples.csv").write_text(f"\npath,split,label\n0.png,train,good\n\n,,\n{row}\n")
+    with pytest.raises(DataError, match=r"samples\.csv, row 4") as error:
         list_samples(tmp_path, "x", "folder")
     assert told in str(error.value)
 
