@@ -22,7 +22,7 @@ from rich.progress import (
 
 from padseg.data.archives import unpack
 from padseg.errors import DataError
-from padseg.machine.files import hash_file
+from padseg.machine.files import NO_ROOM, hash_file
 from padseg.options import one_of
 
 _CHUNK = 2**20
@@ -119,6 +119,8 @@ def download(name: str, root: Path, archive: Path | None = None, url: str | None
         with filelock.FileLock(root / f".{name}.lock", timeout=0):
             with suppress(OSError):
                 folder.rmdir()  # an empty folder has nothing to keep
+            if folder.is_file():
+                raise DataError(f"{folder} is a file: move it, or pass another --root.")
             if not folder.exists():
                 _make(source, name, folder, archive, url, console)
     except filelock.Timeout as error:
@@ -141,6 +143,8 @@ def _make(
         try:
             _fetch(url or source.url, part)
         except (OSError, http.client.HTTPException, ValueError) as error:
+            if _no_room(error):
+                raise
             raise DataError(
                 f"{name} cannot be fetched from {url or source.url} ({error}): call again to resume, "
                 f"or {by_hand}."
@@ -184,6 +188,8 @@ def _fetch(url: str, part: Path) -> None:
                     raise
                 error = refusal
             except (OSError, http.client.HTTPException) as broken:
+                if _no_room(broken):
+                    raise
                 error = broken
             if part.exists() and part.stat().st_size > before:
                 pauses = iter(_PAUSES)  # it goes on, if in pieces
@@ -191,6 +197,11 @@ def _fetch(url: str, part: Path) -> None:
             if pause is None:
                 raise error
             time.sleep(pause)
+
+
+def _no_room(error: Exception) -> bool:
+    """Whether the disk is full, which waiting does not mend."""
+    return isinstance(error, OSError) and error.errno in NO_ROOM
 
 
 def _fetch_once(url: str, part: Path, progress: Progress, task: object) -> bool:

@@ -1,5 +1,6 @@
 """Downloads from a local server that misbehaves as real servers do."""
 
+import errno
 import hashlib
 import io
 import tarfile
@@ -222,6 +223,22 @@ def test_an_archive_fetched_by_hand(server, tmp_path):
     archive.write_bytes(ARCHIVE[:-1])
     with pytest.raises(DataError, match=r"mine\.tar is not dtd as published"):
         download("dtd", tmp_path / "others", archive)
+
+
+def test_a_full_disk_is_told_at_once(server, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "_copy", full)
+    with pytest.raises(DataError, match=r"dtd cannot be written .*No space.*pass another --root"):
+        download("dtd", tmp_path)
+    assert len(server.ranges) == 1
+
+
+def test_a_file_is_no_data_set(server, tmp_path):
+    (tmp_path / "dtd").touch()
+    with pytest.raises(DataError, match="dtd is a file: move it, or pass another --root"):
+        download("dtd", tmp_path)
 
 
 def test_unknown_data_set(tmp_path):
