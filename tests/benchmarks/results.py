@@ -19,6 +19,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,9 @@ MADE = ("steps", "batch_size", "image_size", "precision", "teacher", "machine", 
 EXTRA = (*FIRST_PHASE, *MADE)
 KEYS = ["label", "category", "seed"]
 BUDGET = ("tedseg-3min", "stpm-3min", "rstpm-3min", "destseg-3min", "pfadseg-3min")
+TENFOLD = ("tedseg", "stpm-30min", "rstpm-30min", "destseg-30min", "pfadseg-30min")
 TEACHERS = ("tedseg", "tedseg-resnet18", "tedseg-dinov2")
-LENGTHS = ("tedseg-3min", "tedseg", "tedseg-3x")
+LENGTHS = ("tedseg-3min", "tedseg", "tedseg-3x", "tedseg-384")
 PRECISION = ("destseg-bf16-mixed", "destseg-32-true")
 PUBLISHED = ("DeSTSeg", "PFADSeg")
 Variant = dict[str, Any]
@@ -121,9 +123,9 @@ def _settings(run: Path, phase: str) -> dict[str, Any]:
     return settings
 
 
-def budget(table: pd.DataFrame) -> str:
-    """The systems at the same processor time, and how they were made."""
-    chosen = _of_several(table, BUDGET)
+def budget(table: pd.DataFrame, labels: Sequence[str]) -> str:
+    """The systems at the same processor time, first seed, and how they were made."""
+    chosen = _of_several(table[table["seed"] == 0], labels)
     lines = [_head("", "system", "steps x batch", "minutes")]
     published = read_published()
     for category in _in_order(chosen["category"].unique()):
@@ -141,16 +143,18 @@ def budget(table: pd.DataFrame) -> str:
 
 def teachers(table: pd.DataFrame) -> str:
     """TEDSeg with each teacher, first seed."""
-    return _compared(table, TEACHERS, "teacher", lambda rows: f"`{rows['teacher'].iloc[0]}`")
+    return _compared(table, TEACHERS, "teacher", lambda one: f"`{one['teacher']}`")
 
 
 def lengths(table: pd.DataFrame) -> str:
-    """TEDSeg trained for less and for longer, first seed."""
-    return _compared(table, LENGTHS, "steps", lambda rows: str(rows["steps"].iloc[0]))
+    """TEDSeg trained for less and for longer, and with larger images, first seed."""
+    return _compared(
+        table, LENGTHS, "steps at size", lambda one: f"{one['steps']} at {one['image_size']}"
+    )
 
 
 def _compared(
-    table: pd.DataFrame, labels: Sequence[str], title: str, name: Callable[[pd.DataFrame], str]
+    table: pd.DataFrame, labels: Sequence[str], title: str, name: Callable[[pd.Series], str]
 ) -> str:
     """Variants with the first seed, on each category that several of them have."""
     chosen = _of_several(table[table["seed"] == 0], labels)
@@ -159,7 +163,7 @@ def _compared(
         for number, (_, rows) in enumerate(_by_label(chosen[chosen["category"] == category])):
             minutes = f"{rows['train_minutes'].iloc[0]:.1f}"
             first = "" if number else _words(category)
-            lines.append([first, name(rows), minutes, *_means(rows)])
+            lines.append([first, name(rows.iloc[0]), minutes, *_means(rows)])
     return f"{_markdown(lines)}\n\n{_made(chosen)}"
 
 
@@ -221,7 +225,11 @@ def sentence(table: pd.DataFrame) -> str:
 
 TABLES: dict[str, dict[str, Callable[[pd.DataFrame], str]]] = {
     "README.md": {"sentence": sentence},
-    "configs/README.md": {"budget": budget, "teachers": teachers},
+    "configs/README.md": {
+        "budget": partial(budget, labels=BUDGET),
+        "tenfold": partial(budget, labels=TENFOLD),
+        "teachers": teachers,
+    },
     "configs/destseg/README.md": {"precision": precision},
     "configs/tedseg/README.md": {"seeds": seeds, "distances": distances, "lengths": lengths},
 }
