@@ -22,7 +22,7 @@ from padseg.commands import (
     run,
     train,
 )
-from padseg.commands.arguments import options_of_fit, split_options_of_fit
+from padseg.commands.arguments import is_option_of_fit, options_of_fit, split_options_of_fit
 from padseg.commands.lightning_help import help_text
 from padseg.errors import Interrupted, PadsegError
 from padseg.machine.console import escape_output
@@ -59,8 +59,9 @@ def main(args: Sequence[str]) -> int:
             of_fit, own = split_options_of_fit(args)
             options, unknown = parser().parse_known_args(own)
             how_to_resume = options.how_to_resume
+            others = [word for word in unknown if not is_option_of_fit(word)]
             options.overrides = options_of_fit(
-                [*unknown, *of_fit], options.command, options.options_of_fit
+                [*others, *of_fit], options.command, options.options_of_fit
             )
             load_plugin(options.plugin)
             options.execute(options)

@@ -59,5 +59,11 @@ def test_options_of_fit_may_come_before_positional_arguments(tmp_path, capsys):
     data = ["--root", str(tmp_path / "none"), "--category", "a", "--label", "long"]
     assert main(["run", *data, *arguments, "stpm"]) == 2
     assert "none does not exist" in capsys.readouterr().err
+    # Between an option that takes several values and what is not one of them.
+    several = ["train", "--out", str(tmp_path / "out"), "--steps", "3", "4", "--model.x=3"]
+    assert main([*several, str(tmp_path / "none")]) == 2
+    assert f"{tmp_path / 'none'} is not a folder" in capsys.readouterr().err
+    assert main(["run", *data, *arguments[:2], "--category", "a", "b", "--model.lr=3", "stpm"]) == 2
+    assert "none does not exist" in capsys.readouterr().err
     assert main(["detect", "model.ckpt", "--out", "found", "--", "--a.png"]) == 2
     assert "model.ckpt" in capsys.readouterr().err

@@ -71,11 +71,15 @@ def serve(
                 css=CSS,
             )
         except OSError as error:
-            where = host if port is None else f"{host}, port {port},"
+            where = host if port is None else f"{host}, port {port}"
             # Gradio's own words name its variables, and no reason.
+            reason = (
+                "it is no address of this machine, or its port is in use or reserved"
+                if error.errno is None
+                else error
+            )
             raise ConfigError(
-                f"{where} cannot be listened at: it is no address of this machine, or its port is in use or "
-                "reserved; pass another --host or --port."
+                f"padseg cannot listen on {where}: {reason}; pass another --host or --port."
             ) from error
         try:
             say(f"Open {address} in a browser. Ctrl-C ends.")

@@ -14,7 +14,7 @@ from padseg.callbacks.images import ImagesCallback
 from padseg.callbacks.verdicts import Thresholds, banner, display_thresholds
 from padseg.drawing import panels
 from padseg.errors import ConfigError
-from padseg.machine.files import short_name, written_whole
+from padseg.machine.files import expanded, short_name, written_whole
 from padseg.machine.marks import save_marked
 from padseg.records import Records, worst_first
 
@@ -44,7 +44,7 @@ class PicturesCallback(ImagesCallback):
         super().__init__()
         if count < 1:
             raise ConfigError(f"--pictures.count is {count}; it must be at least 1.")
-        self.target = None if folder is None else Path(folder).expanduser()
+        self.target = None if folder is None else expanded(folder)
         self.count = count
 
     def should_record(self, trainer: Trainer, stage: str) -> bool:

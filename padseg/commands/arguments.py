@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from padseg.errors import ConfigError
+from padseg.machine.files import expanded
 from padseg.names import LAYOUT_NAMES
 from padseg.plugins import PLUGIN_HELP
 
@@ -19,7 +20,7 @@ def expanded_path(text: str) -> Path:
     Raises:
         ArgumentTypeError: As `path_or_pattern`.
     """
-    return Path(path_or_pattern(text)).expanduser()
+    return expanded(path_or_pattern(text))
 
 
 def path_or_pattern(text: str) -> str:
@@ -92,7 +93,8 @@ def add_options_of_fit(parser: argparse.ArgumentParser, groups: Sequence[str]) -
 def split_options_of_fit(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The options of `fit` with their values, and all other arguments.
 
-    argparse would take the value of an option that it does not know for a positional argument.
+    argparse would take the value of an option that it does not know for a positional argument. The names of
+    the options stay among the others, since they end the values of the option before them.
     """
     of_fit: list[str] = []
     own: list[str] = []
@@ -101,11 +103,17 @@ def split_options_of_fit(arguments: Sequence[str]) -> tuple[list[str], list[str]
         if word == "--":  # only positional arguments follow
             return of_fit, [*own, word, *words]
         key, equals, _ = word.partition("=")
-        if word.startswith("--") and "." in key:
+        if is_option_of_fit(word):
             of_fit += [word] if equals else [word, *islice(words, 1)]
+            own.append(key)
         else:
             own.append(word)
     return of_fit, own
+
+
+def is_option_of_fit(word: str) -> bool:
+    """Whether it names an option such as `--model.KEY`."""
+    return word.startswith("--") and "." in word.partition("=")[0]
 
 
 def options_of_fit(arguments: list[str], command: str, groups: Sequence[str]) -> dict[str, str]:

@@ -100,7 +100,7 @@ def check_category(
     findings = check_files(
         samples, masks_optional=LAYOUTS[layout].masks_optional, decoded=True, bits=bits
     )
-    unreadable = {finding.file for finding in findings if finding.kind == "unreadable"}
+    blocking = {finding.file for finding in findings if finding.blocks}
     saturations = None
     try:
         saturations = read_saturations(folder)
@@ -109,7 +109,7 @@ def check_category(
     unknown = find_unknown_defects(tested, saturations)
     return [
         *findings,
-        *(finding for finding in unknown if finding.file not in unreadable),
+        *(finding for finding in unknown if finding.file not in blocking),
         *check_duplicates(samples, content=hash_pixels, within=True),
         *find_losses(count_masks(tested, image_size), image_size, folder, _SIZE_OPTION),
         *find_other_metric(folder, layout, saturations),

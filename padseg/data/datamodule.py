@@ -28,6 +28,7 @@ from padseg.data.stream import Position, StreamOptions
 from padseg.data.stream_module import StreamDataModule
 from padseg.data.workers import check_workers, default_workers, forks, start_worker
 from padseg.errors import ConfigError, DataError
+from padseg.machine.files import expanded
 from padseg.names import AUGMENTATIONS, EVALUATIONS, AugmentationName, Evaluation
 from padseg.options import check_seed, one_of
 from padseg.plugins import loaded_plugins
@@ -120,9 +121,9 @@ class AnomalyDataModule(StreamDataModule):
         one_of("--data.layout", layout, LAYOUTS)
         one_of("--data.augmentation", augmentation, AUGMENTATIONS)
         one_of("--data.evaluation", evaluation, EVALUATIONS)
-        self.root = Path(root).expanduser()
+        self.root = expanded(root)
         self.category = category
-        self.textures = None if textures is None else Path(textures).expanduser()
+        self.textures = None if textures is None else expanded(textures)
         self.image_size = as_size(image_size)
         self.batch_size = batch_size
         self.seed = seed

@@ -19,6 +19,7 @@ from padseg.data.image_files import IMAGE_SUFFIXES
 from padseg.data.images import Size
 from padseg.data.masks import read_masks
 from padseg.errors import ConfigError, DataError
+from padseg.machine.files import expanded
 from padseg.machine.marks import is_marked
 
 OTSU = "otsu"
@@ -49,7 +50,7 @@ def foreground_source(given: str | None) -> str | None:
     """
     if given is None or given == OTSU:
         return given
-    folder = Path(given).expanduser()
+    folder = expanded(given)
     if not folder.is_dir():
         raise ConfigError(f"--data.foreground is {given}; it must be otsu or a folder.")
     return str(folder)

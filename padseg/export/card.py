@@ -141,7 +141,7 @@ def _thresholds(calibration: Calibration | None) -> str:
         return "None: the module is not calibrated and gives only scores."
     return (
         f"An image is anomalous above {calibration.image_threshold:.6g}, a pixel "
-        f"above {calibration.pixel_threshold:.6g}: set on "
-        f"{count(calibration.normal_images, 'normal image')}: expect at most "
+        f"above {calibration.pixel_threshold:.6g}. The thresholds were set on "
+        f"{count(calibration.normal_images, 'normal image')}; expect at most "
         f"{100 * calibration.expected_false_alarm_rate:.3g} % of further ones to be called anomalous."
     )

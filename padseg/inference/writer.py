@@ -17,6 +17,7 @@ from padseg.inference.inputs import common_folder, name_below
 from padseg.inference.prediction import Prediction, at_size, make_prediction
 from padseg.inference.results import OTHER_FOLDER, Results, results_options
 from padseg.inference.tables import raise_failed, write_tables
+from padseg.machine.files import expanded
 from padseg.machine.folders import locked, require_same_options
 from padseg.modules import AnomalyModule
 from padseg.modules.signals import stop_prediction_on_sigterm
@@ -33,7 +34,7 @@ class PredictionWriter(BasePredictionWriter):
         super().__init__("batch")
         if not out:
             raise ConfigError("--predictions.out is empty; give a folder.")
-        self.out = Path(out).expanduser()
+        self.out = expanded(out)
         self._lock = ExitStack()
         self._results: Results | None = None
 

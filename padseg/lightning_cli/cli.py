@@ -5,7 +5,6 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -40,6 +39,7 @@ from padseg.lightning_cli.option_errors import explain, one_line, options_explai
 from padseg.lightning_cli.processes import refuse_lone_processes, refuse_too_many_processes
 from padseg.lightning_cli.wording import SCORING_COMMANDS, in_plain_words, missing_checkpoint
 from padseg.machine.console import print_figures
+from padseg.machine.files import expanded
 from padseg.machine.precision import accelerator, default_precision
 from padseg.machine.progress import shows_bars
 from padseg.models import SYSTEMS
@@ -195,7 +195,7 @@ class PadsegCLI(LightningCLI):
             raise ConfigError(not_a_path(path))
         if path is None or path in CHECKPOINT_KEYWORDS:
             return
-        path = self.config[command].ckpt_path = str(Path(path).expanduser())
+        path = self.config[command].ckpt_path = str(expanded(path))
         header = read_header(path)
         require_system(header, f"--ckpt_path {path}")
         if command in SCORING_COMMANDS and header.calibration is not None:

@@ -149,6 +149,14 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def expanded(path: str | Path) -> Path:
+    """A path in which `~` is the user's home; a `~name` without such a user stays as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read what `write_json` wrote."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -72,12 +72,14 @@ def recorded_options(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / "options.json"
     try:
-        stored: Any = read_json(path) if path.exists() else None
+        stored: Any = read_json(path)
+    except FileNotFoundError:
+        return None
     except ValueError:  # no JSON, or no text
-        stored = []
-    if isinstance(stored, dict | None):
+        stored = None
+    if isinstance(stored, dict):
         return stored
-    raise ConfigError(f"{path} is not from padseg, or broken: move it, or pass another --out.")
+    raise ConfigError(f"{path} is not from padseg, or broken: move it, or pass another folder.")
 
 
 def _flat(options: Mapping[str, Any]) -> dict[str, Any]:

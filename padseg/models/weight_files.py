@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from padseg.errors import CheckpointError
+from padseg.machine.files import expanded
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -24,7 +25,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: there is no such file, or it holds something else.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise CheckpointError(

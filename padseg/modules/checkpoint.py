@@ -17,7 +17,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from padseg.errors import CheckpointError
-from padseg.machine.files import require_writable, write_bytes
+from padseg.machine.files import expanded, require_writable, write_bytes
 from padseg.metrics.calibration import Calibration
 from padseg.models import SYSTEMS, Teacher
 from padseg.modules.header import FORMAT_VERSION, HEADER_KEY, Header
@@ -32,7 +32,7 @@ def read_header(path: str | Path) -> Header:
     Raises:
         CheckpointError: As `read_checkpoint`.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     status = path.stat() if path.is_file() else None
     # Replacing a file changes its inode.
     state = None if status is None else (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -53,7 +53,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: The file is missing, damaged, contains code, or is not from padseg.
     """
-    checkpoint = _load(Path(path).expanduser(), mmap=False)
+    checkpoint = _load(expanded(path), mmap=False)
     _header(checkpoint, path)
     return checkpoint
 

@@ -87,14 +87,14 @@ def read_runs(out: Path, broken: list[DataError] | None = None) -> list[Run]:
     if not out.is_dir():
         raise PadsegError(f"{out} is not a folder: pass the --out folder of padseg run.")
     paths = find_finished(out)
+    if copies := find_copies(out):
+        names = ", ".join(folder.relative_to(out).as_posix() for folder in copies)
+        _log.warning("%s: left out, as folders of runs are named seed<k>.", names)
     if not paths:
         raise PadsegError(
             f"{out} holds no finished run (<label>/<category>/seed<k>/{METRICS_FILE}): pass the --out "
             "folder of padseg run."
         )
-    if copies := find_copies(out):
-        names = ", ".join(folder.relative_to(out).as_posix() for folder in copies)
-        _log.warning("%s: left out, as folders of runs are named seed<k>.", names)
     runs: list[Run] = []
     for path in paths:
         try:

@@ -10,7 +10,7 @@ from padseg.data.foreground import OTSU
 from padseg.data.layouts import LAYOUTS
 from padseg.errors import ConfigError
 from padseg.lightning_cli.recipes import config_path
-from padseg.machine.files import hash_file
+from padseg.machine.files import expanded, hash_file
 from padseg.models import SYSTEMS, find_system
 from padseg.modules import SegmentationModule, StudentDistillModule
 from padseg.options import check_seed, one_of
@@ -196,7 +196,7 @@ class RunOptions:
     def _replace_inputs(self, by: Callable[[Path], str]) -> dict[str, str]:
         """The overrides, with a replacement for the files and folders that some of them name."""
         named = {
-            key: Path(value).expanduser()
+            key: expanded(value)
             for key, value in self.overrides.items()
             if key in _MAY_NAME_FILES and value not in _MAY_NAME_FILES[key]
         }

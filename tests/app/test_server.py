@@ -65,7 +65,7 @@ def test_a_port_in_use_is_told(checkpoint, launched, capsys, monkeypatch):
     monkeypatch.setattr(sys.modules["padseg.app.page"].build_page(), "launch", refuse)
     assert main(["app", str(checkpoint), "--device", "cpu", "--port", "80"]) == 2
     told = capsys.readouterr().err
-    assert "127.0.0.1, port 80, cannot be listened at" in told
+    assert "padseg cannot listen on 127.0.0.1, port 80: it is no address" in told
     assert "GRADIO" not in told
 
 

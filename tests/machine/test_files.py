@@ -3,11 +3,13 @@
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
 from padseg.machine.files import (
     CANNOT_WRITE,
+    expanded,
     hash_file,
     require_writable,
     short_name,
@@ -156,3 +158,9 @@ def test_a_hash_is_sha_256(tmp_path):
     # FIPS 180-2, appendix B.1
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert hash_file(tmp_path / "abc") == expected
+
+
+def test_a_name_with_a_tilde_is_no_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert expanded("~/runs") == Path("/home/me/runs")
+    assert expanded("~nobody-of-this-name/runs") == Path("~nobody-of-this-name/runs")
