@@ -204,7 +204,8 @@ class RunOptions:
 
     def results_depend_on(self, category: str, seed: int) -> dict[str, Any]:
         """What the results of one run depend on, in plain values; inputs may be moved but not changed."""
-        weights = self._weight_file
+        file = self._weight_file
+        weights = self.weights if file is None else hash_file(file)
         textures = self.used_textures
         overrides = self._replace_inputs(
             lambda path: hash_folder(path) if path.is_dir() else hash_file(path)
@@ -224,7 +225,7 @@ class RunOptions:
             "configuration": {
                 phase: hash_file(config_path(self.system, phase)) for phase in self.phases
             },
-            "weights": self.weights if weights is None else hash_file(weights),
+            "weights": weights,
             "layout": self.layout,
             "images": hash_listing(self.root, category, self.layout),
             "texture images": None if textures is None else hash_folder(textures),

@@ -74,7 +74,7 @@ def test_the_model_card_tells_what_the_run_measured(stpm, tmp_path):
     card = (tmp_path / "hub/README.md").read_text()
     for part in ("# STPM for widget", "76.5", "model.lr 0.1", "BMVC 2021"):
         assert part in card
-    assert "10 normal images: expect at most 9.09 % of further ones" in card
+    assert "10 normal images; expect at most 9.09 % of further ones" in card
     assert json.loads((tmp_path / "hub/config.json").read_text())["data_sha256"] == "abc"
     assert "Not known" in (tmp_path / "other/README.md").read_text()
 
