@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
@@ -98,16 +97,19 @@ def split_options_of_fit(arguments: Sequence[str]) -> tuple[list[str], list[str]
     """
     of_fit: list[str] = []
     own: list[str] = []
-    words = iter(arguments)
-    for word in words:
+    left = list(arguments)
+    while left:
+        word = left.pop(0)
         if word == "--":  # only positional arguments follow
-            return of_fit, [*own, word, *words]
-        key, equals, _ = word.partition("=")
-        if is_option_of_fit(word):
-            of_fit += [word] if equals else [word, *islice(words, 1)]
-            own.append(key)
-        else:
+            return of_fit, [*own, word, *left]
+        if not is_option_of_fit(word):
             own.append(word)
+            continue
+        key, equals, _ = word.partition("=")
+        own.append(key)
+        of_fit.append(word)
+        if not equals and left and not left[0].startswith("--"):
+            of_fit.append(left.pop(0))
     return of_fit, own
 
 
@@ -139,7 +141,7 @@ def options_of_fit(arguments: list[str], command: str, groups: Sequence[str]) ->
             raise ConfigError(f"unknown option {word!r}: see padseg {command} --help.")
         if not equals:
             following = next(words, None)
-            if following is None:
+            if following is None or following.startswith("--"):
                 raise ConfigError(f"option {word} needs a value.")
             value = following
         if key in options and key.endswith("+"):
