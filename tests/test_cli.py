@@ -65,9 +65,8 @@ def test_options_of_fit_may_come_before_positional_arguments(tmp_path, capsys):
     assert f"{tmp_path / 'none'} is not a folder" in capsys.readouterr().err
     assert main(["run", *data, *arguments[:2], "--category", "a", "b", "--model.lr=3", "stpm"]) == 2
     assert "none does not exist" in capsys.readouterr().err
-    for following in (arguments[:2], ["--data.seed", "1"]):
-        missing = ["train", *arguments[:2], "--model.lr", *following, str(tmp_path / "none")]
-        assert main(missing) == 2
+    for following in (arguments[:2], ["--data.seed", "1", *arguments[:2]]):
+        assert main(["train", "--model.lr", *following, str(tmp_path / "none")]) == 2
         assert "option --model.lr needs a value" in capsys.readouterr().err
     assert main(["detect", "model.ckpt", "--out", "found", "--", "--a.png"]) == 2
     assert "model.ckpt" in capsys.readouterr().err
