@@ -30,9 +30,9 @@ def run_options(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         },
     }
     if isinstance(pl_module, AnomalyModule):
-        network, teachers = pl_module.network.to_plain(), pl_module.parts.teachers
-        found |= network | dict(zip(("teacher", "teacher2"), teachers, strict=False))
-        found |= {name: network[name] for name in ("teacher", "teacher2") if network[name]}
+        network = pl_module.network
+        teachers = network.teacher_names(pl_module.parts.teachers)
+        found |= network.to_plain() | dict(zip(("teacher", "teacher2"), teachers, strict=False))
         found["phase"] = "segment" if isinstance(pl_module, SegmentationModule) else "distill"
     if isinstance(pl_module, SegmentationModule):
         found["distill"] = _first_phase(pl_module)

@@ -59,13 +59,12 @@ def describe(header: Header, run: RunResult | None, weights: str) -> Description
         weights: Type of the stored weights.
     """
     system = SYSTEMS[header.system]
-    teachers = (header.network.teacher, header.network.teacher2)[: len(system.teachers)]
     fingerprint = None if run is None else run.fingerprint
     return Description(
         padseg=__version__,
         system=system.name,
         module=header.class_name,
-        teacher=[given or own for given, own in zip(teachers, system.teachers, strict=True)],
+        teacher=header.network.teacher_names(system.teachers),
         teacher_sha256=header.teacher_sha256,
         image_size=list(header.hyper_parameters["image_size"]),
         calibration=header.calibration,

@@ -1,7 +1,6 @@
 """A teacher seen at several zooms, and a student that remembers its normal features.
 
-TEDSeg's networks. The memory is that of PatchCore (Roth et al., CVPR 2022). What is usual at each place comes
-from PaDiM (Defard et al., 2021), which models the features there; here only their distance is modelled.
+TEDSeg's networks.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,24 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from padseg.models.layers import resize_to, smooth_to
-from padseg.models.memory import Memory
+from padseg.models.backbones import find_depth
+from padseg.models.layers import resize_to
+from padseg.models.memory_student import GRID, MemoryStudent
 from padseg.models.options import NetworkOptions
 from padseg.models.scores import log_distances
 from padseg.models.student_teacher import StudentTeacher
-from padseg.models.teacher import FeaturePair, Teacher
+from padseg.models.teacher import WEIGHTS_OPTION, FeaturePair, Teacher
 
 if TYPE_CHECKING:
     from padseg.models.registry import System
 
 _CANDIDATES = 200_000  # vectors of which the entries of a memory are chosen
 _MEASURING = 1 / 8  # share of the steps
-_GRID = 64  # places in a row and in a column of an image
 _FINEST = 4  # pixels of the image in a row of one pixel of the segmentation, at most
-_SMOOTH = 1.0  # standard deviation, in places
-_LEAST_DEVIATION = 0.1  # of a logarithm
 _SHORTEST = 1e-3  # added to lengths of features, so that none is divided by zero
 
 
@@ -46,119 +43,15 @@ class Source:
     pool: int = 3
 
 
-class MemoryStudent(nn.Module):
-    """Finds the nearest normal features, and knows the usual distance to them at each place.
-
-    Args:
-        channels: channels of the levels of each source.
-        size: entries of each memory.
-
-    Attributes:
-        memories: one for each source.
-        count: number of images from which the distances were measured.
-        mean: of the logarithmic distance of normal images at each place, (levels, 64, 64).
-        moment: sum of the squared deviations from `mean`, alike.
-        candidates: what each step has collected for each source, until the entries are chosen.
-    """
-
-    count: Tensor
-    mean: Tensor
-    moment: Tensor
-
-    def __init__(self, channels: Sequence[Sequence[int]], size: int = 2000) -> None:
-        super().__init__()
-        self.channels = channels
-        self.memories = nn.ModuleList(Memory(size, sum(of)) for of in channels)
-        levels = sum(len(of) for of in channels)
-        self.register_buffer("count", torch.zeros(()))
-        self.register_buffer("mean", torch.zeros(levels, _GRID, _GRID))
-        self.register_buffer("moment", torch.zeros(levels, _GRID, _GRID))
-        self.candidates: list[Sequence[tuple[Tensor, Tensor]]] = []
-        self._filled = False
-
-    @property
-    def filled(self) -> bool:
-        """Whether the entries have been chosen; the device is asked only until they have."""
-        if not self._filled and not self.candidates:
-            self._filled = all(bool(memory.get_buffer("image")[0] >= 0) for memory in self.memories)
-        return self._filled
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._filled = False
-        super()._load_from_state_dict(*args, **kwargs)
-
-    def forward(self, keys: Sequence[Tensor], own: Tensor | None = None) -> list[Tensor]:
-        """The nearest features of normal images.
-
-        Args:
-            keys: for each source, vectors (B, C, h, w).
-            own: see Memory.
-
-        Returns:
-            The levels of all sources, (B, C_k, h_k, w_k).
-        """
-        levels: list[Tensor] = []
-        for memory, channels, key in zip(self.memories, self.channels, keys, strict=True):
-            levels += memory(key, own).split(list(channels), dim=1)
-        return levels
-
-    def usual(self) -> Tensor:
-        """Mean and deviation of the logarithmic distance of normal images, (2, levels, 64, 64)."""
-        variance = self.moment / (self.count - 1).clamp(min=1)
-        mean, variance = (
-            smooth_to(x[None], (_GRID, _GRID), (_SMOOTH, _SMOOTH))[0] for x in (self.mean, variance)
-        )
-        return torch.stack([mean, variance.clamp(min=0).sqrt() + _LEAST_DEVIATION])
-
-    def collect(self, vectors: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Add candidates: vectors (n, C) and their images (n,) for each source."""
-        self.candidates.append(vectors)
-
-    def all_candidates(self) -> Sequence[tuple[Tensor, Tensor]]:
-        """The candidates of each source, joined; none if there are none."""
-        if len(self.candidates) > 1:
-            device = self.candidates[-1][0][0].device  # those of a checkpoint are still on the CPU
-            joined = [
-                (
-                    torch.cat([vectors.to(device) for vectors, _ in of]),
-                    torch.cat([image.to(device) for _, image in of]),
-                )
-                for of in zip(*self.candidates, strict=True)
-            ]
-            self.candidates = [joined]
-        return self.candidates[0] if self.candidates else []
-
-    def choose(self) -> None:
-        """Choose the entries of all memories from the candidates, which are then forgotten."""
-        for memory, candidates in zip(self.memories, self.all_candidates(), strict=True):
-            assert isinstance(memory, Memory)
-            memory.choose(*candidates)
-        self.candidates = []
-
-    @torch.no_grad()
-    def measure(self, distances: Tensor) -> None:
-        """Update the statistics with logarithmic distances of normal images, (B, levels, 64, 64).
-
-        Chan et al., "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979.
-        """
-        more = len(distances)
-        count = self.count + more
-        shift = distances.mean(dim=0) - self.mean
-        inside = (distances - distances.mean(dim=0)).square().sum(dim=0)
-        self.moment += inside + shift.square() * (self.count * more / count)
-        self.mean += shift * (more / count)
-        self.count.copy_(count)
-
-
 class MemoryStudentTeacher(StudentTeacher):
-    """One teacher, and a memory as its student.
+    """One teacher or two, and a memory as the student of both.
 
     The student learns from what it sees, without gradients: `observe` takes the steps of phase one.
 
     Args:
-        teacher: see StudentTeacher.
-        student: the memory.
-        sources: what is remembered; finest places first.
+        teachers: one or two, see StudentTeacher.
+        student: the memory, of all sources of the first teacher and then of the second.
+        sources: what is remembered of each teacher; finest places first.
 
     Attributes:
         zooms: of the sources that the memory was filled from, which a checkpoint must share.
@@ -167,10 +60,17 @@ class MemoryStudentTeacher(StudentTeacher):
     student: MemoryStudent
     zooms: Tensor
 
-    def __init__(self, teacher: Teacher, student: MemoryStudent, sources: Sequence[Source]) -> None:
-        super().__init__(teacher, student)
-        self.sources = tuple(sources)
-        self.register_buffer("zooms", torch.tensor([source.zoom for source in sources]))
+    def __init__(
+        self,
+        teachers: Sequence[Teacher],
+        student: MemoryStudent,
+        sources: Sequence[Sequence[Source]],
+    ) -> None:
+        super().__init__(teachers[0], student)
+        self.teacher2 = teachers[1] if len(teachers) > 1 else None
+        self.sources = sources
+        zooms = [source.zoom for of in sources for source in of]
+        self.register_buffer("zooms", torch.tensor(zooms))
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -182,8 +82,13 @@ class MemoryStudentTeacher(StudentTeacher):
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Channels of the levels of all sources."""
-        return tuple(number for of in self.student.channels for number in of)
+        """Channels of the levels of all sources of the first teacher."""
+        return _joined(self.student.channels[: len(self.sources[0])])
+
+    @property
+    def channels2(self) -> tuple[int, ...]:
+        """Channels of those of the second teacher; none without one."""
+        return _joined(self.student.channels[len(self.sources[0]) :])
 
     def forward(
         self, clean: Tensor, corrupted: Tensor | None = None, index: Tensor | None = None
@@ -200,26 +105,25 @@ class MemoryStudentTeacher(StudentTeacher):
         seen = expected if corrupted is None else self.look(corrupted)
         answer = self.student([torch.cat(levels, dim=1) for levels in seen], index)
         teacher = [level for levels in expected for level in levels]
+        usual = self.student.usual()
         # A transformer's patches are coarser than a pyramid's finest places.
         height, width = (
             max(places, length // _FINEST)
             for places, length in zip(teacher[0].shape[-2:], clean.shape[-2:], strict=True)
         )
-        return [FeaturePair(teacher, answer, self.student.usual(), (height, width))]
+        own = len(self.channels)
+        return [
+            FeaturePair(teacher[part], answer[part], usual[:, part], (height, width))
+            for part in (slice(own), slice(own, None))
+            if teacher[part]
+        ]
 
     def look(self, image: Tensor) -> list[list[Tensor]]:
         """The levels of each source for images (B, 3, H, W) in [0, 1]: unit vectors at the same places."""
         image = self.normalize(image)
-        seen: dict[float, list[Tensor]] = {}
-        found = []
-        for source in self.sources:
-            if source.zoom not in seen:
-                height, width = (int(length * source.zoom) for length in image.shape[-2:])
-                zoomed = resize_to(image, self.teacher.fit((height, width)))
-                # The pyramid is a channels_last network; interpolation forgets the layout of its input.
-                features = self.teacher(zoomed.contiguous(memory_format=torch.channels_last))
-                seen[source.zoom] = [x.float() for x in features]
-            found.append(_unit_levels([seen[source.zoom][k] for k in source.levels], source.pool))
+        found = _look(self.teacher, self.sources[0], image)
+        if self.teacher2 is not None:
+            found += _look(self.teacher2, self.sources[1], image)
         return found
 
     @torch.no_grad()
@@ -247,8 +151,8 @@ class MemoryStudentTeacher(StudentTeacher):
         """
         student, collecting = self.student, collecting_steps(steps)
         if student.filled:
-            (pair,) = self(image, index=index)
-            distances = gather(log_distances(pair, (_GRID, _GRID)))
+            every = [log_distances(pair, (GRID, GRID)) for pair in self(image, index=index)]
+            distances = gather(torch.cat(every, dim=1))
             student.measure(distances)
             return distances.exp().mean()
         levels, index = self.look(image), gather(index)
@@ -264,6 +168,21 @@ class MemoryStudentTeacher(StudentTeacher):
         return None
 
 
+def _look(teacher: Teacher, sources: Sequence[Source], image: Tensor) -> list[list[Tensor]]:
+    """The levels of each source of a teacher for standardised images."""
+    seen: dict[float, list[Tensor]] = {}
+    found = []
+    for source in sources:
+        if source.zoom not in seen:
+            height, width = (int(length * source.zoom) for length in image.shape[-2:])
+            zoomed = resize_to(image, teacher.fit((height, width)))
+            # The pyramid is a channels_last network; interpolation forgets the layout of its input.
+            features = teacher(zoomed.contiguous(memory_format=torch.channels_last))
+            seen[source.zoom] = [x.float() for x in features]
+        found.append(_unit_levels([seen[source.zoom][k] for k in source.levels], source.pool))
+    return found
+
+
 def collecting_steps(steps: int) -> int:
     """Steps of phase one in which candidates are collected; the others measure."""
     return max(1, steps - max(1, round(steps * _MEASURING)))
@@ -277,12 +196,12 @@ def memory_network(
     sources: Sequence[Source],
     transformer: Source,
 ) -> MemoryStudentTeacher:
-    """Join a teacher with three levels, or a transformer, and a memory of its features.
+    """Join one teacher or two, each with three levels or a transformer, and a memory of their features.
 
     Args:
         system: the system.
         options: the configured options.
-        weights: source of the teacher's weights, see Teacher.
+        weights: source of each teacher's weights, see Teacher.
         sources: what is remembered of a pyramid.
         transformer: what is remembered of a transformer.
 
@@ -290,16 +209,27 @@ def memory_network(
         ConfigError: an option does not exist, or the backbone has other resolutions.
         CheckpointError: the teacher's weights cannot be used.
     """
-    teacher = Teacher(
-        options.teacher_name(system.teachers),
-        weights[0],
-        transformers=True,
-        blocks=options.blocks,
-    )
-    if teacher.is_transformer:
-        sources = [replace(transformer, levels=tuple(range(len(teacher.channels))))]
-    channels = [[teacher.channels[k] for k in source.levels] for source in sources]
-    return MemoryStudentTeacher(teacher, MemoryStudent(channels, options.memory_size), sources)
+    names = options.teacher_names(system.teachers)
+    depths = [find_depth(name) for name in names]
+    teachers: list[Teacher] = []
+    read: list[Sequence[Source]] = []
+    channels: list[Sequence[int]] = []
+    options_of_weights = (WEIGHTS_OPTION, "--model.weights2")
+    for name, depth, source, option in zip(
+        names, depths, weights, options_of_weights, strict=False
+    ):
+        # Blocks are of the transformers; a pyramid refuses them if there is none.
+        blocks = options.blocks if depth or not any(depths) else None
+        teacher = Teacher(name, source, option=option, transformers=True, blocks=blocks)
+        levels = tuple(range(len(teacher.channels)))
+        teachers.append(teacher)
+        read.append([replace(transformer, levels=levels)] if depth else sources)
+        channels += [[teacher.channels[k] for k in source.levels] for source in read[-1]]
+    return MemoryStudentTeacher(teachers, MemoryStudent(channels, options.memory_size), read)
+
+
+def _joined(channels: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    return tuple(number for of in channels for number in of)
 
 
 def _unit_levels(levels: list[Tensor], pool: int) -> list[Tensor]:

@@ -16,7 +16,7 @@ class NetworkOptions:
     Attributes:
         system: name of a registered system.
         teacher: timm tag of a backbone with levels at 1/4, 1/8, 1/16 (RSTPM: 1/32 as well).
-        teacher2: timm tag of the second teacher; only RSTPM has one.
+        teacher2: timm tag of the second teacher, which RSTPM has and TEDSeg can have.
         width: channels of the student's stem; 64 in the papers.
         fusion: see BlockOptions.
         gates: see BlockOptions.
@@ -65,6 +65,11 @@ class NetworkOptions:
         """
         name = self.teacher2 if second else self.teacher
         return own[int(second)] if name is None else name
+
+    def teacher_names(self, own: Sequence[str]) -> list[str]:
+        """The timm tags of all teachers; `own` are the system's."""
+        has_second = len(own) > 1 or self.teacher2 is not None
+        return [self.teacher_name(own, second) for second in (False, True)[: 1 + has_second]]
 
     def block(self, own: BlockOptions) -> BlockOptions:
         """The options of the residual blocks.

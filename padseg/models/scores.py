@@ -61,7 +61,7 @@ def log_distances(pair: FeaturePair, size: tuple[int, int]) -> Tensor:
 
 
 def mean_distance_map(pairs: Sequence[FeaturePair], size: tuple[int, int]) -> Tensor:
-    """The geometric mean of the distances of one pair's levels, smoothed by a Gaussian filter.
+    """The geometric mean of the distances of each pair's levels and then of all pairs, smoothed by a Gaussian filter.
 
     The arithmetic mean would follow the coarse levels, whose distances are the largest.
 
@@ -72,10 +72,9 @@ def mean_distance_map(pairs: Sequence[FeaturePair], size: tuple[int, int]) -> Te
     Returns:
         (B, 1, H, W), float32, in [0, 1].
     """
-    (pair,) = pairs
-    finest = (pair.teacher[0].shape[-2], pair.teacher[0].shape[-1])
-    mean = log_distances(pair, finest).mean(dim=1, keepdim=True).exp()
-    return _smooth(mean, size)
+    height, width = (max(pair.teacher[0].shape[dim] for pair in pairs) for dim in (-2, -1))
+    means = [log_distances(pair, (height, width)).mean(dim=1, keepdim=True) for pair in pairs]
+    return _smooth(torch.stack(means).mean(dim=0).exp(), size)
 
 
 def distance_weighted_map(
@@ -86,7 +85,7 @@ def distance_weighted_map(
     Args:
         logits: (B, 1, h, w), any float dtype.
         size: (H, W) of the map.
-        pairs: the output of StudentTeacher, with one pair.
+        pairs: the output of StudentTeacher.
 
     Returns:
         (B, 1, H, W), float32, in [0, 1].

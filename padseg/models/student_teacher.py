@@ -1,6 +1,6 @@
 """Teachers and students together: from images to pairs of features."""
 
-import hashlib
+from hashlib import sha256
 
 from torch import Tensor, nn
 
@@ -30,6 +30,11 @@ class StudentTeacher(nn.Module):
         """Channels of the first pair's levels, fine to coarse."""
         return self.teacher.channels
 
+    @property
+    def channels2(self) -> tuple[int, ...]:
+        """Channels of the second pair's levels, if a segmentation network of its own reads them; else none."""
+        return ()
+
     def forward(self, clean: Tensor, corrupted: Tensor | None = None) -> list[FeaturePair]:
         """The features of the teachers for clean images, and those of the students for corrupted ones.
 
@@ -47,7 +52,9 @@ class StudentTeacher(nn.Module):
 
     def fingerprint(self) -> str:
         """Hash the weights of all teachers (sha256, hex)."""
-        return self.teacher.fingerprint()
+        teachers = [part for part in self.children() if isinstance(part, Teacher)]
+        hashes = [teacher.fingerprint() for teacher in teachers]
+        return hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest()
 
 
 class TwoStudentTeacher(StudentTeacher):
@@ -81,11 +88,6 @@ class TwoStudentTeacher(StudentTeacher):
         first = FeaturePair(features, self.student(image, sizes_of(features)))
         guides = self.teacher2(clean)
         return [first, FeaturePair(guides, self.student2(last, guides))]
-
-    def fingerprint(self) -> str:
-        """Hash the weights of both teachers (sha256, hex)."""
-        both = self.teacher.fingerprint() + self.teacher2.fingerprint()
-        return hashlib.sha256(both.encode()).hexdigest()
 
 
 def sizes_of(features: list[Tensor]) -> list[tuple[int, int]]:

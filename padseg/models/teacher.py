@@ -133,11 +133,6 @@ class Teacher(nn.Module):
         """Stay in eval mode: Lightning switches every module, and the BN statistics would drift."""
         return super().train(False)
 
-    @property
-    def is_transformer(self) -> bool:
-        """Whether all levels have the same places."""
-        return isinstance(self.net, Transformer)
-
     def fit(self, size: tuple[int, int]) -> tuple[int, int]:
         """The (height, width) at which the backbone sees an image of this size; pyramids take any."""
         if not isinstance(self.net, Transformer):

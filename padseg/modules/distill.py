@@ -49,7 +49,8 @@ class StudentDistillModule(AnomalyModule):
             None.
         teacher: Tag of a timm backbone with levels at strides 4, 8 and 16; for TEDSeg also of a vision transformer.
         weights: `pretrained` for timm's hub, a weight file (safetensors, or a state dict), or `random`.
-        teacher2: Second teacher (RSTPM).
+        teacher2: Second teacher, of RSTPM. TEDSeg can have one as well: the same kinds as the first, whose features
+            are remembered and segmented beside the others.
         weights2: Its weights.
         width: Channels of the student's first stage, 16 or more.
         fusion: How a residual block joins its branches: `add`, or `aff` (attentional feature fusion).
@@ -145,8 +146,10 @@ class StudentDistillModule(AnomalyModule):
             unread += ["gates"]
         if block.second_conv != "pcar":
             unread += ["kernels", "dilations", "recalibration"]
+        if len(network.teacher_names(parts.teachers)) == 1:
+            unread += ["weights2"]
         if len(parts.teachers) == 1:
-            unread += ["teacher2", "weights2", "upsample"]
+            unread += ["upsample"] if parts.memory else ["teacher2", "upsample"]
         for name in unread:
             default = parts.lr if name == "lr" else own[name].default
             if as_stored(given[name]) != as_stored(default):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -119,17 +120,20 @@ class SegmentationModule(AnomalyModule):
             # As published, one stream runs through both phases, so that no pair is seen twice.
             self.previous_data = checkpoint.get(AnomalyDataModule.__qualname__)
         self.student_teacher.requires_grad_(False)
-        self.segmentation = build_segmentation(
+        build = partial(
+            build_segmentation,
             replace(
                 options,
                 fusion=fusion or options.fusion,
                 second_conv=second_conv or options.second_conv,
             ),
-            self.student_teacher.channels,
             width=segmentation_width,
             context=context,
             layer_scale=layer_scale,
         )
+        self.segmentation = build(self.student_teacher.channels)
+        second = self.student_teacher.channels2
+        self.segmentation2 = build(second) if second else None
         self.ready()
 
     def _take_over(self, weights: Mapping[str, Tensor], teacher_sha256: str, path: str) -> None:
@@ -194,10 +198,17 @@ class SegmentationModule(AnomalyModule):
             return pairs
 
     def logits(self, pairs: list[FeaturePair]) -> Tensor:
-        """(B, 1, h, w) float32 at the resolution of the finest features."""
-        (pair,) = pairs
-        logits: Tensor = self.segmentation(pair)
-        return logits
+        """Segment what the student finds; with two networks, a defect is what one of them finds.
+
+        Returns:
+            (B, 1, h, w) float32 at the resolution of the finest features; in training, if a system has several
+            networks, (B, n, h, w), those of each.
+        """
+        logits: Tensor = self.segmentation(pairs[0])
+        if self.segmentation2 is None:
+            return logits
+        others: Tensor = self.segmentation2(pairs[1])
+        return torch.cat([logits, others], dim=1) if self.training else logits.maximum(others)
 
     def score_map(self, pairs: list[FeaturePair], size: Size) -> Tensor:
         """The segmentation's probabilities, upsampled, or what the system makes of them."""
@@ -230,8 +241,10 @@ class SegmentationModule(AnomalyModule):
         """An optimiser with a rate for the residual blocks and one for the rest."""
         res: list[Parameter] = []
         rest: list[Parameter] = []
-        for name, parameter in self.segmentation.named_parameters():
-            (res if name.startswith("res.") else rest).append(parameter)
+        for network in (self.segmentation, self.segmentation2):
+            if network is not None:
+                for name, parameter in network.named_parameters():
+                    (res if name.startswith("res.") else rest).append(parameter)
         return self.build_optimizer(
             [
                 ParameterGroup(res, self.hparams["lr_res"]),

@@ -98,6 +98,7 @@ def test_the_example_needs_neither_padseg_nor_torch(stpm, stpm_onnx, tmp_path):
         ("pfadseg", 1e-3, {}),
         ("tedseg", 1e-4, {}),
         ("tedseg", 1e-4, {"teacher": "test_vit3", "blocks": [[1, 2], [4]]}),
+        ("tedseg", 1e-4, {"teacher2": "test_vit3", "weights2": "random", "blocks": [[1, 2], [4]]}),
     ],
 )
 def test_every_system_agrees_in_both_runtimes(system, tolerance, options, tmp_path):

@@ -7,7 +7,7 @@ from padseg.losses import cosine_distance, segmentation_loss
 from padseg.models import FeaturePair, SegmentationOptions
 from padseg.models.distance_network import DistanceNetwork
 from padseg.models.layers import smooth_to
-from padseg.models.scores import distance_weighted_map, mean_distance_map
+from padseg.models.scores import distance_weighted_map, log_distances, mean_distance_map
 
 CHANNELS = (6, 8)
 
@@ -120,6 +120,17 @@ def test_the_distance_of_a_place_is_the_geometric_mean_of_its_levels():
     expected = (one * up(two.log(), size).exp()).sqrt()
     smooth = smooth_to(expected, size, (20 / 128, 20 / 128))
     torch.testing.assert_close(mean_distance_map([seen], size), smooth)
+
+
+def test_the_distance_of_several_pairs_is_their_geometric_mean():
+    """At the places of the finest."""
+    fine, coarse = pair(size=(20, 12)), pair(size=(8, 6))
+    size = (160, 96)
+    both = mean_distance_map([coarse, fine], size)
+    means = [log_distances(one, (20, 12)).mean(dim=1, keepdim=True) for one in (fine, coarse)]
+    smooth = smooth_to((sum(means) / 2).exp(), size, (160 / 128, 96 / 128))
+    torch.testing.assert_close(both, smooth)
+    torch.testing.assert_close(both, mean_distance_map([fine, coarse], size))
 
 
 def test_the_score_map_weighs_probabilities_by_the_distances():

@@ -6,10 +6,12 @@ import torch
 from scipy import ndimage
 from torch.utils.flop_counter import FlopCounterMode
 
+from padseg.errors import ConfigError
 from padseg.losses import cosine_distance
 from padseg.models import NetworkOptions, build_segmentation, build_student_teacher
 from padseg.models.layers import smooth_to
-from padseg.models.memory_network import MemoryStudent, collecting_steps
+from padseg.models.memory_network import collecting_steps
+from padseg.models.memory_student import MemoryStudent
 from padseg.models.scores import log_distances
 from tiny import count_parameters
 
@@ -17,18 +19,18 @@ IMAGES = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 NUMBERS = torch.arange(6)
 
 
-def tiny(size=300):
+def tiny(size=300, **options):
     torch.manual_seed(0)
-    options = NetworkOptions("tedseg", teacher="test_resnet", memory_size=size)
-    return build_student_teacher(options, "random").eval()
+    options = NetworkOptions("tedseg", **{"teacher": "test_resnet", "memory_size": size, **options})
+    return build_student_teacher(options, "random", "random").eval()
 
 
 def alone(x):
     return x
 
 
-def filled():
-    network = tiny()
+def filled(**options):
+    network = tiny(**options)
     for step in range(2):
         network.observe(IMAGES, NUMBERS, 0, step, 2, alone)
     return network
@@ -101,6 +103,42 @@ def test_the_student_answers_to_the_corrupted_image():
     (mixed,), (plain,), (corrupted,) = network(IMAGES, other), network(IMAGES), network(other)
     assert all(torch.equal(*pair) for pair in zip(mixed.teacher, plain.teacher, strict=True))
     assert all(torch.equal(*pair) for pair in zip(mixed.student, corrupted.student, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "teacher2"),
+    [("test_resnet", "test_vit3"), ("test_vit3", "test_resnet"), ("test_resnet", "test_convnext")],
+)
+def test_two_teachers_are_remembered_as_each_would_be_alone(teacher, teacher2):
+    """But for their segmentations' size, which is that of the first."""
+    network = filled(teacher=teacher, teacher2=teacher2)
+    pairs = network(IMAGES, index=NUMBERS)
+    distances = [log_distances(pair, (64, 64)) for pair in pairs]
+    torch.testing.assert_close(network.student.mean, torch.cat(distances, dim=1).mean(0))
+    first = 0
+    for number, (name, pair) in enumerate(zip((teacher, teacher2), pairs, strict=True)):
+        alone = tiny(teacher=name)
+        backbone = network.teacher2 if number else network.teacher
+        alone.teacher.load_state_dict(backbone.state_dict())
+        for step in range(2):
+            alone.observe(IMAGES, NUMBERS, 0, step, 2, lambda x: x)
+        (expected,) = alone(IMAGES, index=NUMBERS)
+        assert (network.channels2 if number else network.channels) == alone.channels
+        for found, wanted in ((pair.teacher, expected.teacher), (pair.student, expected.student)):
+            assert all(torch.equal(*level) for level in zip(found, wanted, strict=True))
+        levels = slice(first, first := first + len(pair.teacher))
+        torch.testing.assert_close(network.student.usual()[:, levels], expected.usual)
+        assert pair.size == pairs[0].size
+        assert alone.fingerprint() == backbone.fingerprint() != network.fingerprint()
+
+
+def test_blocks_are_of_the_transformer_among_two_teachers():
+    blocks = ((1, 2), (4,), (6,))
+    for names in (("test_resnet", "test_vit3"), ("test_vit3", "test_resnet")):
+        network = tiny(teacher=names[0], teacher2=names[1], blocks=blocks)
+        assert {len(network.channels), len(network.channels2)} == {3, 4}
+    with pytest.raises(ConfigError, match=r"blocks is of vision transformers, and test_resnet is"):
+        tiny(teacher2="test_convnext", blocks=blocks)
 
 
 def test_candidates_depend_on_the_number_of_their_sample():

@@ -11,8 +11,9 @@ from lightning import Callback, Trainer
 
 from padseg.cli import main
 from padseg.errors import CheckpointError, ConfigError
-from padseg.inference import Predictor
-from padseg.modules import read_checkpoint
+from padseg.export.description import describe
+from padseg.inference import Predictor, load_module
+from padseg.modules import read_checkpoint, read_header
 from padseg.modules.distill import CANDIDATES_KEY
 from tiny import tiny_arguments, tiny_data, tiny_segmentation, tiny_student
 
@@ -147,6 +148,32 @@ def test_options_of_gradients_are_refused(option, data_root, capsys):
 def test_the_number_of_steps_is_required(data_root, tmp_path):
     with pytest.raises(ConfigError, match=r"max_steps is -1; TEDSeg must know its last step"):
         trainer(tmp_path, -1).fit(tiny_student("tedseg"), datamodule=tiny_data(data_root))
+
+
+def test_two_teachers_have_a_segmentation_each(data_root, textures, tmp_path):
+    torch.manual_seed(0)
+    first = tiny_student("tedseg", teacher2="test_vit3", weights2="random", blocks=[[1], [3]])
+    fitter = trainer(tmp_path, 2)
+    fitter.fit(first, datamodule=tiny_data(data_root))
+    fitter.save_checkpoint(tmp_path / "distill.ckpt")
+    module = tiny_segmentation(tmp_path / "distill.ckpt")
+    before = {name: value.clone() for name, value in module.named_parameters()}
+    fitter = trainer(tmp_path, 2, limit_val_batches=0)
+    fitter.fit(module, datamodule=tiny_data(data_root, textures))
+    changed = {n for n, value in module.named_parameters() if not torch.equal(value, before[n])}
+    assert {name.split(".")[0] for name in changed} == {"segmentation", "segmentation2"}
+    fitter.save_checkpoint(tmp_path / "last.ckpt")
+    again, image = load_module(tmp_path / "last.ckpt"), torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        pairs = again.compare(image)
+        each = [again.segmentation(pairs[0]), again.segmentation2(pairs[1])]
+        torch.testing.assert_close(again.logits(pairs), torch.maximum(*each))
+        assert again.train().logits(pairs).shape == (2, 4, 16, 16)
+    assert not torch.equal(*each)
+    assert describe(read_header(tmp_path / "last.ckpt"), None, "float32").teacher == [
+        "test_resnet",
+        "test_vit3",
+    ]
 
 
 def test_phase_two_leaves_the_own_image_out(trained, data_root, textures, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from padseg.modules import SegmentationModule, StudentDistillModule, read_checkp
 from padseg.modules.checkpoint import write_checkpoint
 from padseg.modules.header import HEADER_KEY
 from padseg.synthesis import SynthesisParams
-from tiny import tiny_data, tiny_segmentation, tiny_student
+from tiny import SECOND_TEACHER, tiny_data, tiny_segmentation, tiny_student
 
 
 def trainer(folder, steps, **options) -> Trainer:
@@ -567,6 +567,8 @@ def test_a_test_of_another_category_is_told(data_root, tmp_path, caplog):
         ("stpm", {"upsample": "bilinear"}, "upsample is of a part that STPM"),
         ("stpm", {"weights2": "random"}, "weights2 is of a part that STPM"),
         ("stpm", {"memory_size": 9}, "memory_size is of a part that STPM"),
+        ("tedseg", {"weights2": "random"}, "weights2 is of a part that TEDSeg"),
+        ("tedseg", {**SECOND_TEACHER, "upsample": "bilinear"}, "upsample is of a part that TEDSeg"),
         ("tedseg", {"width": 32}, "width is of a part that TEDSeg"),
         ("tedseg", {"lr": 0.1}, "lr is of a part that TEDSeg"),
     ],

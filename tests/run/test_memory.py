@@ -13,7 +13,15 @@ from .conftest import run_args
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "teacher", [[], ["--model.teacher", "test_vit3", "--model.blocks", "[[1,2],[4]]"]]
+    "teacher",
+    [
+        [],
+        ["--model.teacher", "test_vit3", "--model.blocks", "[[1,2],[4]]"],
+        [
+            *("--model.teacher2", "test_vit3", "--model.weights2", "random"),
+            *("--model.blocks", "[[1,2],[4]]"),
+        ],
+    ],
 )
 def test_a_memory_runs_like_any_other_system(teacher, data_root, textures, tmp_path, capsys):
     args = run_args(data_root, textures, tmp_path, *teacher, system="tedseg")
