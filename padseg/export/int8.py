@@ -13,15 +13,17 @@ from padseg.inference.images import open_rgb
 from padseg.machine.console import say
 from padseg.machine.progress import tracked
 
-_AFTER_LOGITS = ("Cast", "Clip", "MatMul", "Mul", "Resize", "Sigmoid", "Transpose")
+# Operations between the logits and `score_map`: on one network's, and on those of several.
+_AFTER_LOGITS = ("Cast", "Clip", "MatMul", "Mul", "ReduceMean", "Resize", "Sigmoid", "Transpose")
+_JOINING = ("Concat", "Max")
 
 
 def to_int8(model: bytes, images: Sequence[Path], bits: int = ALL_BITS) -> bytes:
     """Quantise the convolutions of an exported ONNX network, with weights quantised by output channel.
 
     Activations get the range that they have on the images (onnxruntime's static quantisation, QDQ).
-    Everything else stays float32: pre-processing, normalisation, distances, output, and the convolution
-    that computes logits, whose range on normal images does not cover defects; also a teacher whose features
+    Everything else stays float32: pre-processing, normalisation, distances, output, and the convolutions
+    that compute logits, whose range on normal images does not cover defects; also a teacher whose features
     are looked up in a memory. The change of the scores on the images is printed, because the thresholds
     remain those of the float32 network.
 
@@ -66,18 +68,27 @@ def to_int8(model: bytes, images: Sequence[Path], bits: int = ALL_BITS) -> bytes
 
 
 def find_logits(model: bytes) -> list[str]:
-    """The name of the convolution that computes the logits of `score_map`; none if it comes from distances.
+    """The names of the convolutions that compute the logits of `score_map`; none if it comes from distances.
 
-    Only a sigmoid, resizing, smoothing and a product with the distances lie between it and the map. Gates of
-    attention end in a convolution of one channel and a sigmoid too, but convolutions follow them.
+    Only a sigmoid, resizing, smoothing, a product with the distances, and the mean or the maximum of several
+    networks lie between them and the map. Gates of attention end in a convolution of one channel and a sigmoid
+    too, but convolutions follow them.
     """
     import onnx
 
     maker = {name: node for node in onnx.load_from_string(model).graph.node for name in node.output}
-    node = maker["score_map"]
-    while node.op_type in _AFTER_LOGITS:
-        node = maker[node.input[0]]
-    return [node.name] if node.op_type == "Conv" else []
+    waiting, names = ["score_map"], []
+    while waiting:
+        node = maker.get(waiting.pop())
+        if node is None:
+            continue
+        if node.op_type == "Conv":
+            names.append(node.name)
+        elif node.op_type in _AFTER_LOGITS:
+            waiting.append(node.input[0])
+        elif node.op_type in _JOINING:
+            waiting.extend(node.input)
+    return names
 
 
 def find_looked_up(model: bytes) -> list[str]:

@@ -28,7 +28,7 @@ import yaml
 
 from padseg.machine.files import write_text
 from padseg.metrics.names import METRICS
-from padseg.models import find_system
+from padseg.models import NetworkOptions, find_system
 from padseg.report.papers import read_published, summarise
 from padseg.run.files import METRICS_FILE
 from padseg.run.results import COLUMNS, RunResult, read_phase_result
@@ -44,7 +44,7 @@ EXTRA = (*FIRST_PHASE, *MADE)
 KEYS = ["label", "category", "seed"]
 BUDGET = ("tedseg-3min", "stpm-3min", "rstpm-3min", "destseg-3min", "pfadseg-3min")
 TENFOLD = ("tedseg", "stpm-30min", "rstpm-30min", "destseg-30min", "pfadseg-30min")
-TEACHERS = ("tedseg", "tedseg-resnet18", "tedseg-dinov2")
+TEACHERS = ("tedseg", "tedseg-resnet18", "tedseg-dinov2", "tedseg-two")
 LENGTHS = ("tedseg-3min", "tedseg", "tedseg-3x", "tedseg-384")
 PRECISION = ("destseg-bf16-mixed", "destseg-32-true")
 PUBLISHED = ("DeSTSeg", "PFADSeg")
@@ -98,6 +98,8 @@ def row(path: Path, machine: str) -> dict[str, Any]:
     steps = [read_phase_result(path.with_name(f"{phase}.json")).steps for phase in phases]
     first_made, made_last = (_settings(path.parent, phase) for phase in (phases[0], phases[-1]))
     model = first_made["model"]["init_args"]
+    network = NetworkOptions(result.system, model["teacher"], model["teacher2"])
+    names = network.teacher_names(find_system(result.system).teachers)
     day = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).date()
     figures = {name: first.metrics[name.removeprefix("distill_")] for name in FIRST_PHASE}
     return (
@@ -108,7 +110,7 @@ def row(path: Path, machine: str) -> dict[str, Any]:
             "batch_size": made_last["data"]["batch_size"],
             "image_size": model["image_size"],
             "precision": " / ".join(dict.fromkeys(map(str, made.precision.values()))),
-            "teacher": model["teacher"] or find_system(result.system).teachers[0],
+            "teacher": " + ".join(names),
             "machine": machine,
             "version": made.versions["padseg"],
             "date": day.isoformat(),
@@ -167,9 +169,9 @@ def _compared(
     return f"{_markdown(lines)}\n\n{_made(chosen)}"
 
 
-def seeds(table: pd.DataFrame) -> str:
-    """Every run of TEDSeg, and the mean."""
-    rows = table[table["label"] == "tedseg"]
+def seeds(table: pd.DataFrame, label: str = "tedseg") -> str:
+    """Every run of a variant of TEDSeg, and the mean."""
+    rows = table[table["label"] == label]
     lines = [_head("", "seed", "minutes")]
     for category in _in_order(rows["category"].unique()):
         for number, one in enumerate(rows[rows["category"] == category].to_dict("records")):
@@ -231,7 +233,12 @@ TABLES: dict[str, dict[str, Callable[[pd.DataFrame], str]]] = {
         "teachers": teachers,
     },
     "configs/destseg/README.md": {"precision": precision},
-    "configs/tedseg/README.md": {"seeds": seeds, "distances": distances, "lengths": lengths},
+    "configs/tedseg/README.md": {
+        "seeds": seeds,
+        "distances": distances,
+        "two": partial(seeds, label="tedseg-two"),
+        "lengths": lengths,
+    },
 }
 
 
@@ -302,7 +309,7 @@ def _made(rows: pd.DataFrame) -> str:
     sizes = " and ".join(f"{size}x{size}" for size in sorted(rows["image_size"].unique()))
     days = sorted(rows["date"].unique())
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    words = [", ".join(sorted(map(str, rows[name].unique()))) for name in ("machine", "version")]
+    words = [" and ".join(sorted(map(str, rows[name].unique()))) for name in ("machine", "version")]
     kinds = " and ".join(sorted(rows["precision"].unique()))
     return f"{sizes}, {kinds}, {words[0]}, padseg {words[1]}, {when}."
 

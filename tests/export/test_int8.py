@@ -11,6 +11,7 @@ from PIL import Image
 from padseg.cli import main
 from padseg.export import export
 from padseg.export.int8 import _print_differences
+from tiny import SECOND_TEACHER
 
 from .helpers import SIZE, as_input, make, pixels, run_onnx, run_openvino
 
@@ -75,24 +76,23 @@ def test_int8_leaves_out_what_makes_logits(system, kept, tmp_path):
 
 
 @pytest.mark.slow
-def test_int8_leaves_the_teacher_of_a_memory_alone(tmp_path):
-    """An error of 8 bits is larger than the distances that are looked up."""
+@pytest.mark.parametrize(("second", "networks"), [({}, 2), (SECOND_TEACHER, 4)])
+def test_int8_leaves_the_teacher_of_a_memory_alone(second, networks, tmp_path):
+    """An error of 8 bits is larger than the distances that are looked up. And what makes logits, as above."""
     blobs = pixels(6, 90, 70)
     for index, image in enumerate(blobs[:2]):
         Image.fromarray(image).save(tmp_path / f"{index}.png")
-    checkpoint = make("tedseg", tmp_path, as_input(pixels(6, SIZE, SIZE)))
+    checkpoint = make("tedseg", tmp_path, as_input(pixels(6, SIZE, SIZE)), **second)
     export(checkpoint, "onnx", tmp_path / "full.onnx")
     export(checkpoint, "onnx", tmp_path / "net.onnx", int8=[tmp_path])
     nodes = onnx.load(tmp_path / "net.onnx").graph.node
     made = {name for node in nodes for name in node.output}
     chosen = max(place for place, node in enumerate(nodes) if node.op_type == "ArgMax")
-    quantised = [
-        place
-        for place, node in enumerate(nodes)
-        if node.op_type == "Conv" and node.input[1] in made
-    ]
+    convolutions = [(place, node) for place, node in enumerate(nodes) if node.op_type == "Conv"]
+    quantised = [place for place, node in convolutions if node.input[1] in made]
     assert len(quantised) > 5
     assert min(quantised) > chosen
+    assert sum(place > chosen for place, _ in convolutions) == len(quantised) + networks
     expected, found = (run_onnx(tmp_path / f"{name}.onnx", blobs) for name in ("full", "net"))
     moved = np.abs(found["score_map"] - expected["score_map"]).max()
     assert 0 < moved < 0.1 * expected["score_map"].max()
