@@ -1,7 +1,4 @@
-"""A teacher seen at several zooms, and a student that remembers its normal features.
-
-TEDSeg's networks.
-"""
+"""TEDSeg's networks: one teacher or two, seen at several zooms, and a student that remembers normal features."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +13,7 @@ from padseg.models.layers import resize_to
 from padseg.models.memory_student import GRID, MemoryStudent
 from padseg.models.options import NetworkOptions
 from padseg.models.scores import log_distances
-from padseg.models.student_teacher import StudentTeacher
+from padseg.models.student_teacher import StudentTeacher, joint_fingerprint
 from padseg.models.teacher import WEIGHTS_OPTION, FeaturePair, Teacher
 
 if TYPE_CHECKING:
@@ -126,6 +123,12 @@ class MemoryStudentTeacher(StudentTeacher):
             found += _look(self.teacher2, self.sources[1], image)
         return found
 
+    def fingerprint(self) -> str:
+        """Hash the weights of all teachers (sha256, hex)."""
+        if self.teacher2 is None:
+            return super().fingerprint()
+        return joint_fingerprint(self.teacher, self.teacher2)
+
     @torch.no_grad()
     def observe(
         self,
@@ -207,23 +210,22 @@ def memory_network(
 
     Raises:
         ConfigError: an option does not exist, or the backbone has other resolutions.
-        CheckpointError: the teacher's weights cannot be used.
+        CheckpointError: a teacher's weights cannot be used.
     """
     names = options.teacher_names(system.teachers)
-    depths = [find_depth(name) for name in names]
+    has_transformer = any(find_depth(name) for name in names)
     teachers: list[Teacher] = []
     read: list[Sequence[Source]] = []
     channels: list[Sequence[int]] = []
     options_of_weights = (WEIGHTS_OPTION, "--model.weights2")
-    for name, depth, source, option in zip(
-        names, depths, weights, options_of_weights, strict=False
-    ):
+    for name, source, option in zip(names, weights, options_of_weights, strict=False):
+        depth = find_depth(name)
         # Blocks are of the transformers; a pyramid refuses them if there is none.
-        blocks = options.blocks if depth or not any(depths) else None
+        blocks = options.blocks if depth or not has_transformer else None
         teacher = Teacher(name, source, option=option, transformers=True, blocks=blocks)
-        levels = tuple(range(len(teacher.channels)))
         teachers.append(teacher)
-        read.append([replace(transformer, levels=levels)] if depth else sources)
+        every = tuple(range(len(teacher.channels)))
+        read.append([replace(transformer, levels=every)] if depth else sources)
         channels += [[teacher.channels[k] for k in source.levels] for source in read[-1]]
     return MemoryStudentTeacher(teachers, MemoryStudent(channels, options.memory_size), read)
 

@@ -68,8 +68,10 @@ class NetworkOptions:
 
     def teacher_names(self, own: Sequence[str]) -> list[str]:
         """The timm tags of all teachers; `own` are the system's."""
-        has_second = len(own) > 1 or self.teacher2 is not None
-        return [self.teacher_name(own, second) for second in (False, True)[: 1 + has_second]]
+        names = [self.teacher_name(own)]
+        if self.teacher2 is not None or len(own) > 1:
+            names.append(self.teacher_name(own, second=True))
+        return names
 
     def block(self, own: BlockOptions) -> BlockOptions:
         """The options of the residual blocks.

@@ -77,7 +77,8 @@ class System:
         name: in the registry, on the command line and in checkpoints.
         title: its name as the paper writes it.
         paper: citation.
-        teachers: timm tag of each teacher.
+        teachers: timm tag of each teacher, of one or two.
+        takes_second: whether a system with one teacher can be given another, which `network` then joins.
         student: builds the student from (channels of the levels, width, block). None if `network` builds it
             without these options.
         memory: whether the student is a memory. It learns without gradients: each step of phase one calls
@@ -97,7 +98,9 @@ class System:
         top_share: in place of `top_k`, their share of all pixels of an image.
         segmentation: builds the network of a second phase from (channels of the levels, options);
             None for a system of one phase. It maps a FeaturePair to logits (B, 1, h, w). Its
-            submodule `res`, if there is one, learns with `lr_res`, the rest with `lr_head`.
+            submodule `res`, if there is one, learns with `lr_res`, the rest with `lr_head`. If the
+            student-teacher network has `channels2`, a second one reads its second pair and returns logits of
+            the same size: the larger ones count, and the loss gets those of both, (B, n, h, w).
         context: default of SegmentationOptions.
         segmentation_width: default of SegmentationOptions.width.
         segmentation_loss: of phase two, called with (logits, mask, gamma=, focal_weight=,
@@ -119,6 +122,7 @@ class System:
     title: str
     paper: str
     teachers: tuple[str, ...]
+    takes_second: bool = False
     student: StudentFactory | None = None
     memory: bool = False
     network: NetworkFactory = one_teacher

@@ -1,6 +1,6 @@
 """Teachers and students together: from images to pairs of features."""
 
-from hashlib import sha256
+import hashlib
 
 from torch import Tensor, nn
 
@@ -52,9 +52,7 @@ class StudentTeacher(nn.Module):
 
     def fingerprint(self) -> str:
         """Hash the weights of all teachers (sha256, hex)."""
-        teachers = [part for part in self.children() if isinstance(part, Teacher)]
-        hashes = [teacher.fingerprint() for teacher in teachers]
-        return hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest()
+        return self.teacher.fingerprint()
 
 
 class TwoStudentTeacher(StudentTeacher):
@@ -88,6 +86,16 @@ class TwoStudentTeacher(StudentTeacher):
         first = FeaturePair(features, self.student(image, sizes_of(features)))
         guides = self.teacher2(clean)
         return [first, FeaturePair(guides, self.student2(last, guides))]
+
+    def fingerprint(self) -> str:
+        """Hash the weights of both teachers (sha256, hex)."""
+        return joint_fingerprint(self.teacher, self.teacher2)
+
+
+def joint_fingerprint(teacher: Teacher, teacher2: Teacher) -> str:
+    """Hash the weights of two teachers (sha256, hex)."""
+    both = teacher.fingerprint() + teacher2.fingerprint()
+    return hashlib.sha256(both.encode()).hexdigest()
 
 
 def sizes_of(features: list[Tensor]) -> list[tuple[int, int]]:

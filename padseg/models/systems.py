@@ -70,6 +70,7 @@ register(
         title="TEDSeg",
         paper="padseg's own: teacher-encoded distances, segmented; see its card",
         teachers=("tf_efficientnet_lite0.in1k",),
+        takes_second=True,
         memory=True,
         network=partial(
             memory_network,

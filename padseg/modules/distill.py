@@ -49,8 +49,8 @@ class StudentDistillModule(AnomalyModule):
             None.
         teacher: Tag of a timm backbone with levels at strides 4, 8 and 16; for TEDSeg also of a vision transformer.
         weights: `pretrained` for timm's hub, a weight file (safetensors, or a state dict), or `random`.
-        teacher2: Second teacher, of RSTPM. TEDSeg can have one as well: the same kinds as the first, whose features
-            are remembered and segmented beside the others.
+        teacher2: Second teacher of RSTPM. TEDSeg can be given one, of the same kinds as the first; its features are
+            remembered and segmented apart from those of the first.
         weights2: Its weights.
         width: Channels of the student's first stage, 16 or more.
         fusion: How a residual block joins its branches: `add`, or `aff` (attentional feature fusion).
@@ -64,7 +64,7 @@ class StudentDistillModule(AnomalyModule):
         upsample: How RSTPM's reconstruction student upsamples.
         memory_size: Features that TEDSeg's student remembers of each of its sources.
         blocks: Groups of a vision transformer's blocks, from 0, such as `[[3,4,5],[6,7,8]]`: a level each; without
-            them, the second and the third quarter of its blocks.
+            them, the second and the third quarter of its blocks. With two transformers, of both.
         image_size: Height and width in pixels, or one number for both.
         top_k: Pixels averaged to the image score.
         student_input: `corrupted`, or `clean` for the ablation without denoising (DeSTSeg, Tab. 4).
@@ -146,16 +146,19 @@ class StudentDistillModule(AnomalyModule):
             unread += ["gates"]
         if block.second_conv != "pcar":
             unread += ["kernels", "dilations", "recalibration"]
-        if len(network.teacher_names(parts.teachers)) == 1:
-            unread += ["weights2"]
         if len(parts.teachers) == 1:
-            unread += ["upsample"] if parts.memory else ["teacher2", "upsample"]
+            unread += ["upsample"]
+            if not parts.takes_second:
+                unread += ["teacher2"]
+            if not (parts.takes_second and network.teacher2):
+                unread += ["weights2"]
         for name in unread:
             default = parts.lr if name == "lr" else own[name].default
             if as_stored(given[name]) != as_stored(default):
+                lacking = parts.takes_second and name == "weights2"
                 raise ConfigError(
                     f"--model.{name} is of a part that {parts.title} with these options does not have: "
-                    "leave it out."
+                    f"leave it out{', or give --model.teacher2' if lacking else ''}."
                 )
 
     def score_map(self, pairs: list[FeaturePair], size: Size) -> Tensor:

@@ -140,7 +140,7 @@ class SegmentationModule(AnomalyModule):
         """Load teacher and student of phase one.
 
         Raises:
-            CheckpointError: They do not fit, or the teacher is not the one that phase one used.
+            CheckpointError: They do not fit, or a teacher is not the one that phase one used.
         """
         prefix = "student_teacher."
         state = {
@@ -154,7 +154,7 @@ class SegmentationModule(AnomalyModule):
         teacher = self.student_teacher
         if teacher_sha256 not in (teacher.fingerprint(), teacher.teacher.earlier_fingerprint):
             raise CheckpointError(
-                f"the teacher in {path} is not the one that its student was trained with: repeat the distillation."
+                f"a teacher in {path} is not the one that its student was trained with: repeat the distillation."
             )
 
     def setup(self, stage: str) -> None:
@@ -204,11 +204,13 @@ class SegmentationModule(AnomalyModule):
             (B, 1, h, w) float32 at the resolution of the finest features; in training, if a system has several
             networks, (B, n, h, w), those of each.
         """
-        logits: Tensor = self.segmentation(pairs[0])
         if self.segmentation2 is None:
+            (pair,) = pairs
+            logits: Tensor = self.segmentation(pair)
             return logits
-        others: Tensor = self.segmentation2(pairs[1])
-        return torch.cat([logits, others], dim=1) if self.training else logits.maximum(others)
+        first, second = pairs
+        each: list[Tensor] = [self.segmentation(first), self.segmentation2(second)]
+        return torch.cat(each, dim=1) if self.training else torch.maximum(*each)
 
     def score_map(self, pairs: list[FeaturePair], size: Size) -> Tensor:
         """The segmentation's probabilities, upsampled, or what the system makes of them."""

@@ -82,7 +82,7 @@ class PhaseResult:
         peak_memory_mb: Peak of training and test in MiB; None if unknown.
         images_per_second: Test images per second, including decoding and metrics; None without a test.
         calibration: Thresholds; None without held-out images.
-        teacher_sha256: SHA-256 of the teacher's weights, in hexadecimal.
+        teacher_sha256: SHA-256 of the teachers' weights, in hexadecimal.
         precision: Lightning's name of the precision, such as `32-true`.
         device: The name of the GPU, or the architecture of the CPU.
         steps: Number of optimiser steps of the saved weights.
@@ -125,7 +125,7 @@ class Fingerprint:
         options: The options of `RunOptions.results_depend_on`, in plain values.
         versions: Versions of padseg, Python and the packages.
         data_sha256: SHA-256 of the category's files and the textures.
-        teacher_sha256: SHA-256 of the teacher's weights.
+        teacher_sha256: SHA-256 of the teachers' weights.
         precision: Lightning's name of the precision, by phase.
         device: The device, by phase.
         resumed_from_step: Optimiser steps of all phases that were done before the last process began.

@@ -52,6 +52,23 @@ def test_whole_size():
     assert [x.shape[-1] for x in pair.teacher] == [64, 64, 64, 64]
 
 
+def test_whole_size_of_two_teachers():
+    """As the card says."""
+    options = NetworkOptions("tedseg", teacher2="vit_small_patch14_dinov2.lvd142m")
+    with torch.device("meta"):
+        network = build_student_teacher(options, "random", "random").eval()
+        heads = [
+            build_segmentation(options, channels).eval()
+            for channels in (network.channels, network.channels2)
+        ]
+        assert count_parameters(network, *heads) == pytest.approx(21.5e6, rel=0.002)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            pairs = network(torch.empty(1, 3, 256, 256))
+            for head, pair in zip(heads, pairs, strict=True):
+                assert head(pair).shape == (1, 1, 64, 64)
+    assert counter.get_total_flops() / 2e9 == pytest.approx(21.6, abs=0.05)
+
+
 @pytest.mark.parametrize("zooms", [None, [1.0, 1.5]])
 def test_a_memory_of_other_zooms_is_refused(zooms):
     """It would load, and find normal images far from what it remembers."""
@@ -117,26 +134,28 @@ def test_two_teachers_are_remembered_as_each_would_be_alone(teacher, teacher2):
     torch.testing.assert_close(network.student.mean, torch.cat(distances, dim=1).mean(0))
     first = 0
     for number, (name, pair) in enumerate(zip((teacher, teacher2), pairs, strict=True)):
-        alone = tiny(teacher=name)
+        single = tiny(teacher=name)
         backbone = network.teacher2 if number else network.teacher
-        alone.teacher.load_state_dict(backbone.state_dict())
+        single.teacher.load_state_dict(backbone.state_dict())
         for step in range(2):
-            alone.observe(IMAGES, NUMBERS, 0, step, 2, lambda x: x)
-        (expected,) = alone(IMAGES, index=NUMBERS)
-        assert (network.channels2 if number else network.channels) == alone.channels
+            single.observe(IMAGES, NUMBERS, 0, step, 2, alone)
+        (expected,) = single(IMAGES, index=NUMBERS)
+        assert (network.channels2 if number else network.channels) == single.channels
         for found, wanted in ((pair.teacher, expected.teacher), (pair.student, expected.student)):
             assert all(torch.equal(*level) for level in zip(found, wanted, strict=True))
         levels = slice(first, first := first + len(pair.teacher))
         torch.testing.assert_close(network.student.usual()[:, levels], expected.usual)
         assert pair.size == pairs[0].size
-        assert alone.fingerprint() == backbone.fingerprint() != network.fingerprint()
+        assert single.fingerprint() == backbone.fingerprint() != network.fingerprint()
 
 
 def test_blocks_are_of_the_transformer_among_two_teachers():
     blocks = ((1, 2), (4,), (6,))
-    for names in (("test_resnet", "test_vit3"), ("test_vit3", "test_resnet")):
-        network = tiny(teacher=names[0], teacher2=names[1], blocks=blocks)
-        assert {len(network.channels), len(network.channels2)} == {3, 4}
+    names, levels = ["test_resnet", "test_vit3"], [4, 3]
+    for order in (1, -1):
+        first, second = names[::order]
+        network = tiny(teacher=first, teacher2=second, blocks=blocks)
+        assert [len(network.channels), len(network.channels2)] == levels[::order]
     with pytest.raises(ConfigError, match=r"blocks is of vision transformers, and test_resnet is"):
         tiny(teacher2="test_convnext", blocks=blocks)
 

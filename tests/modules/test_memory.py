@@ -156,6 +156,12 @@ def test_two_teachers_have_a_segmentation_each(data_root, textures, tmp_path):
     fitter = trainer(tmp_path, 2)
     fitter.fit(first, datamodule=tiny_data(data_root))
     fitter.save_checkpoint(tmp_path / "distill.ckpt")
+    other = read_checkpoint(tmp_path / "distill.ckpt")
+    name = next(key for key in other["state_dict"] if ".teacher2." in key)
+    other["state_dict"][name] = other["state_dict"][name] + 1
+    torch.save(other, tmp_path / "other.ckpt")
+    with pytest.raises(CheckpointError, match=r"is not the one that its student was trained with"):
+        tiny_segmentation(tmp_path / "other.ckpt")
     module = tiny_segmentation(tmp_path / "distill.ckpt")
     before = {name: value.clone() for name, value in module.named_parameters()}
     fitter = trainer(tmp_path, 2, limit_val_batches=0)
