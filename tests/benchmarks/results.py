@@ -218,13 +218,17 @@ def sentence(table: pd.DataFrame) -> str:
     def theirs(categories: list[str]) -> str:
         found = []
         for method in PUBLISHED:
-            own = published[(published["method"] == method) & published["category"].isin(categories)]
+            own = published[
+                (published["method"] == method) & published["category"].isin(categories)
+            ]
             found.append(f"{own['pixel_ap'].mean():.1f} and {own['iap'].mean():.1f} ({method})")
         return " and ".join(found)
 
     def ours(of: pd.DataFrame) -> str:
         ap, iap = (100 * summarise(of, key).mean for key in ("pixel_ap", "iap"))
-        return f"a pixel AP of {ap:.1f} and an instance AP of {iap:.1f} ({of['seed'].nunique()} seeds)"
+        return (
+            f"a pixel AP of {ap:.1f} and an instance AP of {iap:.1f} ({of['seed'].nunique()} seeds)"
+        )
 
     words = (
         f"Means over {', '.join(names[:-1])} and {names[-1]} of MVTec AD in percent: after "
