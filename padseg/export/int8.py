@@ -13,9 +13,9 @@ from padseg.inference.images import open_rgb
 from padseg.machine.console import say
 from padseg.machine.progress import tracked
 
-# Operations between the logits and `score_map`: on one network's, and on those of several.
+# Operations between logits and `score_map`.
 _AFTER_LOGITS = ("Cast", "Clip", "MatMul", "Mul", "ReduceMean", "Resize", "Sigmoid", "Transpose")
-_JOINING = ("Concat", "Max")
+_JOINING = ("Concat", "Max")  # the logits of several networks
 
 
 def to_int8(model: bytes, images: Sequence[Path], bits: int = ALL_BITS) -> bytes:

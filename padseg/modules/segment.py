@@ -1,13 +1,12 @@
 """Phase two: a segmentation network reads the discrepancy between teacher and student."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 
 from padseg.data import AnomalyDataModule
@@ -116,17 +115,14 @@ class SegmentationModule(AnomalyModule):
             raise ConfigError(f"--model.gamma is {gamma}; it must be 0, or at least 1.")
         self.build(options, STORED_WEIGHTS, STORED_WEIGHTS, image_size or 256, top_k)
         if distilled is not None:
-            self._take_over(checkpoint["state_dict"], header.teacher_sha256, distilled)
-            # As published, one stream runs through both phases, so that no pair is seen twice.
-            self.previous_data = checkpoint.get(AnomalyDataModule.__qualname__)
+            self._take_over(checkpoint, distilled)
         self.student_teacher.requires_grad_(False)
+        own = replace(
+            options, fusion=fusion or options.fusion, second_conv=second_conv or options.second_conv
+        )
         build = partial(
             build_segmentation,
-            replace(
-                options,
-                fusion=fusion or options.fusion,
-                second_conv=second_conv or options.second_conv,
-            ),
+            own,
             width=segmentation_width,
             context=context,
             layer_scale=layer_scale,
@@ -136,8 +132,8 @@ class SegmentationModule(AnomalyModule):
         self.segmentation2 = build(second) if second else None
         self.ready()
 
-    def _take_over(self, weights: Mapping[str, Tensor], teacher_sha256: str, path: str) -> None:
-        """Load teacher and student of phase one.
+    def _take_over(self, checkpoint: Checkpoint, path: str) -> None:
+        """Load teachers and student of phase one, and go on where its data ended.
 
         Raises:
             CheckpointError: They do not fit, or a teacher is not the one that phase one used.
@@ -145,17 +141,20 @@ class SegmentationModule(AnomalyModule):
         prefix = "student_teacher."
         state = {
             key.removeprefix(prefix): value
-            for key, value in weights.items()
+            for key, value in checkpoint["state_dict"].items()
             if key.startswith(prefix)
         }
         with told_if_changed(path):
             self.student_teacher.load_state_dict(state)
         self.complete = True
-        teacher = self.student_teacher
-        if teacher_sha256 not in (teacher.fingerprint(), teacher.teacher.earlier_fingerprint):
+        network = self.student_teacher
+        expected = Header.from_checkpoint(checkpoint).teacher_sha256
+        if expected not in (network.fingerprint(), network.teacher.earlier_fingerprint):
             raise CheckpointError(
                 f"a teacher in {path} is not the one that its student was trained with: repeat the distillation."
             )
+        # As published, one stream runs through both phases, so that no pair is seen twice.
+        self.previous_data = checkpoint.get(AnomalyDataModule.__qualname__)
 
     def setup(self, stage: str) -> None:
         """See AnomalyModule.
@@ -204,13 +203,16 @@ class SegmentationModule(AnomalyModule):
             (B, 1, h, w) float32 at the resolution of the finest features; in training, if a system has several
             networks, (B, n, h, w), those of each.
         """
-        if self.segmentation2 is None:
-            (pair,) = pairs
-            logits: Tensor = self.segmentation(pair)
-            return logits
-        first, second = pairs
-        each: list[Tensor] = [self.segmentation(first), self.segmentation2(second)]
+        each: list[Tensor] = [
+            network(pair) for network, pair in zip(self._networks(), pairs, strict=True)
+        ]
+        if len(each) == 1:
+            return each[0]
         return torch.cat(each, dim=1) if self.training else torch.maximum(*each)
+
+    def _networks(self) -> list[nn.Module]:
+        """The segmentation network of each pair."""
+        return [net for net in (self.segmentation, self.segmentation2) if net is not None]
 
     def score_map(self, pairs: list[FeaturePair], size: Size) -> Tensor:
         """The segmentation's probabilities, upsampled, or what the system makes of them."""
@@ -243,10 +245,9 @@ class SegmentationModule(AnomalyModule):
         """An optimiser with a rate for the residual blocks and one for the rest."""
         res: list[Parameter] = []
         rest: list[Parameter] = []
-        for network in (self.segmentation, self.segmentation2):
-            if network is not None:
-                for name, parameter in network.named_parameters():
-                    (res if name.startswith("res.") else rest).append(parameter)
+        for network in self._networks():
+            for name, parameter in network.named_parameters():
+                (res if name.startswith("res.") else rest).append(parameter)
         return self.build_optimizer(
             [
                 ParameterGroup(res, self.hparams["lr_res"]),

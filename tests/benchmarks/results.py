@@ -235,7 +235,7 @@ def sentence(table: pd.DataFrame) -> str:
         f"{rows['train_minutes'].mean():.1f} minutes of training on one core, TEDSeg has {ours(rows)}. "
         f"After a full training on a GPU, the papers report {theirs(names)}. With "
         "[a second teacher](configs/tedseg/README.md#two-teachers), after "
-        f"{two['train_minutes'].mean():.1f} minutes on a newer core, TEDSeg has {ours(two)} on "
+        f"{two['train_minutes'].mean():.1f} minutes on one core of another machine, TEDSeg has {ours(two)} on "
         f"{', '.join(some[:-1])} and {some[-1]}; the papers have {theirs(some)} there."
     )
     return textwrap.fill(words, 112, break_on_hyphens=False)
