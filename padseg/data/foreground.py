@@ -16,7 +16,7 @@ from scipy import ndimage
 from padseg.data.cache import ImageCache
 from padseg.data.findings import raise_problems
 from padseg.data.image_files import IMAGE_SUFFIXES
-from padseg.data.images import Size
+from padseg.data.images import Size, image_shape
 from padseg.data.masks import read_masks
 from padseg.errors import ConfigError, DataError
 from padseg.machine.files import expanded
@@ -70,7 +70,8 @@ def find_foreground(
         size: (H, W) in pixels.
 
     Raises:
-        DataError: Masks are missing or cannot be read; the message names them all.
+        DataError: Masks are missing, cannot be read or have another shape than their images; the message
+            names them all.
     """
     if source == OTSU:
         return Foreground([otsu_foreground(images[index]) for index in range(len(images))])
@@ -80,13 +81,29 @@ def find_foreground(
         [f"{path} has no foreground mask in --data.foreground {source}." for path in missing]
     )
     found, broken = [], []
-    for mask in (mask for mask in masks if mask is not None):
+    for path, mask in ((path, mask) for path, mask in zip(paths, masks, strict=True) if mask):
         try:
+            _check_shape(path, mask)
             found.append(read_masks([mask], size))
         except DataError as error:
             broken.append(str(error))
     raise_problems(broken)
     return Foreground(found)
+
+
+def _check_shape(path: Path, mask: Path) -> None:
+    """Refuse a mask that would be stretched, one of another image or of a rotated one.
+
+    Raises:
+        DataError: As above; or a file cannot be read.
+    """
+    (height, width), (own_height, own_width) = image_shape(path), image_shape(mask)
+    # A mask may be smaller than its image; then a side can be a pixel off.
+    if abs(own_height * width - own_width * height) > height + width:
+        raise DataError(
+            f"{mask} has {own_width}x{own_height} pixels, but its image {width}x{height}: make the "
+            "foreground mask from this image."
+        )
 
 
 def _mask_file(path: Path) -> Path | None:

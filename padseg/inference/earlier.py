@@ -28,9 +28,14 @@ def claimed(
         overwrite: Whether to remove earlier results first; files of others stay.
 
     Raises:
-        ConfigError: The folder holds results of another checkpoint, other thresholds or other options.
+        ConfigError: The folder holds results of another checkpoint, other thresholds or other options, or
+            those of another command.
     """
     with locked(folder):
+        if "checkpoint" not in (recorded_options(folder) or {"checkpoint"}):
+            raise ConfigError(
+                f"{folder / 'options.json'} is of a run or another program: pass another --out."
+            )
         options = results_options(
             predictor.module, predictor.precision, predictor.tile, base, outline_all=outline_all
         )

@@ -133,6 +133,16 @@ def test_held_out_defects_lie_on_the_object(root, textures):
     assert all(torch.equal(mask, mask * inside) for mask in masks)
 
 
+def test_masks_of_another_shape_are_named(tmp_path, root, textures):
+    shutil.copytree(root / "masks", tmp_path / "masks")
+    folder = tmp_path / "masks/disc/train/good"
+    Image.new("L", (37, 36)).save(folder / "2.bmp")  # smaller, a pixel off
+    Image.new("L", (72, 54)).save(folder / "5.bmp")
+    options = {"foreground": str(tmp_path / "masks"), "val_fraction": 0}
+    with pytest.raises(DataError, match=r"^\S*5\.bmp has 72x54 pixels, but its image 72x72"):
+        module(root, textures, **options).setup("fit")
+
+
 def test_missing_masks_are_named(tmp_path, root, textures):
     shutil.copytree(root / "masks", tmp_path / "masks")
     for number in (2, 5):
