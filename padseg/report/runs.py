@@ -13,7 +13,7 @@ from padseg.records import COLUMNS as IMAGE_COLUMNS
 from padseg.records import picture_path, read_records
 from padseg.report.trainings import Losses, read_losses, read_options
 from padseg.run.files import METRICS_FILE, find_copies, find_finished
-from padseg.run.results import COLUMNS, RunResult
+from padseg.run.results import COLUMNS, RunResult, read_run
 
 _log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ def notes(runs: list[Run]) -> list[str]:
 
 def _read_run(path: Path) -> Run:
     missing: list[str] = []
-    result = RunResult.read(path)
+    result = read_run(path)
     calibration = result.calibration
     if calibration is None:
         missing.append("no calibrated threshold")

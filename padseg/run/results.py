@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +243,19 @@ class RunResult:
         value: str | int | float | None
         value = self.metrics[name] if name in METRIC_KEYS else getattr(self, name)
         return value
+
+
+def read_run(path: Path) -> RunResult:
+    """Read the `metrics.json` of a run, `OUT/<label>/<category>/seed<k>/metrics.json`.
+
+    Label and category are those of its folders, so that one which was copied counts as another variant and not
+    as a second run with the same seed.
+
+    Raises:
+        DataError: As `RunResult.read`.
+    """
+    label, category = (path.parents[level].name for level in (2, 1))
+    return replace(RunResult.read(path), label=label, category=category)
 
 
 def read_phase_result(path: Path) -> PhaseResult:

@@ -11,7 +11,7 @@ from padseg.machine.console import print_figures
 from padseg.machine.files import write_text
 from padseg.metrics.names import METRIC_KEYS, METRICS
 from padseg.run.files import TABLE_FILE, find_finished
-from padseg.run.results import COLUMNS, RunResult
+from padseg.run.results import COLUMNS, read_run
 
 _MAIN = ("image_auroc", "pixel_auroc", "pixel_ap", "pro")
 
@@ -25,7 +25,7 @@ def write_table(out: Path) -> pd.DataFrame:
     """
     while True:
         found = find_finished(out)
-        rows = [RunResult.read(path).row() for path in found]
+        rows = [read_run(path).row() for path in found]
         table = pd.DataFrame(rows, columns=list(COLUMNS))
         table = table.sort_values(["label", "category", "seed"], ignore_index=True)
         try:

@@ -115,6 +115,16 @@ def test_a_copy_of_a_run_is_no_further_run(tmp_path, caplog):
     assert len(write_table(tmp_path)) == 1
 
 
+def test_a_copied_label_is_a_variant_of_its_own(tmp_path):
+    make_run(tmp_path, "x", "bolt")
+    shutil.copytree(tmp_path / "x", tmp_path / "x-old")
+    (tmp_path / "x/bolt").rename(tmp_path / "x/nut")
+    named = [("x-old", "bolt"), ("x", "nut")]
+    assert [(run.label, run.category) for run in read_runs(tmp_path)] == named
+    table = write_table(tmp_path)
+    assert list(zip(table["label"], table["category"], strict=True)) == named[::-1]
+
+
 def test_unknown_options_are_refused(two_systems, capsys):
     assert main(["report", str(two_systems), "--nothing"]) == 2
     assert "--nothing" in capsys.readouterr().err
