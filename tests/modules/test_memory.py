@@ -17,6 +17,7 @@ from padseg.modules import read_checkpoint, read_header
 from padseg.modules.distill import CANDIDATES_KEY
 from tiny import tiny_arguments, tiny_data, tiny_segmentation, tiny_student
 
+SECOND = {"teacher2": "test_vit3", "weights2": "random", "blocks": [[1], [3]]}
 WORKER = Path(__file__).with_name("memory_worker.py")
 
 
@@ -80,6 +81,20 @@ def test_a_resumed_training_remembers_the_same(trained, data_root, tmp_path, cut
     assert fitter.global_step == 10
     whole = read_checkpoint(trained / "10.ckpt")["state_dict"]
     assert all(torch.equal(value, whole[name]) for name, value in module.state_dict().items())
+
+
+def test_a_resumed_training_with_two_teachers_remembers_the_same(data_root, tmp_path):
+    def fit(resume=None):
+        torch.manual_seed(0)  # the second teacher is random
+        module, fitter = tiny_student("tedseg", **SECOND), trainer(tmp_path, 5, callbacks=[save])
+        fitter.fit(module, tiny_data(data_root, batch_size=2), ckpt_path=resume, weights_only=True)
+        return module.state_dict()
+
+    save = Save(tmp_path)
+    whole = fit()
+    resumed = fit(tmp_path / "3.ckpt")
+    assert CANDIDATES_KEY in read_checkpoint(tmp_path / "3.ckpt")
+    assert all(torch.equal(value, whole[name]) for name, value in resumed.items())
 
 
 def test_candidates_are_kept_until_the_choice_alone(trained):
@@ -152,7 +167,7 @@ def test_the_number_of_steps_is_required(data_root, tmp_path):
 
 def test_two_teachers_have_a_segmentation_each(data_root, textures, tmp_path):
     torch.manual_seed(0)
-    first = tiny_student("tedseg", teacher2="test_vit3", weights2="random", blocks=[[1], [3]])
+    first = tiny_student("tedseg", **SECOND)
     fitter = trainer(tmp_path, 2)
     fitter.fit(first, datamodule=tiny_data(data_root))
     fitter.save_checkpoint(tmp_path / "distill.ckpt")
