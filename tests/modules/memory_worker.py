@@ -1,4 +1,4 @@
-"""Fills a memory on several processes: python memory_worker.py FOLDER ROOT DEVICES. Not a test by itself.
+"""Fills the memories of two teachers on several processes: python memory_worker.py FOLDER ROOT DEVICES. Not a test by itself.
 
 The global batch is 4. The first process saves the weights as FOLDER/<devices>.pt.
 """
@@ -16,7 +16,8 @@ def main(folder, root, devices):
     torch.set_num_threads(1)
     torch.manual_seed(0)
     data = tiny_data(root, image_size=32, batch_size=4 // devices, val_fraction=0)
-    module = tiny_student("tedseg", image_size=32)
+    second = {"teacher2": "test_vit3", "weights2": "random", "blocks": [[1], [3]]}
+    module = tiny_student("tedseg", image_size=32, **second)
     trainer = Trainer(
         max_steps=6,
         max_epochs=-1,
