@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from padseg.errors import ConfigError
 from padseg.machine.files import expanded
-from padseg.names import LAYOUT_NAMES
+from padseg.names import DEFAULT_SYSTEM, LAYOUT_NAMES, SYSTEM_NAMES
 from padseg.plugins import PLUGIN_HELP
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -48,6 +48,15 @@ def add_data_set(parser: argparse.ArgumentParser) -> None:
         help=f"layout of the data set: {', '.join(LAYOUT_NAMES)}, or a plugin's (default: mvtec)",
     )
     add_plugin(parser)
+
+
+def add_system(parser: argparse.ArgumentParser) -> None:
+    """A system, by default padseg's own."""
+    parser.add_argument(
+        "--system",
+        default=DEFAULT_SYSTEM,
+        help=f"{', '.join(SYSTEM_NAMES)}, or a plugin's (default: {DEFAULT_SYSTEM})",
+    )
 
 
 def add_textures(parser: argparse.ArgumentParser, without: str) -> None:

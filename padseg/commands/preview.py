@@ -7,6 +7,7 @@ from padseg.commands.arguments import (
     Subparsers,
     add_data_set,
     add_options_of_fit,
+    add_system,
     add_textures,
     expanded_path,
 )
@@ -18,12 +19,13 @@ def add_parser(commands: Subparsers) -> None:
         "preview",
         help="show the synthetic defects of training",
         description=(
-            "Draws the training samples START to START + COUNT, exactly as training sees them: "
+            "Draws the samples START to START + COUNT of a training, as the last phase of a system sees them: "
             "clean image, texture, mask, corrupted image. It also takes --data.KEY as `fit` does."
         ),
     )
     add_data_set(parser)
     parser.add_argument("--category", required=True, help="category in it")
+    add_system(parser)
     add_textures(parser, "stpm and rstpm need none")
     parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: 0)")
     parser.add_argument("--start", type=int, default=0, help="first sample (default: 0)")
@@ -42,10 +44,11 @@ def execute(options: argparse.Namespace) -> None:
     """Run the command."""
     from padseg.data.preview import write_preview
     from padseg.lightning_cli.data_module import build_data_module
+    from padseg.lightning_cli.recipes import data_options
 
     names = ("root", "category", "textures", "seed", "layout")
     given = {name: getattr(options, name) for name in names}
     named = {f"data.{name}": str(value) for name, value in given.items() if value is not None}
-    data = build_data_module(named | options.overrides)
+    data = build_data_module(data_options(options.system) | named | options.overrides)
     write_preview(data, options.start, options.count, options.out)
     print(options.out)

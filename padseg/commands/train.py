@@ -7,10 +7,10 @@ from padseg.commands.arguments import (
     add_options_of_fit,
     add_plugin,
     add_quiet,
+    add_system,
     add_textures,
     expanded_path,
 )
-from padseg.names import DEFAULT_SYSTEM, SYSTEM_NAMES
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -33,11 +33,7 @@ def add_parser(commands: Subparsers) -> None:
         help="folders of good images, with or without subfolders",
     )
     parser.add_argument("--out", type=expanded_path, required=True, help="folder for the model")
-    parser.add_argument(
-        "--system",
-        default=DEFAULT_SYSTEM,
-        help=f"{', '.join(SYSTEM_NAMES)}, or a plugin's (default: {DEFAULT_SYSTEM})",
-    )
+    add_system(parser)
     add_textures(parser, "default: a small generated set")
     parser.add_argument(
         "--steps",

@@ -9,7 +9,7 @@ from typing import Any
 from padseg.data.foreground import OTSU
 from padseg.data.layouts import LAYOUTS
 from padseg.errors import ConfigError
-from padseg.lightning_cli.recipes import config_path
+from padseg.lightning_cli.recipes import config_path, phases_of
 from padseg.machine.files import expanded, hash_file
 from padseg.models import SYSTEMS, find_system
 from padseg.modules import SegmentationModule, StudentDistillModule
@@ -149,7 +149,7 @@ class RunOptions:
     @property
     def phases(self) -> tuple[str, ...]:
         """The phases of the system."""
-        return ("distill", "segment") if SYSTEMS[self.system].segmentation else ("distill",)
+        return phases_of(self.system)
 
     @property
     def used_textures(self) -> Path | None:

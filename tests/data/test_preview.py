@@ -6,6 +6,9 @@ from padseg.cli import main
 from padseg.data import AnomalyDataModule
 from padseg.data.preview import preview
 from padseg.errors import ConfigError
+from padseg.synthesis import SynthesisParams
+
+TEDSEG = {"backend": "mixed", "probability": 0.92}  # of its recipe
 
 
 def arguments(data_root, textures, out) -> list[str]:
@@ -51,10 +54,36 @@ def test_the_command_writes_a_picture(data_root, textures, tmp_path, capsys):
     more = ["--count", "3", "--start", "5", "--data.image_size", "[64, 96]"]
     assert main([*arguments(data_root, textures, out), *more]) == 0
     shown = cells(Image.open(out), 64, 96, 3, 4)
-    data = AnomalyDataModule(str(data_root), "widget", str(textures), image_size=(64, 96))
+    options = {"image_size": (64, 96), "synthesis": SynthesisParams(**TEDSEG)}
+    data = AnomalyDataModule(str(data_root), "widget", str(textures), **options)
     expected = (data.pairs(5, 3)["corrupted"].permute(0, 2, 3, 1).numpy() * 255).round()
     assert np.array_equal(shown[:, 3], expected)
     assert [path.name for path in out.parent.iterdir()] == ["grid.png"]
+
+
+@pytest.mark.parametrize(
+    ("more", "columns", "options"),
+    [
+        (["--system", "destseg"], 4, {}),
+        (["--data.synthesis.probability", "1"], 4, TEDSEG | {"probability": 1}),
+        (["--data.synthesis.backend", "perlin"], 4, TEDSEG | {"backend": "perlin"}),
+        (["--system", "stpm"], 1, None),
+    ],
+)
+def test_the_command_shows_what_the_system_sees(
+    data_root, textures, tmp_path, more, columns, options
+):
+    out = tmp_path / "grid.png"
+    assert main([*arguments(data_root, textures, out), "--count", "6", *more]) == 0
+    shown = cells(Image.open(out), 64, 64, 6, columns)[:, -1]
+    synthesis = None if options is None else SynthesisParams(**options)
+    validation = {} if columns == 4 else {"val_fraction": 0.2, "augmentation": "none"}
+    data = AnomalyDataModule(
+        str(data_root), "widget", str(textures), image_size=64, synthesis=synthesis, **validation
+    )
+    pairs = data.pairs(0, 6)
+    expected = pairs["clean" if synthesis is None else "corrupted"].permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(shown, (expected * 255).round())
 
 
 @pytest.mark.parametrize(
