@@ -15,7 +15,7 @@ from padseg.callbacks.verdicts import Thresholds, banner, display_thresholds
 from padseg.drawing import panels
 from padseg.errors import ConfigError
 from padseg.machine.files import expanded, short_name, written_whole
-from padseg.machine.marks import save_marked
+from padseg.machine.marks import is_marked, save_marked
 from padseg.records import Records, worst_first
 
 
@@ -70,7 +70,8 @@ class PicturesCallback(ImagesCallback):
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("*-[0-9][0-9]*-*.png"):
             # Nothing else is removed: the folder may contain files of the user.
-            if old.name.startswith(("normal-", "defect-")) and old.stem not in drawn:
+            ours = old.name.startswith(("normal-", "defect-")) and is_marked(old)
+            if ours and old.stem not in drawn:
                 old.unlink()
         for name, picture in drawn.items():
             with written_whole(folder / f"{name}.png") as draft:

@@ -5,6 +5,7 @@ decodes every image.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -110,7 +111,7 @@ def check_category(
     return [
         *findings,
         *(finding for finding in unknown if finding.file not in blocking),
-        *check_duplicates(samples, content=hash_pixels, within=True),
+        *check_duplicates(samples, content=partial(hash_pixels, bits=bits), within=True),
         *find_losses(count_masks(tested, image_size), image_size, folder, _SIZE_OPTION),
         *find_other_metric(folder, layout, saturations),
         *_check_test_set(folder, tested),

@@ -181,8 +181,7 @@ class AnomalyDataModule(StreamDataModule):
         if held_out:
             images = self._cache(held_out, f"Decoding {self.category}, held out", self.bits)
             foreground = self._foreground(images, held_out)
-            names = [str(path) for path in held_out]
-            self._held_out = HeldOutDataset(images, names, defects, foreground)
+            self._held_out = HeldOutDataset(images, [*map(str, held_out)], defects, foreground)
 
     def _defects(self) -> DefectSource | None:
         if self.synthesis is None:
@@ -206,9 +205,10 @@ class AnomalyDataModule(StreamDataModule):
             self._bits = measure_bits([s.path for s in samples if s.split != "test"])
         return self._bits
 
-    def _cache(self, paths: Sequence[Path], description: str, bits: int = ALL_BITS) -> ImageCache:
+    def _cache(self, paths: Sequence[Path], what: str, bits: int | None = None) -> ImageCache:
+        bits = measure_bits(paths) if bits is None else bits
         limit, forked = self.cache_limit_mb, self.num_workers == 0 or forks()
-        return ImageCache(paths, self.image_size, limit, description, bits, in_memory=forked)
+        return ImageCache(paths, self.image_size, limit, what, bits, in_memory=forked)
 
     def _foreground(self, images: ImageCache, paths: Sequence[Path]) -> Foreground | None:
         if self.foreground is None or self.synthesis is None:

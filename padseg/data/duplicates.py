@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from padseg.data.depth import ALL_BITS
 from padseg.data.findings import Finding
 from padseg.data.images import decode
 from padseg.data.samples import Sample
@@ -15,9 +16,9 @@ from padseg.machine.threads import map_in_threads
 _MIDDLE = 4096  # bytes
 
 
-def hash_pixels(path: Path) -> str:
-    """A digest of the pixels, independent of the encoding."""
-    pixels = decode(path)
+def hash_pixels(path: Path, bits: int = ALL_BITS) -> str:
+    """A digest of the pixels, independent of the encoding; `bits` are those that 16-bit images use."""
+    pixels = decode(path, bits)
     return hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 

@@ -69,7 +69,7 @@ class StreamDataModule(LightningDataModule):
 
         Raises:
             CheckpointError: Its training had other samples.
-            ConfigError: In a validation, its training saw images that are held out now.
+            ConfigError: In a validation, its training saw images that are held out now, or read them differently.
         """
         task, options = self.task(), self.stream_options()
         before = {"bits": ALL_BITS} | state_dict.get("options", {})
@@ -83,6 +83,11 @@ class StreamDataModule(LightningDataModule):
             )
         if task == "validate":
             self._require_held_out(before, "the checkpoint")
+            if before["bits"] != options.bits:
+                raise ConfigError(
+                    f"the checkpoint was trained with --data.bits {before['bits']}, not {options.bits}: pass "
+                    f"--data.bits {before['bits']}."
+                )
         self.start = Position.from_state(state_dict)
 
     def last_sample(self) -> int | None:

@@ -1,6 +1,7 @@
 """Image files that other programs write into folders, each given out once it is whole."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class Arrivals:
             Whether it is still waited for. A file that is gone need not be read.
         """
         seen = self._seen[path]
-        if not path.exists():
+        if not os.path.exists(path):  # noqa: PTH110 - a lost drive raises errors in pathlib
             del self._seen[path]
             return True
         waited = self._clock() - seen.since >= _PATIENCE
@@ -99,7 +100,7 @@ class Arrivals:
         missing: dict[Path, DataError] = {}
         found: dict[Path, None] = {}
         for folder in self._folders:
-            if not folder.is_dir():
+            if not os.path.isdir(folder):  # noqa: PTH112 - likewise
                 missing[folder] = DataError(f"{folder} does not exist: restore it.")
             found.update(dict.fromkeys(sort_images(walk(folder, report=missing.__setitem__))))
         for folder in sorted(missing.keys() - self._unreadable):

@@ -19,7 +19,7 @@ from padseg.machine.files import written_whole
 from padseg.models import find_system
 from padseg.names import DEFAULT_SYSTEM
 from padseg.plugins import load_plugin
-from padseg.run.files import PhaseFiles
+from padseg.run.files import METRICS_FILE, PhaseFiles
 from padseg.run.one import run_in
 from padseg.run.options import RunOptions
 from padseg.training.good_images import LAYOUT, good_images, register_good_images
@@ -96,16 +96,17 @@ def train(
     )
     picture = PreviewCallback(out / "preview.png")
     remedy = "pass another --out"
+    finished = (folder / METRICS_FILE).exists()
     run_in(folder, options, options.categories[0], seed, remedy=remedy, callbacks=[picture])
-    _finish(PhaseFiles(folder, options.phases[-1]).checkpoint, model, picture)
+    if not finished or not model.exists():  # otherwise it may have the user's own thresholds
+        with written_whole(model) as draft:
+            shutil.copyfile(PhaseFiles(folder, options.phases[-1]).checkpoint, draft)
+    _finish(model, picture)
     return model
 
 
-def _finish(checkpoint: Path, model: Path, picture: PreviewCallback) -> None:
-    """Copy the last checkpoint to its final place, complete the preview and say what comes next."""
-    if not model.exists():
-        with written_whole(model) as draft:
-            shutil.copyfile(checkpoint, draft)
+def _finish(model: Path, picture: PreviewCallback) -> None:
+    """Complete the preview and say what comes next."""
     predictor = Predictor(model)
     picture.add_score_maps(predictor)
     thresholds = "no thresholds"

@@ -16,6 +16,7 @@ from padseg.callbacks.verdicts import Thresholds, caption, display_thresholds
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError
 from padseg.inference.writer import PredictionWriter
+from padseg.machine.marks import save_marked
 from padseg.metrics.score_scale import ScoreScale
 from padseg.records import read_records
 
@@ -37,9 +38,10 @@ def temporary(make_trainer, monkeypatch):
 def test_the_worst_come_first(module, make_data, make_trainer, data_root, tmp_path):
     pictures = PicturesCallback(str(tmp_path / "pictures"), count=2)
     others = [tmp_path / "pictures/test" / name for name in ("good/000.png", "cut-01-a.png")]
-    for path in (*others, tmp_path / "pictures/test/defect-02-old-7.png"):
+    for path in others:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+    save_marked(Image.new("L", (8, 8)), tmp_path / "pictures/test/defect-02-old-7.png")
     records = RecordsCallback(tmp_path / "records", data_root)
     trainer = make_trainer(EvaluationCallback(), pictures, records)
     trainer.test(module, datamodule=make_data(), verbose=False)
@@ -83,10 +85,14 @@ def test_thresholds_without_calibration_are_those_of_the_best_f1(
 
 def test_a_validation_replaces_the_one_before(module, make_data, make_trainer, tmp_path):
     (tmp_path / "val").mkdir(parents=True)
-    (tmp_path / "val/normal-04-good-000.png").touch()  # one more, of the one before
+    save_marked(
+        Image.new("L", (8, 8)), tmp_path / "val/normal-04-good-000.png"
+    )  # of the one before
+    (tmp_path / "val/defect-01-mine.png").touch()
     trainer = make_trainer(EvaluationCallback(), PicturesCallback(str(tmp_path)))
     trainer.validate(module, datamodule=make_data(), verbose=False)
     names = sorted(path.name for path in (tmp_path / "val").iterdir())
+    names.remove("defect-01-mine.png")
     assert len(names) == 5  # 40 % of 12 images
     assert [name.split("-")[0] for name in names] == ["defect"] * 2 + ["normal"] * 3
     assert "synthetic" in names[0]

@@ -48,6 +48,13 @@ def test_a_sound_set_has_no_findings(root, capsys):
     assert [int(cell) for cell in out.splitlines()[-1].split()[1:]] == [4, 0, 4, 4, 4, 0]
 
 
+def test_dark_16_bit_images_are_no_duplicates(root, capsys):
+    rng = np.random.default_rng(1)
+    for path in (root / "w").glob("t*/*/*.png"):
+        Image.fromarray(rng.integers(60, 200, (40, 48), dtype=np.uint16)).save(path)
+    assert found(root) == []
+
+
 def test_every_file_is_named(root, capsys):
     (root / "w/train/good/1.png").write_bytes(b"")
     (root / "w/train/good/2.png").write_bytes(b"\x89PNG")

@@ -74,6 +74,13 @@ def test_non_square_images(data_root, textures):
     assert pairs["mask"].shape == (3, 1, 64, 96)
 
 
+def test_16_bit_textures_are_read_by_the_bits_they_use(data_root, tmp_path):
+    texture = np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(texture).save(tmp_path / "twelve.png")
+    pairs = module(data_root, tmp_path).pairs(0, 4)
+    assert pairs["texture"].max() == 1
+
+
 def test_noise_backend_and_jitter(data_root, textures):
     params = SynthesisParams(backend="noise", octaves=2, retries=20)
     data = module(data_root, textures, synthesis=params, jitter_textures=True)

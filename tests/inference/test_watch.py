@@ -1,5 +1,6 @@
 """`padseg detect --watch`: a folder that another program writes into."""
 
+import errno
 import json
 import os
 import shutil
@@ -122,6 +123,25 @@ def test_a_drive_that_is_away_for_a_while_is_waited_for(line, clock, caplog):
     new = write(folder / "2.png")
     looks(arrivals, clock)
     assert looks(arrivals, clock) == [new]
+
+
+@pytest.mark.parametrize("code", [errno.EHOSTDOWN, errno.ENOTCONN, errno.EIO, errno.ESTALE])
+def test_a_network_that_is_away_is_waited_for(line, clock, caplog, monkeypatch, code):
+    def lost(path, *args, **options):
+        raise OSError(code, os.strerror(code), str(path))
+
+    folder, arrivals = line
+    path = write(folder / "1.png")
+    looks(arrivals, clock)
+    assert looks(arrivals, clock) == [path]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", lost)
+        patch.setattr(os, "scandir", lost)
+        assert arrivals.retry(path)
+        assert looks(arrivals, clock) == []
+    assert caplog.text.count("Waiting for a folder") == 1
+    looks(arrivals, clock)
+    assert looks(arrivals, clock) == [path]
 
 
 def test_a_slow_folder_is_looked_at_less_often(line, clock, monkeypatch):

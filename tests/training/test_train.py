@@ -70,6 +70,16 @@ def test_the_picture_shows_pairs_and_held_out_images(trained):
     assert len(np.unique(pixels[-64:].reshape(-1, 3), axis=0)) > 100
 
 
+@pytest.mark.slow
+def test_a_training_anew_replaces_the_model(good, tmp_path):
+    assert main(arguments(good, tmp_path, system="stpm")) == 0
+    before = (tmp_path / "model.ckpt").read_bytes()
+    shutil.rmtree(tmp_path / "training")
+    assert main(arguments(good, tmp_path, "--seed", "1", system="stpm")) == 0
+    trained = tmp_path / "training/distill.ckpt"
+    assert (tmp_path / "model.ckpt").read_bytes() == trained.read_bytes() != before
+
+
 def test_a_second_call_changes_nothing(trained, good, capsys):
     model = trained / "model.ckpt"
     before = model.stat().st_mtime_ns
