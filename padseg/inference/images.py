@@ -2,6 +2,7 @@
 
 import io
 import os
+import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +19,8 @@ from padseg.errors import DataError
 MOST_PIXELS = 2**26
 """Total pixels of images that wait to be scored or written, unless a single one has more."""
 Source = NDArray[Any] | Tensor | Image.Image | str | os.PathLike[str] | bytes | bytearray | BinaryIO
+# Pillow decodes an image when it is first used, and threads may be given the same one.
+_DECODING = threading.Lock()
 _COLOURS = (1, 3, 4)  # channels of an image: grey, RGB, RGB with transparency
 
 
@@ -57,7 +60,8 @@ def open_rgb(source: Source, bits: int = ALL_BITS) -> Image.Image:
         return open_file(Path(source), bits)
     try:
         if isinstance(source, Image.Image):
-            return to_rgb(source, bits)
+            with _DECODING:
+                return to_rgb(source, bits)
         if isinstance(source, np.ndarray | Tensor):
             return to_rgb(_from_array(source), bits)
         if isinstance(source, bytes | bytearray | memoryview):

@@ -73,6 +73,14 @@ def test_a_tensor_of_half_the_bits_is_scored_like_one_of_all(predictor):
     assert predictor(half).image_score == predictor(half.float()).image_score
 
 
+def test_an_image_that_is_given_several_times(predictor, tmp_path):
+    path = tmp_path / "large.png"  # that takes its time
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (900, 900, 3), np.uint8)).save(path)
+    expected = predictor(path)
+    for found in predictor([Image.open(path)] * 4):
+        assert np.array_equal(found.score_map, expected.score_map)
+
+
 def test_a_batch_is_several_images(predictor, data_root):
     paths = sorted((data_root / "widget/test/spot").iterdir())
     expected = [one.image_score for one in predictor(paths)]

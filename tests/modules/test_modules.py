@@ -541,6 +541,9 @@ def test_what_was_trained_on_is_not_held_out(data_root, tmp_path):
     some = AnomalyDataModule(str(data_root), "widget", **options)
     with pytest.raises(ConfigError, match=r"--data\.val_fraction 0, not 0\.1: images that it"):
         fitter.validate(module, datamodule=some, ckpt_path=tmp_path / "all.ckpt", verbose=False)
+    deep = AnomalyDataModule(str(data_root), "widget", bits=12, val_fraction=0, **options)
+    with pytest.raises(ConfigError, match=r"with --data\.bits 16, not 12: pass --data\.bits 16"):
+        fitter.validate(module, datamodule=deep, ckpt_path=tmp_path / "all.ckpt", verbose=False)
 
 
 def test_a_test_of_another_category_is_told(data_root, tmp_path, caplog):
