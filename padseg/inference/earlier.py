@@ -11,6 +11,7 @@ from padseg.inference.predictor import Predictor
 from padseg.inference.results import picture_paths, results_options
 from padseg.machine.folders import locked, recorded_options, require_same_options
 
+_TABLES = ("predictions.csv", "regions.csv", "predictions.json")
 _REMEDY = "add --overwrite to replace them, or pass another --out"
 
 
@@ -32,7 +33,11 @@ def claimed(
             those of another command.
     """
     with locked(folder):
-        if "checkpoint" not in (recorded_options(folder) or {"checkpoint"}):
+        recorded = recorded_options(folder)
+        tables = [folder / name for name in _TABLES if (folder / name).exists()]
+        if recorded is None and tables:
+            raise ConfigError(f"{tables[0]} is not of `padseg detect`: pass another --out.")
+        if recorded is not None and "checkpoint" not in recorded:
             raise ConfigError(
                 f"{folder / 'options.json'} is of a run or another program: pass another --out."
             )
@@ -52,7 +57,7 @@ def _remove_results(folder: Path) -> None:
             for path in picture_paths(folder, outcome.path).values():
                 path.unlink(missing_ok=True)
         log.unlink()
-    for name in ("predictions.csv", "regions.csv", "predictions.json", "options.json"):
+    for name in (*_TABLES, "options.json"):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -107,7 +107,7 @@ def test_done_images_are_skipped_and_a_cut_log_goes_on(checkpoint, images, tmp_p
     assert len(pd.read_csv(out / "predictions.csv")) == len(names)
 
 
-def test_overwrite_keeps_the_options_of_a_run(checkpoint, images, tmp_path, capsys):
+def test_overwrite_keeps_files_of_others(checkpoint, images, tmp_path, capsys):
     out, options = tmp_path / "seed0", '{"system": "tedseg"}'
     out.mkdir()
     (out / "options.json").write_text(options)
@@ -116,6 +116,10 @@ def test_overwrite_keeps_the_options_of_a_run(checkpoint, images, tmp_path, caps
         told = capsys.readouterr().err
         assert f"{out / 'options.json'} is of a run or another program: pass another --out" in told
     assert (out / "options.json").read_text() == options
+    (out / "options.json").rename(out / "predictions.csv")
+    assert detect(checkpoint, out, images[0], options=["--overwrite"]) == 2
+    assert "predictions.csv is not of `padseg detect`: pass another" in capsys.readouterr().err
+    assert (out / "predictions.csv").read_text() == options
 
 
 def test_other_thresholds_are_told_and_overwritten_on_demand(checkpoint, images, tmp_path, capsys):
