@@ -11,6 +11,7 @@ from padseg.modules import SegmentationModule, StudentDistillModule
 
 TEACHER = {"teacher": "test_resnet", "weights": "random"}
 SECOND_TEACHER = {"teacher2": "test_resnet", "weights2": "random"}
+TRANSFORMER = {"teacher2": "test_vit3", "weights2": "random", "blocks": [[1], [3]]}
 
 
 def tiny_network(system: str = "destseg", **more) -> dict:

@@ -33,14 +33,7 @@ def claimed(
             those of another command.
     """
     with locked(folder):
-        recorded = recorded_options(folder)
-        tables = [folder / name for name in _TABLES if (folder / name).exists()]
-        if recorded is None and tables:
-            raise ConfigError(f"{tables[0]} is not of `padseg detect`: pass another --out.")
-        if recorded is not None and "checkpoint" not in recorded:
-            raise ConfigError(
-                f"{folder / 'options.json'} is of a run or another program: pass another --out."
-            )
+        _refuse_files_of_others(folder)
         options = results_options(
             predictor.module, predictor.precision, predictor.tile, base, outline_all=outline_all
         )
@@ -49,6 +42,22 @@ def claimed(
         _require_same_thresholds(folder, options)
         require_same_options(folder, options, _REMEDY)
         yield
+
+
+def _refuse_files_of_others(folder: Path) -> None:
+    """Reject a folder in which files of the same names would be replaced.
+
+    Raises:
+        ConfigError: There are some.
+    """
+    recorded = recorded_options(folder)
+    tables = [folder / name for name in _TABLES if (folder / name).exists()]
+    if recorded is None and tables:
+        raise ConfigError(f"{tables[0]} is not of `padseg detect`: pass another --out.")
+    if recorded is not None and "checkpoint" not in recorded:
+        raise ConfigError(
+            f"{folder / 'options.json'} is of a run or another program: pass another --out."
+        )
 
 
 def _remove_results(folder: Path) -> None:

@@ -27,6 +27,7 @@ from padseg.training.preview import PreviewCallback
 
 # The share of the images that is held out for the thresholds, whatever the recipe of the system.
 _HELD_OUT = "0.1"
+_REMEDY = "pass another --out"
 
 
 def train(
@@ -95,18 +96,17 @@ def train(
         quiet=quiet,
     )
     picture = PreviewCallback(out / "preview.png")
-    remedy = "pass another --out"
     finished = (folder / METRICS_FILE).exists()
-    run_in(folder, options, options.categories[0], seed, remedy=remedy, callbacks=[picture])
-    if not finished or not model.exists():  # otherwise it may have the user's own thresholds
-        with written_whole(model) as draft:
-            shutil.copyfile(PhaseFiles(folder, options.phases[-1]).checkpoint, draft)
-    _finish(model, picture)
+    run_in(folder, options, options.categories[0], seed, remedy=_REMEDY, callbacks=[picture])
+    _finish(PhaseFiles(folder, options.phases[-1]).checkpoint, model, picture, anew=not finished)
     return model
 
 
-def _finish(model: Path, picture: PreviewCallback) -> None:
-    """Complete the preview and say what comes next."""
+def _finish(checkpoint: Path, model: Path, picture: PreviewCallback, *, anew: bool) -> None:
+    """Copy the last checkpoint to its final place, complete the preview and say what comes next."""
+    if anew or not model.exists():  # an earlier copy may have the user's own thresholds
+        with written_whole(model) as draft:
+            shutil.copyfile(checkpoint, draft)
     predictor = Predictor(model)
     picture.add_score_maps(predictor)
     thresholds = "no thresholds"

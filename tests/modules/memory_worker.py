@@ -1,4 +1,4 @@
-"""Fills the memories of two teachers on several processes: python memory_worker.py FOLDER ROOT DEVICES. Not a test by itself.
+"""Fills the memories of two teachers: python memory_worker.py FOLDER ROOT DEVICES. Not a test by itself.
 
 The global batch is 4. The first process saves the weights as FOLDER/<devices>.pt.
 """
@@ -9,15 +9,14 @@ from pathlib import Path
 import torch
 from lightning import Trainer
 
-from tiny import tiny_data, tiny_student
+from tiny import TRANSFORMER, tiny_data, tiny_student
 
 
 def main(folder, root, devices):
     torch.set_num_threads(1)
     torch.manual_seed(0)
     data = tiny_data(root, image_size=32, batch_size=4 // devices, val_fraction=0)
-    second = {"teacher2": "test_vit3", "weights2": "random", "blocks": [[1], [3]]}
-    module = tiny_student("tedseg", image_size=32, **second)
+    module = tiny_student("tedseg", image_size=32, **TRANSFORMER)
     trainer = Trainer(
         max_steps=6,
         max_epochs=-1,

@@ -15,9 +15,8 @@ from padseg.export.description import describe
 from padseg.inference import Predictor, load_module
 from padseg.modules import read_checkpoint, read_header
 from padseg.modules.distill import CANDIDATES_KEY
-from tiny import tiny_arguments, tiny_data, tiny_segmentation, tiny_student
+from tiny import TRANSFORMER, tiny_arguments, tiny_data, tiny_segmentation, tiny_student
 
-SECOND = {"teacher2": "test_vit3", "weights2": "random", "blocks": [[1], [3]]}
 WORKER = Path(__file__).with_name("memory_worker.py")
 
 
@@ -86,7 +85,10 @@ def test_a_resumed_training_remembers_the_same(trained, data_root, tmp_path, cut
 def test_a_resumed_training_with_two_teachers_remembers_the_same(data_root, tmp_path):
     def fit(resume=None):
         torch.manual_seed(0)  # the second teacher is random
-        module, fitter = tiny_student("tedseg", **SECOND), trainer(tmp_path, 5, callbacks=[save])
+        module, fitter = (
+            tiny_student("tedseg", **TRANSFORMER),
+            trainer(tmp_path, 5, callbacks=[save]),
+        )
         fitter.fit(module, tiny_data(data_root, batch_size=2), ckpt_path=resume, weights_only=True)
         return module.state_dict()
 
@@ -167,7 +169,7 @@ def test_the_number_of_steps_is_required(data_root, tmp_path):
 
 def test_two_teachers_have_a_segmentation_each(data_root, textures, tmp_path):
     torch.manual_seed(0)
-    first = tiny_student("tedseg", **SECOND)
+    first = tiny_student("tedseg", **TRANSFORMER)
     fitter = trainer(tmp_path, 2)
     fitter.fit(first, datamodule=tiny_data(data_root))
     fitter.save_checkpoint(tmp_path / "distill.ckpt")
