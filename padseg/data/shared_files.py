@@ -152,7 +152,7 @@ def _make_room(folder: Path, count: int, limit: float) -> bool:
 
 
 def _delete(path: Path) -> bool:
-    """Delete a file and its lock, unless a process uses it."""
+    """Delete a file unless a process uses it; its lock stays, since another process may be waiting for it."""
     try:
         if sys.platform == "win32":
             path.unlink()
@@ -160,7 +160,6 @@ def _delete(path: Path) -> bool:
             with path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
-        path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     except OSError:
         return False
     return True

@@ -16,6 +16,7 @@ from padseg.inference import Predictor
 from padseg.inference.calibrate import describe_thresholds
 from padseg.machine.console import say, set_quiet, shell
 from padseg.machine.files import written_whole
+from padseg.machine.folders import recorded_options
 from padseg.models import find_system
 from padseg.names import DEFAULT_SYSTEM
 from padseg.plugins import load_plugin
@@ -81,7 +82,7 @@ def train(
     options = RunOptions(
         system=system,
         root=Path(os.path.commonpath([path.parent for path in images])),
-        categories=(out.name or "model",),
+        categories=(_name(out),),
         out=out,
         textures=_textures(system, textures, out),
         seeds=(seed,),
@@ -100,6 +101,12 @@ def train(
     run_in(folder, options, options.categories[0], seed, remedy=_REMEDY, callbacks=[picture])
     _finish(PhaseFiles(folder, options.phases[-1]).checkpoint, model, picture, anew=not finished)
     return model
+
+
+def _name(out: Path) -> str:
+    """The name of a training: that of its folder when it began, although it may have been renamed since."""
+    began = recorded_options(out / "training") or {}
+    return str(began.get("category", out.name or "model"))
 
 
 def _finish(checkpoint: Path, model: Path, picture: PreviewCallback, *, anew: bool) -> None:

@@ -153,6 +153,7 @@ def test_the_oldest_unused_set_makes_room(tmp_path, folder, decoded):
     assert used._file.exists(), "it is in use, although it is the oldest"
     assert not in_file(make(d, limit), folder), "both others are in use"
     assert kept(folder) == sorted([used._file, other._file])
+    assert len(list(folder.glob("*.lock"))) == 4, "another process may be waiting for one"
 
 
 def test_what_a_killed_process_left_makes_room(tmp_path, folder):

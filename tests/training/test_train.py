@@ -90,6 +90,13 @@ def test_a_second_call_changes_nothing(trained, good, capsys):
     assert "pass another --out" in capsys.readouterr().err
 
 
+def test_a_renamed_folder_goes_on(trained, good, tmp_path):
+    renamed = shutil.copytree(trained, tmp_path / "renamed")
+    (renamed / "training/metrics.json").unlink()
+    assert main(arguments(good, renamed)) == 0
+    assert (renamed / "training/metrics.json").exists()
+
+
 @pytest.mark.parametrize(
     "system",
     ["stpm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rstpm", "destseg"))],
