@@ -31,9 +31,15 @@ _ROOMS = {
     "StudentDistillModule": "modules",
     "train": "training",
 }
+_PACKAGES = {
+    *("callbacks", "data", "drawing", "export", "inference"),
+    *("metrics", "models", "modules", "synthesis"),
+}
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"padseg.{name}")
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"padseg.{_ROOMS[name]}"), name)
@@ -42,4 +48,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ROOMS})
+    return sorted({*__all__, "__version__", *_PACKAGES})

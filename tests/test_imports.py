@@ -73,6 +73,8 @@ assert not {"albumentations", "noise", "pandas"} & sys.modules.keys(), "for a pr
 for name in padseg.__all__:
     assert getattr(padseg, name).__name__ == name
 from padseg import train
+for register in ("models", "data.layouts", "synthesis", "metrics"):
+    assert callable(eval(f"padseg.{register}.register")), "as padseg.plugins names it"
 try:
     padseg.nothing
 except AttributeError as error:

@@ -3,7 +3,8 @@
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -21,10 +22,15 @@ def escape_output() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def set_quiet(quiet: bool) -> None:
-    """Leave out everything except warnings and errors, or no longer."""
+@contextmanager
+def quietly(quiet: bool = True) -> Iterator[None]:
+    """Leave out everything except warnings and errors until the block ends, or, if not `quiet`, nothing."""
     global _quiet
-    _quiet = quiet
+    before, _quiet = _quiet, quiet
+    try:
+        yield
+    finally:
+        _quiet = before
 
 
 def is_quiet() -> bool:

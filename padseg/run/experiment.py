@@ -7,7 +7,7 @@ import pandas as pd
 from padseg.data.image_files import list_textures
 from padseg.data.layouts import list_samples
 from padseg.errors import ConfigError, PadsegError, count
-from padseg.machine.console import say, set_quiet, shell
+from padseg.machine.console import quietly, say, shell
 from padseg.models import SYSTEMS
 from padseg.run.files import TABLE_FILE, PhaseFiles, run_folder
 from padseg.run.one import run_one
@@ -38,22 +38,22 @@ def run(
     Raises:
         PadsegError: An input is wrong, or some runs failed; the others are done by then.
     """
-    set_quiet(options.quiet)
     if parallel is None:
         parallel = max(1, len(devices()))
     if parallel < 1:
         raise ConfigError(f"--parallel {parallel}: at least one run at a time.")
     _check_data(options)
     jobs = _jobs(options, shard)
-    failed = _do(options, jobs, parallel, ray)
-    table = write_table(options.out)
-    rows = table[
-        (table["label"] == options.name)
-        & table["category"].isin(options.categories)
-        & table["seed"].isin(options.seeds)
-    ]
-    print_table(rows)
-    _say_where(options, rows)
+    with quietly(options.quiet):
+        failed = _do(options, jobs, parallel, ray)
+        table = write_table(options.out)
+        rows = table[
+            (table["label"] == options.name)
+            & table["category"].isin(options.categories)
+            & table["seed"].isin(options.seeds)
+        ]
+        print_table(rows)
+        _say_where(options, rows)
     if failed:
         names = ", ".join(f"{job[1]} seed {job[2]}" for job in jobs if job in failed)
         raise PadsegError(f"{len(failed)} of {count(len(jobs), 'run')} failed: {names}.")

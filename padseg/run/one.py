@@ -10,7 +10,7 @@ from lightning import Callback
 from padseg.data.layouts import has_test_images
 from padseg.lightning_cli.interrupts import exit_when_interrupted
 from padseg.lightning_cli.option_errors import options_explained
-from padseg.machine.console import say, set_quiet
+from padseg.machine.console import quietly, say
 from padseg.machine.folders import locked, require_same_options
 from padseg.machine.peak_memory import highest_peak
 from padseg.machine.progress import duration
@@ -33,9 +33,9 @@ def run_one(options: RunOptions, category: str, seed: int) -> None:
         PadsegError: An input is wrong, or the folder is in use or holds a run with other options.
     """
     load_plugin(options.plugin)  # this may be another process than that of the command
-    set_quiet(options.quiet)
     folder = run_folder(options.out, options.name, category, seed)
-    run_in(folder, options, category, seed, remedy="pass another --label or --out")
+    with quietly(options.quiet):
+        run_in(folder, options, category, seed, remedy="pass another --label or --out")
     write_table(options.out)
 
 

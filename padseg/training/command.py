@@ -14,7 +14,7 @@ from padseg.data.builtin_textures import builtin_textures
 from padseg.errors import count
 from padseg.inference import Predictor
 from padseg.inference.calibrate import describe_thresholds
-from padseg.machine.console import say, set_quiet, shell
+from padseg.machine.console import quietly, say, shell
 from padseg.machine.files import written_whole
 from padseg.machine.folders import recorded_options
 from padseg.models import find_system
@@ -72,35 +72,41 @@ def train(
         PadsegError: An input cannot be used, or `out` holds another training.
     """
     load_plugin(plugin)
-    set_quiet(quiet)
     out = Path(out).absolute()
     given = [folders] if isinstance(folders, str | Path) else folders
     folder, model = out / "training", out / "model.ckpt"
-    images = good_images([Path(path) for path in given], leave_out=folder)
-    register_good_images(images)
-    say(f"Training {system} on {count(len(images), 'good image')}.")
-    options = RunOptions(
-        system=system,
-        root=Path(os.path.commonpath([path.parent for path in images])),
-        categories=(_name(out),),
-        out=out,
-        textures=_textures(system, textures, out),
-        seeds=(seed,),
-        steps=tuple(steps),
-        batch_size=batch_size,
-        precision=precision,
-        weights=weights,
-        label=system,
-        layout=LAYOUT,
-        overrides={"data.val_fraction": _HELD_OUT} | dict(overrides or {}),
-        plugin=plugin,
-        quiet=quiet,
-    )
-    picture = PreviewCallback(out / "preview.png")
-    finished = (folder / METRICS_FILE).exists()
-    run_in(folder, options, options.categories[0], seed, remedy=_REMEDY, callbacks=[picture])
-    _finish(PhaseFiles(folder, options.phases[-1]).checkpoint, model, picture, anew=not finished)
+    with quietly(quiet):
+        images = good_images([Path(path) for path in given], leave_out=folder)
+        register_good_images(images)
+        say(f"Training {system} on {count(len(images), 'good image')}.")
+        options = RunOptions(
+            system=system,
+            root=Path(os.path.commonpath([path.parent for path in images])),
+            categories=(_name(out),),
+            out=out,
+            textures=_textures(system, textures, out),
+            seeds=(seed,),
+            steps=tuple(steps),
+            batch_size=batch_size,
+            precision=precision,
+            weights=weights,
+            label=system,
+            layout=LAYOUT,
+            overrides={"data.val_fraction": _HELD_OUT} | dict(overrides or {}),
+            plugin=plugin,
+            quiet=quiet,
+        )
+        _run(options, folder, model)
     return model
+
+
+def _run(options: RunOptions, folder: Path, model: Path) -> None:
+    """Train in a folder, or resume there, and say what comes next."""
+    picture = PreviewCallback(options.out / "preview.png")
+    finished = (folder / METRICS_FILE).exists()
+    (category,), (seed,) = options.categories, options.seeds
+    run_in(folder, options, category, seed, remedy=_REMEDY, callbacks=[picture])
+    _finish(PhaseFiles(folder, options.phases[-1]).checkpoint, model, picture, anew=not finished)
 
 
 def _name(out: Path) -> str:

@@ -64,14 +64,13 @@ def test_a_bar_fits_a_narrow_terminal(width, bar, monkeypatch):
 
 
 def test_quiet_says_nothing(clock, capsys):
-    console.set_quiet(True)
-    try:
+    with console.quietly():
         for _ in tracked(range(4), "Scoring", 4):
             clock[0] += 70
         console.say("done")
-    finally:
-        console.set_quiet(False)
     assert capsys.readouterr().out == ""
+    console.say("and no longer")
+    assert capsys.readouterr().out == "and no longer\n"
 
 
 def test_a_terminal_gets_a_bar(monkeypatch):
@@ -79,11 +78,9 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     monkeypatch.setattr(progress, "Console", lambda: terminal)
     monkeypatch.setenv("TERM", "xterm")
     assert progress.shows_bars()
-    console.set_quiet(True)
-    try:
+    with console.quietly():
         assert not progress.shows_bars()
-    finally:
-        console.set_quiet(False)
+    assert progress.shows_bars()
 
 
 @pytest.mark.parametrize("installed", [True, False])

@@ -15,7 +15,7 @@ from padseg.cli import main
 from padseg.data.cache import ImageCache
 from padseg.errors import PadsegError
 from padseg.lightning_cli.cli import PadsegCLI
-from padseg.machine.console import set_quiet
+from padseg.machine.console import is_quiet
 from padseg.modules import read_checkpoint
 from padseg.run.one import run_one
 
@@ -224,4 +224,4 @@ def test_a_finished_run_is_told_and_in_the_table_at_once(data_root, tmp_path, mo
 def test_a_quiet_run_says_nothing(data_root, tmp_path, capsys):
     assert main([*run_args(data_root, "unused", tmp_path, system="stpm"), "--quiet"]) == 0
     assert capsys.readouterr().out == ""
-    set_quiet(False)
+    assert not is_quiet(), "what a notebook does next is not quiet"
