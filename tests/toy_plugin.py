@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import BinaryJaccardIndex
+from torchvision.ops import Conv2dNormActivation
 
 from padseg import metrics, synthesis
 from padseg.data import Sample, layouts
@@ -32,7 +33,7 @@ from padseg.models import (
     image_score,
     register,
 )
-from padseg.models.layers import conv_bn_relu, resize_to
+from padseg.models.layers import resize_to
 from padseg.models.scores import distance_map, probability_map
 
 IOU_THRESHOLD = 0.05
@@ -43,7 +44,7 @@ class ToyStudent(nn.Module):
 
     def __init__(self, channels: Sequence[int], width: int, block: BlockOptions) -> None:
         super().__init__()
-        self.gather = conv_bn_relu(sum(channels), width, kernel=1)
+        self.gather = Conv2dNormActivation(sum(channels), width, kernel_size=1)
         self.block = ResidualBlock(width, width, options=block)
         self.levels = nn.ModuleList(nn.Conv2d(width, c, 1) for c in (3, *channels))
 
@@ -78,7 +79,7 @@ class ToyHead(nn.Module):
     def __init__(self, channels: Sequence[int], options: SegmentationOptions) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            conv_bn_relu(channels[0], options.width), nn.Conv2d(options.width, 1, 1)
+            Conv2dNormActivation(channels[0], options.width), nn.Conv2d(options.width, 1, 1)
         )
 
     def forward(self, pair: FeaturePair) -> Tensor:

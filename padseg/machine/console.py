@@ -42,7 +42,7 @@ def say(text: str) -> None:
     """Print a line as it is, unless the command is quiet."""
     if not _quiet:
         # Names may contain brackets.
-        Console(markup=False).print(text, highlight=False, soft_wrap=True)
+        Console(markup=False, emoji=False).print(text, highlight=False, soft_wrap=True)
 
 
 def shell(*words: object) -> str:
@@ -65,7 +65,7 @@ def print_figures(
     """
     if _quiet:
         return
-    console = Console(markup=False)  # names may contain brackets
+    console = Console(markup=False, emoji=False)  # names may contain brackets
     lines = [line for line in (headers, *rows, total) if line]
     widths = [
         max(cell_len(part) for line in lines for part in line[column].split("\n"))

@@ -149,6 +149,11 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def absolute(path: str | Path) -> Path:
+    """The absolute path without `..`, which `Path.absolute` keeps; links stay, which `resolve` would follow."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
 def expanded(path: str | Path) -> Path:
     """A path in which `~` is the user's home; a `~name` without such a user stays as it is."""
     try:

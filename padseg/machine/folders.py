@@ -10,6 +10,8 @@ import filelock
 from padseg.errors import ConfigError, PadsegError
 from padseg.machine.files import CANNOT_WRITE, read_json, write_json
 
+OPTIONS_FILE = "options.json"  # what the results in a folder depend on
+
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
@@ -53,7 +55,7 @@ def require_same_options(folder: Path, options: Mapping[str, Any], remedy: str) 
     """
     stored = recorded_options(folder)
     if stored is None:
-        write_json(folder / "options.json", options)
+        write_json(folder / OPTIONS_FILE, options)
         return
     before, now = _flat(stored), _flat(options)
     differing = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
@@ -70,7 +72,7 @@ def recorded_options(folder: Path) -> dict[str, Any] | None:
     Raises:
         ConfigError: The file is not padseg's, or broken.
     """
-    path = folder / "options.json"
+    path = folder / OPTIONS_FILE
     try:
         stored: Any = read_json(path)
     except FileNotFoundError:

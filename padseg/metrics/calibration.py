@@ -44,8 +44,7 @@ Quantiles = tuple[tuple[float, float], ...]
 class Calibration:
     """Thresholds from normal images, and where they come from.
 
-    Only this class turns scores into verdicts, except in exported networks, which compare with
-    `image_threshold` themselves.
+    Anomalous is what lies strictly above its threshold.
 
     Attributes:
         image_threshold: In [0, 1]; an image whose score exceeds it is anomalous.

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
 
-from padseg.models.layers import conv_bn_relu, full_precision, require_batch
+from padseg.models.layers import full_precision, require_batch
 
 
 class ASPP(nn.Module):
@@ -20,11 +21,11 @@ class ASPP(nn.Module):
 
     def __init__(self, channels: int, dilations: Sequence[int] = (6, 12, 18)) -> None:
         super().__init__()
-        self.pooled = conv_bn_relu(channels, channels, kernel=1)
+        self.pooled = Conv2dNormActivation(channels, channels, kernel_size=1)
         self.dilated = nn.ModuleList(
-            conv_bn_relu(channels, channels, dilation=d) for d in dilations
+            Conv2dNormActivation(channels, channels, dilation=d) for d in dilations
         )
-        self.fuse = conv_bn_relu((1 + len(dilations)) * channels, channels)
+        self.fuse = Conv2dNormActivation((1 + len(dilations)) * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to non-negative (B, C, h, w)."""

@@ -5,9 +5,10 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
 
 from padseg.losses import normalized_product
-from padseg.models.layers import FullPrecisionConv2d, conv_bn_relu, kaiming_init, resize_to
+from padseg.models.layers import FullPrecisionConv2d, kaiming_init, resize_to
 from padseg.models.residual import ResidualBlock
 from padseg.models.scores import log_distances
 from padseg.models.segmentation import SegmentationOptions
@@ -85,19 +86,21 @@ class _UNet(nn.Module):
         super().__init__()
         narrow = width // 2 if products else 0
         self.squeeze = (
-            nn.Sequential(nn.BatchNorm2d(products), conv_bn_relu(products, narrow, kernel=1))
+            nn.Sequential(
+                nn.BatchNorm2d(products), Conv2dNormActivation(products, narrow, kernel_size=1)
+            )
             if products
             else None
         )
         widths = (width, 2 * width, 2 * width, 2 * width)
         self.norm = nn.BatchNorm2d(maps + narrow)
-        self.enter = conv_bn_relu(maps + narrow, width)
+        self.enter = Conv2dNormActivation(maps + narrow, width)
         self.encode = nn.ModuleList(ResidualBlock(of, of) for of in widths)
         self.down = nn.ModuleList(
-            conv_bn_relu(fine, coarse, stride=2) for fine, coarse in pairwise(widths)
+            Conv2dNormActivation(fine, coarse, stride=2) for fine, coarse in pairwise(widths)
         )
         self.up = nn.ModuleList(
-            conv_bn_relu(coarse, fine, kernel=1) for fine, coarse in pairwise(widths)
+            Conv2dNormActivation(coarse, fine, kernel_size=1) for fine, coarse in pairwise(widths)
         )
         self.decode = nn.ModuleList(ResidualBlock(of, of) for of in widths[:-1])
         self.out = FullPrecisionConv2d(width, 1, 1)

@@ -98,15 +98,3 @@ def kaiming_init(module: nn.Module) -> None:
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
-
-
-def conv_bn_relu(
-    in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1, dilation: int = 1
-) -> nn.Sequential:
-    """Chain a convolution without bias (same size at stride 1), batch norm and ReLU."""
-    padding = dilation * (kernel // 2)
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )

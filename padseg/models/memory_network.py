@@ -189,9 +189,10 @@ def _look(teacher: Teacher, sources: Sequence[Source], image: Tensor) -> list[li
 def _features(teacher: Teacher, image: Tensor) -> Sequence[Tensor]:
     """The teacher's features; a CPU computes those of one image after the other."""
     if image.device.type != "cpu" or torch.compiler.is_compiling():
-        return teacher(image)
+        whole: Sequence[Tensor] = teacher(image)
+        return whole
     # The system must clear each layer's memory of a whole batch anew, which takes a third of the time (2.15).
-    return [torch.cat(levels) for levels in zip(*map(teacher, image.split(1)), strict=True)]
+    return [torch.cat(levels) for levels in zip(*map(teacher, torch.split(image, 1)), strict=True)]
 
 
 def collecting_steps(steps: int) -> int:

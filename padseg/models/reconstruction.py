@@ -8,8 +8,9 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
 
-from padseg.models.layers import conv_bn_relu, kaiming_init, require_batch, resize_to
+from padseg.models.layers import kaiming_init, require_batch, resize_to
 from padseg.models.residual import ResidualBlock, two_blocks
 from padseg.names import UPSAMPLES, Upsample
 from padseg.options import one_of
@@ -43,7 +44,7 @@ class ReconstructionStudent(nn.Module):
         self.start: nn.Module
         if upsample == "deconv":
             self.start = nn.Sequential(
-                conv_bn_relu(in_channels, coarse), ResidualBlock(coarse, coarse)
+                Conv2dNormActivation(in_channels, coarse), ResidualBlock(coarse, coarse)
             )
             self.up = nn.ModuleList(
                 [
@@ -107,7 +108,7 @@ class AttentionMap(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.features = conv_bn_relu(channels, channels)
+        self.features = Conv2dNormActivation(channels, channels)
         self.score = nn.Conv2d(channels, 1, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ class System:
         title: its name as the paper writes it.
         paper: citation.
         teachers: timm tag of each teacher, of one or two.
-        takes_second: whether a system with one teacher can be given another, which `network` then joins.
+        takes_second: whether users may add a second teacher to a system of one, for `network` to join.
         student: builds the student from (channels of the levels, width, block). None if `network` builds it
             without these options.
         memory: whether the student is a memory. It learns without gradients: each step of phase one calls

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
 
 from padseg.losses import normalized_product
 from padseg.models.aspp import ASPP
-from padseg.models.layers import FullPrecisionConv2d, conv_bn_relu, kaiming_init, resize_to
+from padseg.models.layers import FullPrecisionConv2d, kaiming_init, resize_to
 from padseg.models.rcm import RCM
 from padseg.models.residual import PLAIN, BlockOptions, ResidualBlock
 from padseg.models.teacher import FeaturePair
@@ -75,7 +76,9 @@ class SegmentationNetwork(nn.Module):
                 context=(
                     ASPP(width) if options.context == "aspp" else RCM(width, options.layer_scale)
                 ),
-                out=nn.Sequential(conv_bn_relu(width, width), FullPrecisionConv2d(width, 1, 1)),
+                out=nn.Sequential(
+                    Conv2dNormActivation(width, width), FullPrecisionConv2d(width, 1, 1)
+                ),
             )
         )
 

@@ -6,8 +6,9 @@ All of them return features with the teacher's channels and sizes, fine to coars
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
 
-from padseg.models.layers import conv_bn_relu, kaiming_init, require_batch, resize_to
+from padseg.models.layers import kaiming_init, require_batch, resize_to
 from padseg.models.residual import PLAIN, BlockOptions, ResidualBlock, two_blocks
 
 Sizes = Sequence[tuple[int, int]]
@@ -27,7 +28,8 @@ class Encoder(nn.Module):
     def __init__(self, stem: int, widths: Sequence[int], block: BlockOptions = PLAIN) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            *conv_bn_relu(3, stem, kernel=7, stride=2), nn.MaxPool2d(3, stride=2, padding=1)
+            *Conv2dNormActivation(3, stem, kernel_size=7, stride=2),
+            nn.MaxPool2d(3, stride=2, padding=1),
         )
         self.stages = nn.ModuleList(
             two_blocks(before, width, 1 if index == 0 else 2, block)

@@ -87,8 +87,8 @@ class Teacher(nn.Module):
     Attributes:
         channels: channels of each level.
         folds: the batch norms that are folded; without them, the network computes as it is stored.
-        earlier_fingerprint: of the loaded weights with blocks after the last level, which checkpoints of
-            before stored; None if there were no such blocks.
+        earlier_fingerprint: of a loaded checkpoint that also holds blocks after the last level, as it was
+            written by early versions; None for others.
 
     Raises:
         ConfigError: timm has no such model, or it has neither a pyramid with these levels nor these blocks,

@@ -45,8 +45,8 @@ class SegmentationModule(AnomalyModule):
             following options.
         context: Its context module: `aspp`, or `rcm` (rectangular self-calibration).
         layer_scale: Initial layer scale of the RCM.
-        fusion: As in phase one; None: as in phase one.
-        second_conv: As in phase one; None: as in phase one.
+        fusion: How residual blocks join their branches, `add` or `aff`; None: as in phase one.
+        second_conv: Their second convolution; None: as in phase one.
         image_size: Height and width in pixels; None: as in phase one.
         top_k: Pixels averaged to the image score; None: the system's own, like all options below.
         gamma: Focusing parameter of the focal loss: 0, or from 1 up, where its gradient is finite.

@@ -11,7 +11,7 @@ from padseg.data.layouts import has_test_images
 from padseg.lightning_cli.interrupts import exit_when_interrupted
 from padseg.lightning_cli.option_errors import options_explained
 from padseg.machine.console import quietly, say
-from padseg.machine.folders import locked, require_same_options
+from padseg.machine.folders import OPTIONS_FILE, locked, require_same_options
 from padseg.machine.peak_memory import highest_peak
 from padseg.machine.progress import duration
 from padseg.plugins import load_plugin
@@ -23,7 +23,7 @@ from padseg.run.results import Fingerprint, PhaseResult, RunResult
 from padseg.run.table import metrics_line, write_table
 
 # Files that may remain of a call that failed before its first checkpoint; training cannot resume from them.
-_BEFORE_TRAINING = {".lock", "options.json", "best.ckpt"}
+_BEFORE_TRAINING = {".lock", OPTIONS_FILE, "best.ckpt"}
 
 
 def run_one(options: RunOptions, category: str, seed: int) -> None:
@@ -123,7 +123,7 @@ def _join(
 def _forget_failed_start(folder: Path) -> None:
     """Allow other options in a folder in which no training has begun."""
     if {path.name for path in folder.iterdir() if path.is_file()} <= _BEFORE_TRAINING:
-        for name in ("options.json", "best.ckpt"):
+        for name in (OPTIONS_FILE, "best.ckpt"):
             (folder / name).unlink(missing_ok=True)
 
 

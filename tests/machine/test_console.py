@@ -66,7 +66,7 @@ def test_names_that_cannot_be_shown_are_escaped(encoding, monkeypatch):
     for name, bytes_of in streams.items():
         monkeypatch.setattr(sys, name, io.TextIOWrapper(bytes_of, encoding, write_through=True))
     escape_output()
-    shown = "漢 \udce4 ü"
+    shown = "漢 \udce4 ü :key:"  # no emoji
     sys.stdout.write(f"{shown}\n")
     sys.stderr.write(f"{shown}\n")
     print_figures(shown, ("category", "IAP"), [(shown, "72.3")])
@@ -76,4 +76,5 @@ def test_names_that_cannot_be_shown_are_escaped(encoding, monkeypatch):
             .decode(encoding)
             .startswith("漢 \\udce4 ü" if encoding == "utf-8" else "\\u6f22 \\udce4 ")
         )
+        assert bytes_of.getvalue().count(b":key:") >= 1
     assert "72.3" in streams["stdout"].getvalue().decode(encoding)
