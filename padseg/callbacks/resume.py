@@ -85,7 +85,17 @@ class ResumeCheckpoint(ModelCheckpoint):
         # If a step were saved before its validation, the resumed training would never validate it.
         every = (trainer.val_check_batch if sum(trainer.num_val_batches) else None) or math.inf
         if (batch_idx + 1) % every and self._is_time(trainer):
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+            self._save_when_due(trainer, pl_module)
+
+    def _save_when_due(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let Lightning save; it knows no interval of time for modules that call the optimiser themselves (2.6)."""
+        if pl_module.automatic_optimization:
+            super().on_train_batch_end(trainer, pl_module, None, None, 0)
+            return
+        steps = self._every_n_train_steps
+        if trainer.global_step % steps == 0 if steps else self._train_time_interval is not None:
+            self._last_time_checked = time.monotonic()
+            self._save(trainer)
 
     def _is_time(self, trainer: Trainer) -> bool:
         """Whether Lightning may be asked; with an interval it broadcasts its answer, which takes long."""
@@ -98,8 +108,10 @@ class ResumeCheckpoint(ModelCheckpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if it was time before the validation."""
         super().on_validation_end(trainer, pl_module)
-        if trainer.state.fn == "fit" and _between_steps(trainer):
-            super().on_train_batch_end(trainer, pl_module, None, None, 0)
+        # Lightning asks itself whether it is time.
+        due = pl_module.automatic_optimization or self._is_time(trainer)
+        if trainer.state.fn == "fit" and _between_steps(trainer) and due:
+            self._save_when_due(trainer, pl_module)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException

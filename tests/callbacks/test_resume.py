@@ -81,6 +81,40 @@ def fit(data_root, folder, steps, batch_size=2, lr=0.1):
     return read_checkpoint(last)
 
 
+class Saves(ResumeCheckpoint):
+    """Notes the steps at which it saves."""
+
+    def _save_topk_checkpoint(self, trainer, candidates):
+        self.steps = [*getattr(self, "steps", []), trainer.global_step]
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"train_time_interval": timedelta(0)}, [1, 2, 3]),
+        ({"train_time_interval": timedelta(hours=1)}, []),
+        ({"every_n_train_steps": 2}, [2]),
+    ],
+)
+@pytest.mark.parametrize("system", ["stpm", "tedseg"])
+def test_students_with_and_without_gradients_are_saved_in_time(
+    data_root, tmp_path, options, steps, system
+):
+    module = tiny_student(system, image_size=32)
+    callback = Saves(tmp_path, save_last=False, **options)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=3,
+        max_epochs=-1,
+        logger=False,
+        callbacks=[callback],
+        enable_progress_bar=False,
+        limit_val_batches=0,
+    )
+    trainer.fit(module, datamodule=tiny_data(data_root, image_size=32, batch_size=2))
+    assert getattr(callback, "steps", []) == steps
+
+
 def test_a_training_goes_on_with_the_options_it_began_with(data_root, tmp_path):
     fit(data_root, tmp_path, 1)
     told = r"trained with --model.lr 0\.1, not 0\.2: a training goes on"
