@@ -152,7 +152,7 @@ class AnomalyModule(Pretrained, LightningModule):
             groups: Parameters with a learning rate each; empty groups are left out.
 
         Raises:
-            ConfigError: A learning rate, the momentum or the weight decay is out of its range.
+            ConfigError: A rate, the momentum or the weight decay is out of its range, or a schedule has no end.
         """
         if not (lowest := min(group.lr for group in groups)) >= 0:
             raise ConfigError(f"a learning rate is {lowest}; it must not be negative.")
@@ -167,16 +167,15 @@ class AnomalyModule(Pretrained, LightningModule):
             # overflows in float16 would leave it with momentum from uninitialised memory (PyTorch 2.15).
             clips = self._trainer.gradient_clip_val is not None
             fused = fused and not clips and self._trainer.precision != "16-mixed"
-        optimizer = self.parts.optimizer(
-            [group._asdict() for group in groups if group.params],
-            momentum=self.hparams["momentum"],
-            weight_decay=self.hparams["weight_decay"],
-            fused=fused,
-        )
+        given = [group._asdict() for group in groups if group.params]
+        optimizer = self.parts.optimizer(given, momentum=momentum, weight_decay=decay, fused=fused)
         if self.parts.schedule is None:
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = self.parts.schedule(optimizer, steps)
+        if self.trainer.max_steps < 1:
+            raise ConfigError(
+                f"--trainer.max_steps is -1; the schedule of {self.parts.title} must know its last step."
+            )
+        schedule = self.parts.schedule(optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def setup(self, stage: str) -> None:

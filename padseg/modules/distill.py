@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from lightning import Callback
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
@@ -62,7 +64,7 @@ class StudentDistillModule(AnomalyModule):
         dilations: Dilations of PCAR's branches.
         recalibration: Whether PCAR weighs each `channel` or each `pixel` of a branch.
         upsample: How RSTPM's reconstruction student upsamples.
-        memory_size: Features that TEDSeg's student remembers of each of its sources.
+        memory_size: Entries of each memory bank of TEDSeg, the size of PatchCore's coreset.
         blocks: Groups of a vision transformer's blocks, from 0, such as `[[3,4,5],[6,7,8]]`: a level each; without
             them, the second and the third quarter of its blocks. With two transformers, of both.
         image_size: Height and width in pixels, or one number for both.
@@ -213,7 +215,7 @@ class StudentDistillModule(AnomalyModule):
         """See AnomalyModule.
 
         Raises:
-            ConfigError: A memory is trained in 16-mixed, or without a last step.
+            ConfigError: A memory is trained in 16-mixed, for a limited time, or without a last step.
         """
         super().setup(stage)
         trainer = self.trainer
@@ -222,6 +224,12 @@ class StudentDistillModule(AnomalyModule):
         if trainer.max_steps < 1:
             raise ConfigError(
                 f"--trainer.max_steps is {trainer.max_steps}; {self.parts.title} must know its last step."
+            )
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        if any(isinstance(one, Timer) and one.time_remaining() is not None for one in callbacks):
+            raise ConfigError(
+                f"--trainer.max_time: {self.parts.title}'s memory is complete after its last step alone; leave it "
+                "out of this phase, or give fewer steps."
             )
         if trainer.precision == "16-mixed":  # whose scaler looks for gradients
             raise ConfigError(

@@ -51,6 +51,16 @@ _WITHOUT_EFFECT = {
     "checkpoint.every_n_train_steps",
     "checkpoint.train_time_interval",
 }
+# Options that a first phase without gradients refuses, so that a run gives them to the second alone.
+_OF_GRADIENTS = {
+    *(
+        "model.momentum",
+        "model.weight_decay",
+        "trainer.max_time",
+        "trainer.accumulate_grad_batches",
+    ),
+    *("trainer.gradient_clip_val", "trainer.gradient_clip_algorithm"),
+}
 _NO_WEIGHT_FILES = (None, "pretrained", "random")
 # Other options of `fit` that may be a file or a folder, and their words for something else.
 _MAY_NAME_FILES = {"model.weights2": _NO_WEIGHT_FILES, "data.foreground": (OTSU,)}
@@ -138,9 +148,12 @@ class RunOptions:
                 "--evaluation.recall: the results of a run hold iap90; use `fit` and `test`."
             )
         for key in self.overrides:
-            known = [phase for phase in self.phases if _phase_takes(phase, key)]
-            if not known:
+            if not any(self._takes(phase, key) for phase in self.phases):
                 raise ConfigError(f"--{key} is not an option of {self.system}'s modules.")
+        if _is_zero(self.overrides.get("trainer.limit_test_batches")):
+            raise ConfigError(
+                "--trainer.limit_test_batches is 0; a run ends with a test: use `fit` for a training alone."
+            )
         departures = [key for key in self.overrides if key not in _WITHOUT_EFFECT]
         if departures and self.label is None:
             key = departures[0]
@@ -265,12 +278,25 @@ class RunOptions:
             given["model.weights"] = self.weights
         if phase == "segment":
             given["model.distilled"] = PhaseFiles(files.run, "distill").checkpoint
-        given |= {key: value for key, value in self.overrides.items() if _phase_takes(phase, key)}
+        given |= self.overrides_of(phase)
         config = ["--config", str(config_path(self.system, phase))]
         return config + [f"--{key}={value}" for key, value in given.items()]
 
+    def overrides_of(self, phase: str) -> dict[str, str]:
+        """The overrides that apply to a phase."""
+        return {key: value for key, value in self.overrides.items() if self._takes(phase, key)}
 
-def _phase_takes(phase: str, key: str) -> bool:
-    """Whether the module of the phase has the option; both phases have data and trainer options."""
-    room, _, option = key.partition(".")
-    return room != "model" or option in inspect.signature(_MODULES[phase]).parameters
+    def _takes(self, phase: str, key: str) -> bool:
+        """Whether an option applies to a phase; both phases have data and trainer options."""
+        remembers = phase == "distill" and SYSTEMS[self.system].memory and len(self.phases) == 2
+        if remembers and key in _OF_GRADIENTS:
+            return False
+        room, _, option = key.partition(".")
+        return room != "model" or option in inspect.signature(_MODULES[phase]).parameters
+
+
+def _is_zero(value: str | None) -> bool:
+    try:
+        return value is not None and float(value) == 0
+    except ValueError:  # Lightning will explain what it takes
+        return False

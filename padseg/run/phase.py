@@ -139,7 +139,8 @@ def _log_final(
 def _callbacks(options: RunOptions, files: PhaseFiles, tested: bool) -> list[Callback]:
     """The callbacks of a run in addition to those of `fit`."""
     callbacks: list[Callback] = []
-    if "trainer.max_time" not in options.overrides:  # for which the Trainer has its own Timer
+    limit = options.overrides_of(files.phase).get("trainer.max_time", "null")
+    if limit == "null":  # otherwise the Trainer has its own Timer
         callbacks.append(Timer())
     if tested and files.phase == options.phases[-1]:
         callbacks.append(RecordsCallback(files.run, options.root))

@@ -167,6 +167,25 @@ def test_the_number_of_steps_is_required(data_root, tmp_path):
         trainer(tmp_path, -1).fit(tiny_student("tedseg"), datamodule=tiny_data(data_root))
 
 
+def test_a_memory_is_not_cut_short(data_root, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"--trainer\.max_time: TEDSeg's memory is complete after"
+    ):
+        trainer(tmp_path, 4, max_time="00:01:00:00").fit(
+            tiny_student("tedseg"), datamodule=tiny_data(data_root)
+        )
+
+
+def test_a_schedule_must_end(data_root, textures, tmp_path):
+    first = trainer(tmp_path, 2)
+    first.fit(tiny_student("tedseg"), datamodule=tiny_data(data_root))
+    first.save_checkpoint(tmp_path / "distill.ckpt")
+    with pytest.raises(ConfigError, match=r"max_steps is -1; the schedule of TEDSeg must know"):
+        trainer(tmp_path, -1).fit(
+            tiny_segmentation(tmp_path / "distill.ckpt"), datamodule=tiny_data(data_root, textures)
+        )
+
+
 def test_two_teachers_have_a_segmentation_each(data_root, textures, tmp_path):
     torch.manual_seed(0)
     first = tiny_student("tedseg", **TRANSFORMER)

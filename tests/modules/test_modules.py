@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from padseg.callbacks import EvaluationCallback
 from padseg.data import AnomalyDataModule
@@ -138,6 +139,9 @@ def test_a_stream_that_is_cut_short_is_refused(data, tmp_path):
             ConfigError, match=r"--trainer\.limit_train_batches and overfit_batches"
         ):
             trainer(tmp_path, 4, **limit).fit(module, datamodule=data)
+    by_epoch = GradientAccumulationScheduler({0: 4})
+    with pytest.raises(ConfigError, match=r"use --trainer\.accumulate_grad_batches"):
+        trainer(tmp_path, 4, callbacks=[by_epoch]).fit(module, datamodule=data)
 
 
 def test_loggers_show_the_rate_of_the_system():

@@ -38,6 +38,7 @@ def test_textures_are_required(tmp_path, data_root, capsys):
         (["run", "destseg", "--label", "x", "--checkpoint.dirpath", "y"], "is the run's own"),
         (["run", "destseg", *(2 * ["--trainer.callbacks+=x"])], "callbacks+ is given twice"),
         (["run", "destseg", "--label", "x", "--trainer.logger", "false"], "always a CSV log"),
+        (["run", "destseg", *(2 * ["--trainer.limit_test_batches=0"])], "ends with a test"),
     ],
 )
 def test_run_options_are_checked(arguments, told, tmp_path, data_root, textures, capsys):
@@ -45,6 +46,16 @@ def test_run_options_are_checked(arguments, told, tmp_path, data_root, textures,
     assert main([*arguments, *where, "--out", str(tmp_path / "out")]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_options_of_gradients_are_of_the_phase_that_has_them(data_root, textures, tmp_path):
+    given = {"model.weight_decay": "0.05", "trainer.max_time": "00:01:00:00", "data.bits": "12"}
+    for system, first in (("tedseg", ["data.bits"]), ("destseg", list(given))):
+        options = RunOptions(
+            system, data_root, ("widget",), tmp_path, textures, label="x", overrides=given
+        )
+        assert list(options.overrides_of("distill")) == first
+        assert list(options.overrides_of("segment")) == list(given)
 
 
 def test_files_behind_options_are_part_of_the_run(data_root, textures, tmp_path, monkeypatch):
