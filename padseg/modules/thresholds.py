@@ -165,7 +165,9 @@ def _by_step(trainer: Trainer) -> dict[int, set[Path]]:
     found: dict[int, set[Path]] = defaultdict(set)
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint):
-            for name in (callback.best_model_path, callback.last_model_path):
+            # Without a monitor, Lightning calls the latest one the best.
+            best = callback.best_model_path if callback.monitor else ""
+            for name in (best, callback.last_model_path):
                 if name and Path(name).is_file():
                     found[read_header(name).global_step].add(Path(name))
     return found

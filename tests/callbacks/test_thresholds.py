@@ -12,7 +12,7 @@ import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from padseg.callbacks import ThresholdCallback
+from padseg.callbacks import ResumeCheckpoint, ThresholdCallback
 from padseg.cli import main
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError
@@ -61,6 +61,26 @@ def test_fit_calibrates_on_the_held_out_images(data_root, textures, tmp_path):
     assert by_step[3] is None
     assert by_step[4] is not None
     assert by_step[4] != stored
+
+
+def test_a_run_scores_the_held_out_images_once(data_root, tmp_path, monkeypatch):
+    """Not those weights as well of the latest checkpoint to resume from."""
+    scored = []
+    monkeypatch.setattr(ThresholdCallback, "calibrate", lambda *given: scored.append(given))
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=3,
+        max_epochs=-1,
+        logger=False,
+        callbacks=[
+            ResumeCheckpoint(str(tmp_path), every_n_train_steps=2, save_last=False, save_top_k=1)
+        ],
+        enable_progress_bar=False,
+        limit_val_batches=0,
+    )
+    trainer.fit(tiny_student("stpm"), datamodule=tiny_data(data_root, val_fraction=0.5))
+    assert list(tmp_path.glob("*.ckpt"))
+    assert len(scored) == 1
 
 
 def test_too_many_processes_are_refused_before_the_training(data_root, monkeypatch):
