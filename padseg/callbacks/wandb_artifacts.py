@@ -9,6 +9,7 @@ import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
+from padseg.machine.files import expanded
 from padseg.models.weight_files import hash_weights
 from padseg.modules import AnomalyModule, SegmentationModule
 
@@ -37,10 +38,10 @@ def use_student(logger: WandbLogger, pl_module: SegmentationModule) -> None:
         logger.use_artifact(f"{name}:latest", artifact_type="student")
     except (wandb.Error, ValueError) as error:
         path = pl_module.hparams.get("distilled")
-        if path is None or not Path(path).is_file():
+        if path is None or not expanded(path).is_file():
             rank_zero_warn(f"the student {name} is not linked in Weights & Biases: {error}")
             return
-        run.use_artifact(student_artifact(pl_module, Path(path)))
+        run.use_artifact(student_artifact(pl_module, expanded(path)))
 
 
 def log_model(

@@ -1,13 +1,13 @@
 """The options of a training, for the configuration of its W&B run."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
 
 from padseg import __version__
 from padseg.data import AnomalyDataModule
+from padseg.machine.files import expanded
 from padseg.metrics.calibration import Calibration
 from padseg.modules import AnomalyModule, SegmentationModule, read_header
 from padseg.modules.header import STORED_WEIGHTS
@@ -57,7 +57,7 @@ def threshold_figures(calibration: Calibration) -> dict[str, float]:
 def _first_phase(module: SegmentationModule) -> dict[str, Any]:
     """The options of the distillation, as its checkpoint has them; none if that is not there any more."""
     path = module.hparams.get("distilled")
-    if path is None or not Path(path).is_file():
+    if path is None or not expanded(path).is_file():
         return {}
     header = read_header(path)
     options = {

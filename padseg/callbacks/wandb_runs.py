@@ -46,11 +46,11 @@ def start_wandb(
     )
     try:
         logger.experiment  # noqa: B018 - starts the W&B run
-    except wandb.Error as error:
+    except (wandb.Error, ValueError) as error:  # of a setting, pydantic's is a ValueError
         reason = " ".join(str(error).split()).rstrip(".")
-        raise ConfigError(
-            f"--wandb {project}: {reason}; run `wandb login`, or set WANDB_MODE=offline."
-        ) from error
+        ours = isinstance(error, ValueError) or "project name" in reason
+        remedy = "" if ours else "; run `wandb login`, or set WANDB_MODE=offline"
+        raise ConfigError(f"--wandb {project}: {reason}{remedy}.") from error
     return logger
 
 

@@ -343,6 +343,17 @@ def test_a_missing_login_is_told(make_trainer, tmp_path, monkeypatch):
         start_wandb("factory", tmp_path, tmp_path / "logs/distill", "group", 0, "distill")
 
 
+def test_a_wrong_setting_is_no_missing_login(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "off")
+    with pytest.raises(ConfigError, match="--wandb factory: ") as told:
+        start_wandb("factory", tmp_path, tmp_path / "logs/distill", "group", 0, "distill")
+    assert "login" not in str(told.value)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with pytest.raises(ConfigError, match="project name") as told:
+        start_wandb("a/b", tmp_path, tmp_path / "logs/distill", "group", 0, "distill")
+    assert "login" not in str(told.value)
+
+
 def test_seeds_share_a_group(tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(
