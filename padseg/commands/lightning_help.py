@@ -83,7 +83,7 @@ _SECTIONS: dict[str, tuple[_Option, ...]] = {
             "32-true, bf16-mixed or 16-mixed (default: the fastest safe one)",
         ),
         _Option(_FIT, "trainer.max_time", "TIME", "stop after days:hours:minutes:seconds"),
-        _Option(_FIT, "trainer.val_check_interval", "N", "steps between validations"),
+        _Option(_FIT, "trainer.val_check_interval", "N", "batches between validations"),
         _Option(
             _ALL, "trainer.logger", "NAME", "TensorBoardLogger, CSVLogger, WandbLogger or false"
         ),

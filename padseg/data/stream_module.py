@@ -4,7 +4,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from lightning import LightningDataModule
+from lightning import Callback, LightningDataModule
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from padseg.data.depth import ALL_BITS
 from padseg.data.stream import Position, StreamOptions
@@ -94,7 +95,7 @@ class StreamDataModule(LightningDataModule):
         """Where the stream ends; None for never.
 
         Raises:
-            ConfigError: The Trainer counts or limits epochs.
+            ConfigError: The Trainer counts or limits epochs, or a callback goes by them.
         """
         trainer = self.trainer
         if trainer is None:
@@ -105,6 +106,12 @@ class StreamDataModule(LightningDataModule):
             raise ConfigError(
                 "--trainer.limit_train_batches and overfit_batches would give the same samples again and "
                 "again: set --trainer.max_steps instead."
+            )
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        if any(isinstance(callback, GradientAccumulationScheduler) for callback in callbacks):
+            raise ConfigError(
+                "GradientAccumulationScheduler goes by epochs, which the stream of samples does not have: use "
+                "--trainer.accumulate_grad_batches."
             )
         if trainer.max_steps > 0:
             return self._position_at(trainer.max_steps).sample

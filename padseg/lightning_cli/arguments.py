@@ -27,7 +27,8 @@ def complete_args(args: list[str]) -> list[str]:
     args = [_with_packaged_config(arg) for arg in args]
     options = [arg.split("=", maxsplit=1) for arg in args]
     names = [option[0] for option in options]
-    if "--ckpt_path" not in names or "--config" in names or "-c" in names or "--model" in names:
+    configured = "--config" in names or "-c" in names
+    if "--ckpt_path" not in names or "--model" in names or (configured and args[0] == "fit"):
         return args
     at = names.index("--ckpt_path")
     path = options[at][1] if len(options[at]) == 2 else (args[at + 1 :] or [""])[0]

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 from padseg.errors import ConfigError
+from padseg.machine.folders import OPTIONS_FILE
 
 _LOGS = "logs"  # of a folder of `padseg run`, see `padseg.run.files`
 
@@ -77,7 +78,7 @@ def _in_run(folder: Path) -> bool:
     """Whether it is the folder of a run, or lies among its logs."""
     above = [folder, *folder.parents]
     runs = [folder, *(path.parent for path in above if path.name == _LOGS)]
-    return any((run / "options.json").is_file() and (run / _LOGS).is_dir() for run in runs)
+    return any((run / OPTIONS_FILE).is_file() and (run / _LOGS).is_dir() for run in runs)
 
 
 def _goes_on(log: Path, saved: list[Path], resumed: str) -> bool:

@@ -43,6 +43,9 @@ def test_a_checkpoint_needs_no_configuration(
     assert not list(tmp_path.glob("*.yaml"))
     if subcommand == "test":
         assert "pixel_auroc" in capsys.readouterr().out
+        # Nor has a configuration that is not of the model to name its class.
+        (tmp_path / "trainer.yaml").write_text("trainer: {limit_test_batches: 1}")
+        assert main([*arguments, "--config", "trainer.yaml"]) == 0
 
 
 @pytest.mark.filterwarnings("ignore:.*there is no last checkpoint available")
@@ -53,7 +56,7 @@ def test_only_what_was_trained_is_scored(data_root, textures, tmp_path, capsys):
     for arguments, told in (
         (["predict", *configured], "--ckpt_path is not set: padseg predict needs"),
         (["test"], "--ckpt_path is not set: padseg test needs"),
-        (["test", *configured, *none], "pass the --ckpt_path of one"),
+        (["test", *configured, *none], "--ckpt_path is 'last'; pass the path of"),
     ):
         assert main([*arguments, *data, f"--trainer.default_root_dir={tmp_path}"]) == 2
         assert told in capsys.readouterr().err
