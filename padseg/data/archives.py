@@ -3,7 +3,6 @@
 import shutil
 import stat
 import tarfile
-import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -15,13 +14,15 @@ def unpack(archive: Path, folder: Path) -> None:
 
     Args:
         archive: The archive, tar (plain, gzip, bzip2 or xz) or zip.
-        folder: The folder to create; it does not exist yet.
+        folder: The folder to create; it does not exist yet, and no other process creates it.
 
     Raises:
         DataError: The archive is damaged, or holds a link, a device or a path that leads out of it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    draft = folder.with_name(f".{folder.name}.unpacking")
+    shutil.rmtree(draft, ignore_errors=True)  # what a killed process left
+    draft.mkdir()
     try:
         content = draft / "content"
         if zipfile.is_zipfile(archive):

@@ -72,7 +72,7 @@ class ImageCache:
             decode(self._images[0])
         else:
             # A folder, because Windows does not open a temporary file twice.
-            self._folder = tempfile.TemporaryDirectory(prefix="padseg-", ignore_cleanup_errors=True)
+            self._folder = _temporary_folder(count)
             self._file = Path(self._folder.name) / "images"
             _reserve(self._file, count)
             self._images = [self._map("r+")]
@@ -130,11 +130,22 @@ def _remove(images: list[NDArray[np.uint8]], folder: tempfile.TemporaryDirectory
     folder.cleanup()
 
 
+def _temporary_folder(size: int) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="padseg-", ignore_cleanup_errors=True)
+    except OSError as error:  # there is none, or it cannot be written
+        raise _no_room(size, "a temporary folder", error) from error
+
+
 def _reserve(path: Path, size: int) -> None:
     try:
         reserve(path, size)
     except OSError as error:
-        raise DataError(
-            f"{size / 2**20:.0f} MiB of decoded images do not fit into {path.parent} ({error.strerror}): "
-            "let TMPDIR name a folder with more room, or raise --data.cache_limit_mb."
-        ) from error
+        raise _no_room(size, str(path.parent), error) from error
+
+
+def _no_room(size: int, folder: str, error: OSError) -> DataError:
+    return DataError(
+        f"{size / 2**20:.0f} MiB of decoded images do not fit into {folder} ({error.strerror}): let TMPDIR name a "
+        "folder with more room, or raise --data.cache_limit_mb."
+    )

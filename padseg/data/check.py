@@ -5,12 +5,11 @@ decodes every image.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from padseg.data.duplicates import check_duplicates, hash_pixels
+from padseg.data.duplicates import check_duplicates
 from padseg.data.evaluated import find_other_metric, find_unknown_defects
 from padseg.data.file_checks import check_files
 from padseg.data.findings import Finding, Severity
@@ -111,7 +110,7 @@ def check_category(
     return [
         *findings,
         *(finding for finding in unknown if finding.file not in blocking),
-        *check_duplicates(samples, content=partial(hash_pixels, bits=bits), within=True),
+        *check_duplicates(samples, pixel_bits=bits),
         *find_losses(count_masks(tested, image_size), image_size, folder, _SIZE_OPTION),
         *find_other_metric(folder, layout, saturations),
         *_check_test_set(folder, tested),

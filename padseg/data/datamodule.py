@@ -76,7 +76,7 @@ class AnomalyDataModule(StreamDataModule):
         foreground: Keeps synthetic defects on the object, which `otsu` finds by a threshold. Or a folder
             that mirrors `root`, with a mask for each normal image, white on the object. With null,
             defects lie anywhere. A defect that misses the object leaves its sample clean;
-            `synthesis.retries` draws further ones.
+            `synthesis.retries` draws further Perlin masks.
         evaluation: At which size a test compares score maps and masks: `model`, at `image_size`, as in the
             papers; or `native`, at each image's own size, to which its score map is enlarged bilinearly.
         bits: Bits that the pixels of 16-bit images use, 8 to 16, as many cameras fill only 10 or 12; null

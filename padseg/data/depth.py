@@ -18,9 +18,10 @@ from padseg.data.orientation import upright
 from padseg.data.pages import warn_of_pages
 
 ALL_BITS = 16
-_DARK = 32  # of 255
+DARK = 32  # of 255; an image without a brighter value is nearly black
 _GREY_ALPHA = "LA"  # how Pillow's names of grey with transparency begin
-_BITS, _WHITE_IS_ZERO, _LARGEST, _SIGNED = 258, 262, 281, 339  # tags of TIFF 6.0
+# Tags of TIFF 6.0.
+_BITS, _WHITE_IS_ZERO, _CHANNELS, _LARGEST, _PLANES, _SIGNED = 258, 262, 277, 281, 284, 339
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -48,8 +49,13 @@ def to_rgb(image: Image.Image, bits: int = ALL_BITS) -> Image.Image:
             Files that name a smaller number themselves keep the upper eight of theirs.
 
     Raises:
-        ValueError: Its pixels have 32 bits, or are negative, so that their range is unknown.
+        ValueError: Its pixels have 32 bits, or are negative, so that their range is unknown; or Pillow would read
+            them wrongly.
     """
+    if _tag(image, _PLANES, 1) == 2 and _tag(image, _CHANNELS, 1) > 1 and _tag(image, _BITS, 8) > 8:
+        raise ValueError(
+            "its channels of 16 bits are stored one after the other (planar); save them interleaved"
+        )
     warn_of_pages(image)
     decoded = getattr(image, "fp", None) is None
     colours = _deep_colours(image) if bits < ALL_BITS else None
@@ -68,7 +74,7 @@ def to_rgb(image: Image.Image, bits: int = ALL_BITS) -> Image.Image:
     if image.mode in ("I", "F"):
         raise ValueError("its pixels have 32 bits, of unknown range; save it with 8 or 16")
     rgb = image.convert("RGB")
-    if bits < ALL_BITS and decoded and np.asarray(rgb).max() < _DARK:
+    if bits < ALL_BITS and decoded and np.asarray(rgb).max() < DARK:
         message = (
             "A picture in memory is nearly black. If its file has colours of 16 bits, give the file: Pillow keeps "
             f"their upper eight, and the images of the training use the lower {bits}."
@@ -89,7 +95,7 @@ def _upper_eight(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
 
 
 def _warn_of_black(pixels: NDArray[np.uint8]) -> None:
-    if pixels.max() < _DARK:
+    if pixels.max() < DARK:
         message = (
             "An image of 16 bits is read as nearly black: if it uses fewer of them, give their number to the "
             "training with --data.bits."

@@ -121,13 +121,15 @@ def download(name: str, root: Path, archive: Path | None = None, url: str | None
                 folder.rmdir()  # an empty folder has nothing to keep
             if folder.is_file():
                 raise DataError(f"{folder} is a file: move it, or pass another --root.")
+            state = "is there already, and was not checked"
             if not folder.exists():
                 _make(source, name, folder, archive, url, console)
+                state = "is complete"
     except filelock.Timeout as error:
         raise DataError(f"{folder} is being made by another process: wait for it.") from error
     except OSError as error:
         raise DataError(f"{folder} cannot be written ({error}): pass another --root.") from error
-    console.print(f"{folder} is complete: {source.use}", markup=False, soft_wrap=True)
+    console.print(f"{folder} {state}: {source.use}", markup=False, soft_wrap=True)
     return folder
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from padseg.data.depth import ALL_BITS
@@ -24,26 +25,25 @@ def hash_pixels(path: Path, bits: int = ALL_BITS) -> str:
 
 def check_duplicates(
     samples: Sequence[Sample],
-    *,
-    content: Callable[[Path], str] = hash_file,
-    within: bool = False,
+    pixel_bits: int | None = None,
 ) -> list[Finding]:
-    """Images that are on both sides of the split, by their content.
+    """Images that are on both sides of the split, or, by their pixels, twice on one side.
 
     Args:
         samples: All samples of a category.
-        content: Computes a digest of the content. With `hash_file`, a file is read completely only if the
-            other side has one of the same size with the same bytes in the middle.
-        within: Whether to look for duplicates on one side too.
+        pixel_bits: Bits that the pixels of 16-bit images use, to compare pixels on both sides and within each.
+            None compares files between the sides alone: one is read completely only if the other side has one
+            of the same size with the same bytes in the middle.
     """
     tested = [sample.path for sample in samples if sample.split == "test"]
     trained = [sample.path for sample in samples if sample.split != "test"]
-    if content is hash_file:
+    if pixel_bits is None:
         for quick in (_size, _middle):
             keys = {path: quick(path) for path in (*tested, *trained)}
             shared = {keys[path] for path in tested} & {keys[path] for path in trained} - {None}
             tested = [path for path in tested if keys[path] in shared]
             trained = [path for path in trained if keys[path] in shared]
+    content = hash_file if pixel_bits is None else partial(hash_pixels, bits=pixel_bits)
     of_test, of_train = _by_content(tested, content), _by_content(trained, content)
     findings = [
         Finding(
@@ -54,7 +54,7 @@ def check_duplicates(
         for key in of_test.keys() & of_train.keys()
         for path in of_test[key]
     ]
-    if within:
+    if pixel_bits is not None:
         findings += [
             Finding("duplicate", path, f"{path} is the image {same[0]} once more.")
             for side in (of_train, of_test)

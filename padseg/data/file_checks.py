@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from padseg.data.depth import ALL_BITS
+from padseg.data.depth import ALL_BITS, DARK
 from padseg.data.findings import Finding
 from padseg.data.images import Size, decode, image_pages, image_shape
 from padseg.data.masks import has_dark_regions, has_white_background, mask_share
@@ -12,8 +12,6 @@ from padseg.data.samples import GOOD, Sample
 from padseg.errors import DataError
 from padseg.machine.marks import is_marked
 from padseg.machine.threads import map_in_threads
-
-_DARK = 32  # of 255
 
 
 def check_files(
@@ -80,7 +78,7 @@ def _check_sample(sample: Sample, *, unmasked: bool, decoded: bool, bits: int) -
         if decoded:
             pixels = decode(path, bits)
             shape = pixels.shape[:2]
-            if (brightest := int(pixels.max())) < _DARK:
+            if (brightest := int(pixels.max())) < DARK:
                 message = (
                     f"{path} is nearly black, its brightest value is {brightest} of 255: if its pixels use "
                     "fewer than 16 bits, --data.bits in the training names their number."

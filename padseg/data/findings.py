@@ -111,9 +111,7 @@ def change_figures(findings: Iterable[Finding]) -> list[str]:
 def warn_once(messages: Iterable[str]) -> None:
     """Warn of each message once in a process: a run checks its test images several times."""
     for message in messages:
-        if message not in _warned:
-            _warned.add(message)
-            _log.warning("%s", message)
+        warn_first(message, message)
 
 
 def warn_first(kind: str, message: str) -> None:

@@ -47,7 +47,7 @@ def draw_spot(rng: np.random.Generator, size: Size) -> Mask:
 
 
 def draw_blob(rng: np.random.Generator, size: Size) -> Mask:
-    """A squeezed polygon of 5 to 11 corners, up to a third of the image across: stains, chips, holes."""
+    """A squeezed polygon of 5 to 11 corners, up to two thirds of the image across: stains, chips, holes."""
     mask = np.zeros(size, np.uint8)
     corners = int(rng.integers(5, 12))
     radius = rng.uniform(0.06, 0.3) * min(size) * rng.uniform(0.5, 1.2, corners)

@@ -1,6 +1,7 @@
 """Decoded images, in memory or in a file."""
 
 import errno
+import tempfile
 import weakref
 
 import pytest
@@ -32,4 +33,7 @@ def test_decoded_images_without_room_are_told(data_root, textures, monkeypatch):
     monkeypatch.setattr("os.posix_fallocate", full, raising=False)  # Linux alone has it
     data = AnomalyDataModule(str(data_root), "widget", str(textures), 64, cache_limit_mb=0)
     with pytest.raises(DataError, match=r"MiB of decoded images do not fit .*No space.*TMPDIR"):
+        data.setup("fit")
+    monkeypatch.setattr(tempfile, "tempdir", "/there is none")
+    with pytest.raises(DataError, match=r"do not fit into a temporary folder .*TMPDIR"):
         data.setup("fit")

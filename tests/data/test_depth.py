@@ -114,6 +114,20 @@ def test_signed_pixels_have_15_bits_and_no_minus(tmp_path, grey):
         decode(path)
 
 
+def test_planes_of_deep_colours_are_refused(tmp_path):
+    """Pillow would read them as noise."""
+    path = tmp_path / "a.tif"
+    cv2.imwrite(str(path), np.full((20, 30, 3), 1 << 12, np.uint16))
+    content = bytearray(path.read_bytes())
+    at = content.index(struct.pack("<HHIH", 284, 3, 1, 1))
+    content[at + 8] = 2
+    path.write_bytes(content)
+    with pytest.raises(
+        DataError, match=r"a\.tif cannot be read \(its channels of 16 bits .*planar"
+    ):
+        decode(path)
+
+
 @pytest.mark.parametrize("bits", [12, 16])
 def test_white_may_be_zero(tmp_path, grey, bits):
     path = tmp_path / "a.tif"

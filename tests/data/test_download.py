@@ -138,8 +138,18 @@ def test_a_data_set_is_fetched_whole(server, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "For research." in out
     assert "https://example.org/dtd" in out
+    assert "dtd is complete" in out
     server.script = ["404"]
     assert main(["download", "dtd", "--root", str(tmp_path)]) == 0, "what is there is left alone"
+    assert "dtd is there already, and was not checked" in capsys.readouterr().out
+
+
+def test_what_a_killed_unpacking_left_goes(server, tmp_path):
+    killed = tmp_path / ".dtd.unpacking/content"
+    killed.mkdir(parents=True)
+    download("dtd", tmp_path)
+    assert content(tmp_path / "dtd") == IMAGES
+    assert left(tmp_path) == {"dtd"}
 
 
 @pytest.mark.parametrize(
