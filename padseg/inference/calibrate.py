@@ -9,6 +9,7 @@ import torch
 from padseg.errors import CheckpointError, DataError, count
 from padseg.inference.inputs import find_images
 from padseg.inference.predictor import Predictor
+from padseg.inference.results import file_version
 from padseg.machine.console import say
 from padseg.machine.progress import tracked
 from padseg.metrics.calibration import Calibration, Calibrator, warn_of_few_images
@@ -30,7 +31,7 @@ def calibrate(
 
     Raises:
         DataError: An image is missing or cannot be read; the checkpoint is unchanged.
-        CheckpointError: The checkpoint is an exported one, or cannot be written.
+        CheckpointError: The checkpoint is an exported one, has been replaced meanwhile, or cannot be written.
     """
     if checkpoint.is_dir() or checkpoint.suffix == ".safetensors":
         raise CheckpointError(
@@ -38,6 +39,7 @@ def calibrate(
             "that again."
         )
     require_writable_checkpoint(checkpoint)  # before hours of scoring
+    before = file_version(checkpoint)
     images = find_images(paths)
     for answer in tracked(predictor.stream(images), "Scoring", len(images)):
         if isinstance(answer, DataError):
@@ -51,6 +53,8 @@ def calibrate(
     calibration = calibrator.compute(predictor.precision, predictor.tile)
     assert calibration is not None
     warn_of_few_images(calibration)
+    if file_version(checkpoint) != before:
+        raise CheckpointError(f"{checkpoint} has changed meanwhile: calibrate it again.")
     store_calibration(checkpoint, calibration)
     say(f"{checkpoint}: {describe_thresholds(calibration)}.")
 

@@ -1,6 +1,5 @@
 """`padseg detect`: images in, files with what was found in them out."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from padseg.inference.predictor import Predictor
 from padseg.inference.results import Results, file_version
 from padseg.inference.tables import raise_failed, summary, write_tables
 from padseg.machine.console import say
+from padseg.machine.files import absolute
 from padseg.machine.progress import tracked
 
 
@@ -48,7 +48,7 @@ def detect(
         versions = {name_below(path, base): file_version(path) for path in images}
         with Results(out, versions=versions, outline_all=outline_all) as results:
             for folder, error in unreadable.items():
-                results.add(name_below(Path(os.path.abspath(folder)), base), error)  # noqa: PTH100
+                results.add(name_below(absolute(folder), base), error)
             todo = [path for path in images if name_below(path, base) not in results.done]
             answers = predictor.stream(todo)
             shown = tracked(zip(todo, answers, strict=True), "Scoring", len(todo))

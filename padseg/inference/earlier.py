@@ -9,7 +9,7 @@ from padseg.errors import ConfigError
 from padseg.inference.outcomes import read_log
 from padseg.inference.predictor import Predictor
 from padseg.inference.results import picture_paths, results_options
-from padseg.machine.folders import locked, recorded_options, require_same_options
+from padseg.machine.folders import OPTIONS_FILE, locked, recorded_options, require_same_options
 
 _TABLES = ("predictions.csv", "regions.csv", "predictions.json")
 _REMEDY = "add --overwrite to replace them, or pass another --out"
@@ -33,7 +33,7 @@ def claimed(
             those of another command.
     """
     with locked(folder):
-        _refuse_files_of_others(folder)
+        refuse_files_of_others(folder)
         options = results_options(
             predictor.module, predictor.precision, predictor.tile, base, outline_all=outline_all
         )
@@ -44,7 +44,7 @@ def claimed(
         yield
 
 
-def _refuse_files_of_others(folder: Path) -> None:
+def refuse_files_of_others(folder: Path) -> None:
     """Reject a folder in which files of the same names would be replaced.
 
     Raises:
@@ -53,10 +53,10 @@ def _refuse_files_of_others(folder: Path) -> None:
     recorded = recorded_options(folder)
     tables = [folder / name for name in _TABLES if (folder / name).exists()]
     if recorded is None and tables:
-        raise ConfigError(f"{tables[0]} is not of `padseg detect`: pass another --out.")
+        raise ConfigError(f"{tables[0]} is not padseg's: pass another --out.")
     if recorded is not None and "checkpoint" not in recorded:
         raise ConfigError(
-            f"{folder / 'options.json'} is of a run or another program: pass another --out."
+            f"{folder / OPTIONS_FILE} is of a run or another program: pass another --out."
         )
 
 
@@ -66,7 +66,7 @@ def _remove_results(folder: Path) -> None:
             for path in picture_paths(folder, outcome.path).values():
                 path.unlink(missing_ok=True)
         log.unlink()
-    for name in (*_TABLES, "options.json"):
+    for name in (*_TABLES, OPTIONS_FILE):
         (folder / name).unlink(missing_ok=True)
 
 

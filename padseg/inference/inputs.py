@@ -9,6 +9,7 @@ from pathlib import Path
 from padseg.data.image_files import sort_images, walk
 from padseg.data.image_files import unreadable as cannot_read
 from padseg.errors import DataError, count
+from padseg.machine.files import absolute
 from padseg.machine.marks import is_marked
 
 _log = logging.getLogger(__name__)
@@ -38,8 +39,7 @@ def find_images(
             images = sort_images(walk(path, report=report)) if path.is_dir() else [path]
             if not images and not unreadable:
                 raise DataError(f"{path} holds no image: give image files, or folders of them.")
-            # `absolute` does not remove "..", and `resolve` would follow links to files of one name.
-            found.update(dict.fromkeys(Path(os.path.abspath(image)) for image in images))  # noqa: PTH100
+            found.update(dict.fromkeys(map(absolute, images)))
     own = [path for path in found if path.is_file() and is_marked(path)]
     if own:
         _log.warning(
@@ -86,7 +86,7 @@ def common_folder(images: Iterable[Path], given: Iterable[str | Path] = ()) -> P
 
 def _fixed(given: str) -> Path:
     """The folder that contains everything that a path, folder or pattern can match."""
-    path = Path(os.path.abspath(given))  # noqa: PTH100 - as `find_images`
+    path = absolute(given)
     if path.is_dir():
         return path
     if path.exists():

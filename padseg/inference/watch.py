@@ -1,7 +1,6 @@
 """`padseg detect --watch`: the images of a production line, each as soon as it is whole."""
 
 import logging
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from padseg.inference.predictor import Predictor
 from padseg.inference.results import Results
 from padseg.inference.tables import summary, write_tables
 from padseg.machine.console import say
+from padseg.machine.files import absolute
 from padseg.machine.signals import stop_signals
 
 _SHARE = 20  # pauses between two writings of the tables are at least so many times as long as these
@@ -57,7 +57,7 @@ def watch(
     base = common_folder([], folders)
     warn_of_verdicts(predictor.calibration, predictor.precision, predictor.tile)
     with claimed(out, predictor, base, outline_all=outline_all, overwrite=overwrite):
-        arrivals = Arrivals([_absolute(folder) for folder in folders], _absolute(out))
+        arrivals = Arrivals([absolute(folder) for folder in folders], absolute(out))
         tables = _Tables(out)
         versions: dict[str, str] = {}
         with (
@@ -113,8 +113,3 @@ class _Tables:
             write_tables(self._folder)
             ended = time.monotonic()
             self._due, self._stale = ended + _SHARE * (ended - began), False
-
-
-def _absolute(path: str | Path) -> Path:
-    # `absolute` does not remove "..", and `resolve` would follow links.
-    return Path(os.path.abspath(path))  # noqa: PTH100

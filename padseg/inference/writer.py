@@ -1,6 +1,5 @@
 """`padseg predict`: write the predictions of the Trainer to files, on any number of devices."""
 
-import os
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -13,11 +12,12 @@ from torch import Tensor
 from padseg.data.images import image_shape, open_rgb
 from padseg.errors import ConfigError, DataError
 from padseg.inference.calibrate import warn_of_verdicts
+from padseg.inference.earlier import refuse_files_of_others
 from padseg.inference.inputs import common_folder, name_below
 from padseg.inference.prediction import Prediction, at_size, make_prediction
 from padseg.inference.results import OTHER_FOLDER, Results, results_options
 from padseg.inference.tables import raise_failed, write_tables
-from padseg.machine.files import expanded
+from padseg.machine.files import absolute, expanded
 from padseg.machine.folders import locked, require_same_options
 from padseg.modules import AnomalyModule
 from padseg.modules.signals import stop_prediction_on_sigterm
@@ -42,11 +42,12 @@ class PredictionWriter(BasePredictionWriter):
         """Remove earlier predictions: these images are predicted again."""
         assert isinstance(pl_module, AnomalyModule)
         dataset: Any = trainer.predict_dataloaders.dataset  # type: ignore[union-attr]
-        paths = [Path(os.path.abspath(sample.path)) for sample in dataset.samples]  # noqa: PTH100
+        paths = [absolute(sample.path) for sample in dataset.samples]
         self._base = common_folder(paths)
         if trainer.is_global_zero:
             warn_of_verdicts(pl_module.calibration, str(trainer.precision))
             self._lock.enter_context(locked(self.out))
+            refuse_files_of_others(self.out)
             options = results_options(pl_module, str(trainer.precision), None, self._base)
             require_same_options(self.out, options, OTHER_FOLDER)
             for log in self.out.glob(".log-*.jsonl"):
@@ -72,7 +73,7 @@ class PredictionWriter(BasePredictionWriter):
         for path, score_map, score in zip(
             batch["path"], prediction["score_map"].cpu(), scores, strict=True
         ):
-            name = name_below(Path(os.path.abspath(path)), self._base)  # noqa: PTH100
+            name = name_below(absolute(path), self._base)
             try:
                 height, width = image_shape(Path(path))
             except DataError as error:  # the file has changed since its data set was set up

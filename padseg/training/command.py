@@ -15,7 +15,7 @@ from padseg.errors import count
 from padseg.inference import Predictor
 from padseg.inference.calibrate import describe_thresholds
 from padseg.machine.console import quietly, say, shell
-from padseg.machine.files import written_whole
+from padseg.machine.files import absolute, written_whole
 from padseg.machine.folders import recorded_options
 from padseg.models import find_system
 from padseg.names import DEFAULT_SYSTEM
@@ -72,7 +72,7 @@ def train(
         PadsegError: An input cannot be used, or `out` holds another training.
     """
     load_plugin(plugin)
-    out = Path(out).absolute()
+    out = absolute(out)
     given = [folders] if isinstance(folders, str | Path) else folders
     folder, model = out / "training", out / "model.ckpt"
     with quietly(quiet):

@@ -7,6 +7,7 @@ from padseg.data.image_files import list_entries, list_images, suffixes
 from padseg.data.layouts import Layout, register
 from padseg.data.samples import NORMAL_NAMES, Sample
 from padseg.errors import DataError
+from padseg.machine.files import absolute
 
 LAYOUT = "good_images"
 # Names of folders, in lower case, whose images are no good ones, or need not be.
@@ -37,7 +38,7 @@ def good_images(folders: Sequence[Path], leave_out: Path | None = None) -> list[
     """
     found: dict[Path, None] = {}
     for given in folders:
-        folder = given.absolute()
+        folder = absolute(given)
         if not folder.is_dir():
             raise DataError(f"{given} is not a folder: give folders of good images.")
         images = [

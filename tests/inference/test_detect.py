@@ -21,12 +21,14 @@ from PIL import Image
 from padseg.callbacks.verdicts import calibrated_thresholds
 from padseg.cli import main
 from padseg.data.images import open_rgb
-from padseg.errors import DataError, PadsegError
+from padseg.errors import CheckpointError, DataError, PadsegError
 from padseg.inference import Predictor, load_module
+from padseg.inference.calibrate import calibrate
+from padseg.inference.inputs import find_images
 from padseg.inference.results import Results
 from padseg.lightning_cli.cli import PadsegCLI
 from padseg.machine.peak_memory import peak_memory_mb, reset_peak_memory
-from padseg.metrics.calibration import Calibration
+from padseg.metrics.calibration import Calibration, Calibrator
 from padseg.modules import read_checkpoint
 from padseg.modules.checkpoint import store_calibration
 
@@ -118,7 +120,7 @@ def test_overwrite_keeps_files_of_others(checkpoint, images, tmp_path, capsys):
     assert (out / "options.json").read_text() == options
     (out / "options.json").rename(out / "predictions.csv")
     assert detect(checkpoint, out, images[0], options=["--overwrite"]) == 2
-    assert "predictions.csv is not of `padseg detect`: pass another" in capsys.readouterr().err
+    assert "predictions.csv is not padseg's: pass another" in capsys.readouterr().err
     assert (out / "predictions.csv").read_text() == options
 
 
@@ -391,6 +393,23 @@ def test_calibrate_changes_the_thresholds_and_nothing_else(checkpoint, data_root
     assert "12 normal images support a false-alarm rate of 7.7 %, not 1 %" in caplog.text
 
 
+def test_a_checkpoint_that_changes_meanwhile_is_not_calibrated(
+    checkpoint, data_root, tmp_path, monkeypatch
+):
+    ours, good = tmp_path / "ours.ckpt", data_root / "widget/train/good"
+    shutil.copy(checkpoint, ours)
+    predictor = Predictor(ours, device="cpu")
+
+    def find(paths):
+        os.utime(ours, (1, 1))  # as a training that replaces it
+        return find_images(paths)
+
+    monkeypatch.setattr("padseg.inference.calibrate.find_images", find)
+    with pytest.raises(CheckpointError, match=r"ours\.ckpt has changed meanwhile"):
+        calibrate(ours, [good], predictor, Calibrator())
+    assert ours.read_bytes() == checkpoint.read_bytes()
+
+
 def test_calibrate_refuses_broken_images_and_rates(checkpoint, data_root, tmp_path, capsys):
     ours, good = tmp_path / "ours.ckpt", tmp_path / "good"
     shutil.copy(checkpoint, ours)
@@ -440,6 +459,13 @@ def test_predict_writes_what_detect_writes(checkpoint, data_root, tmp_path):
     for _ in range(2):  # again is afresh
         assert main(predict_args(checkpoint, root, tmp_path / "predict")) == 0
     assert_same_results(tmp_path / "predict", tmp_path / "detect")
+
+
+def test_predict_keeps_tables_of_others(checkpoint, data_root, tmp_path, capsys):
+    (tmp_path / "regions.csv").write_text("mine")
+    assert main(predict_args(checkpoint, data_root, tmp_path)) == 2
+    assert "regions.csv is not padseg's: pass another" in capsys.readouterr().err
+    assert (tmp_path / "regions.csv").read_text() == "mine"
 
 
 def test_predict_finishes_in_threads_and_names_what_it_cannot_read(
