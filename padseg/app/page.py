@@ -67,14 +67,22 @@ def build_page(predictor: Predictor, checkpoint: Path) -> gr.Blocks:
     state, drawn = [entries, chosen, threshold], [entries, chosen, *outputs]
     network = {"concurrency_limit": 1, "concurrency_id": "network", "api_visibility": "private"}
     with page:
-        files.upload(events.add_files, [files, *state], [files, *drawn], **network)
-        camera.input(events.add_photo, [camera, *state], [camera, *drawn], **network)
+        listed = [entries, chosen]
+        busy = {**network, "show_progress_on": outputs[:5]}
+        upload = files.upload(events.add_files, [files, *listed], [files, *listed], **busy)
+        photo = camera.input(events.add_photo, [camera, *listed], [camera, *listed], **busy)
         redraw = {"show_progress": "hidden", "api_visibility": "private"}
+        for added in (
+            upload,
+            photo,
+        ):  # with the threshold of then: it may have been moved meanwhile
+            added.then(events.view, state, outputs, **redraw)
         threshold.change(
             events.view, state, outputs, trigger_mode="always_last", concurrency_limit=1, **redraw
         )
         gallery.select(events.choose, [entries, threshold], [chosen, *outputs], **redraw)
-        clear.click(events.clear, None, drawn, **redraw)
+        # After what is being scored, which would otherwise come back.
+        clear.click(events.clear, None, drawn, **network, show_progress="hidden")
     return page
 
 
@@ -127,26 +135,18 @@ class _Events:
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
 
-    def add_files(
-        self, paths: list[str], entries: list[Entry], chosen: int, threshold: float
-    ) -> list[Any]:
-        """Score files, show the first of them, and empty the field for the next ones."""
+    def add_files(self, paths: list[str], entries: list[Entry], chosen: int) -> list[Any]:
+        """Score files, choose the first of them, and empty the field for the next ones."""
         named = [(Path(path).name, path) for path in paths]
-        return [None, *self._add(named, entries, chosen, threshold)]
+        return [None, *self._add(named, entries, chosen)]
 
-    def add_photo(
-        self, photo: Image.Image | None, entries: list[Entry], chosen: int, threshold: float
-    ) -> list[Any]:
-        """Score a photo, show it, and start the camera again."""
+    def add_photo(self, photo: Image.Image | None, entries: list[Entry], chosen: int) -> list[Any]:
+        """Score a photo, choose it, and start the camera again."""
         named = [] if photo is None else [(f"camera {time.strftime('%H:%M:%S')}", photo)]
-        return [None, *self._add(named, entries, chosen, threshold)]
+        return [None, *self._add(named, entries, chosen)]
 
     def _add(
-        self,
-        named: Sequence[tuple[str, Source]],
-        entries: list[Entry],
-        chosen: int,
-        threshold: float,
+        self, named: Sequence[tuple[str, Source]], entries: list[Entry], chosen: int
     ) -> list[Any]:
         entries, before = list(entries), len(entries)
         pixels = sum(entry.prediction.score_map.size for entry in entries)
@@ -160,8 +160,7 @@ class _Events:
                 gr.Warning(f"{html.escape(name)} and later ones are left out: remove images first.")
                 break
             entries.append(Entry.of(name, answer))
-        chosen = before if len(entries) > before else chosen
-        return [entries, chosen, *self.view(entries, chosen, threshold)]
+        return [entries, before if len(entries) > before else chosen]
 
     def choose(self, event: gr.SelectData, entries: list[Entry], threshold: float) -> list[Any]:
         """Show the image whose thumbnail was clicked."""

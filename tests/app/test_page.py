@@ -43,7 +43,7 @@ def test_files_are_scored_once_and_judged_at_any_threshold(
     monkeypatch.setattr(
         Predictor, "score", lambda self, image: runs.append(len(image)) or score(self, image)
     )
-    emptied, entries, chosen, *_ = events.add_files([str(path) for path in pictures], [], 0, 0.5)
+    emptied, entries, chosen = events.add_files([str(path) for path in pictures], [], 0)
     assert emptied is None
     assert sum(runs) == len(pictures)
     assert [entry.name for entry in entries] == [path.name for path in pictures]
@@ -56,7 +56,7 @@ def test_files_are_scored_once_and_judged_at_any_threshold(
             assert pictures[index].name in banner
             assert image.size == (576, 576)
     assert sum(runs) == len(pictures)
-    more = events.add_photo(Image.open(pictures[0]), entries, 0, 0.5)
+    more = events.add_photo(Image.open(pictures[0]), entries, 0)
     assert more[0] is None
     assert len(more[1]) == len(pictures) + 1
     assert more[2] == len(pictures)
@@ -70,18 +70,19 @@ def test_files_are_scored_once_and_judged_at_any_threshold(
 def test_what_is_no_image_is_reported_by_its_name(events, pictures, tmp_path, warnings):
     broken = tmp_path / "broken <b>.png"
     broken.write_bytes(b"no image")
-    _, entries, chosen, *_ = events.add_files([str(broken), str(pictures[0])], [], 0, 0.5)
+    _, entries, chosen = events.add_files([str(broken), str(pictures[0])], [], 0)
     assert warnings == ["broken &lt;b&gt;.png cannot be read as an image."]
     assert [entry.name for entry in entries] == [pictures[0].name]
     assert chosen == 0
-    _, again, chosen, *_ = events.add_files([str(broken)], entries, 0, 0.5)
+    _, again, chosen = events.add_files([str(broken)], entries, 0)
     assert again == entries
-    assert events.add_photo(None, entries, 0, 0.5)[1] == entries
+    assert events.add_photo(None, entries, 0)[1] == entries
 
 
 def test_the_regions_are_listed(events, predictor, pictures):
     answer = predictor(pictures[0])
-    _, _, _, _, _, _, _, table, *_ = events.add_files([str(pictures[0])], [], 0, 0.5)
+    _, entries, chosen = events.add_files([str(pictures[0])], [], 0)
+    table = events.view(entries, chosen, 0.5)[4]
     head, *rows = [[cell.text for cell in row] for row in ElementTree.fromstring(table).iter("tr")]
     assert head == ["left", "top", "right", "bottom", "area", "score"]
     for row, region in zip(rows, answer.regions, strict=True):
@@ -96,13 +97,13 @@ def test_the_regions_are_listed(events, predictor, pictures):
 def test_names_are_text(events, pictures, tmp_path):
     hostile = tmp_path / "<img src=x>.png"
     shutil.copy(pictures[0], hostile)
-    _, _, _, banner, *_ = events.add_files([str(hostile)], [], 0, 0.5)
-    assert "<img" not in banner
+    _, entries, chosen = events.add_files([str(hostile)], [], 0)
+    assert "<img" not in events.view(entries, chosen, 0.5)[0]
 
 
 def test_the_images_in_memory_are_bounded(events, pictures, warnings, monkeypatch):
     monkeypatch.setattr(page, "MOST_PIXELS", 2 * 72 * 72)
-    _, entries, _, *_ = events.add_files([str(path) for path in pictures], [], 0, 0.5)
+    _, entries, _ = events.add_files([str(path) for path in pictures], [], 0)
     assert len(entries) == 2
     assert warnings == [f"{pictures[2].name} and later ones are left out: remove images first."]
 
