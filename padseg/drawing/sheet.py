@@ -211,6 +211,8 @@ def _caption(
     draw: ImageDraw.ImageDraw, at: tuple[int, int], label: Label, letter: int, width: int
 ) -> None:
     text = label.text if label.score is None else f"{label.text} {score_text(label.score)}"
+    if label.colour is not None:
+        width -= 3 * letter // 2  # for the gap and the square
     left = at[0] + write(draw, at, text, letter, _QUIET, width) + letter // 2
     if label.colour is not None:
         half = letter // 2

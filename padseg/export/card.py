@@ -40,7 +40,7 @@ Visual anomaly detection: finds defects after training on normal images. Method:
 ```python
 from padseg import Predictor
 
-found = Predictor.from_pretrained("this/folder")("part.png")
+found = Predictor.from_pretrained("this/folder"{tile})("part.png")
 ```
 
 Images are resized to {size} pixels. `padseg export` turns the folder into ONNX, OpenVINO and
@@ -82,7 +82,14 @@ def model_card(description: Description, run: RunResult | None, license: str | N
         training=_training(description, run),
         thresholds=_thresholds(description.calibration),
         size=" x ".join(map(str, description.image_size)),
+        tile=_tile(description.calibration),
     )
+
+
+def _tile(calibration: Calibration | None) -> str:
+    """The option with which images are scored as they were for the thresholds."""
+    tile = None if calibration is None else calibration.tile
+    return "" if tile is None else f", tile={tile}"
 
 
 def _license(teacher: str) -> str:
@@ -139,9 +146,10 @@ def _training(description: Description, run: RunResult | None) -> str:
 def _thresholds(calibration: Calibration | None) -> str:
     if calibration is None:
         return "None: the module is not calibrated and gives only scores."
+    tiles = "" if calibration.tile is None else f", in tiles of {calibration.tile} pixels"
     return (
         f"An image is anomalous above {calibration.image_threshold:.6g}, a pixel "
         f"above {calibration.pixel_threshold:.6g}. The thresholds were set on "
-        f"{count(calibration.normal_images, 'normal image')}; expect at most "
+        f"{count(calibration.normal_images, 'normal image')}{tiles}; expect at most "
         f"{100 * calibration.expected_false_alarm_rate:.3g} % of further ones to be called anomalous."
     )

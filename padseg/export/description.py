@@ -9,6 +9,7 @@ from padseg.errors import DataError
 from padseg.metrics.calibration import Calibration
 from padseg.models import SYSTEMS
 from padseg.modules import Header
+from padseg.run.files import METRICS_FILE
 from padseg.run.results import RunResult
 
 
@@ -77,7 +78,7 @@ def describe(header: Header, run: RunResult | None, weights: str) -> Description
 
 def find_run(checkpoint: Path, header: Header) -> RunResult | None:
     """Read the metrics.json beside a checkpoint of `padseg run`; None without one of the same teacher."""
-    beside = checkpoint.parent / "metrics.json"
+    beside = checkpoint.parent / METRICS_FILE
     if not beside.is_file():
         return None
     try:

@@ -134,7 +134,7 @@ def _settle(module: AnomalyModule, size: tuple[int, int]) -> None:
     hooks = []
     for part in module.modules():
         if isinstance(part, Teacher):
-            part.folds = ()  # whose own folded copy is no part of the module
+            part.folds = ()  # it would compute with a folded copy of its own, which is not exported
         elif isinstance(part, Transformer):
             # OpenVINO resizes position embeddings differently, by 2 % (2026.4).
             hooks.append(part.register_forward_pre_hook(_set_size))

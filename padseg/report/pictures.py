@@ -35,7 +35,7 @@ class Pictures:
     Attributes:
         images: From (category, path) to the image and its mask, which is None for a normal image.
         maps: From (number of the run, index) to the levels of the score map, 8-bit grey. With a pixel
-            threshold, exactly the pixels above it are at level 128 or higher.
+            threshold, the pixels above it are at level 128 or higher, up to the rounding of the 16-bit maps.
         scales: The scale of each run's levels.
         left_out: Images whose pictures exist but did not fit.
     """

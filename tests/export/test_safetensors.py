@@ -1,6 +1,7 @@
 """Weights for exchange, with their card."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ import yaml
 
 from padseg.errors import CheckpointError, ConfigError
 from padseg.export import export
-from padseg.export.description import find_run
+from padseg.export.card import model_card
+from padseg.export.description import describe, find_run
 from padseg.inference import Predictor, load_module
 from padseg.modules import SegmentationModule, StudentDistillModule, read_header
 
@@ -41,6 +43,15 @@ def test_safetensors_come_back_without_pickle(stpm, tmp_path, monkeypatch):
     assert names == ["README.md", "config.json", "model.safetensors"]
     config = json.loads((tmp_path / "hub/config.json").read_text())
     assert config["module"]["hyper_parameters"]["image_size"] == [SIZE, SIZE]
+
+
+def test_the_model_card_names_the_tiles_of_the_thresholds(stpm):
+    whole = describe(read_header(stpm), None, "float32")
+    tiled = replace(whole, calibration=replace(whole.calibration, tile=512))
+    card = model_card(tiled, None, None)
+    assert 'from_pretrained("this/folder", tile=512)("part.png")' in card
+    assert ", in tiles of 512 pixels" in card
+    assert "tile" not in model_card(whole, None, None)
 
 
 def test_the_model_card_tells_what_the_run_measured(stpm, tmp_path):

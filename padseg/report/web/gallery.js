@@ -83,7 +83,7 @@ function drawCards() {
       box.querySelectorAll(".card")[first].focus();
     } }, `Show ${Math.min(CARDS_AT_ONCE, images.length - state.cards)} more`));
   }
-  requestIdleCallback(paintWhenIdle);
+  whenIdle(paintWhenIdle);
   if (had >= 0) box.querySelectorAll(".card")[Math.min(had, images.length - 1)]?.focus();
 }
 
@@ -147,7 +147,7 @@ function paintWhenIdle() {
   if (canvas === null) return;
   canvas.dataset.painted = "0";
   canvas.repaint();
-  requestIdleCallback(paintWhenIdle);
+  whenIdle(paintWhenIdle);
 }
 
 function repaintAll() {

@@ -5,12 +5,16 @@ const byId = (id) => document.getElementById(id);
 const COLOURS = ["--series1", "--series2", "--series3", "--series4", "--series5", "--series6"];
 const DASHES = ["", "7 4", "2 3", "9 3 2 3", "12 4", "4 2"];
 const CARDS_AT_ONCE = 60;
+const whenIdle = window.requestIdleCallback ?? ((work) => setTimeout(work, 50)); // Safari has none
 
 const labels = [...new Set(data.runs.map((run) => run.label))];
 const manySeeds = new Set(data.runs.map((run) => run.seed)).size > 1;
 const categories = [...new Set(data.runs.map((run) => run.category))];
 const colourOf = (run) => `var(${COLOURS[labels.indexOf(run.label) % COLOURS.length]})`;
-const dashOf = (run) => DASHES[labels.indexOf(run.label) % DASHES.length];
+const dashOf = (run) => { // the seventh label has the first one's colour, and another dash
+  const index = labels.indexOf(run.label);
+  return DASHES[(index + Math.floor(index / COLOURS.length)) % DASHES.length];
+};
 const nameOf = (run) => (manySeeds ? `${run.label}, seed ${run.seed}` : run.label);
 
 data.runs.forEach((run) => {

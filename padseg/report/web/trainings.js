@@ -3,7 +3,8 @@
 const PHASE_TITLES = { distill: "Loss of the distillation", segment: "Loss of the segmentation" };
 
 function drawTrainings() {
-  const runs = shownRuns();
+  // Runs without test images cannot be chosen.
+  const runs = shownRuns().length ? shownRuns() : data.runs.filter((run) => run.category === state.category);
   byId("losses").replaceChildren(...Object.keys(PHASE_TITLES).map((phase) => lossChart(phase, runs)).filter(Boolean));
   if (!byId("losses").children.length) byId("losses").append(nothing("No losses of these runs were logged."));
   byId("options").replaceChildren(...(runs.length ? [optionsTable(runs)] : []));
