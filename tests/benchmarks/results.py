@@ -43,9 +43,9 @@ MADE = ("steps", "batch_size", "image_size", "precision", "teacher", "machine", 
 EXTRA = (*FIRST_PHASE, *MADE)
 KEYS = ["label", "category", "seed"]
 BUDGET = ("tedseg-3min", "stpm-3min", "rstpm-3min", "destseg-3min", "pfadseg-3min")
-TENFOLD = ("tedseg", "stpm-30min", "rstpm-30min", "destseg-30min", "pfadseg-30min")
-TEACHERS = ("tedseg", "tedseg-resnet18", "tedseg-dinov2", "tedseg-two")
-LENGTHS = ("tedseg-3min", "tedseg", "tedseg-2x", "tedseg-3x", "tedseg-384")
+TENFOLD = ("tedseg-short", "stpm-30min", "rstpm-30min", "destseg-30min", "pfadseg-30min")
+TEACHERS = ("tedseg-short", "tedseg-resnet18", "tedseg-dinov2", "tedseg-two")
+LENGTHS = ("tedseg-3min", "tedseg-short", "tedseg", "tedseg-long", "tedseg-384")
 PRECISION = ("destseg-bf16-mixed", "destseg-32-true")
 PUBLISHED = ("DeSTSeg", "PFADSeg")
 Variant = dict[str, Any]
@@ -145,11 +145,12 @@ def budget(table: pd.DataFrame, labels: Sequence[str], papers: Sequence[str] = P
 
 def teachers(table: pd.DataFrame) -> str:
     """TEDSeg with each teacher, first seed."""
-    return _compared(table, TEACHERS, "teacher", lambda one: f"`{one['teacher']}`")
+    first = table[table["seed"] == 0]
+    return _compared(first, TEACHERS, "teacher", lambda one: f"`{one['teacher']}`")
 
 
 def lengths(table: pd.DataFrame) -> str:
-    """TEDSeg trained for less and for longer, and with larger images, first seed."""
+    """TEDSeg trained for less and for longer, and with larger images, mean of the seeds."""
     return _compared(
         table, LENGTHS, "steps at size", lambda one: f"{one['steps']} at {one['image_size']}"
     )
@@ -158,14 +159,16 @@ def lengths(table: pd.DataFrame) -> str:
 def _compared(
     table: pd.DataFrame, labels: Sequence[str], title: str, name: Callable[[pd.Series], str]
 ) -> str:
-    """Variants with the first seed, on each category that several of them have."""
-    chosen = _of_several(table[table["seed"] == 0], labels)
-    lines = [_head("", title, "minutes")]
+    """Variants on each category that several of them have."""
+    chosen = _of_several(table, labels)
+    several = chosen["seed"].nunique() > 1
+    lines = [_head("", title, *["seeds"] * several, "minutes")]
     for category in _in_order(chosen["category"].unique()):
         for number, (_, rows) in enumerate(_by_label(chosen[chosen["category"] == category])):
-            minutes = f"{rows['train_minutes'].iloc[0]:.1f}"
             first = "" if number else _words(category)
-            lines.append([first, name(rows.iloc[0]), minutes, *_means(rows)])
+            count = [str(len(rows))] * several
+            minutes = f"{rows['train_minutes'].mean():.1f}"
+            lines.append([first, name(rows.iloc[0]), *count, minutes, *_means(rows)])
     return f"{_markdown(lines)}\n\n{_made(chosen)}"
 
 
@@ -190,7 +193,7 @@ def seeds(table: pd.DataFrame, label: str = "tedseg") -> str:
 
 def distances(table: pd.DataFrame) -> str:
     """What TEDSeg finds after phase one, with the first seed."""
-    rows = table[(table["label"] == "tedseg") & (table["seed"] == 0)].set_index("category")
+    rows = table[(table["label"] == "tedseg-short") & (table["seed"] == 0)].set_index("category")
     lines = [_head("")]
     for category in _in_order(rows.index):
         figures = [_figure(100 * rows.loc[category, name]) for name in FIRST_PHASE]
@@ -229,16 +232,15 @@ def sentence(table: pd.DataFrame) -> str:
 
     def ours(of: pd.DataFrame) -> str:
         ap, iap = (100 * summarise(of, key).mean for key in ("pixel_ap", "iap"))
-        return (
-            f"a pixel AP of {ap:.1f} and an instance AP of {iap:.1f} ({of['seed'].nunique()} seeds)"
-        )
+        counts = of.groupby("category")["seed"].nunique()
+        return f"a pixel AP of {ap:.1f} and an instance AP of {iap:.1f} ({_span(counts)} seeds)"
 
     words = (
         f"Means over {', '.join(names[:-1])} and {names[-1]} of MVTec AD in percent: after "
-        f"{rows['train_minutes'].mean():.1f} minutes of training on one core, TEDSeg has {ours(rows)}. "
+        f"{_span(rows['train_minutes'])} minutes of training on one core, TEDSeg has {ours(rows)}. "
         f"After a full training on a GPU, the papers report {theirs(names)}. With "
-        "[a second teacher](configs/tedseg/README.md#two-teachers), after "
-        f"{two['train_minutes'].mean():.1f} minutes on one core of another machine, TEDSeg has {ours(two)} on "
+        "[a second teacher](configs/tedseg/README.md#two-teachers), half the steps and "
+        f"{_span(two['train_minutes'])} minutes on another machine, it has {ours(two)} on "
         f"{', '.join(some[:-1])} and {some[-1]}; the papers have {theirs(some)} there."
     )
     return textwrap.fill(words, 112, break_on_hyphens=False)
@@ -256,7 +258,6 @@ TABLES: dict[str, dict[str, Callable[[pd.DataFrame], str]]] = {
         "seeds": seeds,
         "distances": distances,
         "two": partial(seeds, label="tedseg-two"),
-        "twice": partial(seeds, label="tedseg-2x"),
         "lengths": lengths,
     },
 }
@@ -332,6 +333,12 @@ def _made(rows: pd.DataFrame) -> str:
     words = [" and ".join(sorted(map(str, rows[name].unique()))) for name in ("machine", "version")]
     kinds = " and ".join(sorted(rows["precision"].unique()))
     return f"{sizes}, {kinds}, {words[0]}, padseg {words[1]}, {when}."
+
+
+def _span(numbers: pd.Series) -> str:
+    """From the least to the largest, in whole numbers."""
+    least, most = (f"{number:.0f}" for number in (numbers.min(), numbers.max()))
+    return least if least == most else f"{least} to {most}"
 
 
 def _words(category: str) -> str:
