@@ -99,6 +99,8 @@ def test_files_threshold_thumbnails_and_camera(opened, predictor, pictures):
         expect_verdict(page, verdict, f"{float(threshold):#.4g}")
     page.get_by_role("tab", name="Camera").click()
     page.get_by_text("Click to Access Webcam").click()
+    # Before the first picture has come, there is nothing to capture.
+    page.wait_for_function("document.querySelector('#camera video')?.videoWidth > 0")
     page.locator("#camera button[aria-label='capture photo']").click()
     expect_verdict(page, "ANOMALOUS", "camera ")
     assert thumbnails.count() == len(pictures) + 1
