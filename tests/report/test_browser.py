@@ -29,9 +29,10 @@ def browse():
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         asked, told = [], []
 
-        def open_report(out: Path, **options):
+        def open_report(out: Path, before: str = "", **options):
             report(out)
             page = browser.new_context(offline=True, **options).new_page()
+            page.add_init_script(before)
             page.on("request", lambda request: asked.append(request.url))
             page.on("console", lambda message: told.append(message.text))
             page.on("pageerror", lambda error: told.append(str(error)))
@@ -300,14 +301,18 @@ def test_found_regions_are_outlined_beside_the_true_ones_if_anomalous(tmp_path, 
     assert asked[2] == pytest.approx(counts[2], abs=5)  # nothing exceeds the pixel threshold
 
 
-def test_losses_and_options_of_the_shown_runs(two_systems, browse):
+@pytest.mark.parametrize("tested", [True, False])
+def test_losses_and_options_of_the_shown_runs(two_systems, browse, tested):
     for label, width in (("one", 64), ("two", 32)):
         logs = two_systems / label / "bolt/seed0/logs/distill"
         logs.mkdir(parents=True)
         losses = "".join(f"{step},{1 / (step + 1)}\n" for step in range(0, 100, 10))
         (logs / "metrics.csv").write_text("step,train_loss\n" + losses)
         (logs / "config.yaml").write_text(f"model: {{width: {width}, momentum: 0.9}}\n")
-    page = browse(two_systems)
+        if not tested:
+            (logs.parents[1] / "images.csv").unlink()
+    page = browse(two_systems, "delete window.requestIdleCallback")  # which Safari does not have
+    assert page.evaluate("typeof requestIdleCallback") == "undefined"
     assert page.locator("#losses polyline").count() == 2
     page.locator("#options summary").click()
     assert page.locator("#options tr.differ").all_inner_texts() == ["distill model.width\t64\t32"]
