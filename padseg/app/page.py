@@ -72,10 +72,8 @@ def build_page(predictor: Predictor, checkpoint: Path) -> gr.Blocks:
         upload = files.upload(events.add_files, [files, *listed], [files, *listed], **busy)
         photo = camera.input(events.add_photo, [camera, *listed], [camera, *listed], **busy)
         redraw = {"show_progress": "hidden", "api_visibility": "private"}
-        for added in (
-            upload,
-            photo,
-        ):  # with the threshold of then: it may have been moved meanwhile
+        # With the threshold of then: it may have been moved meanwhile.
+        for added in (upload, photo):
             added.then(events.view, state, outputs, **redraw)
         threshold.change(
             events.view, state, outputs, trigger_mode="always_last", concurrency_limit=1, **redraw

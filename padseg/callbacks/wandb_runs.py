@@ -48,8 +48,8 @@ def start_wandb(
         logger.experiment  # noqa: B018 - starts the W&B run
     except (wandb.Error, ValueError) as error:  # of a setting, pydantic's is a ValueError
         reason = " ".join(str(error).split()).rstrip(".")
-        ours = isinstance(error, ValueError) or "project name" in reason
-        remedy = "" if ours else "; run `wandb login`, or set WANDB_MODE=offline"
+        mistyped = isinstance(error, ValueError) or "project name" in reason
+        remedy = "" if mistyped else "; run `wandb login`, or set WANDB_MODE=offline"
         raise ConfigError(f"--wandb {project}: {reason}{remedy}.") from error
     return logger
 
