@@ -1,5 +1,6 @@
 """The result for each image, as the log and predictions.json of a folder of results hold it."""
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 from padseg.inference.prediction import Prediction, Region
 from padseg.inference.tiles import Box
+from padseg.machine.files import text_written_whole
 
 
 @dataclass(frozen=True)
@@ -74,14 +76,34 @@ class Outcome:
         return cls(**{**values, "regions": regions})
 
 
-def log_path(folder: Path, process: int) -> Path:
+def log_path(folder: Path, process: int = 0) -> Path:
     """The log of a process, whose number counts from 0."""
     return folder / f".log-{process}.jsonl"
 
 
 def read_log(path: Path) -> Iterator[Outcome]:
-    """The outcomes in a log, except a last one whose writing was interrupted."""
+    """The outcomes in a log, except a last one whose writing was interrupted.
+
+    Of an image that was scored again, the last one counts.
+    """
     with path.open(encoding="utf-8") as log:
-        for line in log:
-            if line.endswith("\n"):
+        last = {_image_of(line): number for number, line in enumerate(log) if line.endswith("\n")}
+        log.seek(0)
+        for number, line in enumerate(log):
+            if line.endswith("\n") and last[_image_of(line)] == number:
                 yield Outcome.from_dict(json.loads(line))
+
+
+def _image_of(line: str) -> str:
+    path: str = json.loads(line)["path"]
+    return path
+
+
+def join_logs(folder: Path, processes: int) -> None:
+    """Make one log, that of the first process, of those of several, which took turns with the images."""
+    logs = [log_path(folder, process) for process in range(processes)]
+    with text_written_whole(logs[0]) as joined:
+        for turn in itertools.zip_longest(*map(read_log, logs)):
+            joined.writelines(outcome.to_line() for outcome in turn if outcome is not None)
+    for log in logs[1:]:
+        log.unlink()

@@ -15,9 +15,10 @@
 Maps and masks have the size of the image. In an overlay, the image has its own size as well, except that
 images below 256 pixels are enlarged, and an overlay with a side above 65,500 pixels, the limit of JPEG,
 is reduced. Without calibration, there are no verdicts, masks and regions.
-The log, `.log-<process>.jsonl`, gets a line for each image once its files are written. Images in it are
+The log, `.log-0.jsonl`, gets a line for each image once its files are written. Images in it are
 finished, unless their files have changed. Images that no longer exist stay in the tables, except those
-that could not be read, which have no pictures either.
+that could not be read, which have no pictures either. While several processes predict, each has its own log,
+`.log-<process>.jsonl`.
 """
 
 import hashlib
@@ -79,12 +80,7 @@ class Results:
         self._report = report
         self._path = log_path(folder, process)
         if self._path.exists():
-            self._keep(
-                lambda outcome: (
-                    outcome.error is None
-                    and self._versions.get(outcome.path) in (None, outcome.version)
-                )
-            )
+            self._drop_outdated()
         self._log = self._path.open("a", encoding="utf-8")
         self._pool = ThreadPoolExecutor(min(8, usable_cores()))
         self._pending: deque[tuple[int, Future[Outcome]]] = deque()
@@ -109,12 +105,14 @@ class Results:
         while self._pending:
             self._settle()
 
-    def _keep(self, wanted: Callable[[Outcome], bool]) -> None:
-        """Reduce the log to some of its outcomes."""
+    def _drop_outdated(self) -> None:
+        """Reduce the log to the images that are done."""
         with text_written_whole(self._path) as log:
-            for outcome in filter(wanted, read_log(self._path)):
-                log.write(outcome.to_line())
-                self.done[outcome.path] = outcome.version
+            for outcome in read_log(self._path):
+                version = self._versions.get(outcome.path)
+                if outcome.error is None and version in (None, outcome.version):
+                    log.write(outcome.to_line())
+                    self.done[outcome.path] = outcome.version
 
     def add(self, name: str, answer: Prediction | DataError) -> None:
         """Write the files of one image."""
@@ -161,10 +159,6 @@ class Results:
         _, job = self._pending.popleft()
         try:
             outcome = job.result()
-            if outcome.path in self.done:  # of an earlier version of its file
-                self._log.close()
-                self._keep(lambda earlier: earlier.path != outcome.path)
-                self._log = self._path.open("a", encoding="utf-8")
             self._log.write(outcome.to_line())
             self._log.flush()
             self.done[outcome.path] = outcome.version

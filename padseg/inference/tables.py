@@ -1,7 +1,6 @@
 """The tables of a folder of results, from its logs."""
 
 import csv
-import itertools
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,9 +28,8 @@ class Totals(NamedTuple):
     failed: list[Outcome]
 
 
-def write_tables(folder: Path, processes: int = 1) -> Totals:
-    """Turn the logs into tables; several processes may have scored the images."""
-    logs = [read_log(log_path(folder, process)) for process in range(processes)]
+def write_tables(folder: Path) -> Totals:
+    """Turn the log into tables."""
     scored, anomalous, failed = 0, 0, []
     with (
         text_written_whole(folder / "predictions.csv") as table_file,
@@ -43,19 +41,18 @@ def write_tables(folder: Path, processes: int = 1) -> Totals:
         regions = csv.writer(region_file, lineterminator="\n")
         regions.writerow(_REGION_COLUMNS)
         separator = "[\n"
-        for turn in itertools.zip_longest(*logs):
-            for outcome in filter(None, turn):
-                objects.write(separator + json.dumps(outcome.to_dict()))
-                separator = ",\n"
-                table.writerow(_row(outcome))
-                for region in outcome.regions:
-                    size = (*region.box, region.area)
-                    regions.writerow((outcome.path, *size, region.score, region.peak))
-                if outcome.error is not None:
-                    failed.append(outcome)
-                else:
-                    scored += 1
-                    anomalous += bool(outcome.anomalous)
+        for outcome in read_log(log_path(folder)):
+            objects.write(separator + json.dumps(outcome.to_dict()))
+            separator = ",\n"
+            table.writerow(_row(outcome))
+            for region in outcome.regions:
+                size = (*region.box, region.area)
+                regions.writerow((outcome.path, *size, region.score, region.peak))
+            if outcome.error is not None:
+                failed.append(outcome)
+            else:
+                scored += 1
+                anomalous += bool(outcome.anomalous)
         objects.write("\n]\n" if separator != "[\n" else "[]\n")
     return Totals(scored, anomalous, failed)
 

@@ -14,6 +14,7 @@ from padseg.errors import ConfigError, DataError
 from padseg.inference.calibrate import warn_of_verdicts
 from padseg.inference.earlier import refuse_files_of_others
 from padseg.inference.inputs import common_folder, name_below
+from padseg.inference.outcomes import join_logs
 from padseg.inference.prediction import Prediction, at_size, make_prediction
 from padseg.inference.results import OTHER_FOLDER, Results, results_options
 from padseg.inference.tables import raise_failed, write_tables
@@ -92,7 +93,10 @@ class PredictionWriter(BasePredictionWriter):
         assert self._results is not None
         self._results.close()
         trainer.strategy.barrier()
-        totals = write_tables(self.out, trainer.world_size) if trainer.is_global_zero else None
+        totals = None
+        if trainer.is_global_zero:
+            join_logs(self.out, trainer.world_size)
+            totals = write_tables(self.out)
         self._lock.close()
         trainer.strategy.barrier()
         if totals is not None:

@@ -25,7 +25,9 @@ from padseg.errors import CheckpointError, DataError, PadsegError
 from padseg.inference import Predictor, load_module
 from padseg.inference.calibrate import calibrate
 from padseg.inference.inputs import find_images
+from padseg.inference.outcomes import Outcome, join_logs, log_path, read_log
 from padseg.inference.results import Results
+from padseg.inference.tables import write_tables
 from padseg.lightning_cli.cli import PadsegCLI
 from padseg.machine.peak_memory import peak_memory_mb, reset_peak_memory
 from padseg.metrics.calibration import Calibration, Calibrator
@@ -560,6 +562,21 @@ def test_two_processes_predict_like_one(checkpoint, data_root, tmp_path, monkeyp
         )
         assert done.returncode == 0, done.stderr
     assert_same_results(tmp_path / "1", tmp_path / "2")
+    # What one process does later keeps the rows of both.
+    before = pd.read_csv(tmp_path / "2/predictions.csv")
+    write_tables(tmp_path / "2")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "2/predictions.csv"), before)
+
+
+def test_the_logs_of_several_processes_become_one(tmp_path):
+    of = [["a", "b", "c"], ["d", "a"]]  # the second one scored the first image again
+    for process, names in enumerate(of):
+        outcomes = [Outcome(name, 1, 1, image_score=process / 2) for name in names]
+        log_path(tmp_path, process).write_text("".join(each.to_line() for each in outcomes))
+    join_logs(tmp_path, len(of))
+    assert [path.name for path in tmp_path.iterdir()] == [log_path(tmp_path).name]
+    found = [(outcome.path, outcome.image_score) for outcome in read_log(log_path(tmp_path))]
+    assert found == [("d", 0.5), ("b", 0.0), ("a", 0.5), ("c", 0.0)]
 
 
 @pytest.mark.slow

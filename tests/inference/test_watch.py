@@ -295,11 +295,12 @@ def test_a_restart_goes_on_and_scores_nothing_twice(checkpoint, pictures, tmp_pa
     after = table(out)
     assert after.index.is_unique
     pd.testing.assert_frame_equal(after.loc[["0.png", "2.png"]], first.loc[["0.png", "2.png"]])
-    lines = (out / ".log-0.jsonl").read_text().splitlines()
-    assert sorted(json.loads(line)["path"] for line in lines) == sorted(after.index)
     # And `detect` takes it from there.
     assert main(["detect", str(checkpoint), str(folder), "--out", str(out), *FAST]) == 0
     assert len(scored) == 5
+    pd.testing.assert_frame_equal(table(out), after)
+    lines = (out / ".log-0.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["path"] for line in lines) == sorted(after.index)
 
 
 def test_what_is_watched_is_a_folder(checkpoint, pictures, tmp_path, capsys):
