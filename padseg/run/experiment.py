@@ -1,6 +1,7 @@
 """An experiment: every category with every seed, and a table of all results."""
 
 import logging
+from dataclasses import replace
 
 import pandas as pd
 
@@ -12,7 +13,8 @@ from padseg.models import SYSTEMS
 from padseg.run.files import TABLE_FILE, PhaseFiles, run_folder
 from padseg.run.one import run_one
 from padseg.run.options import RunOptions
-from padseg.run.schedule import Job, devices, in_processes, on_ray
+from padseg.run.runs import Run, runs_of
+from padseg.run.schedule import devices, in_processes, on_ray
 from padseg.run.table import print_table, write_table
 
 _log = logging.getLogger(__name__)
@@ -43,9 +45,10 @@ def run(
     if parallel < 1:
         raise ConfigError(f"--parallel {parallel}: at least one run at a time.")
     _check_data(options)
-    jobs = _jobs(options, shard)
+    index, shards = shard
+    runs = runs_of(options)[index - 1 :: shards]
     with quietly(options.quiet):
-        failed = _do(options, jobs, parallel, ray)
+        failed = _do(runs, parallel, ray)
         table = write_table(options.out)
         rows = table[
             (table["label"] == options.name)
@@ -55,8 +58,8 @@ def run(
         print_table(rows)
         _say_where(options, rows)
     if failed:
-        names = ", ".join(f"{job[1]} seed {job[2]}" for job in jobs if job in failed)
-        raise PadsegError(f"{len(failed)} of {count(len(jobs), 'run')} failed: {names}.")
+        names = ", ".join(sorted(map(str, failed)))
+        raise PadsegError(f"{len(failed)} of {count(len(runs), 'run')} failed: {names}.")
     return rows
 
 
@@ -89,14 +92,7 @@ def _check_data(options: RunOptions) -> None:
         list_textures(options.textures)
 
 
-def _jobs(options: RunOptions, shard: tuple[int, int]) -> list[Job]:
-    """This shard's runs, each as the arguments of `try_run`."""
-    index, count = shard
-    portable = options.portable()
-    return [(portable, *run) for run in options.runs()[index - 1 :: count]]
-
-
-def _do(options: RunOptions, jobs: list[Job], parallel: int, ray: str | None) -> list[Job]:
+def _do(runs: list[Run], parallel: int, ray: str | None) -> list[Run]:
     """Do the runs in this process, in others or on a Ray cluster.
 
     Returns:
@@ -105,29 +101,29 @@ def _do(options: RunOptions, jobs: list[Job], parallel: int, ray: str | None) ->
     Raises:
         PadsegError: The only run, in this process, failed.
     """
+    elsewhere = [replace(run, options=run.options.portable()) for run in runs]
     if ray is not None:
-        return on_ray(try_run, jobs, ray)
-    if parallel > 1 and len(jobs) > 1:
-        return in_processes(try_run, jobs, parallel)
-    runs = [job[1:] for job in jobs]
+        return on_ray(try_run, elsewhere, ray)
+    if parallel > 1 and len(runs) > 1:
+        return in_processes(try_run, elsewhere, parallel)
     if len(runs) == 1:
-        run_one(options, *runs[0])
+        run_one(runs[0])
         return []
-    return [job for job, run in zip(jobs, runs, strict=True) if not try_run(options, *run)]
+    return [run for run in runs if not try_run(run)]
 
 
-def try_run(options: RunOptions, category: str, seed: int) -> bool:
+def try_run(run: Run) -> bool:
     """Do one run and report why it failed, if it did.
 
     Returns:
         Whether it succeeded.
     """
     try:
-        run_one(options, category, seed)
+        run_one(run)
     except PadsegError as error:
-        _log.error("%s seed %d failed: %s", category, seed, error)
+        _log.error("%s failed: %s", run, error)
         return False
     except Exception:  # noqa: BLE001 - whatever it is, the other runs continue
-        _log.exception("%s seed %d failed.", category, seed)
+        _log.exception("%s failed.", run)
         return False
     return True

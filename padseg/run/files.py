@@ -1,14 +1,16 @@
 """The paths of the files of runs.
 
-    OUT/results.csv                  one row per run
-    OUT/<label>/<category>/seed<k>/  the folder of a run
-        metrics.json                 its result, written last
-        options.json                 what it depends on
-        <phase>.ckpt                 trained weights; calibrated after training
-        <phase>-resume.ckpt          where the training resumes; removed when it ends
-        <phase>-trained.json         the cost of the training
-        <phase>.json                 the phase's result, written last
-        logs/<phase>/                what was logged
+OUT/results.csv                  one row per run
+OUT/<label>/<category>/seed<k>/  the folder of a run
+    metrics.json                 its result, written last
+    options.json                 what it depends on
+    <phase>.ckpt                 trained weights; calibrated after training
+    <phase>-resume.ckpt          where the training resumes; removed when it ends
+    <phase>-trained.json         the cost of the training
+    <phase>.json                 the phase's result, written last
+    logs/<phase>/                what was logged
+
+<phase> is `distill` or `segment`.
 """
 
 import re

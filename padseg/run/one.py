@@ -15,57 +15,47 @@ from padseg.machine.folders import OPTIONS_FILE, locked, require_same_options
 from padseg.machine.peak_memory import highest_peak
 from padseg.machine.progress import duration
 from padseg.plugins import load_plugin
-from padseg.run.files import METRICS_FILE, PhaseFiles, run_folder
+from padseg.run.files import METRICS_FILE, PhaseFiles
 from padseg.run.fingerprint import hash_data, versions
-from padseg.run.options import RunOptions
 from padseg.run.phase import run_phase
 from padseg.run.results import Fingerprint, PhaseResult, RunResult
+from padseg.run.runs import Run
 from padseg.run.table import metrics_line, write_table
 
 # Files that may remain of a call that failed before its first checkpoint; training cannot resume from them.
 _BEFORE_TRAINING = {".lock", OPTIONS_FILE, "best.ckpt"}
 
 
-def run_one(options: RunOptions, category: str, seed: int) -> None:
+def run_one(run: Run) -> None:
     """Train and test one category with one seed, or resume where an earlier call stopped.
 
     Raises:
         PadsegError: An input is wrong, or the folder is in use or holds a run with other options.
     """
-    load_plugin(options.plugin)  # this may be another process than that of the command
-    folder = run_folder(options.out, options.name, category, seed)
-    with quietly(options.quiet):
-        run_in(folder, options, category, seed, remedy="pass another --label or --out")
-    write_table(options.out)
+    load_plugin(run.options.plugin)  # this may be another process than that of the command
+    with quietly(run.options.quiet):
+        run_in(run.folder, run, remedy="pass another --label or --out")
+    write_table(run.options.out)
 
 
-def run_in(
-    folder: Path,
-    options: RunOptions,
-    category: str,
-    seed: int,
-    *,
-    remedy: str,
-    callbacks: Sequence[Callback] = (),
-) -> None:
+def run_in(folder: Path, run: Run, *, remedy: str, callbacks: Sequence[Callback] = ()) -> None:
     """Do one run in a folder; see `run_one`.
 
     Args:
-        folder: The folder of the run.
-        options: What to run.
-        category: The category.
-        seed: The seed.
+        folder: The folder for its results.
+        run: The run.
         remedy: What to do if the folder holds another run, for the message.
         callbacks: Further callbacks of the trainings.
     """
-    tested = has_test_images(options.root, category, options.layout)
+    options = run.options
+    tested = has_test_images(options.root, run.category, options.layout)
     with (
         locked(folder),
         exit_when_interrupted("the same command resumes from here"),
         options_explained(),
         _lightning_quiet(),
     ):
-        dependencies = options.results_depend_on(category, seed)
+        dependencies = run.results_depend_on()
         _forget_failed_start(folder)
         require_same_options(folder, dependencies, remedy)
         if (folder / METRICS_FILE).exists():
@@ -74,41 +64,38 @@ def run_in(
         phases: dict[str, PhaseResult] = {}
         done_before = 0
         for phase in options.phases:
-            say(f"{options.title(category, seed, phase)}: in {folder}")
-            was_done = PhaseFiles(folder, phase).result.exists()
-            result = run_phase(options, category, seed, folder, phase, tested, callbacks)
+            say(f"{run.title(phase)}: in {folder}")
+            files = PhaseFiles(folder, phase)
+            was_done = files.result.exists()
+            result = run_phase(run, files, tested, callbacks)
             done_before += result.steps if was_done else result.resumed_from_step
             phases[phase] = result
         fingerprint = Fingerprint(
             options=dependencies,
             versions=versions(),
-            data_sha256=hash_data(options.root, category, options.layout, options.used_textures),
+            data_sha256=hash_data(
+                options.root, run.category, options.layout, options.used_textures
+            ),
             teacher_sha256=phases[options.phases[-1]].teacher_sha256,
             precision={name: phase.precision for name, phase in phases.items()},
             device={name: phase.device for name, phase in phases.items()},
             resumed_from_step=done_before,
         )
-        joined = _join(options, category, seed, phases, fingerprint)
+        joined = _join(run, phases, fingerprint)
         joined.write(folder / METRICS_FILE)
         figures = metrics_line(joined.metrics) if tested else "trained, not tested: no test images"
         minutes = duration(60 * sum(phase.train_minutes for phase in phases.values()))
-        say(f"{options.title(category, seed)}: {figures}; {minutes} of training.")
+        say(f"{run.title()}: {figures}; {minutes} of training.")
 
 
-def _join(
-    options: RunOptions,
-    category: str,
-    seed: int,
-    phases: dict[str, PhaseResult],
-    fingerprint: Fingerprint,
-) -> RunResult:
+def _join(run: Run, phases: dict[str, PhaseResult], fingerprint: Fingerprint) -> RunResult:
     """The result of a run, from the results of its phases."""
-    last = phases[options.phases[-1]]
+    last = phases[run.options.phases[-1]]
     return RunResult(
-        label=options.name,
-        system=options.system,
-        category=category,
-        seed=seed,
+        label=run.options.name,
+        system=run.options.system,
+        category=run.category,
+        seed=run.seed,
         metrics=last.metrics,
         train_minutes=sum(phase.train_minutes for phase in phases.values()),
         peak_memory_mb=highest_peak(*(phase.peak_memory_mb for phase in phases.values())),

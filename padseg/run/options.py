@@ -1,22 +1,19 @@
-"""The options of `padseg run`, and the command lines of `fit` that carry them out."""
+"""The options of `padseg run`."""
 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from padseg.data.foreground import OTSU
 from padseg.data.layouts import LAYOUTS
 from padseg.errors import ConfigError
-from padseg.lightning_cli.recipes import config_path, phases_of
-from padseg.machine.files import expanded, hash_file
+from padseg.lightning_cli.recipes import phases_of
+from padseg.machine.files import expanded
 from padseg.models import SYSTEMS, find_system
 from padseg.modules import SegmentationModule, StudentDistillModule
 from padseg.options import check_seed, one_of
-from padseg.plugins import load_plugin, plugin_file
-from padseg.run.files import PhaseFiles
-from padseg.run.fingerprint import hash_folder, hash_listing
+from padseg.plugins import load_plugin
 
 # Options of `fit` that a run sets itself, and what sets them.
 _SET_BY_RUN = {
@@ -42,7 +39,7 @@ _SET_BY_RUN = {
     ),
 }
 # Options on which no result depends; they may change between calls.
-_WITHOUT_EFFECT = {
+WITHOUT_EFFECT = {
     "data.num_workers",
     "data.cache_limit_mb",
     "trainer.enable_progress_bar",
@@ -134,7 +131,7 @@ class RunOptions:
         least = 2 if len(self.phases) == 2 else 1
         if self.batch_size is not None and self.batch_size < least:
             raise ConfigError(f"--batch-size is {self.batch_size}; {self.system} takes {least} up.")
-        if self.weights not in _NO_WEIGHT_FILES and self._weight_file is None:
+        if self.weights not in _NO_WEIGHT_FILES and self.weight_file is None:
             raise ConfigError(f"--weights {self.weights} does not exist.")
         self._check_overrides()
 
@@ -153,7 +150,7 @@ class RunOptions:
             raise ConfigError(
                 "--trainer.limit_test_batches is 0; a run ends with a test: use `fit` for a training alone."
             )
-        departures = [key for key in self.overrides if key not in _WITHOUT_EFFECT]
+        departures = [key for key in self.overrides if key not in WITHOUT_EFFECT]
         if departures and self.label is None:
             key = departures[0]
             raise ConfigError(f"--{key} departs from {self.system}: name the variant with --label.")
@@ -169,7 +166,7 @@ class RunOptions:
         return self.textures if SYSTEMS[self.system].synthetic else None
 
     @property
-    def _weight_file(self) -> Path | None:
+    def weight_file(self) -> Path | None:
         """The file of the teacher's weights, if they come from one."""
         path = Path(str(self.weights))
         return path if self.weights not in _NO_WEIGHT_FILES and path.is_file() else None
@@ -179,25 +176,13 @@ class RunOptions:
         """Label of folder and rows."""
         return self.system if self.label is None else self.label
 
-    def title(self, category: str, seed: int, phase: str = "") -> str:
-        """A run, or a phase of it, in words: `bottle, seed 0, distill (run 3 of 8)`."""
-        runs = self.runs()
-        words = [category, f"seed {seed}", *([phase] if phase else [])]
-        place = f" (run {runs.index((category, seed)) + 1} of {len(runs)})" if len(runs) > 1 else ""
-        return ", ".join(words) + place
-
-    def runs(self) -> list[tuple[str, int]]:
-        """Each category with each seed, once; a name may be given twice."""
-        runs = [(category, seed) for category in self.categories for seed in self.seeds]
-        return list(dict.fromkeys(runs))
-
     def portable(self) -> "RunOptions":
         """The same options for a process in another working folder and without a terminal."""
         textures = None if self.textures is None else self.textures.absolute()
-        weights = self._weight_file
+        weights = self.weight_file
         return replace(
             self,
-            overrides=self._replace_inputs(lambda path: str(path.absolute())),
+            overrides=self.replace_inputs(lambda path: str(path.absolute())),
             root=self.root.absolute(),
             out=self.out.absolute(),
             textures=textures,
@@ -205,7 +190,7 @@ class RunOptions:
             bars=False,
         )
 
-    def _replace_inputs(self, by: Callable[[Path], str]) -> dict[str, str]:
+    def replace_inputs(self, by: Callable[[Path], str]) -> dict[str, str]:
         """The overrides, with a replacement for the files and folders that some of them name."""
         named = {
             key: expanded(value)
@@ -213,73 +198,6 @@ class RunOptions:
             if key in _MAY_NAME_FILES and value not in _MAY_NAME_FILES[key]
         }
         return {**self.overrides} | {key: by(path) for key, path in named.items() if path.exists()}
-
-    def results_depend_on(self, category: str, seed: int) -> dict[str, Any]:
-        """What the results of one run depend on, in plain values; inputs may be moved but not changed."""
-        file = self._weight_file
-        weights = self.weights if file is None else hash_file(file)
-        textures = self.used_textures
-        overrides = self._replace_inputs(
-            lambda path: hash_folder(path) if path.is_dir() else hash_file(path)
-        )
-        own = {} if self.plugin is None else {"plugin": hash_file(plugin_file(self.plugin))}
-        return own | {
-            "system": self.system,
-            "label": self.label,
-            "category": category,
-            "seed": seed,
-            "steps": list(self.steps),
-            "batch_size": self.batch_size,
-            "precision": self.precision,
-            "overrides": {
-                key: value for key, value in overrides.items() if key not in _WITHOUT_EFFECT
-            },
-            "configuration": {
-                phase: hash_file(config_path(self.system, phase)) for phase in self.phases
-            },
-            "weights": weights,
-            "layout": self.layout,
-            "images": hash_listing(self.root, category, self.layout),
-            "texture images": None if textures is None else hash_folder(textures),
-        }
-
-    def fit_args(self, category: str, seed: int, files: PhaseFiles) -> list[str]:
-        """The command line of `fit` for one phase of one run."""
-        phase = files.phase
-        given: dict[str, Any] = {} if self.plugin is None else {"plugin": self.plugin}
-        given |= {
-            "seed_everything": seed,
-            "data.root": self.root,
-            "data.category": category,
-            "data.layout": self.layout,
-            "trainer.logger": "CSVLogger",
-            "trainer.logger.save_dir": files.run,
-            "trainer.logger.name": files.logs.parent.name,
-            "trainer.logger.version": files.logs.name,
-            "trainer.default_root_dir": files.logs,
-            "trainer.enable_progress_bar": not self.quiet,
-            "trainer.enable_model_summary": False,
-            "trainer.devices": 1,
-            "checkpoint.dirpath": files.run.absolute(),  # Lightning would expand a `~` in it
-            "checkpoint.filename": files.resume.stem,
-            "checkpoint.save_last": "false",
-            "checkpoint.save_top_k": 1,
-        }
-        if self.used_textures is not None:
-            given["data.textures"] = self.used_textures
-        if self.steps:
-            given["trainer.max_steps"] = self.steps[self.phases.index(phase)]
-        if self.batch_size is not None:
-            given["data.batch_size"] = self.batch_size
-        if self.precision is not None:
-            given["trainer.precision"] = self.precision
-        if phase == "distill" and self.weights is not None:
-            given["model.weights"] = self.weights
-        if phase == "segment":
-            given["model.distilled"] = PhaseFiles(files.run, "distill").checkpoint
-        given |= self.overrides_of(phase)
-        config = ["--config", str(config_path(self.system, phase))]
-        return config + [f"--{key}={value}" for key, value in given.items()]
 
     def overrides_of(self, phase: str) -> dict[str, str]:
         """The overrides that apply to a phase."""

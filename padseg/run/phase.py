@@ -27,39 +27,30 @@ from padseg.run.files import PhaseFiles
 from padseg.run.fingerprint import device_name
 from padseg.run.options import RunOptions
 from padseg.run.results import Evaluation, PhaseResult, TrainingCost, read_phase_result
+from padseg.run.runs import Run
 
 _NOT_TESTED: dict[str, float | None] = dict.fromkeys(METRIC_KEYS)
 
 
 def run_phase(
-    options: RunOptions,
-    category: str,
-    seed: int,
-    folder: Path,
-    phase: str,
-    tested: bool,
-    callbacks: Sequence[Callback] = (),
+    run: Run, files: PhaseFiles, tested: bool, callbacks: Sequence[Callback] = ()
 ) -> PhaseResult:
-    """Train and test one phase of the run in a folder, unless that is done already.
+    """Train and test one phase of a run, unless that is done already.
 
     Args:
-        options: What to run.
-        category: The category.
-        seed: The seed.
-        folder: The folder of the run.
-        phase: `distill` or `segment`.
+        run: The run.
+        files: Those of the phase.
         tested: Whether there are test images; without any, the phase is only trained.
         callbacks: Further callbacks of the training.
     """
-    files = PhaseFiles(folder, phase)
     if files.result.exists():
         return read_phase_result(files.result)
     with finished_wandb():
-        cli = _begin(options, category, seed, files, tested, callbacks)
+        cli = _begin(run, files, tested, callbacks)
         resumed_from = _train(cli, files)
         metrics, images_per_second = _test(cli, files) if tested else (_NOT_TESTED, None)
-        if phase == options.phases[-1]:
-            _log_final(cli.trainer, files.checkpoint, f"{options.name}-{category}", seed, metrics)
+        if files.phase == run.options.phases[-1]:
+            _log_final(cli.trainer, files.checkpoint, run, metrics)
     device = cli.trainer.strategy.root_device
     cost = TrainingCost(**read_json(files.cost))
     trained = read_header(files.checkpoint)
@@ -80,14 +71,7 @@ def run_phase(
     return result
 
 
-def _begin(
-    options: RunOptions,
-    category: str,
-    seed: int,
-    files: PhaseFiles,
-    tested: bool,
-    callbacks: Sequence[Callback],
-) -> PadsegCLI:
+def _begin(run: Run, files: PhaseFiles, tested: bool, callbacks: Sequence[Callback]) -> PadsegCLI:
     """Build trainer, module and data, and check the data.
 
     Raises:
@@ -97,7 +81,7 @@ def _begin(
     gc.collect()
     keep_log(files.logs / "metrics.csv")
     saved = [path for path in (files.checkpoint, files.resume) if path.exists()]
-    args = options.fit_args(category, seed, files)
+    options, args = run.options, run.fit_args(files)
     if options.precision is None and saved:
         # A training that another machine began continues in the default precision of that machine.
         precision = read_header(saved[0]).precision
@@ -106,7 +90,7 @@ def _begin(
         args,
         run=False,
         callbacks=[*_callbacks(options, files, tested), *callbacks],
-        title=options.title(category, seed, files.phase),
+        title=run.title(files.phase),
         bars=options.bars,
     )
     if cli.trainer.world_size > 1:
@@ -121,19 +105,18 @@ def _begin(
             cli.datamodule.check_test(decoded=begins)
     reset_peak_memory(cli.trainer.strategy.root_device)
     if options.wandb is not None:
-        group = f"{options.name} {category}"
-        logger = start_wandb(options.wandb, files.run, files.logs, group, seed, files.phase)
+        group = f"{options.name} {run.category}"
+        logger = start_wandb(options.wandb, files.run, files.logs, group, run.seed, files.phase)
         cli.trainer.loggers = [*cli.trainer.loggers, logger]
     return cli
 
 
-def _log_final(
-    trainer: Trainer, path: Path, name: str, seed: int, metrics: Mapping[str, float | None]
-) -> None:
+def _log_final(trainer: Trainer, path: Path, run: Run, metrics: Mapping[str, float | None]) -> None:
     """Log the final model to W&B, if that is where the run is logged to."""
+    name = f"{run.options.name}-{run.category}"
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
-            log_model(logger, name, path, ["final", f"seed{seed}"], metrics)
+            log_model(logger, name, path, ["final", f"seed{run.seed}"], metrics)
 
 
 def _callbacks(options: RunOptions, files: PhaseFiles, tested: bool) -> list[Callback]:

@@ -122,7 +122,7 @@ class Fingerprint:
     """What a result depends on.
 
     Attributes:
-        options: The options of `RunOptions.results_depend_on`, in plain values.
+        options: The options of `Run.results_depend_on`, in plain values.
         versions: Versions of padseg, Python and the packages.
         data_sha256: SHA-256 of the category's files and the textures.
         teacher_sha256: SHA-256 of the teachers' weights.

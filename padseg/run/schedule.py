@@ -1,7 +1,7 @@
 """Distribute the runs of several categories and seeds over this machine's GPUs or a Ray cluster.
 
-A job is the arguments of a function that does one run and returns whether it succeeded. Jobs share only
-the folder to which they write, so any number of machines can work on them.
+A job is the argument of a function that does it and returns whether it succeeded; its `str` names it. Jobs share
+only the folder to which they write, so any number of machines can work on them.
 """
 
 import logging
@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from padseg.errors import ConfigError
 from padseg.machine.console import escape_output
 from padseg.machine.threads import usable_cores
 
-Job = tuple[Any, ...]
-Work = Callable[..., bool]
+Job = TypeVar("Job")
+Work = Callable[[Job], bool]
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +51,7 @@ def devices() -> list[str]:
     return named.split(",")[: torch.cuda.device_count()]
 
 
-def in_processes(work: Work, jobs: Sequence[Job], parallel: int) -> list[Job]:
+def in_processes(work: Work[Job], jobs: Sequence[Job], parallel: int) -> list[Job]:
     """Run jobs in separate processes, `parallel` at a time, each on one GPU if there are any.
 
     If a process dies, the others continue. If this one receives SIGTERM, so do they.
@@ -76,7 +76,7 @@ def in_processes(work: Work, jobs: Sequence[Job], parallel: int) -> list[Job]:
                     if process.exitcode:
                         failed.append(job)
                     if process.exitcode and process.exitcode < 0:
-                        _log.error("%s: killed by signal %d.", job[1:], -process.exitcode)
+                        _log.error("%s: killed by signal %d.", job, -process.exitcode)
         finally:
             for process, _, _ in running.values():
                 process.terminate()
@@ -85,7 +85,7 @@ def in_processes(work: Work, jobs: Sequence[Job], parallel: int) -> list[Job]:
     return failed
 
 
-def _start(work: Work, job: Job, gpu: str | None, parallel: int) -> BaseProcess:
+def _start(work: Work[Job], job: Job, gpu: str | None, parallel: int) -> BaseProcess:
     """Start a job in a new process, whose environment contains its share of the machine."""
     if gpu is None:
         share = {"OMP_NUM_THREADS": str(max(1, usable_cores() // parallel))} | os.environ
@@ -103,9 +103,9 @@ def _start(work: Work, job: Job, gpu: str | None, parallel: int) -> BaseProcess:
     return process
 
 
-def _do_and_exit(work: Work, job: Job) -> None:
+def _do_and_exit(work: Work[Job], job: Job) -> None:
     escape_output()
-    raise SystemExit(0 if work(*job) else 1)
+    raise SystemExit(0 if work(job) else 1)
 
 
 @contextmanager
@@ -125,14 +125,14 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _do_beside(folder: str, work: Work, job: Job) -> bool:
+def _do_beside(folder: str, work: Work[Job], job: Job) -> bool:
     """Do a job in a process that finds plugins in a folder, that of the command."""
     if folder not in sys.path:
         sys.path.append(folder)
-    return work(*job)
+    return work(job)
 
 
-def on_ray(work: Work, jobs: Sequence[Job], address: str) -> list[Job]:
+def on_ray(work: Work[Job], jobs: Sequence[Job], address: str) -> list[Job]:
     """Run jobs as Ray tasks, one per GPU if the cluster has any, otherwise one per CPU.
 
     The cluster's machines must see the same files under the same absolute paths. Ray starts a job again
@@ -140,7 +140,7 @@ def on_ray(work: Work, jobs: Sequence[Job], address: str) -> list[Job]:
 
     Args:
         work: Does a job, and answers whether it succeeded.
-        jobs: Its arguments, job by job.
+        jobs: The jobs.
         address: Of the cluster; `auto` for the one this machine is part of, `local` to start one.
 
     Returns:
@@ -167,7 +167,7 @@ def on_ray(work: Work, jobs: Sequence[Job], address: str) -> list[Job]:
         nodes = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
         slots = resources["GPU" if gpus else "CPU"] / nodes
         share = {"PADSEG_PARALLEL": str(min(len(jobs), math.ceil(slots)))}
-        task = ray.remote(
+        task: Any = ray.remote(
             num_cpus=1, num_gpus=gpus, max_retries=3, runtime_env={"env_vars": share}
         )(_do_beside)
         running = {task.remote(str(Path.cwd()), work, job): job for job in jobs}
@@ -177,7 +177,7 @@ def on_ray(work: Work, jobs: Sequence[Job], address: str) -> list[Job]:
             try:
                 succeeded = ray.get(done)
             except ray.exceptions.RayError:
-                _log.exception("%s failed.", job[1:])
+                _log.exception("%s failed.", job)
                 succeeded = False
             if not succeeded:
                 failed.append(job)

@@ -23,6 +23,7 @@ from padseg.plugins import load_plugin
 from padseg.run.files import METRICS_FILE, PhaseFiles
 from padseg.run.one import run_in
 from padseg.run.options import RunOptions
+from padseg.run.runs import runs_of
 from padseg.training.good_images import LAYOUT, good_images, register_good_images
 from padseg.training.preview import PreviewCallback
 
@@ -104,8 +105,8 @@ def _run(options: RunOptions, folder: Path, model: Path) -> None:
     """Train in a folder, or resume there, and say what comes next."""
     picture = PreviewCallback(options.out / "preview.png")
     finished = (folder / METRICS_FILE).exists()
-    (category,), (seed,) = options.categories, options.seeds
-    run_in(folder, options, category, seed, remedy=_REMEDY, callbacks=[picture])
+    (run,) = runs_of(options)
+    run_in(folder, run, remedy=_REMEDY, callbacks=[picture])
     _finish(PhaseFiles(folder, options.phases[-1]).checkpoint, model, picture, anew=not finished)
 
 

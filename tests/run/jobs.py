@@ -7,8 +7,9 @@ from pathlib import Path
 from padseg.plugins import load_plugin
 
 
-def note(folder: Path, number: int) -> bool:
+def note(job: tuple[Path, int]) -> bool:
     """Notes what it finds in its environment; number 1 fails, number 2 is killed."""
+    folder, number = job
     found = [os.environ.get(name, "") for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")]
     (folder / str(number)).write_text(" ".join(found))
     if number == 2:

@@ -120,7 +120,7 @@ def test_what_cannot_be_read_or_written_is_named(
     def forbidden(path):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr("padseg.run.options.hash_file", forbidden)
+    monkeypatch.setattr("padseg.run.runs.hash_file", forbidden)
     weights = tmp_path / "weights.safetensors"
     weights.touch()
     assert main([*run_args(data_root, textures, tmp_path), "--weights", str(weights)]) == 2
@@ -193,10 +193,10 @@ def test_without_test_images_a_run_trains_and_calibrates(data_root, tmp_path, ca
 def test_a_finished_run_is_told_and_in_the_table_at_once(data_root, tmp_path, monkeypatch, capsys):
     rows = []
 
-    def first_only(options, category, seed):
+    def first_only(one):
         if rows:
             raise KeyboardInterrupt
-        run_one(options, category, seed)
+        run_one(one)
         rows.extend(pd.read_csv(tmp_path / "out [1]/results.csv")["seed"])
 
     monkeypatch.setattr("padseg.run.experiment.run_one", first_only)

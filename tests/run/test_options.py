@@ -7,6 +7,7 @@ import pytest
 
 from padseg.cli import main
 from padseg.run.options import RunOptions
+from padseg.run.runs import Run
 
 from .conftest import run_args
 
@@ -69,7 +70,7 @@ def test_files_behind_options_are_part_of_the_run(data_root, textures, tmp_path,
         )
         there = options.portable().overrides
         assert there == {key: str(tmp_path / value) for key, value in overrides.items()}
-        return options.results_depend_on("widget", 0)["overrides"]
+        return Run(options, "widget", 0).results_depend_on()["overrides"]
 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
@@ -95,7 +96,7 @@ def test_a_word_of_an_option_is_no_file_of_this_name(data_root, tmp_path, monkey
     )
     assert options.portable().overrides == overrides
     assert options.portable().weights == "random"
-    found = options.results_depend_on("widget", 0)
+    found = Run(options, "widget", 0).results_depend_on()
     assert found["overrides"] == overrides
     assert found["weights"] == "random"
 
@@ -108,10 +109,10 @@ def test_a_list_that_moves_an_image_is_other_data(data_root, textures, tmp_path,
     rows = [f"{p.relative_to(root).as_posix()},{p.parts[-3]},good" for p in paths]
     (root / "samples.csv").write_text("\n".join(["path,split,label", *rows]))
     options = {"root": root, "categories": ("widget",), "out": tmp_path, "layout": "folder"}
-    before = RunOptions("stpm", **options).results_depend_on("widget", 0)
+    before = Run(RunOptions("stpm", **options), "widget", 0).results_depend_on()
     moved = [row.replace("train,good", "test,good") for row in rows[-1:]]
     (root / "samples.csv").write_text("\n".join(["path,split,label", *rows[:-1], *moved]))
-    after = RunOptions("stpm", **options).results_depend_on("widget", 0)
+    after = Run(RunOptions("stpm", **options), "widget", 0).results_depend_on()
     assert [key for key in before if before[key] != after[key]] == ["images"]
 
 

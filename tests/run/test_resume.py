@@ -31,7 +31,7 @@ def test_another_configuration_is_refused(
         (tmp_path / phase).write_text(config_path(system, phase).read_text() + "\n")
         return tmp_path / phase
 
-    monkeypatch.setattr("padseg.run.options.config_path", changed)
+    monkeypatch.setattr("padseg.run.runs.config_path", changed)
     assert main(run_args(data_root, textures, finished)) == 2
     assert "holds results of configuration distill" in capsys.readouterr().err
 

@@ -62,16 +62,14 @@ def test_bad_shards_are_refused(text):
 
 def test_shards_cover_every_run_once(data_root, textures, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        "padseg.run.experiment.try_run", lambda options, *run: bool(seen.append(run)) or True
-    )
-    monkeypatch.setattr("padseg.run.experiment.run_one", lambda options, *run: seen.append(run))
+    monkeypatch.setattr("padseg.run.experiment.try_run", lambda run: bool(seen.append(run)) or True)
+    monkeypatch.setattr("padseg.run.experiment.run_one", seen.append)
     asked = options(data_root, textures, tmp_path, seeds=tuple(range(7)))
     sizes = [0]
     for index in (1, 2, 3, 4):
         run(asked, parallel=1, shard=(index, 4))
         sizes.append(len(seen))
-    assert sorted(seen) == [("widget", seed) for seed in range(7)]
+    assert sorted(map(str, seen)) == [f"widget seed {seed}" for seed in range(7)]
     assert {after - before for before, after in pairwise(sizes)} == {1, 2}
 
 
@@ -158,7 +156,7 @@ def test_ray_finds_plugins_of_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     from jobs import import_plugin
 
-    jobs = [("plugin_of_a_folder",), ("plugin_of_no_folder",)]
+    jobs = ["plugin_of_a_folder", "plugin_of_no_folder"]
     assert on_ray(import_plugin, jobs, "local") == jobs[1:]
 
 
