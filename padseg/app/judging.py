@@ -14,6 +14,7 @@ from padseg.drawing import (
     overlay,
     score_text,
     stamped,
+    verdict_text,
 )
 from padseg.errors import count
 from padseg.inference import Prediction, Predictor, Region
@@ -42,9 +43,7 @@ class Judgement:
     @property
     def verdict(self) -> str:
         """In one word, or two."""
-        if self.anomalous is None:
-            return "NO THRESHOLD"
-        return "ANOMALOUS" if self.anomalous else "NORMAL"
+        return verdict_text(self.anomalous)
 
 
 def judge(prediction: Prediction, threshold: float = THRESHOLD) -> Judgement:

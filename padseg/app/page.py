@@ -34,7 +34,7 @@ def build_page(predictor: Predictor, checkpoint: Path) -> gr.Blocks:
     with gr.Blocks(
         title="padseg", analytics_enabled=False, delete_cache=(_HOUR, _HOUR), fill_width=True
     ) as page:
-        entries, chosen = gr.State([], time_to_live=_HOUR), gr.State(0)
+        entries, chosen = gr.State([]), gr.State(0)
         title = html.escape(about(predictor, checkpoint))
         gr.HTML(f'<h2>padseg</h2><div style="overflow-wrap: anywhere">{title}</div>')
         with gr.Row():

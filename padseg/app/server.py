@@ -83,7 +83,8 @@ def serve(
             ) from error
         try:
             say(f"Open {address} in a browser. Ctrl-C ends.")
-            stop.wait()
+            while not stop.wait(0.5):
+                pass
         finally:
             page.close(verbose=False)
 

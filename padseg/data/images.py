@@ -138,6 +138,10 @@ def _with_open(path: Path, use: Callable[[Image.Image], Result]) -> Result:
         # Given a path, Pillow maps plain TIFFs into memory, and rotated ones with a wrong shape.
         with path.open("rb") as file, Image.open(file) as image:
             return use(image)
+    except MemoryError as error:
+        raise DataError(
+            f"image {path} does not fit into memory: cut it into smaller ones, or free some."
+        ) from error
     except Exception as error:  # Pillow's decoders raise nearly any exception on a damaged file
         raise _unreadable(path, error) from error
 

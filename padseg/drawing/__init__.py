@@ -11,7 +11,7 @@ from padseg.drawing.sheet import (
     stamped,
     verdict_colour,
 )
-from padseg.drawing.text import comparison, score_text
+from padseg.drawing.text import comparison, score_text, verdict_text
 
 __all__ = [
     "COLOURS",
@@ -30,4 +30,5 @@ __all__ = [
     "stamped",
     "tint",
     "verdict_colour",
+    "verdict_text",
 ]

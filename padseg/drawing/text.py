@@ -22,6 +22,13 @@ def comparison(score: float, threshold: float) -> str:
     return f"{sides[0]} {'>' if score > threshold else '<='} {sides[1]}"
 
 
+def verdict_text(anomalous: bool | None) -> str:
+    """The verdict on an image; None without a threshold."""
+    if anomalous is None:
+        return "NO THRESHOLD"
+    return "ANOMALOUS" if anomalous else "NORMAL"
+
+
 def write(
     draw: ImageDraw.ImageDraw,
     at: tuple[int, int],

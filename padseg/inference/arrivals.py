@@ -54,7 +54,7 @@ class Arrivals:
     ) -> None:
         self.pause = _PAUSE
         self._folders = folders
-        self._leave_out = leave_out
+        self._leave_out = f"{leave_out}{os.sep}"
         self._clock = clock
         # Files that are gone stay in it, because a whole drive may be gone for a while.
         self._seen: dict[Path, _Seen] = {}
@@ -106,4 +106,4 @@ class Arrivals:
         for folder in sorted(missing.keys() - self._unreadable):
             _log.warning("Waiting for a folder: %s", missing[folder])
         self._unreadable = set(missing)
-        return [path for path in found if not path.is_relative_to(self._leave_out)]
+        return [path for path in found if not str(path).startswith(self._leave_out)]

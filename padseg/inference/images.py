@@ -71,6 +71,8 @@ def open_rgb(source: Source, bits: int = ALL_BITS) -> Image.Image:
                 return to_rgb(image, bits)
     except DataError:
         raise
+    except MemoryError as error:
+        raise DataError("the image does not fit into memory: cut it into smaller ones.") from error
     except UnidentifiedImageError as error:
         raise DataError("the content of an image file is of no known format.") from error
     except Exception as error:  # Pillow's decoders raise nearly any exception on damaged content

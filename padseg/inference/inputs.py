@@ -40,7 +40,7 @@ def find_images(
             if not images and not unreadable:
                 raise DataError(f"{path} holds no image: give image files, or folders of them.")
             found.update(dict.fromkeys(map(absolute, images)))
-    own = [path for path in found if path.is_file() and is_marked(path)]
+    own = [path for path in found if is_marked(path)]
     if own:
         _log.warning(
             "Left out, as padseg wrote them: %s, such as %s.", count(len(own), "picture"), own[0]
@@ -61,10 +61,19 @@ def _expand(given: str) -> list[Path]:
         raise cannot_read(given, error) from error
     if not glob.has_magic(given):
         raise DataError(f"{given} does not exist: give image files, folders or patterns.")
-    matching = sorted(glob.glob(given, recursive=True))  # noqa: PTH207 - `given` may be absolute
+    matching = sorted(glob.glob(_literal(given), recursive=True))  # noqa: PTH207 - it may be absolute
     if not matching:
         raise DataError(f"no file matches {given}: give image files, folders or patterns.")
     return [Path(path) for path in matching]
+
+
+def _literal(given: str) -> str:
+    """A pattern in which brackets in the names of existing folders are these letters."""
+    path = Path(given)
+    existing = next((parent for parent in path.parents if os.path.exists(parent)), None)  # noqa: PTH110
+    if existing is None:
+        return given
+    return os.path.join(glob.escape(str(existing)), path.relative_to(existing))  # noqa: PTH118
 
 
 def common_folder(images: Iterable[Path], given: Iterable[str | Path] = ()) -> Path:

@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class Outcome:
         """Plain values, as predictions.json holds them."""
         if self.error is not None:
             return {"path": self.path, "error": self.error}
-        scored = asdict(self)
+        scored = {**vars(self), "regions": [vars(region) for region in self.regions]}
         del scored["error"], scored["version"]
         return scored
 

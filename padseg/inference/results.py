@@ -31,7 +31,7 @@ from typing import Any, Self
 
 from PIL import Image
 
-from padseg.drawing import Banner, HeatScale, comparison, judged, score_text
+from padseg.drawing import Banner, HeatScale, comparison, judged, score_text, verdict_text
 from padseg.errors import DataError, PadsegError
 from padseg.inference.images import MOST_PIXELS
 from padseg.inference.outcomes import Outcome, log_path, read_log
@@ -238,11 +238,12 @@ def draw_prediction(prediction: Prediction, outlined: bool) -> Image.Image:
 
 
 def _banner(prediction: Prediction) -> Banner:
+    alarm = prediction.anomalous
     if prediction.score is None:
-        return Banner("no threshold", None, f"score {score_text(prediction.image_score)}")
-    score = f"score {comparison(prediction.score, 0.5)}"
-    alarm = bool(prediction.anomalous)
-    return Banner("ANOMALOUS" if alarm else "NORMAL", alarm, score)
+        score = score_text(prediction.image_score)
+    else:
+        score = comparison(prediction.score, 0.5)
+    return Banner(verdict_text(alarm), alarm, f"score {score}")
 
 
 def results_options(

@@ -3,7 +3,7 @@
 import csv
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from padseg.errors import DataError, count
 from padseg.inference.outcomes import Outcome, log_path, read_log
@@ -42,9 +42,10 @@ def write_tables(folder: Path) -> Totals:
         regions.writerow(_REGION_COLUMNS)
         separator = "[\n"
         for outcome in read_log(log_path(folder)):
-            objects.write(separator + json.dumps(outcome.to_dict()))
+            values = outcome.to_dict()
+            objects.write(separator + json.dumps(values))
             separator = ",\n"
-            table.writerow(_row(outcome))
+            table.writerow(values | _summary(outcome))
             for region in outcome.regions:
                 size = (*region.box, region.area)
                 regions.writerow((outcome.path, *size, region.score, region.peak))
@@ -86,9 +87,9 @@ def raise_failed(totals: Totals, folder: Path, base: Path) -> None:
     )
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
+def _summary(outcome: Outcome) -> dict[str, int | None]:
+    """Verdict and number of regions, as numbers; None without calibration."""
     verdict = outcome.anomalous
-    return outcome.to_dict() | {
-        "anomalous": None if verdict is None else int(verdict),
-        "regions": None if verdict is None else len(outcome.regions),
-    }
+    if verdict is None:
+        return {"anomalous": None, "regions": None}
+    return {"anomalous": int(verdict), "regions": len(outcome.regions)}

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from padseg.drawing import comparison, score_text
+from padseg.drawing import comparison, score_text, verdict_text
 from padseg.errors import DataError
 from padseg.inference.arrivals import Arrivals
 from padseg.inference.calibrate import warn_of_verdicts
@@ -16,9 +16,10 @@ from padseg.inference.predictor import Predictor
 from padseg.inference.results import Results
 from padseg.inference.tables import summary, write_tables
 from padseg.machine.console import say
-from padseg.machine.files import absolute
+from padseg.machine.files import NO_ROOM, absolute
 from padseg.machine.signals import stop_signals
 
+_RETRY = 10.0  # seconds until tables are tried again that could not be written
 _SHARE = 20  # pauses between two writings of the tables are at least so many times as long as these
 
 _log = logging.getLogger(__name__)
@@ -75,11 +76,12 @@ def watch(
                         continue
                     versions[given[path]] = arrivals.version(path)
                     results.add(given[path], answer)
-                    tables.update()
                     if stop.asked:
                         break
+                    tables.update()
                 results.finish()
-                tables.update()
+                if not stop.asked:
+                    tables.update()
         totals = write_tables(out)
     say(summary(totals, out, predictor.calibration is not None))
     raise KeyboardInterrupt
@@ -102,14 +104,21 @@ class _Tables:
         assert outcome.image_score is not None
         found = f"score {score_text(outcome.image_score)}"
         if outcome.score is not None:
-            verdict = "ANOMALOUS" if outcome.anomalous else "NORMAL"
-            found = f"{verdict}, score {comparison(outcome.score, 0.5)}"
+            found = f"{verdict_text(outcome.anomalous)}, score {comparison(outcome.score, 0.5)}"
         say(f"{time.strftime('%H:%M:%S')}  {outcome.path}: {found}")
 
     def update(self) -> None:
-        """Write the tables if something is new and it is time."""
+        """Write the tables if something is new and it is time; what prevents it, for now, is a warning."""
         began = time.monotonic()
-        if self._stale and began >= self._due:
+        if not self._stale or began < self._due:
+            return
+        try:
             write_tables(self._folder)
-            ended = time.monotonic()
-            self._due, self._stale = ended + _SHARE * (ended - began), False
+        except OSError as error:  # Windows replaces no table that another program has open
+            if error.errno in NO_ROOM:
+                raise
+            _log.warning("The tables wait: %s (%s).", error.filename, error.strerror)
+            self._due = began + _RETRY
+            return
+        ended = time.monotonic()
+        self._due, self._stale = ended + _SHARE * (ended - began), False

@@ -68,7 +68,7 @@ def require_writable(path: Path) -> None:
     """Reject a file that `written_whole` would refuse to replace.
 
     Raises:
-        OSError: It is read-only, a folder, or another thing that is not a file.
+        OSError: It or its folder is read-only, or it is a folder or another thing that is not a file.
     """
     _replaceable(path)
 
@@ -80,6 +80,8 @@ def _replaceable(path: Path) -> Path:
         raise OSError(errno.ELOOP, "it is a link to itself", str(path))
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    if target.parent.exists() and not os.access(target.parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "its folder is read-only", str(path))
     if not target.exists():
         return target
     mode = target.stat().st_mode
@@ -92,12 +94,14 @@ def _replaceable(path: Path) -> Path:
 
 
 def _copy_access(source: Path, target: Path) -> None:
-    """Give a file the owner, group and permissions of another one, as far as this user may."""
+    """Give a file the owner, group and permissions of another one, as far as this user and the drive may."""
     status = source.stat()
+    # Some network drives and containers know no owners or permissions.
     if hasattr(os, "chown"):
-        with suppress(PermissionError):
+        with suppress(OSError):
             os.chown(target, status.st_uid, status.st_gid)
-    target.chmod(stat.S_IMODE(status.st_mode))
+    with suppress(OSError):
+        target.chmod(stat.S_IMODE(status.st_mode))
 
 
 def reserve(path: Path, size: int) -> None:
@@ -150,8 +154,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def absolute(path: str | Path) -> Path:
-    """The absolute path without `..`, which `Path.absolute` keeps; links stay, which `resolve` would follow."""
-    return Path(os.path.abspath(path))  # noqa: PTH100
+    """The absolute path without `..`, which `Path.absolute` keeps; links stay, which `resolve` would follow.
+
+    Links before a `..` are followed, since it leads to the folder above where they end.
+    """
+    parts = Path(path).parts
+    after = len(parts) - parts[::-1].index("..") if ".." in parts else 0
+    return Path(os.path.abspath(Path(os.path.realpath(Path(*parts[:after])), *parts[after:])))  # noqa: PTH100
 
 
 def expanded(path: str | Path) -> Path:

@@ -1,5 +1,6 @@
 """Folders of results: for one process at a time, and for one set of options."""
 
+import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,8 @@ import filelock
 from padseg.errors import ConfigError, PadsegError
 from padseg.machine.files import CANNOT_WRITE, read_json, write_json
 
+# Errors of the operating system if a drive, mostly one of the network, has no locks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 OPTIONS_FILE = "options.json"  # what the results in a folder depend on
 
 
@@ -23,7 +26,7 @@ def locked(folder: Path) -> Iterator[None]:
     inside = False
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / ".lock", timeout=0):
+        with _lock(folder):
             inside = True
             yield
     except filelock.Timeout as error:
@@ -40,6 +43,23 @@ def locked(folder: Path) -> Iterator[None]:
             f"{folder} cannot be written ({what}): make room or pass another --out; the same "
             "command resumes from what is there."
         ) from error
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    lock = filelock.FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise
+        raise PadsegError(
+            f"{folder} is on a drive without file locks ({error}): pass another --out."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def require_same_options(folder: Path, options: Mapping[str, Any], remedy: str) -> None:

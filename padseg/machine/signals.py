@@ -27,8 +27,8 @@ class Stop:
         self.asked = True
         self._button.send(b"\0")
 
-    def wait(self, seconds: float | None = None) -> bool:
-        """Wait for a signal, at most for some time; returns `asked`."""
+    def wait(self, seconds: float) -> bool:
+        """Wait for a signal, at most for some time, as Windows does not wake for one; returns `asked`."""
         select.select([self._bell], [], [], seconds)
         return self.asked
 

@@ -34,6 +34,12 @@ def verdict_of(banner: str) -> str:
     return html.unescape(re.sub("<[^>]+>", " ", banner)).split()[0]
 
 
+def test_images_stay_as_long_as_the_page_is_open(predictor, checkpoint):
+    blocks = page.build_page(predictor, checkpoint).blocks.values()
+    states = [block for block in blocks if isinstance(block, gr.State)]
+    assert [state.time_to_live for state in states] == [None, None]
+
+
 def test_files_are_scored_once_and_judged_at_any_threshold(
     events, predictor, pictures, monkeypatch
 ):

@@ -21,7 +21,7 @@ def launched(monkeypatch):
         options.update(given)
         folders.append(Path(os.environ["GRADIO_TEMP_DIR"]))
         assert folders[0].is_dir()
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         return None, "http://127.0.0.1:7860/", None
 
     page = SimpleNamespace(launch=launch, close=lambda verbose: options.update(closed=True))

@@ -210,3 +210,17 @@ def test_a_limit_that_was_chosen_is_kept(monkeypatch, chosen, kept):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", chosen)
     runpy.run_path(images.__file__)
     assert kept == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("given", ["a file", "its content"])
+def test_an_image_that_does_not_fit_into_memory_is_not_called_broken(tmp_path, monkeypatch, given):
+    path = tmp_path / "scan.png"
+    Image.new("RGB", (8, 8)).save(path)
+    source = path if given == "a file" else path.read_bytes()
+
+    def exhausted(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", exhausted)
+    with pytest.raises(DataError, match="does not fit into memory: cut it into smaller ones"):
+        open_rgb(source)

@@ -1,7 +1,9 @@
 """Whatever is plainly an image is scored like its file; anything else is refused plainly."""
 
+import errno
 import io
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 
 from padseg.errors import DataError
 from padseg.inference import Predictor
+from padseg.inference.inputs import find_images
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +50,29 @@ SOURCES = {
     "float tensor": lambda path: torch.tensor(pixels(path) / 255).permute(2, 0, 1).float(),
     "with gradient": lambda path: torch.tensor(pixels(path) / 255).requires_grad_(),
 }
+
+
+def test_brackets_in_names_of_folders_are_letters(tmp_path):
+    folder = tmp_path / "lot[3]/a"
+    folder.mkdir(parents=True)
+    for name in ("1.png", "2.png"):
+        Image.new("RGB", (8, 8)).save(folder / name)
+    assert find_images([f"{tmp_path}/lot[3]/*/*.png"]) == [folder / "1.png", folder / "2.png"]
+    assert find_images([f"{tmp_path}/lot[3]/**/[2-9].png"]) == [folder / "2.png"]
+    (tmp_path / "lot3").mkdir()
+    with pytest.raises(DataError, match="no file matches"):
+        find_images([f"{tmp_path}/lot[3]/*.png"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+def test_a_file_in_a_folder_that_cannot_be_searched_is_left_to_its_reader(tmp_path, monkeypatch):
+    def forbidden(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    monkeypatch.setattr(Path, "open", forbidden)
+    assert find_images([tmp_path], {}) == [tmp_path / "a.png"]
 
 
 @pytest.mark.parametrize("kind", SOURCES)

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -163,6 +164,9 @@ def test_a_slow_folder_is_looked_at_less_often(line, clock, monkeypatch):
 FAST = ("--device", "cpu", "--precision", "32-true")
 
 
+windows = pytest.mark.skipif(sys.platform == "win32", reason="there, os.kill sends no signal")
+
+
 def watch_while(checkpoint, folder, out, write_files, stop=signal.SIGINT, options=()) -> int:
     """Run the command while `write_files` works in a thread; then end it like a user or the system."""
     failed = []
@@ -211,6 +215,7 @@ def pictures(data_root) -> list[Path]:
     return sorted((data_root / "widget/test").rglob("*.png"))
 
 
+@windows
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     "stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
@@ -256,6 +261,31 @@ def test_images_are_scored_as_they_come(checkpoint, pictures, tmp_path, capsys, 
     assert isinstance(found.loc["broken.png", "error"], str)
 
 
+@windows
+@pytest.mark.usefixtures("quick")
+def test_tables_that_another_program_holds_are_written_later(
+    checkpoint, pictures, tmp_path, caplog, monkeypatch
+):
+    folder, out, replace, held = tmp_path / "line", tmp_path / "found", Path.replace, []
+
+    def hold(path, target):
+        if target.name == "predictions.csv" and len(held) < 2:
+            held.append(target)
+            raise PermissionError(errno.EACCES, "it is open elsewhere", str(path))
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", hold)
+    monkeypatch.setattr("padseg.inference.watch._RETRY", 0.1)
+    folder.mkdir()
+    shutil.copy(pictures[0], folder / "1.png")
+    assert watch_while(checkpoint, folder, out, lambda: wait_for(lambda: names(out))) == 130
+    assert names(out) == {"1.png"}
+    waits = [record for record in caplog.records if "The tables wait" in record.getMessage()]
+    assert len(waits) == 2
+    assert f"{out / 'predictions.csv'} (it is open elsewhere)" in waits[0].getMessage()
+
+
+@windows
 @pytest.mark.usefixtures("quick")
 def test_a_restart_goes_on_and_scores_nothing_twice(checkpoint, pictures, tmp_path, monkeypatch):
     folder, out = tmp_path / "line", tmp_path / "found"

@@ -1,5 +1,6 @@
 """Files are written completely or not at all."""
 
+import errno
 import json
 import os
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from padseg.machine.files import (
     CANNOT_WRITE,
+    absolute,
     expanded,
     hash_file,
     require_writable,
@@ -112,6 +114,38 @@ def test_a_read_only_file_is_not_replaced(through_a_link, tmp_path):
     assert path.read_bytes() == b"old"
     with pytest.raises(PermissionError, match="read-only"):
         require_writable(named)
+
+
+def test_a_file_of_a_read_only_folder_is_not_replaced(tmp_path, monkeypatch):
+    path, access = tmp_path / "a.ckpt", os.access
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, "access", lambda what, mode: what != tmp_path and access(what, mode))
+    with pytest.raises(PermissionError, match="its folder is read-only") as refused:
+        require_writable(path)
+    assert refused.value.filename == str(path)
+
+
+def test_a_drive_without_owners_and_permissions_is_written_again(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    path = tmp_path / "a.csv"
+    path.write_text("old")
+    monkeypatch.setattr(os, "chown", refuse, raising=False)
+    monkeypatch.setattr(Path, "chmod", refuse)
+    write_text(path, "new")
+    assert path.read_text() == "new"
+
+
+def test_a_step_up_behind_a_link_is_from_where_it_leads(tmp_path):
+    (tmp_path / "far/inner").mkdir(parents=True)
+    (tmp_path / "near").mkdir()
+    (tmp_path / "near/link").symlink_to(tmp_path / "far/inner")
+    (tmp_path / "far/last").symlink_to(tmp_path / "near")
+    assert absolute(tmp_path / "near/link/../last") == tmp_path / "far/last"
+    assert absolute(tmp_path / "near/link") == tmp_path / "near/link"
+    assert absolute("../a") == Path.cwd().parent / "a"
+    assert absolute("") == Path.cwd()
 
 
 def test_what_is_no_file_is_not_replaced(tmp_path):

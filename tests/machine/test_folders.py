@@ -1,9 +1,25 @@
 """Folders of results."""
 
+import errno
+
+import filelock
 import pytest
 
-from padseg.errors import ConfigError
-from padseg.machine.folders import require_same_options
+from padseg.errors import ConfigError, PadsegError
+from padseg.machine.folders import locked, require_same_options
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError("no flock")]
+)
+def test_a_drive_without_locks_is_told(error, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    told = f"{tmp_path} is on a drive without file locks"
+    with pytest.raises(PadsegError, match=told), locked(tmp_path):
+        pytest.fail("locked")
 
 
 def test_options_within_options_are_compared(tmp_path):

@@ -105,6 +105,13 @@ def test_moving_the_slider_counts_as_python_does(two_systems, browse):
     assert found == missed
 
 
+def test_very_many_images_are_counted(two_systems, browse):
+    rows = "Array.from({ length: 200_000 }, (_, at) => ({ score: at % 1000, label: at % 2 }))"
+    found = browse(two_systems).evaluate(f"histogram({rows}, 1500, 3)")
+    assert (found["low"], found["high"]) == (0, 1500)
+    assert found["counts"] == [[50_000, 50_000], [50_000, 50_000], [0, 0]]
+
+
 def test_gallery_is_sorted_filtered_and_painted(two_systems, browse):
     images = make_images(24)
     page = browse(two_systems)
