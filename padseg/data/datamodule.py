@@ -24,7 +24,7 @@ from padseg.data.layouts import LAYOUTS, list_samples
 from padseg.data.pairs import Batch, DefectSource, paint_pairs, to_unit
 from padseg.data.samplers import CountedSampler, ShardSampler
 from padseg.data.samples import Sample, split_held_out
-from padseg.data.stream import Position, StreamOptions
+from padseg.data.stream import StreamOptions, TrainedImages
 from padseg.data.stream_module import StreamDataModule
 from padseg.data.workers import check_workers, default_workers, forks, start_worker
 from padseg.errors import ConfigError, DataError
@@ -150,7 +150,7 @@ class AnomalyDataModule(StreamDataModule):
         """
         samples = list_samples(self.root, self.category, self.layout)
         if stage == "fit":
-            self.start = Position()  # a resumed training sets it after this
+            self.begin()  # a resumed training sets its position after this
         if stage in ("fit", "validate", None) and self._train is None:
             findings = check_files([s for s in samples if s.split != "test"])
             raise_blocking(findings)
@@ -169,10 +169,9 @@ class AnomalyDataModule(StreamDataModule):
         train = [sample.path for sample in samples if sample.split == "train"]
         held_out = [sample.path for sample in samples if sample.split == "validation"]
         self.own_validation = bool(held_out)
-        if self.val_fraction == 0:
-            held_out = []
-        elif not held_out:
+        if self.val_fraction == 0 or not held_out:
             train, held_out = split_held_out(train, self.val_fraction)
+        self.trained = TrainedImages.of(train)
         group = chosen_group(self.augmentation, self.category, self.layout)
         augmentation = normal_augmentation(group, self.image_size)
         images = self._cache(train, f"Decoding {self.category}", self.bits)

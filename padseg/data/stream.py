@@ -1,7 +1,10 @@
 """The stream of training samples: the position of a training in it, and who may continue it."""
 
-from collections.abc import Mapping
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from padseg.data.depth import ALL_BITS
@@ -44,6 +47,39 @@ class Position:
         """The inverse of `state`; older checkpoints do not count batches and had one per step."""
         sample, step = int(state["next_sample"]), int(state["step"])
         return cls(sample, step, int(state.get("batches", step)))
+
+
+@dataclass(frozen=True)
+class TrainedImages:
+    """The list of the images that a training sees, as far as checkpoints hold it.
+
+    Attributes:
+        count: Their number.
+        sha256: Of their paths below their common folder, in order, in hexadecimal.
+    """
+
+    count: int
+    sha256: str
+
+    @classmethod
+    def of(cls, paths: Sequence[Path]) -> "TrainedImages":
+        """Those of a list of files."""
+        base = os.path.commonpath([path.parent for path in paths])
+        names = "\0".join(path.relative_to(base).as_posix() for path in paths)
+        return cls(len(paths), hashlib.sha256(os.fsencode(names)).hexdigest())
+
+    def difference(self, before: Mapping[str, Any] | None) -> str | None:
+        """How these differ from earlier ones, in words; None if they do not or checkpoints do not tell.
+
+        Args:
+            before: The earlier ones, in plain values.
+        """
+        if before is None or before == asdict(self):
+            return None
+        renamed = before["count"] == self.count
+        return (
+            f"{self.count} with other names" if renamed else f"{before['count']}, now {self.count}"
+        )
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from lightning import Callback, LightningDataModule
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from padseg.data.depth import ALL_BITS
-from padseg.data.stream import Position, StreamOptions
-from padseg.errors import ConfigError
+from padseg.data.stream import Position, StreamOptions, TrainedImages
+from padseg.errors import CheckpointError, ConfigError
 from padseg.options import refuse_changed_options
 
 _log = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ class StreamDataModule(LightningDataModule):
     Attributes:
         batch_size: Images per step and device.
         start: Position in the stream at which training began or resumed.
+        trained: The images of the training; None before `setup` for one.
         own_validation: Whether the data set has validation images, which are never trained on.
     """
 
@@ -29,6 +31,7 @@ class StreamDataModule(LightningDataModule):
     def __init__(self) -> None:
         super().__init__()
         self.start = Position()
+        self.trained: TrainedImages | None = None
         self.own_validation = False
 
     def stream_options(self) -> StreamOptions:
@@ -39,6 +42,11 @@ class StreamDataModule(LightningDataModule):
     def first_sample(self) -> int:
         """The sample with which the training begins or resumes."""
         return self.start.sample
+
+    def begin(self) -> None:
+        """Let the next training start the stream; that of a Trainer which has trained before continues it."""
+        step = 0 if self.trainer is None else self.trainer.global_step
+        self.start = self._position_at(step) if step else Position()
 
     def begin_after(self, before: Mapping[str, Any]) -> None:
         """Let the next training continue the stream of the phase before.
@@ -63,7 +71,8 @@ class StreamDataModule(LightningDataModule):
         trainer = self.trainer
         step = 0 if trainer is None else trainer.global_step
         position = self._position_at(step) if step else self.start
-        return {**position.state(), "options": self.stream_options().state()}
+        images = {} if self.trained is None else {"images": asdict(self.trained)}
+        return {**position.state(), "options": self.stream_options().state(), **images}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where the checkpoint was written.
@@ -76,6 +85,12 @@ class StreamDataModule(LightningDataModule):
         before = {"bits": ALL_BITS} | state_dict.get("options", {})
         if task == "fit":
             refuse_changed_options("data", before, options.state())
+            images = state_dict.get("images")
+            if self.trained and (difference := self.trained.difference(images)):
+                raise CheckpointError(
+                    f"the checkpoint was trained on other images of {options.category} ({difference}): a training "
+                    "goes on as it began; restore them, or start another one."
+                )
         elif before.get("category", options.category) != options.category:
             _log.warning(
                 "The checkpoint was trained on category %s, not %s.",

@@ -82,6 +82,15 @@ class MemoryStudent(nn.Module):
         )
         return torch.stack([mean, variance.clamp(min=0).sqrt() + _LEAST_DEVIATION])
 
+    def forget(self) -> None:
+        """Empty the memories, for another training."""
+        for memory in self.memories:
+            memory.get_buffer("image").fill_(-1)
+        for statistic in (self.count, self.mean, self.moment):
+            statistic.zero_()
+        self.candidates = []
+        self._filled = False
+
     def collect(self, vectors: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Add candidates: vectors (n, C) and their images (n,) for each source."""
         self.candidates.append(vectors)

@@ -1,14 +1,13 @@
 """What the modules of both phases share: scoring, evaluation steps, checkpoints."""
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning import Callback, LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.nn import Parameter
 
 from padseg.data import AnomalyDataModule
 from padseg.data.depth import ALL_BITS
@@ -25,8 +24,8 @@ from padseg.models import (
 )
 from padseg.modules.checkpoint import (
     Checkpoint,
-    halve_exact_weights,
     own_header,
+    store_teachers,
     told_if_changed,
 )
 from padseg.modules.expected_warnings import ignore_expected_warnings
@@ -37,13 +36,6 @@ from padseg.names import PRECISION_NAMES
 from padseg.options import as_stored, one_of, refuse_changed_options
 
 _CHECK_EVERY = 50  # steps between checks of the loss on a GPU, each of which must wait
-
-
-class ParameterGroup(NamedTuple):
-    """Parameters with the same learning rate."""
-
-    params: list[Parameter]
-    lr: float
 
 
 class AnomalyModule(Pretrained, LightningModule):
@@ -145,39 +137,6 @@ class AnomalyModule(Pretrained, LightningModule):
         score = self.parts.image_score(score_map, self.top_k, pairs)
         return {"score_map": score_map, "image_score": score}
 
-    def build_optimizer(self, groups: list[ParameterGroup]) -> OptimizerLRScheduler:
-        """The system's optimiser, and its schedule over the steps of the training.
-
-        Args:
-            groups: Parameters with a learning rate each; empty groups are left out.
-
-        Raises:
-            ConfigError: A rate, the momentum or the weight decay is out of its range, or a schedule has no end.
-        """
-        if not (lowest := min(group.lr for group in groups)) >= 0:
-            raise ConfigError(f"a learning rate is {lowest}; it must not be negative.")
-        if not 0 <= (momentum := self.hparams["momentum"]) < 1:
-            raise ConfigError(f"--model.momentum is {momentum}; it must be from 0 to below 1.")
-        if not (decay := self.hparams["weight_decay"]) >= 0:
-            raise ConfigError(f"--model.weight_decay is {decay}; it must not be negative.")
-        # One pass over the weights instead of one for each operation, with the same bits on a CPU.
-        fused = self.device.type in ("cpu", "cuda")
-        if self._trainer is not None:
-            # Lightning does not clip gradients of fused optimisers in mixed precision, and a first step that
-            # overflows in float16 would leave it with momentum from uninitialised memory (PyTorch 2.15).
-            clips = self._trainer.gradient_clip_val is not None
-            fused = fused and not clips and self._trainer.precision != "16-mixed"
-        given = [group._asdict() for group in groups if group.params]
-        optimizer = self.parts.optimizer(given, momentum=momentum, weight_decay=decay, fused=fused)
-        if self.parts.schedule is None:
-            return optimizer
-        if self.trainer.max_steps < 1:
-            raise ConfigError(
-                f"--trainer.max_steps is -1; the schedule of {self.parts.title} must know its last step."
-            )
-        schedule = self.parts.schedule(optimizer, int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
     def setup(self, stage: str) -> None:
         """Check the options of the Trainer and its data, and give the data module its starting position.
 
@@ -193,6 +152,7 @@ class AnomalyModule(Pretrained, LightningModule):
             stage == "fit"
             and isinstance(data, AnomalyDataModule)
             and self.previous_data is not None
+            and not self.trainer.global_step
         ):
             data.begin_after(self.previous_data)
         if stage == "fit" and isinstance(data, AnomalyDataModule):
@@ -284,7 +244,7 @@ class AnomalyModule(Pretrained, LightningModule):
     def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Make the checkpoint complete, so that nothing else is needed to load it."""
         header = Header(
-            class_name=type(self).__name__,
+            class_name=self._phase.__name__,
             system=self.system,
             network=self.network,
             teacher_sha256=self.student_teacher.fingerprint(),
@@ -294,7 +254,11 @@ class AnomalyModule(Pretrained, LightningModule):
             precision=None if self._trainer is None else str(self._trainer.precision),
         )
         checkpoint.update(header.to_checkpoint())
-        halve_exact_weights(self, checkpoint["state_dict"])
+        store_teachers(self, checkpoint["state_dict"])
+        data = None if self._trainer is None else getattr(self._trainer, "datamodule", None)
+        if isinstance(data, AnomalyDataModule):
+            # Lightning stores it under the name of its own class, which may be a user's.
+            checkpoint.setdefault(AnomalyDataModule.__qualname__, data.state_dict())
 
     def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Reject checkpoints of other modules.
@@ -303,7 +267,7 @@ class AnomalyModule(Pretrained, LightningModule):
             CheckpointError: The checkpoint is another class's, system's or teacher's, or a training
                 would go on with other options than it began with.
         """
-        header = own_header(checkpoint, type(self).__name__, self.system)
+        header = own_header(checkpoint, self._phase.__name__, self.system)
         if self._trainer is not None and self._trainer.state.fn == "fit":
             before = dict(header.hyper_parameters)
             if "network" in before:  # with options that padseg did not have yet
@@ -327,10 +291,16 @@ class AnomalyModule(Pretrained, LightningModule):
         with told_if_changed("the checkpoint"):
             return super().load_state_dict(*args, **kwargs)
 
+    @property
+    def _phase(self) -> type:
+        """The module of this phase, also of a user's class that is made from it."""
+        return next(kind for kind in type(self).__mro__ if AnomalyModule in kind.__bases__)
+
     def _constructor_arguments(self) -> dict[str, Any]:
-        """The arguments that rebuild the module from its checkpoint, in plain values."""
+        """The arguments that rebuild the module of this phase from its checkpoint, in plain values."""
+        own = inspect.signature(self._phase).parameters
         return {
-            **self.hparams,
+            **{name: value for name, value in self.hparams.items() if name in own},
             **self.stored_hparams(),
             "image_size": as_stored(self.image_size),
             "top_k": self.top_k,

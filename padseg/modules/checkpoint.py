@@ -213,11 +213,12 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
         raise _unwritable(path, error) from error
 
 
-def halve_exact_weights(module: nn.Module, state: dict[str, Tensor]) -> None:
-    """Store the weights of a teacher in float16 if that changes none of them.
+def store_teachers(module: nn.Module, state: dict[str, Tensor]) -> None:
+    """Store the weights of the teachers as they are, in float16 if that changes none of them.
 
-    This is so if they come from a file in float16, as those of large transformers often do. Loading them
-    makes them float32 again, with the same values.
+    A callback that averages weights over steps rounds those that never change as well. Weights that come from
+    a file in float16, as those of large transformers often do, become float32 with the same values when they are
+    loaded.
 
     Args:
         module: Contains the teachers.
@@ -226,10 +227,12 @@ def halve_exact_weights(module: nn.Module, state: dict[str, Tensor]) -> None:
     for prefix, part in module.named_modules():
         if not isinstance(part, Teacher):
             continue
-        own = {name: value for name, value in state.items() if name.startswith(f"{prefix}.")}
+        own = part.state_dict(prefix=f"{prefix}.")
         halves = {name: value.half() for name, value in own.items() if value.is_floating_point()}
-        if all(torch.equal(half.to(own[name].dtype), own[name]) for name, half in halves.items()):
-            state.update(halves)
+        exact = all(
+            torch.equal(half.to(own[name].dtype), own[name]) for name, half in halves.items()
+        )
+        state.update(own | halves if exact else own)
 
 
 def require_writable_checkpoint(path: Path) -> None:

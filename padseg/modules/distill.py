@@ -10,11 +10,13 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from padseg.data import AnomalyDataModule
 from padseg.data.images import Size
-from padseg.errors import CheckpointError, ConfigError
+from padseg.errors import CheckpointError, ConfigError, DataError
 from padseg.models import FeaturePair, MemoryStudentTeacher, NetworkOptions, find_system
-from padseg.modules.base import AnomalyModule, ParameterGroup
+from padseg.modules.base import AnomalyModule
 from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS
+from padseg.modules.optimizer import ParameterGroup, build_optimizer
 from padseg.names import (
     STUDENT_INPUTS,
     Fusion,
@@ -140,7 +142,7 @@ class StudentDistillModule(AnomalyModule):
         self.ready()
 
     def _refuse_unread(self, network: NetworkOptions) -> None:
-        parts, own = find_system(network.system), inspect.signature(type(self)).parameters
+        parts, own = find_system(network.system), inspect.signature(StudentDistillModule).parameters
         given: Mapping[str, Any] = self.hparams
         unread = [*_OF_GRADIENTS] if parts.memory else ["memory_size", "blocks"]
         block = network.block(parts.block)
@@ -216,6 +218,7 @@ class StudentDistillModule(AnomalyModule):
 
         Raises:
             ConfigError: A memory is trained in 16-mixed, for a limited time, or without a last step.
+            DataError: It is trained on a single image.
         """
         super().setup(stage)
         trainer = self.trainer
@@ -224,6 +227,12 @@ class StudentDistillModule(AnomalyModule):
         if trainer.max_steps < 1:
             raise ConfigError(
                 f"--trainer.max_steps is {trainer.max_steps}; {self.parts.title} must know its last step."
+            )
+        data = getattr(trainer, "datamodule", None)
+        if isinstance(data, AnomalyDataModule) and data.trained and data.trained.count < 2:
+            raise DataError(
+                f"{data.category} has 1 normal image to train on; {self.parts.title}, which compares an image with "
+                "the others, needs more."
             )
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         if any(isinstance(one, Timer) and one.time_remaining() is not None for one in callbacks):
@@ -235,6 +244,13 @@ class StudentDistillModule(AnomalyModule):
             raise ConfigError(
                 f"--trainer.precision is 16-mixed; {self.parts.title}'s first phase takes 32-true or bf16-mixed."
             )
+
+    def on_train_start(self) -> None:
+        """See AnomalyModule; a memory is filled anew by every training that does not resume."""
+        super().on_train_start()
+        network = self.student_teacher
+        if isinstance(network, MemoryStudentTeacher) and self.global_step == 0:
+            network.student.forget()
 
     def on_train_end(self) -> None:
         """Choose what to remember, if the training ends early."""
@@ -269,7 +285,7 @@ class StudentDistillModule(AnomalyModule):
         parameters = [p for p in self.student_teacher.parameters() if p.requires_grad]
         if self.parts.memory:
             return torch.optim.SGD(parameters, lr=self.hparams["lr"])
-        return self.build_optimizer([ParameterGroup(parameters, self.hparams["lr"])])
+        return build_optimizer(self, [ParameterGroup(parameters, self.hparams["lr"])])
 
     def stored_hparams(self) -> dict[str, Any]:
         """The teachers' weights are in the checkpoint."""

@@ -20,7 +20,7 @@ from padseg.models import (
     build_segmentation,
     find_system,
 )
-from padseg.modules.base import AnomalyModule, ParameterGroup
+from padseg.modules.base import AnomalyModule
 from padseg.modules.checkpoint import (
     Checkpoint,
     read_checkpoint,
@@ -29,6 +29,7 @@ from padseg.modules.checkpoint import (
 )
 from padseg.modules.distill import require_measured, require_memory
 from padseg.modules.header import STORED_WEIGHTS, Header
+from padseg.modules.optimizer import ParameterGroup, build_optimizer
 from padseg.names import Context, Fusion, SecondConv
 
 
@@ -161,18 +162,24 @@ class SegmentationModule(AnomalyModule):
 
         Raises:
             ConfigError: As there; or the student remembers images by their numbers, which are others now.
+            CheckpointError: The images themselves are others now.
         """
         super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
         if stage != "fit" or not self.parts.memory or not isinstance(data, AnomalyDataModule):
             return
-        before = (
-            (self.previous_data or {}).get("options", {}).get("val_fraction", data.val_fraction)
-        )
+        previous = self.previous_data or {}
+        before = previous.get("options", {}).get("val_fraction", data.val_fraction)
         if before != data.val_fraction:
             raise ConfigError(
                 f"--model.distilled was trained with --data.val_fraction {before}, not {data.val_fraction}: "
                 f"{self.parts.title} remembers which image is which, so give both phases the same."
+            )
+        assert data.trained is not None
+        if difference := data.trained.difference(previous.get("images")):
+            raise CheckpointError(
+                f"--model.distilled was trained on other images of {data.category} ({difference}): "
+                f"{self.parts.title} remembers which image is which; restore them, or repeat phase one."
             )
 
     def train(self, mode: bool = True) -> "SegmentationModule":
@@ -248,11 +255,12 @@ class SegmentationModule(AnomalyModule):
         for network in self._networks():
             for name, parameter in network.named_parameters():
                 (res if name.startswith("res.") else rest).append(parameter)
-        return self.build_optimizer(
+        return build_optimizer(
+            self,
             [
                 ParameterGroup(res, self.hparams["lr_res"]),
                 ParameterGroup(rest, self.hparams["lr_head"]),
-            ]
+            ],
         )
 
     def stored_hparams(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class ThresholdCallback(Callback):
-    """Calibrates a trained module, and the checkpoints of its training, on the held-out normal images.
+    """Calibrates a trained module, and its last and best checkpoint, on the held-out normal images.
 
     See `padseg.metrics.calibration` for how the thresholds are chosen. Images with synthetic defects only
     show how many of these would be found. Without held-out images there are no thresholds: images get
@@ -161,13 +161,16 @@ def _held_out_data(trainer: Trainer, module: LightningModule) -> AnomalyDataModu
 
 
 def _by_step(trainer: Trainer) -> dict[int, set[Path]]:
-    """The last and the best checkpoint of a training, by the step at which they were saved."""
+    """The checkpoints of the last weights and the best one of a training, by the step at which they were saved."""
     found: dict[int, set[Path]] = defaultdict(set)
     for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint):
-            # Without a monitor, Lightning calls the latest one the best.
-            best = callback.best_model_path if callback.monitor else ""
-            for name in (best, callback.last_model_path):
-                if name and Path(name).is_file():
-                    found[read_header(name).global_step].add(Path(name))
+        if not isinstance(callback, ModelCheckpoint):
+            continue
+        for name in (callback.best_model_path, callback.last_model_path):
+            if not name or not Path(name).is_file():
+                continue
+            step = read_header(name).global_step
+            # Without a monitor, Lightning calls the latest one the best, which may be of an earlier step.
+            if callback.monitor or name == callback.last_model_path or step == trainer.global_step:
+                found[step].add(Path(name))
     return found

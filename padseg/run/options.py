@@ -34,8 +34,14 @@ _SET_BY_RUN = {
     "trainer.enable_checkpointing": "always on",
     "trainer.fast_dev_run": "--steps",
     **dict.fromkeys(
-        (f"checkpoint.{name}" for name in ("dirpath", "filename", "save_last", "save_top_k")),
+        (
+            f"checkpoint.{name}"
+            for name in ("dirpath", "filename", "save_last", "save_top_k", "save_weights_only")
+        ),
         "the run's own",
+    ),
+    **dict.fromkeys(
+        ("checkpoint.monitor", "checkpoint.mode"), "of BestCheckpoint (--trainer.callbacks)"
     ),
 }
 # Options on which no result depends; they may change between calls.

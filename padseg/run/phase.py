@@ -82,9 +82,9 @@ def _begin(run: Run, files: PhaseFiles, tested: bool, callbacks: Sequence[Callba
     keep_log(files.logs / "metrics.csv")
     saved = [path for path in (files.checkpoint, files.resume) if path.exists()]
     options, args = run.options, run.fit_args(files)
-    if options.precision is None and saved:
-        # A training that another machine began continues in the default precision of that machine.
-        precision = read_header(saved[0]).precision
+    if options.precision is None and (begun := [*saved, *_finished_before(run, files)]):
+        # A run that another machine began continues in the default precision of that machine.
+        precision = read_header(begun[0]).precision
         args += [] if precision is None else [f"--trainer.precision={precision}"]
     cli = PadsegCLI(
         args,
@@ -109,6 +109,12 @@ def _begin(run: Run, files: PhaseFiles, tested: bool, callbacks: Sequence[Callba
         logger = start_wandb(options.wandb, files.run, files.logs, group, run.seed, files.phase)
         cli.trainer.loggers = [*cli.trainer.loggers, logger]
     return cli
+
+
+def _finished_before(run: Run, files: PhaseFiles) -> list[Path]:
+    """The checkpoints of the phases before this one."""
+    before = run.options.phases[: run.options.phases.index(files.phase)]
+    return [PhaseFiles(files.run, phase).checkpoint for phase in before]
 
 
 def _log_final(trainer: Trainer, path: Path, run: Run, metrics: Mapping[str, float | None]) -> None:

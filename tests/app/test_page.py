@@ -1,6 +1,7 @@
 """What the page does when it is used, without a browser."""
 
 import html
+import math
 import re
 import shutil
 from pathlib import Path
@@ -37,7 +38,7 @@ def verdict_of(banner: str) -> str:
 def test_images_stay_as_long_as_the_page_is_open(predictor, checkpoint):
     blocks = page.build_page(predictor, checkpoint).blocks.values()
     states = [block for block in blocks if isinstance(block, gr.State)]
-    assert [state.time_to_live for state in states] == [None, None]
+    assert [state.time_to_live for state in states] == [math.inf, math.inf]
 
 
 def test_files_are_scored_once_and_judged_at_any_threshold(

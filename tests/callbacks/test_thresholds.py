@@ -63,6 +63,21 @@ def test_fit_calibrates_on_the_held_out_images(data_root, textures, tmp_path):
     assert by_step[4] != stored
 
 
+def test_the_checkpoint_of_a_plain_trainer_has_thresholds(data_root, tmp_path):
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=2,
+        max_epochs=-1,
+        default_root_dir=tmp_path,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    module = tiny_student("stpm")
+    trainer.fit(module, datamodule=tiny_data(data_root))
+    (path,) = tmp_path.rglob("*.ckpt")
+    assert read_header(path).calibration == module.calibration is not None
+
+
 def test_a_run_scores_the_held_out_images_once(data_root, tmp_path, monkeypatch):
     """Not those weights as well of the latest checkpoint to resume from."""
     scored = []

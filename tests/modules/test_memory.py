@@ -1,6 +1,7 @@
 """Phase one of a student that is a memory: no gradients, but steps, checkpoints and a hand-off as any other."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from lightning import Callback, Trainer
 
 from padseg.cli import main
-from padseg.errors import CheckpointError, ConfigError
+from padseg.errors import CheckpointError, ConfigError, DataError
 from padseg.export.description import describe
 from padseg.inference import Predictor, load_module
 from padseg.modules import read_checkpoint, read_header
@@ -252,6 +253,53 @@ def test_phase_two_needs_the_images_of_phase_one(trained, data_root, textures, t
     data = tiny_data(data_root, textures, val_fraction=0)
     with pytest.raises(ConfigError, match=r"val_fraction 0\.1, not 0"):
         trainer(tmp_path, 1).fit(tiny_segmentation(trained / "10.ckpt"), datamodule=data)
+
+
+def test_phase_two_tells_that_images_are_others(trained, data_root, textures, tmp_path):
+    shutil.copytree(data_root, tmp_path / "data")
+    data = tiny_data(tmp_path / "data", textures)
+    data.setup("fit")
+    shutil.rmtree(data.root / "widget/test")  # which no memory has seen
+    trainer(tmp_path, 1).fit(tiny_segmentation(trained / "10.ckpt"), datamodule=data)
+    good = sorted((data.root / "widget/train/good").iterdir())
+    trained_on = [path for path in good if str(path) not in data._held_out.paths]
+    shutil.copy(trained_on[3], trained_on[3].with_name("0.png"))
+    trained_on[3].unlink()
+    with pytest.raises(
+        CheckpointError, match=r"other images of widget \(11 with other names\): TED"
+    ):
+        trainer(tmp_path, 1).fit(
+            tiny_segmentation(trained / "10.ckpt"), datamodule=tiny_data(data.root, textures)
+        )
+    trained_on[2].unlink()
+    with pytest.raises(CheckpointError, match=r"other images of widget \(11, now 10\): a training"):
+        trainer(tmp_path, 11).fit(
+            tiny_student("tedseg"),
+            datamodule=tiny_data(data.root, batch_size=2),
+            ckpt_path=trained / "9.ckpt",
+        )
+
+
+def test_another_training_of_a_module_forgets_the_first_one(trained, data_root, tmp_path):
+    torch.manual_seed(0)  # the teacher of `trained`
+    module = tiny_student("tedseg")
+    trainer(tmp_path, 4).fit(
+        module, datamodule=tiny_data(data_root, batch_size=2, val_fraction=0.5)
+    )
+    trainer(tmp_path, 10).fit(module, datamodule=tiny_data(data_root, batch_size=2))
+    expected = read_checkpoint(trained / "10.ckpt")["state_dict"]
+    for name, value in module.state_dict().items():
+        if ".student." in name:
+            assert torch.equal(value, expected[name]), name
+
+
+def test_a_single_image_is_no_memory(data_root, tmp_path):
+    shutil.copytree(data_root, tmp_path / "data")
+    for path in sorted((tmp_path / "data/widget/train/good").iterdir())[1:]:
+        path.unlink()
+    data = tiny_data(tmp_path / "data", batch_size=2, val_fraction=0)
+    with pytest.raises(DataError, match="widget has 1 normal image to train on; TEDSeg"):
+        trainer(tmp_path, 4).fit(tiny_student("tedseg"), datamodule=data)
 
 
 @pytest.mark.parametrize(

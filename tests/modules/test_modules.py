@@ -7,7 +7,11 @@ import pytest
 import timm
 import torch
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import (
+    EMAWeightAveraging,
+    GradientAccumulationScheduler,
+    ModelCheckpoint,
+)
 
 from padseg.callbacks import EvaluationCallback
 from padseg.data import AnomalyDataModule
@@ -365,6 +369,56 @@ def test_data_of_a_resumed_training_serve_another_one(data, tmp_path):
     # Fewer steps than the first training had: nothing of its place in the stream may be left.
     fresh = fit(1, tiny_student("stpm"))
     assert torch.equal(fresh, data.pairs(0, 4)["clean"])
+
+
+def test_a_trainer_that_trains_on_goes_on_in_the_stream(data, distilled, tmp_path):
+    for module, first in ((tiny_student("stpm"), 0), (segmentation(distilled), 12)):
+        seen = Seen()
+        fitter = trainer(tmp_path, 2, callbacks=[seen])
+        fitter.fit(module, datamodule=data)
+        fitter.fit_loop.epoch_loop.max_steps = 4
+        fitter.fit(module, datamodule=data)
+        assert torch.equal(torch.cat(seen.batches), data.pairs(first, 16)["clean"])
+        assert data.state_dict()["next_sample"] == first + 16
+
+
+class MyStudent(StudentDistillModule):
+    """A user's own, with an argument more."""
+
+    def __init__(self, own: int = 3, **options) -> None:
+        super().__init__(**options)
+        self.own = own
+
+
+class MyData(AnomalyDataModule):
+    """A user's own."""
+
+
+def test_modules_and_data_of_users_are_handed_over(data_root, textures, tmp_path):
+    def fit(module, steps, resume=None):
+        data = MyData(str(data_root), "widget", str(textures), 64, 4, num_workers=0)
+        seen = Seen()
+        fitter = trainer(tmp_path, steps, callbacks=[seen])
+        fitter.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        fitter.save_checkpoint(tmp_path / f"{type(module).__name__}.ckpt")
+        return torch.cat(seen.batches), data
+
+    options = {"teacher": "test_resnet", "weights": "random", "width": 16, "image_size": 64}
+    fit(MyStudent(own=4, **options), 2)
+    assert Predictor(tmp_path / "MyStudent.ckpt", device="cpu").calibration is not None
+    again, data = fit(MyStudent(own=4, **options), 3, tmp_path / "MyStudent.ckpt")
+    assert torch.equal(again, data.pairs(8, 4)["clean"])
+    handed_over, data = fit(segmentation(tmp_path / "MyStudent.ckpt"), 1)
+    assert torch.equal(handed_over, data.pairs(12, 4)["clean"])
+
+
+def test_averaged_weights_keep_the_teacher(data, tmp_path):
+    averaging = EMAWeightAveraging(decay=0.9)
+    resuming = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=1)
+    options = {"accelerator": "cpu", "max_epochs": -1, "logger": False}
+    fitter = Trainer(max_steps=6, callbacks=[averaging, resuming], **options)
+    fitter.fit(tiny_student(lr=0.05), datamodule=data)
+    segmentation(tmp_path / "last.ckpt")  # refuses another teacher
 
 
 def test_weights_that_only_a_checkpoint_brings_must_come(data, distilled, tmp_path):

@@ -35,6 +35,10 @@ def test_textures_are_required(tmp_path, data_root, capsys):
         (["run", "destseg", "--label", "x", "--model.system", "stpm"], "is SYSTEM here"),
         (["run", "destseg", "--label", "x: y"], "leave ': ' out of names"),
         (["run", "destseg", "--label", "x", "--trainer.max_steps", "3"], "is --steps here"),
+        (
+            ["run", "destseg", "--label", "x", "--checkpoint.monitor", "val_score_map"],
+            "is of BestCheckpoint (--trainer.callbacks) here",
+        ),
         (["run", "destseg", "--label", "x", "--evaluation.recall", "0.5"], "--evaluation.recall"),
         (["run", "destseg", "--label", "x", "--checkpoint.dirpath", "y"], "is the run's own"),
         (["run", "destseg", *(2 * ["--trainer.callbacks+=x"])], "callbacks+ is given twice"),

@@ -9,7 +9,6 @@ import torch
 
 from padseg.cli import main
 from padseg.lightning_cli.recipes import config_path
-from padseg.machine.precision import default_precision
 from tiny import tiny_arguments
 
 from .conftest import run_args
@@ -76,15 +75,15 @@ def test_a_run_goes_on_in_the_precision_it_began_with(data_root, textures, tmp_p
         *("--checkpoint.save_top_k=1", "--checkpoint.every_n_train_steps=1"),
     ]
     assert main([*began, "--checkpoint.save_last=false"]) == 0
+    monkeypatch.setattr("padseg.lightning_cli.cli.default_precision", lambda *_: "32-true")
     assert main([*run_args(data_root, textures, tmp_path), "--trainer.accelerator=cpu"]) == 0
     found = json.loads((folder / "metrics.json").read_text())["fingerprint"]
     assert found["resumed_from_step"] == 1
-    assert found["precision"] == {"distill": "bf16-mixed", "segment": default_precision("cpu")}
+    assert found["precision"] == {"distill": "bf16-mixed", "segment": "bf16-mixed"}
     assert found["device"]["distill"] in (platform.processor(), platform.machine())
     # Cut off in its test, it is scored in the precision that it was trained in.
     for name in ("metrics.json", "segment.json"):
         (folder / name).unlink()
-    monkeypatch.setattr("padseg.lightning_cli.cli.default_precision", lambda *_: "bf16-mixed")
     assert main([*run_args(data_root, textures, tmp_path), "--trainer.accelerator=cpu"]) == 0
     again = json.loads((folder / "metrics.json").read_text())["fingerprint"]
     assert again["precision"] == found["precision"]
