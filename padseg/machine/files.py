@@ -159,8 +159,10 @@ def absolute(path: str | Path) -> Path:
     Links before a `..` are followed, since it leads to the folder above where they end.
     """
     parts = Path(path).parts
-    after = len(parts) - parts[::-1].index("..") if ".." in parts else 0
-    return Path(os.path.abspath(Path(os.path.realpath(Path(*parts[:after])), *parts[after:])))  # noqa: PTH100
+    if ".." in parts:
+        after = len(parts) - parts[::-1].index("..")
+        path = Path(os.path.realpath(Path(*parts[:after])), *parts[after:])
+    return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def expanded(path: str | Path) -> Path:
