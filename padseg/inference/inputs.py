@@ -40,7 +40,8 @@ def find_images(
             if not images and not unreadable:
                 raise DataError(f"{path} holds no image: give image files, or folders of them.")
             found.update(dict.fromkeys(map(absolute, images)))
-    own = [path for path in found if is_marked(path)]
+    # Unlike Path.is_file, it raises nothing; a pipe could be read only once.
+    own = [path for path in found if os.path.isfile(path) and is_marked(path)]  # noqa: PTH113
     if own:
         _log.warning(
             "Left out, as padseg wrote them: %s, such as %s.", count(len(own), "picture"), own[0]

@@ -102,6 +102,8 @@ def _image_of(line: str) -> str:
 def join_logs(folder: Path, processes: int) -> None:
     """Make one log, that of the first process, of those of several, which took turns with the images."""
     logs = [log_path(folder, process) for process in range(processes)]
+    if len(logs) == 1:
+        return
     with text_written_whole(logs[0]) as joined:
         for turn in itertools.zip_longest(*map(read_log, logs)):
             joined.writelines(outcome.to_line() for outcome in turn if outcome is not None)

@@ -237,7 +237,7 @@ def sentence(table: pd.DataFrame) -> str:
 
     words = (
         f"Means over {', '.join(names[:-1])} and {names[-1]} of MVTec AD in percent: after "
-        f"{_span(rows['train_minutes'])} minutes of training on one core, TEDSeg has {ours(rows)}. "
+        f"{_span(rows['train_minutes'])} minutes of training on a core or two, TEDSeg has {ours(rows)}. "
         f"After a full training on a GPU, the papers report {theirs(names)}. With "
         "[a second teacher](configs/tedseg/README.md#two-teachers), half the steps and "
         f"{_span(two['train_minutes'])} minutes on another machine, it has {ours(two)} on "
