@@ -71,6 +71,7 @@ def test_the_checkpoint_of_a_plain_trainer_has_thresholds(data_root, tmp_path):
         default_root_dir=tmp_path,
         enable_progress_bar=False,
         enable_model_summary=False,
+        log_every_n_steps=1,
     )
     module = tiny_student("stpm")
     trainer.fit(module, datamodule=tiny_data(data_root))
