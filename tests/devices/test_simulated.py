@@ -32,7 +32,7 @@ class Watch(Callback):
         self.device.reset()
 
 
-SLOW = {"pfadseg"}  # its thousands of operations take twenty seconds
+SLOW = {"rstpm", "destseg", "pfadseg"}  # their thousands of operations take up to twenty seconds
 
 
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from padseg.metrics import AUPIMO, ImageMetrics, PixelMetrics
@@ -13,6 +14,7 @@ WORKER = Path(__file__).with_name("gloo_worker.py")
 ROOT = WORKER.parents[2]
 
 
+@pytest.mark.slow
 def test_number_of_processes_does_not_matter(literal, tmp_path):
     scores, masks = literal.sample(images=9, seed=20)
     torch.save((scores, masks), tmp_path / "sample.pt")

@@ -52,6 +52,7 @@ def test_whole_size():
     assert [x.shape[-1] for x in pair.teacher] == [64, 64, 64, 64]
 
 
+@pytest.mark.slow
 def test_whole_size_of_two_teachers():
     """As the card says."""
     options = NetworkOptions("tedseg", teacher2="vit_small_patch14_dinov2.lvd142m")

@@ -412,6 +412,7 @@ def test_modules_and_data_of_users_are_handed_over(data_root, textures, tmp_path
     assert torch.equal(handed_over, data.pairs(12, 4)["clean"])
 
 
+@pytest.mark.slow
 def test_averaged_weights_keep_the_teacher(data, tmp_path):
     averaging = EMAWeightAveraging(decay=0.9)
     resuming = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=1)
