@@ -171,7 +171,7 @@ class AnomalyDataModule(StreamDataModule):
         self.own_validation = bool(held_out)
         if self.val_fraction == 0 or not held_out:
             train, held_out = split_held_out(train, self.val_fraction)
-        self.trained = TrainedImages.of(train)
+        self.trained_images = TrainedImages.of(train)
         group = chosen_group(self.augmentation, self.category, self.layout)
         augmentation = normal_augmentation(group, self.image_size)
         images = self._cache(train, f"Decoding {self.category}", self.bits)

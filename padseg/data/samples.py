@@ -58,11 +58,13 @@ def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], 
             f"{paths[0].parent} holds {count(len(paths), 'normal image')}, too few to hold {fraction:.0%} out: "
             "add images or pass --data.val_fraction 0."
         )
-    base = Path(os.path.commonpath([path.parent for path in paths]))
-
-    def draw(path: Path) -> bytes:
-        return hashlib.sha256(os.fsencode(path.relative_to(base).as_posix())).digest()
-
-    ranked = sorted(paths, key=draw)
+    names = dict(zip(paths, names_below_common(paths), strict=True))
+    ranked = sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(names[path])).digest())
     held_out = set(ranked[:size])
     return [path for path in paths if path not in held_out], sorted(held_out)
+
+
+def names_below_common(paths: Sequence[Path]) -> list[str]:
+    """The paths of files below the folder that all share, with forward slashes."""
+    base = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(base).as_posix() for path in paths]

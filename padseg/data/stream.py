@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from padseg.data.depth import ALL_BITS
+from padseg.data.samples import names_below_common
 from padseg.errors import ConfigError
 from padseg.options import as_stored
 from padseg.synthesis.params import MIXED, SynthesisParams
@@ -51,11 +52,11 @@ class Position:
 
 @dataclass(frozen=True)
 class TrainedImages:
-    """The list of the images that a training sees, as far as checkpoints hold it.
+    """Which images a training sees, in the short form that checkpoints hold.
 
     Attributes:
         count: Their number.
-        sha256: Of their paths below their common folder, in order, in hexadecimal.
+        sha256: SHA-256 of their paths below their common folder, in order, in hexadecimal.
     """
 
     count: int
@@ -63,16 +64,15 @@ class TrainedImages:
 
     @classmethod
     def of(cls, paths: Sequence[Path]) -> "TrainedImages":
-        """Those of a list of files."""
-        base = os.path.commonpath([path.parent for path in paths])
-        names = "\0".join(path.relative_to(base).as_posix() for path in paths)
+        """The short form of a list of files."""
+        names = "\0".join(names_below_common(paths))
         return cls(len(paths), hashlib.sha256(os.fsencode(names)).hexdigest())
 
     def difference(self, before: Mapping[str, Any] | None) -> str | None:
-        """How these differ from earlier ones, in words; None if they do not or checkpoints do not tell.
+        """How these differ from those of a checkpoint, in words; None if they do not.
 
         Args:
-            before: The earlier ones, in plain values.
+            before: What the checkpoint holds; None in one without it, which cannot be compared.
         """
         if before is None or before == asdict(self):
             return None

@@ -22,7 +22,7 @@ class StreamDataModule(LightningDataModule):
     Attributes:
         batch_size: Images per step and device.
         start: Position in the stream at which training began or resumed.
-        trained: The images of the training; None before `setup` for one.
+        trained_images: The images of the training; None before `setup` for one.
         own_validation: Whether the data set has validation images, which are never trained on.
     """
 
@@ -31,7 +31,7 @@ class StreamDataModule(LightningDataModule):
     def __init__(self) -> None:
         super().__init__()
         self.start = Position()
-        self.trained: TrainedImages | None = None
+        self.trained_images: TrainedImages | None = None
         self.own_validation = False
 
     def stream_options(self) -> StreamOptions:
@@ -44,7 +44,7 @@ class StreamDataModule(LightningDataModule):
         return self.start.sample
 
     def begin(self) -> None:
-        """Let the next training start the stream; that of a Trainer which has trained before continues it."""
+        """Start the stream anew, or go on in it with a Trainer that has trained before."""
         step = 0 if self.trainer is None else self.trainer.global_step
         self.start = self._position_at(step) if step else Position()
 
@@ -71,7 +71,7 @@ class StreamDataModule(LightningDataModule):
         trainer = self.trainer
         step = 0 if trainer is None else trainer.global_step
         position = self._position_at(step) if step else self.start
-        images = {} if self.trained is None else {"images": asdict(self.trained)}
+        images = {} if self.trained_images is None else {"images": asdict(self.trained_images)}
         return {**position.state(), "options": self.stream_options().state(), **images}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ class StreamDataModule(LightningDataModule):
         if task == "fit":
             refuse_changed_options("data", before, options.state())
             images = state_dict.get("images")
-            if self.trained and (difference := self.trained.difference(images)):
+            if self.trained_images and (difference := self.trained_images.difference(images)):
                 raise CheckpointError(
                     f"the checkpoint was trained on other images of {options.category} ({difference}): a training "
                     "goes on as it began; restore them, or start another one."

@@ -69,7 +69,7 @@ def _expand(given: str) -> list[Path]:
 
 
 def _literal(given: str) -> str:
-    """A pattern in which brackets in the names of existing folders are these letters."""
+    """A pattern with the names of existing folders escaped, so that a bracket in one is a bracket."""
     path = Path(given)
     existing = next((parent for parent in path.parents if os.path.exists(parent)), None)  # noqa: PTH110
     if existing is None:

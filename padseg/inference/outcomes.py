@@ -100,7 +100,7 @@ def _image_of(line: str) -> str:
 
 
 def join_logs(folder: Path, processes: int) -> None:
-    """Make one log, that of the first process, of those of several, which took turns with the images."""
+    """Join the logs of several processes, which took turns with the images, into that of the first."""
     logs = [log_path(folder, process) for process in range(processes)]
     if len(logs) == 1:
         return

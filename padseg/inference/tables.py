@@ -45,7 +45,7 @@ def write_tables(folder: Path) -> Totals:
             values = outcome.to_dict()
             objects.write(separator + json.dumps(values))
             separator = ",\n"
-            table.writerow(values | _summary(outcome))
+            table.writerow(values | _verdict(outcome))
             for region in outcome.regions:
                 size = (*region.box, region.area)
                 regions.writerow((outcome.path, *size, region.score, region.peak))
@@ -87,7 +87,7 @@ def raise_failed(totals: Totals, folder: Path, base: Path) -> None:
     )
 
 
-def _summary(outcome: Outcome) -> dict[str, int | None]:
+def _verdict(outcome: Outcome) -> dict[str, int | None]:
     """Verdict and number of regions, as numbers; None without calibration."""
     verdict = outcome.anomalous
     if verdict is None:

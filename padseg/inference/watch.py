@@ -108,7 +108,7 @@ class _Tables:
         say(f"{time.strftime('%H:%M:%S')}  {outcome.path}: {found}")
 
     def update(self) -> None:
-        """Write the tables if something is new and it is time; what prevents it, for now, is a warning."""
+        """Write the tables if something is new and it is time; if that fails, warn and try again later."""
         began = time.monotonic()
         if not self._stale or began < self._due:
             return
@@ -117,7 +117,9 @@ class _Tables:
         except OSError as error:  # Windows replaces no table that another program has open
             if error.errno in NO_ROOM:
                 raise
-            _log.warning("The tables wait: %s (%s).", error.filename, error.strerror)
+            _log.warning(
+                "%s cannot be written now (%s): trying again.", error.filename, error.strerror
+            )
             self._due = began + _RETRY
             return
         ended = time.monotonic()

@@ -28,7 +28,7 @@ class Stop:
         self._button.send(b"\0")
 
     def wait(self, seconds: float) -> bool:
-        """Wait for a signal, at most for some time, as Windows does not wake for one; returns `asked`."""
+        """Wait for a signal, at most for some time, which on Windows no signal shortens; returns `asked`."""
         select.select([self._bell], [], [], seconds)
         return self.asked
 

@@ -229,7 +229,11 @@ class StudentDistillModule(AnomalyModule):
                 f"--trainer.max_steps is {trainer.max_steps}; {self.parts.title} must know its last step."
             )
         data = getattr(trainer, "datamodule", None)
-        if isinstance(data, AnomalyDataModule) and data.trained and data.trained.count < 2:
+        if (
+            isinstance(data, AnomalyDataModule)
+            and data.trained_images
+            and data.trained_images.count < 2
+        ):
             raise DataError(
                 f"{data.category} has 1 normal image to train on; {self.parts.title}, which compares an image with "
                 "the others, needs more."

@@ -175,8 +175,8 @@ class SegmentationModule(AnomalyModule):
                 f"--model.distilled was trained with --data.val_fraction {before}, not {data.val_fraction}: "
                 f"{self.parts.title} remembers which image is which, so give both phases the same."
             )
-        assert data.trained is not None
-        if difference := data.trained.difference(previous.get("images")):
+        assert data.trained_images is not None
+        if difference := data.trained_images.difference(previous.get("images")):
             raise CheckpointError(
                 f"--model.distilled was trained on other images of {data.category} ({difference}): "
                 f"{self.parts.title} remembers which image is which; restore them, or repeat phase one."

@@ -101,11 +101,11 @@ def _do(runs: list[Run], parallel: int, ray: str | None) -> list[Run]:
     Raises:
         PadsegError: The only run, in this process, failed.
     """
-    elsewhere = [replace(run, options=run.options.portable()) for run in runs]
+    portable = [replace(run, options=run.options.portable()) for run in runs]
     if ray is not None:
-        return on_ray(try_run, elsewhere, ray)
+        return on_ray(try_run, portable, ray)
     if parallel > 1 and len(runs) > 1:
-        return in_processes(try_run, elsewhere, parallel)
+        return in_processes(try_run, portable, parallel)
     if len(runs) == 1:
         run_one(runs[0])
         return []

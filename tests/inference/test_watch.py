@@ -280,9 +280,12 @@ def test_tables_that_another_program_holds_are_written_later(
     shutil.copy(pictures[0], folder / "1.png")
     assert watch_while(checkpoint, folder, out, lambda: wait_for(lambda: names(out))) == 130
     assert names(out) == {"1.png"}
-    waits = [record for record in caplog.records if "The tables wait" in record.getMessage()]
+    waits = [record for record in caplog.records if "trying again" in record.getMessage()]
     assert len(waits) == 2
-    assert f"{out / 'predictions.csv'} (it is open elsewhere)" in waits[0].getMessage()
+    assert (
+        f"{out / 'predictions.csv'} cannot be written now (it is open elsewhere)"
+        in waits[0].getMessage()
+    )
 
 
 @windows
