@@ -76,6 +76,7 @@ def test_a_file_is_given_out_once_it_stays_the_same(line, clock):
 def test_what_is_never_given_out(line, clock):
     folder, arrivals = line
     good = write(folder / "good.png")
+    beside = write(folder / "outside/good.png")  # not in the folder of results
     write(folder / ".hidden.png")
     write(folder / "good_thumb.png")
     write(folder / "out/maps/x.png")
@@ -83,7 +84,7 @@ def test_what_is_never_given_out(line, clock):
     with Image.open(good) as image:
         save_marked(image.convert("RGB"), folder / "overlay.png")
     looks(arrivals, clock)
-    assert looks(arrivals, clock) == [good]
+    assert looks(arrivals, clock) == [good, beside]
 
 
 def test_an_unreadable_file_is_tried_when_it_changes_and_a_last_time(line, clock):
