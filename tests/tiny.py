@@ -29,8 +29,7 @@ def tiny_student(system: str = "destseg", **more) -> StudentDistillModule:
 
 def tiny_segmentation(distilled: Path | None = None, **more) -> SegmentationModule:
     """A module of phase two, after the checkpoint of phase one or for a given `network`."""
-    path = None if distilled is None else str(distilled)
-    return SegmentationModule(path, **{"segmentation_width": 16, **more})
+    return SegmentationModule(distilled, **{"segmentation_width": 16, **more})
 
 
 def fill_memory(network: StudentTeacher, images: torch.Tensor) -> None:
@@ -55,8 +54,8 @@ def tiny_data(root: Path | str, textures: Path | str | None = None, **more) -> A
     """The made category at 64x64, four images a batch, in this process; no pairs without textures."""
     options = {"image_size": 64, "batch_size": 4, "num_workers": 0}
     if textures is None:
-        return AnomalyDataModule(str(root), "widget", **{**options, "synthesis": None, **more})
-    return AnomalyDataModule(str(root), "widget", str(textures), **{**options, **more})
+        return AnomalyDataModule(root, "widget", **{**options, "synthesis": None, **more})
+    return AnomalyDataModule(root, "widget", textures, **{**options, **more})
 
 
 def count_parameters(*modules: nn.Module) -> int:

@@ -40,7 +40,7 @@ class PicturesCallback(ImagesCallback):
 
     side = 512
 
-    def __init__(self, folder: str | None = None, count: int = 8) -> None:
+    def __init__(self, folder: str | Path | None = None, count: int = 8) -> None:
         super().__init__()
         if count < 1:
             raise ConfigError(f"--pictures.count is {count}; it must be at least 1.")

@@ -88,9 +88,9 @@ class AnomalyDataModule(StreamDataModule):
 
     def __init__(
         self,
-        root: str,
+        root: str | Path,
         category: str,
-        textures: str | None = None,
+        textures: str | Path | None = None,
         image_size: int | tuple[int, int] = 256,
         batch_size: int = 32,
         seed: int = 0,
@@ -101,7 +101,7 @@ class AnomalyDataModule(StreamDataModule):
         num_workers: int | None = None,
         cache_limit_mb: float = 4096,
         layout: str = "mvtec",
-        foreground: str | None = None,
+        foreground: str | Path | None = None,
         evaluation: Evaluation = "model",
         bits: int | None = None,
     ) -> None:

@@ -42,7 +42,7 @@ class Foreground:
         return np.unpackbits(self._bits[index], count=count).reshape(self._size)
 
 
-def foreground_source(given: str | None) -> str | None:
+def foreground_source(given: str | Path | None) -> str | None:
     """The option `--data.foreground`, the `~` of a folder expanded.
 
     Raises:

@@ -31,9 +31,9 @@ class PredictionWriter(BasePredictionWriter):
         out: The folder for them; see `padseg.inference.results`.
     """
 
-    def __init__(self, out: str = "predictions") -> None:
+    def __init__(self, out: str | Path = "predictions") -> None:
         super().__init__("batch")
-        if not out:
+        if not str(out):
             raise ConfigError("--predictions.out is empty; give a folder.")
         self.out = expanded(out)
         self._lock = ExitStack()

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -88,9 +89,9 @@ class StudentDistillModule(AnomalyModule):
         self,
         system: str = "destseg",
         teacher: str | None = None,
-        weights: str = "pretrained",
+        weights: str | Path = "pretrained",
         teacher2: str | None = None,
-        weights2: str = "pretrained",
+        weights2: str | Path = "pretrained",
         width: int = 64,
         fusion: Fusion | None = None,
         gates: Gates = "neutral",
@@ -111,9 +112,9 @@ class StudentDistillModule(AnomalyModule):
         weight_decay: float = 1e-4,
     ) -> None:
         super().__init__()
-        lr = (
-            find_system(system).lr if lr is None else lr
-        )  # before it is saved, so that loggers can show it
+        # Before they are saved, so that loggers can show them.
+        weights, weights2 = str(weights), str(weights2)
+        lr = find_system(system).lr if lr is None else lr
         self.save_hyperparameters()
         network = NetworkOptions(
             system=system,

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,7 +67,7 @@ class SegmentationModule(AnomalyModule):
 
     def __init__(
         self,
-        distilled: str | None = None,
+        distilled: str | Path | None = None,
         system: str | None = None,
         segmentation_width: int | None = None,
         context: Context | None = None,
@@ -86,6 +87,7 @@ class SegmentationModule(AnomalyModule):
     ) -> None:
         super().__init__()
         if distilled is not None:
+            distilled = str(distilled)
             checkpoint = read_distilled(distilled, system)
             header = Header.from_checkpoint(checkpoint)
             options = header.network

@@ -56,7 +56,7 @@ def summarise(rows: pd.DataFrame, metric: str) -> Figure:
     known = rows.dropna(subset=[metric])
     if known.empty or set(known["category"]) != set(rows["category"]):
         return Figure(math.nan, math.nan, 0)
-    grid = known.pivot_table(index="seed", columns="category", values=metric)
+    grid = known.groupby(["seed", "category"])[metric].mean().unstack()
     if grid.isna().any(axis=None):
         return Figure(float(grid.mean().mean()), math.nan, len(grid))
     seeds = grid.mean(axis=1)

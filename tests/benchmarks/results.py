@@ -19,7 +19,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ PUBLISHED = ("DeSTSeg", "PFADSeg")
 Variant = dict[str, Any]
 
 
+@cache
 def read_list() -> dict[str, Variant]:
     """The variants by label."""
     content: dict[str, Variant] = yaml.safe_load(LIST.read_text(encoding="utf-8"))

@@ -32,13 +32,11 @@ class Watch(Callback):
         self.device.reset()
 
 
-SLOW = {"rstpm", "destseg", "pfadseg"}  # their thousands of operations take up to twenty seconds
-
-
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")
 @pytest.mark.parametrize(
     "system",
-    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in SYSTEMS],
+    # The others' thousands of operations take up to twenty seconds.
+    [pytest.param(name, marks=() if name == "stpm" else pytest.mark.slow) for name in SYSTEMS],
 )
 def test_a_system(system, data_root, textures, tmp_path, device):
     def train(*phase):

@@ -71,6 +71,7 @@ def test_another_class_of_checkpoint_is_refused(trained, data_root, textures, ca
         assert "the hand-off between the phases is --model.distilled" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_options_that_the_checkpoint_would_override_are_refused(
     trained, data_root, textures, capsys
 ):
@@ -93,6 +94,7 @@ def test_missing_and_hostile_checkpoints(data_root, textures, tmp_path, capsys):
     assert "bad.ckpt" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_with_its_own_recipe_only(
     trained, data_root, textures, tmp_path, capsys
 ):
@@ -112,6 +114,7 @@ def test_a_training_goes_on_with_its_own_recipe_only(
             assert told in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_phase_two_goes_on_with_the_command_it_began_with(
     trained, data_root, textures, tmp_path, monkeypatch
 ):

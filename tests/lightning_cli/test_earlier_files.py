@@ -27,7 +27,10 @@ def finished(data_root, textures, tmp_path_factory) -> Path:
     return out / "small/widget/seed0"
 
 
-@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+@pytest.mark.parametrize(
+    "command",
+    ["fit", "test", *(pytest.param(x, marks=pytest.mark.slow) for x in ("validate", "predict"))],
+)
 @pytest.mark.parametrize(
     "options",
     [
@@ -67,9 +70,8 @@ def test_the_configuration_of_a_run_can_be_used_elsewhere(finished, tmp_path):
     assert main(arguments) == 2  # nor is this training replaced
 
 
-@pytest.mark.parametrize(
-    "logger", ["CSVLogger", pytest.param("TensorBoardLogger", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("logger", ["CSVLogger", "TensorBoardLogger"])
 def test_a_training_that_goes_on_keeps_its_log(logger, data_root, textures, tmp_path, capsys):
     arguments = ["fit", "--config", "configs/stpm/distill.yaml", *SMALL, *QUIET]
     arguments += [*data_args(data_root, textures)[:2], *data_args(data_root, textures)[3:]]

@@ -125,7 +125,11 @@ def test_the_student_answers_to_the_corrupted_image():
 
 @pytest.mark.parametrize(
     ("teacher", "teacher2"),
-    [("test_resnet", "test_vit3"), ("test_vit3", "test_resnet"), ("test_resnet", "test_convnext")],
+    [
+        ("test_resnet", "test_vit3"),
+        pytest.param("test_vit3", "test_resnet", marks=pytest.mark.slow),
+        pytest.param("test_resnet", "test_convnext", marks=pytest.mark.slow),
+    ],
 )
 def test_two_teachers_are_remembered_as_each_would_be_alone(teacher, teacher2):
     """But for their segmentations' size, which is that of the first."""

@@ -187,6 +187,7 @@ def test_a_schedule_must_end(data_root, textures, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_two_teachers_have_a_segmentation_each(data_root, textures, tmp_path):
     torch.manual_seed(0)
     first = tiny_student("tedseg", **TRANSFORMER)
