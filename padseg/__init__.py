@@ -33,7 +33,7 @@ _ROOMS = {
 }
 _PACKAGES = {
     *("callbacks", "data", "drawing", "export", "inference"),
-    *("metrics", "models", "modules", "synthesis"),
+    *("errors", "losses", "metrics", "models", "modules", "synthesis"),
 }
 
 

@@ -6,7 +6,8 @@ Nothing heavy is imported before a command needs it, so that `--help` and `--ver
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from padseg import __version__
 from padseg.commands import (
@@ -27,6 +28,7 @@ from padseg.commands.lightning_help import help_text
 from padseg.errors import Interrupted, PadsegError
 from padseg.machine.console import escape_output
 from padseg.machine.files import CANNOT_WRITE
+from padseg.machine.memory import is_out_of_memory
 from padseg.names import SYSTEM_NAMES
 from padseg.plugins import load_plugin
 
@@ -64,7 +66,8 @@ def main(args: Sequence[str]) -> int:
                 [*others, *of_fit], options.command, options.options_of_fit
             )
             load_plugin(options.plugin)
-            options.execute(options)
+            with _memory_told("lower --batch-size" if "batch_size" in options else "free some"):
+                options.execute(options)
     except PadsegError as error:
         return _fail(str(error))
     except Interrupted as end:
@@ -84,6 +87,16 @@ def main(args: Sequence[str]) -> int:
             "name another."
         )
     return 0
+
+
+@contextmanager
+def _memory_told(what_to_do: str) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise PadsegError(f"there is not enough memory: {what_to_do}.") from error
 
 
 def _fail(message: str) -> int:

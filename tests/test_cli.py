@@ -52,6 +52,31 @@ def test_an_empty_path_is_not_the_working_folder(arguments, capsys):
     assert "it is empty; give a path" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "there is not enough memory: lower --batch-size."),
+        (
+            RuntimeError("CUDA out of memory. Tried"),
+            "there is not enough memory: lower --batch-size.",
+        ),
+        (RuntimeError("another"), None),
+    ],
+)
+def test_memory_that_does_not_suffice_is_told(error, told, monkeypatch, capsys):
+    def full(*args, **options):
+        raise error
+
+    monkeypatch.setattr("padseg.inference.Predictor.__init__", full)
+    arguments = ["detect", "model.ckpt", "image.png", "--out", "found"]
+    if told is None:
+        with pytest.raises(RuntimeError, match="another"):
+            main(arguments)
+    else:
+        assert main(arguments) == 2
+        assert told in capsys.readouterr().err
+
+
 def test_options_of_fit_may_come_before_positional_arguments(tmp_path, capsys):
     arguments = ["--out", str(tmp_path / "out"), "--trainer.max_time", "00:00:01:00"]
     assert main(["train", *arguments, "--model.lr", "0.1", str(tmp_path / "none")]) == 2

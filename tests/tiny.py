@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from lightning import Callback, Trainer
 from torch import nn
 
 from padseg.data import AnomalyDataModule
@@ -69,3 +70,30 @@ def shake(module: nn.Module, seed: int = 0) -> nn.Module:
         if value.dtype.is_floating_point:
             value.copy_(torch.rand(value.shape, generator=generator) * 0.5 + 0.1)
     return module.eval()
+
+
+def tiny_trainer(folder, steps, **options) -> Trainer:
+    """A Trainer for a few steps on the CPU, which writes and prints nothing."""
+    return Trainer(
+        accelerator="cpu",
+        default_root_dir=folder,
+        max_epochs=-1,
+        max_steps=steps,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        **options,
+    )
+
+
+class Seen(Callback):
+    """The clean images of every training step."""
+
+    def __init__(self):
+        self.batches = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.batches.append(batch["clean"].clone())

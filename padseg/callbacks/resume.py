@@ -66,9 +66,14 @@ class ResumeCheckpoint(ModelCheckpoint):
         """Protect the checkpoint of another training.
 
         Raises:
-            ConfigError: This training would replace it.
+            ConfigError: This training would replace it, or the folder is not one of this machine.
         """
         super().on_train_start(trainer, pl_module)
+        if "://" in str(self.dirpath):
+            raise ConfigError(
+                f"--checkpoint.dirpath is {self.dirpath}; a training resumes from a folder of this machine, and "
+                "thresholds are stored there: give one, and copy it afterwards."
+            )
         last = Path(self.dirpath or "", self.CHECKPOINT_NAME_LAST + self.FILE_EXTENSION)
         if self.save_last and last.exists() and not _is_resumed_from(trainer, last):
             raise ConfigError(

@@ -125,7 +125,7 @@ class AnomalyDataModule(StreamDataModule):
         self.category = category
         self.textures = None if textures is None else expanded(textures)
         self.image_size = as_size(image_size)
-        self.batch_size = batch_size
+        self.batch_size = int(batch_size)
         self.seed = seed
         self.val_fraction = val_fraction
         self.augmentation = augmentation
@@ -148,17 +148,21 @@ class AnomalyDataModule(StreamDataModule):
         Raises:
             DataError: Something is missing or broken, or would distort results; the message names it.
         """
-        samples = list_samples(self.root, self.category, self.layout)
         if stage == "fit":
             self.begin()  # a resumed training sets its position after this
-        if stage in ("fit", "validate", None) and self._train is None:
+        trains = stage in ("fit", "validate", None) and self._train is None
+        tests = stage in ("test", "predict", None) and self._test is None
+        if not (trains or tests):
+            return
+        samples = list_samples(self.root, self.category, self.layout)
+        if trains:
             findings = check_files([s for s in samples if s.split != "test"])
             raise_blocking(findings)
             raise_blocking(check_duplicates(samples))
             warn_once(change_figures(findings))
             self._measure_bits(samples)
             self._setup_train(samples)
-        if stage in ("test", "predict", None) and self._test is None:
+        if tests:
             evaluated = self.check_test(samples)
             native = self.evaluation == "native"
             saturations = evaluated.saturations

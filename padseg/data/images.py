@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import index
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,12 +33,12 @@ def as_size(image_size: int | Sequence[int]) -> Size:
     Raises:
         ConfigError: There are too many or too few numbers, or they are too small or too large.
     """
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    size = tuple(image_size) if isinstance(image_size, Sequence) else (image_size, image_size)
     if len(size) != 2 or min(size) < 32 or max(size) > _LARGEST_SIDE:
         raise ConfigError(
             f"image_size is {image_size}; it must be one or two numbers from 32 to {_LARGEST_SIDE}."
         )
-    return size[0], size[1]
+    return index(size[0]), index(size[1])
 
 
 def read_image(path: Path, size: Size, bits: int = ALL_BITS) -> NDArray[np.uint8]:

@@ -6,8 +6,10 @@ from typing import Any
 
 from padseg.data.images import as_size
 from padseg.errors import CheckpointError, ConfigError
+from padseg.lightning_cli.nulls import class_of
 from padseg.lightning_cli.recipes import packaged_config
 from padseg.modules import Header, read_header
+from padseg.modules.checkpoint import tell_subclass
 from padseg.modules.header import STORED_WEIGHTS
 from padseg.options import as_stored
 
@@ -71,12 +73,14 @@ def take_from_checkpoint(
         CheckpointError: The checkpoint is of another class than the configuration.
         ConfigError: An option of the command line differs from the checkpoint's.
     """
-    name = model.class_path.rpartition(".")[-1]
-    if header.class_name != name:
+    kind = class_of(model)
+    if header.class_name not in {base.__name__ for base in kind.__mro__}:
         raise CheckpointError(
-            f"--ckpt_path {path} is a checkpoint of {header.class_name}, the configured model is {name}: "
+            f"--ckpt_path {path} is a checkpoint of {header.class_name}, the configured model is {kind.__name__}: "
             "the hand-off between the phases is --model.distilled."
         )
+    if kind.__name__ == header.class_name:
+        tell_subclass(header, path)
     for key, stored in header.hyper_parameters.items():
         configured = model.init_args.get(key)
         if key == "image_size" and configured is not None:

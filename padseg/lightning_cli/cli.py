@@ -12,6 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins import CheckpointIO
 
 from padseg.callbacks import (
     CompileCallback,
@@ -44,8 +45,9 @@ from padseg.machine.precision import accelerator, default_precision
 from padseg.machine.progress import shows_bars
 from padseg.models import SYSTEMS
 from padseg.modules import AnomalyModule, read_header
-from padseg.modules.checkpoint import require_system
+from padseg.modules.checkpoint import AtomicCheckpointIO, require_system
 from padseg.modules.expected_warnings import ignore_expected_warnings
+from padseg.modules.sync_batch_norm import LOCAL_FROM
 from padseg.options import check_seed
 from padseg.plugins import PLUGIN_HELP, load_plugin
 from padseg.synthesis import SynthesisParams
@@ -122,8 +124,7 @@ class PadsegCLI(LightningCLI):
                 "num_sanity_val_steps": 0,
                 # The data module shards the data itself, without the duplicates of padding.
                 "use_distributed_sampler": False,
-                "plugins": [{"class_path": "padseg.modules.checkpoint.AtomicCheckpointIO"}],
-                # Where a device sees few images; see padseg.modules.sync_batch_norm.
+                # Where a device sees few images; see `before_instantiate_classes`.
                 "sync_batchnorm": True,
             },
             auto_configure_optimizers=False,
@@ -219,8 +220,8 @@ class PadsegCLI(LightningCLI):
             kind = accelerator().type
         if options.precision is None:
             options.precision = default_precision(kind, self._calibrated_in)
-        if kind == "cpu":  # which does not support it
-            options.sync_batchnorm = False
+        few = self._get(self.config, "data").batch_size < LOCAL_FROM
+        options.sync_batchnorm &= few and kind != "cpu"  # which does not support it
         trains = self.subcommand in (None, "fit")
         if kind == "cuda" and trains and options.benchmark is None and not options.deterministic:
             options.benchmark = True  # of cuDNN's algorithms, since all steps have the same sizes
@@ -245,7 +246,7 @@ class PadsegCLI(LightningCLI):
             _refuse_gradient_options(self.trainer)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Lightning's Trainer, with a bar that counts steps unless another one is configured.
+        """Lightning's Trainer, with a bar that counts steps and whole checkpoints, unless others are configured.
 
         Raises:
             ConfigError: An option cannot be used here, or a launcher has started several independent
@@ -257,8 +258,12 @@ class PadsegCLI(LightningCLI):
         has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         if options.enable_progress_bar is not False and not has_bar:
             callbacks.append(self._progress)
+        given = options.plugins or []
+        plugins = [*given] if isinstance(given, list) else [given]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(AtomicCheckpointIO())
         try:
-            trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
+            trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         except Exception as error:
             message = explain(error)
             if message is None:

@@ -21,11 +21,11 @@ from lightning.pytorch.profilers import Profiler
 
 from padseg.errors import ConfigError, PadsegError
 from padseg.lightning_cli.wording import in_plain_words
+from padseg.machine.memory import is_out_of_memory
 
 _PACKAGE = Path(__file__).parents[1]
 # Rooms that hand options over; an error below another room is a fault of that room.
 _HANDING_OVER = ("__main__.py", "cli.py", "commands", "lightning_cli", "run", "demo", "training")
-_NO_MEMORY = ("DefaultCPUAllocator", "Unable to allocate")  # in messages of torch and NumPy
 _LIBRARIES = ("lightning", "lightning_utilities", "jsonargparse")
 _WRONG_CALL = re.compile(r"\(\) (got|missing|takes) ")
 _INSTALLED = tuple(
@@ -61,7 +61,7 @@ def explain(error: BaseException) -> str | None:
     text = one_line(error) or "without a message"
     if isinstance(error, torch.OutOfMemoryError):
         return f"the device is out of memory: lower --data.batch_size ({text.partition('. ')[0]})."
-    if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
+    if is_out_of_memory(error):
         return "there is not enough memory: lower --data.batch_size, --model.image_size or the width of the network."
     if not isinstance(error, MisconfigurationException) and not _from_options(error):
         return None

@@ -34,6 +34,7 @@ from padseg.metrics.score_scale import (
     ScoreScale,
     normal_spread,
 )
+from padseg.options import as_stored
 
 _log = logging.getLogger(__name__)
 _LEVELS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999, 1.0)
@@ -117,11 +118,8 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for checkpoints and JSON files."""
-        lists = {
-            name: [list(pair) for pair in getattr(self, name)]
-            for name in ("image_quantiles", "pixel_quantiles")
-        }
-        return asdict(self) | lists
+        values: dict[str, Any] = as_stored(asdict(self))
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Calibration":

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from torch import Tensor
 
 from padseg.data import AnomalyDataModule
@@ -25,6 +26,7 @@ from padseg.models import (
 from padseg.modules.checkpoint import (
     Checkpoint,
     own_header,
+    require_plain,
     store_teachers,
     told_if_changed,
 )
@@ -84,6 +86,8 @@ class AnomalyModule(Pretrained, LightningModule):
         Raises:
             ConfigError: An option cannot be used.
         """
+        # Optimisers and checkpoints take them from here; numbers of NumPy could not be read again.
+        self.hparams.update(as_stored(dict(self.hparams)))
         given = (weights, weights2)
         sources = ("random" if source == STORED_WEIGHTS else source for source in given)
         self.network = network
@@ -141,13 +145,18 @@ class AnomalyModule(Pretrained, LightningModule):
         """Check the options of the Trainer and its data, and give the data module its starting position.
 
         Raises:
-            ConfigError: The precision is unknown, the size of the data's images is not the module's, or
-                the phase before was trained on other data.
+            ConfigError: The precision is unknown, the size of the data's images is not the module's, the phase
+                before was trained on other data, or the Trainer would lose what this one learns.
         """
         ignore_expected_warnings()
+        if stage == "fit" and isinstance(self.trainer.strategy.launcher, _MultiProcessingLauncher):
+            raise ConfigError(
+                "this strategy, Lightning's choice for several devices in a notebook, trains in copies of the "
+                "process, where thresholds and the position in the data stay: use one device here, or padseg fit."
+            )
         one_of("--trainer.precision", str(self.trainer.precision), PRECISION_NAMES)
         data = getattr(self.trainer, "datamodule", None)
-        prepare(self.trainer.strategy, getattr(data, "batch_size", 1))
+        prepare(self.trainer.strategy)
         if (
             stage == "fit"
             and isinstance(data, AnomalyDataModule)
@@ -242,7 +251,12 @@ class AnomalyModule(Pretrained, LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Make the checkpoint complete, so that nothing else is needed to load it."""
+        """Make the checkpoint complete, so that nothing else is needed to load it.
+
+        Raises:
+            CheckpointError: Something in it, such as the state of a callback, could not be read again.
+        """
+        own = type(self)
         header = Header(
             class_name=self._phase.__name__,
             system=self.system,
@@ -252,6 +266,7 @@ class AnomalyModule(Pretrained, LightningModule):
             calibration=self.calibration,
             bits=self.bits,
             precision=None if self._trainer is None else str(self._trainer.precision),
+            subclass=None if own is self._phase else f"{own.__module__}.{own.__qualname__}",
         )
         checkpoint.update(header.to_checkpoint())
         store_teachers(self, checkpoint["state_dict"])
@@ -259,6 +274,7 @@ class AnomalyModule(Pretrained, LightningModule):
         if isinstance(data, AnomalyDataModule):
             # Lightning stores it under the name of its own class, which may be a user's.
             checkpoint.setdefault(AnomalyDataModule.__qualname__, data.state_dict())
+        require_plain(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Reject checkpoints of other modules.
@@ -303,7 +319,7 @@ class AnomalyModule(Pretrained, LightningModule):
             **{name: value for name, value in self.hparams.items() if name in own},
             **self.stored_hparams(),
             "image_size": as_stored(self.image_size),
-            "top_k": self.top_k,
+            "top_k": as_stored(self.top_k),
         }
 
     @abstractmethod

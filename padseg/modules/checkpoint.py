@@ -5,6 +5,7 @@ teacher, student and, after phase two, segmentation network, with the options th
 """
 
 import io
+import logging
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning import LightningDataModule
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
@@ -22,7 +24,9 @@ from padseg.metrics.calibration import Calibration
 from padseg.models import SYSTEMS, Teacher
 from padseg.modules.header import FORMAT_VERSION, HEADER_KEY, Header
 
+_log = logging.getLogger(__name__)
 Checkpoint = dict[str, Any]  # as Lightning writes it, with the header under HEADER_KEY
+_TENSORS = ("state_dict", "optimizer_states")
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # the formats of torch since 1.6, and before
 
 
@@ -146,6 +150,47 @@ def own_header(checkpoint: Checkpoint, class_name: str, system: str) -> Header:
     return header
 
 
+def require_plain(checkpoint: Checkpoint) -> None:
+    """Make sure, before a checkpoint is written, that it can be read without running code.
+
+    The options of a user's data module are left out if they are other objects; loading does not need them.
+
+    Args:
+        checkpoint: Changed in place.
+
+    Raises:
+        CheckpointError: Another entry holds something other than tensors and plain values.
+    """
+    options = LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY
+    if options in checkpoint and not _is_plain(checkpoint[options]):
+        for name in (options, LightningDataModule.CHECKPOINT_HYPER_PARAMS_NAME):
+            checkpoint.pop(name, None)
+    callbacks = checkpoint.get("callbacks", {})
+    entries = {f"the state of callback {name}": state for name, state in callbacks.items()}
+    entries |= {
+        name: checkpoint[name] for name in checkpoint if name not in (*_TENSORS, "callbacks")
+    }
+    if bad := [name for name, value in entries.items() if not _is_plain(value)]:
+        raise CheckpointError(
+            f"a checkpoint could not be read again because of {', '.join(bad)}: let it hold tensors and plain "
+            "values only."
+        )
+
+
+def _is_plain(value: Any) -> bool:
+    buffer = io.BytesIO()
+    try:
+        torch.save(value, buffer)
+        torch.load(io.BytesIO(buffer.getbuffer()), map_location="meta", weights_only=True)
+    except (
+        pickle.PickleError,
+        AttributeError,
+        TypeError,
+    ):  # as of objects that cannot be saved at all
+        return False
+    return True
+
+
 @contextmanager
 def told_if_changed(what: str) -> Iterator[None]:
     """Turn the errors of weights or options that do not fit this version's network into a sentence.
@@ -179,6 +224,21 @@ def require_system(header: Header, what: str) -> None:
         raise CheckpointError(
             f"{what} is of system {header.system!r}, which does not come with padseg: name the module that "
             "registers it with --plugin (in Python, import it first)."
+        )
+
+
+def tell_subclass(header: Header, what: str) -> None:
+    """Warn that padseg's own class stands for the user's one that was trained; no checkpoint names code to import.
+
+    Args:
+        header: Of the checkpoint.
+        what: It, in the message.
+    """
+    if header.subclass is not None:
+        _log.warning(
+            "%s was trained as %s and is used as padseg's %s: with `test` and the like, pass --model %s; in Python, "
+            "use its load_from_checkpoint.",
+            *(what, header.subclass, header.class_name, header.subclass),
         )
 
 

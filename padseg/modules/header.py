@@ -7,6 +7,7 @@ from typing import Any
 from padseg import __version__
 from padseg.metrics.calibration import Calibration
 from padseg.models import NetworkOptions
+from padseg.options import as_stored
 
 HEADER_KEY = "padseg"
 """The key of padseg's part of the header in Lightning's checkpoint."""
@@ -28,6 +29,7 @@ class Header:
         calibration: Thresholds; None before calibration.
         bits: Bits that the pixels of 16-bit images use, of which the upper eight are kept.
         precision: Precision of the training, such as `bf16-mixed`; None if unknown.
+        subclass: Import path of the user's class that was trained instead; None for padseg's own.
         global_step: Number of optimiser steps; 0 in safetensors files, which do not store it.
         version: Version of padseg that wrote it.
         format_version: Format of the checkpoint; this version of padseg uses `FORMAT_VERSION`.
@@ -41,6 +43,7 @@ class Header:
     calibration: Calibration | None = None
     bits: int = 16
     precision: str | None = None
+    subclass: str | None = None
     global_step: int = 0
     version: str = __version__
     format_version: int = FORMAT_VERSION
@@ -64,6 +67,7 @@ class Header:
             calibration=None if calibration is None else Calibration.from_dict(calibration),
             bits=int(own.get("bits", 16)),
             precision=own.get("precision"),
+            subclass=own.get("subclass"),
             global_step=int(checkpoint.get("global_step", 0)),
             version=own["version"],
             format_version=own["format"],
@@ -81,5 +85,6 @@ class Header:
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "bits": self.bits,
             "precision": self.precision,
+            "subclass": self.subclass,
         }
-        return {HEADER_KEY: own, "hyper_parameters": dict(self.hyper_parameters)}
+        return {HEADER_KEY: as_stored(own), "hyper_parameters": dict(self.hyper_parameters)}

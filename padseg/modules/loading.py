@@ -15,6 +15,7 @@ from padseg.modules.checkpoint import (
     Checkpoint,
     check_format,
     require_system,
+    tell_subclass,
     told_if_changed,
 )
 from padseg.modules.header import HEADER_KEY, Header
@@ -50,6 +51,7 @@ def build_module(checkpoint: Mapping[str, Any], path: str | Path) -> AnomalyModu
     with told_if_changed(str(path)):
         header = Header.from_checkpoint(checkpoint)
         require_system(header, str(path))
+        tell_subclass(header, str(path))
         module = _CLASSES[header.class_name](**header.hyper_parameters)
         # Not the module's own, whose error would not name the file.
         LightningModule.load_state_dict(module, checkpoint["state_dict"])

@@ -4,38 +4,39 @@ Each device keeps running statistics of the images that it has seen, which diffe
 Training does not use them. Evaluations, thresholds and checkpoints use those of the first device.
 """
 
+import inspect
+
 import torch
 from lightning.pytorch.plugins import TorchSyncBatchNorm
 from lightning.pytorch.strategies import Strategy
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 LOCAL_FROM = 8
-"""With this many images or more, a device uses its own statistics; tests/benchmarks/README.md has the figures."""
+"""With this many images or more, a device's own statistics serve; tests/benchmarks/README.md has the figures.
+
+Synchronising makes the devices wait for each other, and the host for them, in each of 39 to 151 layers.
+"""
+# torch 2.14 has renamed the option.
+_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel).parameters
+)
 
 
-def layer_sync(batch_size: int) -> "TrainedSyncBatchNorm | None":
-    """What synchronises BatchNorm between devices; None where each device has enough images of its own.
-
-    Synchronising makes the devices wait for each other, and the host for them, in each of 39 to 151 layers.
-
-    Args:
-        batch_size: Images of a step on one device.
-    """
-    return None if batch_size >= LOCAL_FROM else TrainedSyncBatchNorm()
-
-
-def prepare(strategy: Strategy, batch_size: int) -> None:
+def prepare(strategy: Strategy) -> None:
     """Set what the devices exchange, before Lightning wraps the module.
 
     Args:
         strategy: Of the Trainer; one for a single device is left alone.
-        batch_size: Images of a step on one device.
     """
     if getattr(strategy, "_layer_sync", None) is not None:
-        strategy._layer_sync = layer_sync(batch_size)  # type: ignore[attr-defined]
-    if (options := getattr(strategy, "_ddp_kwargs", None)) is not None:
+        strategy._layer_sync = TrainedSyncBatchNorm()  # type: ignore[attr-defined]
+    options = getattr(strategy, "_ddp_kwargs", None)
+    if options is not None and "broadcast_buffers" not in options:
         # Else every step would begin with the statistics of the first device.
-        options.setdefault("broadcast_buffers", False)
+        options.setdefault(_BUFFERS, False)
 
 
 def take_statistics_of_first(module: nn.Module) -> None:

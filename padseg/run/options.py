@@ -143,8 +143,9 @@ class RunOptions:
 
     def _check_overrides(self) -> None:
         for key, option in _SET_BY_RUN.items():
-            if key in self.overrides:
-                raise ConfigError(f"--{key} is {option} here.")
+            for given in self.overrides:
+                if given == key or given.startswith(f"{key}."):
+                    raise ConfigError(f"--{given} is {option} here.")
         if "evaluation.recall" in self.overrides:
             raise ConfigError(
                 "--evaluation.recall: the results of a run hold iap90; use `fit` and `test`."

@@ -9,7 +9,7 @@ from lightning import Trainer
 
 from padseg.callbacks import ResumeCheckpoint
 from padseg.data.datasets import TrainDataset
-from padseg.errors import CheckpointError
+from padseg.errors import CheckpointError, ConfigError
 from padseg.modules import read_checkpoint
 from tiny import tiny_data, tiny_student
 
@@ -60,6 +60,19 @@ def test_no_checkpoint_amid_an_accumulated_step(data_root, tmp_path, monkeypatch
     assert callback.batches == [6]
     # Lightning divides by the batches of a step; the sum over its images is meant.
     assert backward == pytest.approx(logged)
+
+
+def test_a_folder_elsewhere_is_refused(data_root):
+    module, data = tiny_student("stpm", image_size=32), tiny_data(data_root, image_size=32)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=1,
+        logger=False,
+        callbacks=[ResumeCheckpoint("memory://folder")],
+        enable_progress_bar=False,
+    )
+    with pytest.raises(ConfigError, match="dirpath is memory://folder; a training resumes from a"):
+        trainer.fit(module, datamodule=data)
 
 
 def fit(data_root, folder, steps, batch_size=2, lr=0.1):

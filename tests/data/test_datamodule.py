@@ -10,6 +10,7 @@ from PIL import Image
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError, DataError
 from padseg.synthesis import SynthesisParams
+from tiny import tiny_data
 
 
 def module(root: Path, textures: Path | None, **options) -> AnomalyDataModule:
@@ -163,3 +164,12 @@ def test_masks_are_checked_before_training(broken):
 def test_bad_options(data_root, options):
     with pytest.raises(ConfigError):
         module(data_root, None, **options)
+
+
+def test_what_is_decoded_needs_no_folder_any_more(data_root, tmp_path):
+    shutil.copytree(data_root / "widget", tmp_path / "data/widget")
+    data = tiny_data(tmp_path / "data")
+    data.setup("fit")
+    shutil.rmtree(tmp_path / "data")
+    data.setup("validate")
+    assert data.calibration_dataloader() is not None

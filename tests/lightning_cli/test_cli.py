@@ -154,6 +154,19 @@ def test_the_bar_counts_steps_unless_another_is_configured(
     assert more in trainer.callbacks
 
 
+@pytest.mark.parametrize(
+    ("plugin", "writer"),
+    [("LightningEnvironment", "AtomicCheckpointIO"), ("AsyncCheckpointIO", "AsyncCheckpointIO")],
+)
+def test_checkpoints_are_written_whole_unless_another_way_is_configured(
+    plugin, writer, data_root, textures
+):
+    args = ["--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
+    args += [*data_args(data_root, textures), f"--trainer.plugins={plugin}"]
+    trainer = PadsegCLI(args, run=False).trainer
+    assert type(trainer.strategy.checkpoint_io).__name__ == writer
+
+
 def test_a_configuration_selects_mixed_defects(data_root, textures, tmp_path):
     own = tmp_path / "mixed.yaml"
     own.write_text(

@@ -10,7 +10,9 @@ import torch
 from jsonargparse import Namespace
 from lightning import Trainer
 
+from padseg.errors import ConfigError
 from padseg.lightning_cli.cli import PadsegCLI
+from padseg.modules.sync_batch_norm import TrainedSyncBatchNorm
 from tiny import tiny_data, tiny_student
 
 WORKER = Path(__file__).with_name("ddp_worker.py")
@@ -29,6 +31,7 @@ def train(folder, data_root, textures, devices, norms):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
+    assert "is deprecated" not in done.stderr
     return [torch.load(folder / f"{devices}-{rank}.pt") for rank in range(devices)]
 
 
@@ -97,12 +100,13 @@ def test_what_depends_on_the_device(there, chosen, precision, synchronised, monk
     cli.subcommand = None
     given = {"sync_batchnorm": True, "benchmark": None, "deterministic": None}
     trainer = Namespace(accelerator=chosen, precision=None, **given)
-    cli.config = Namespace(trainer=trainer)
+    cli.config = Namespace(trainer=trainer, data=Namespace(batch_size=7))
     cli.before_instantiate_classes()
     assert (trainer.precision, trainer.sync_batchnorm) == (precision, synchronised)
     trainer.precision = "16-mixed"
+    cli.config.data.batch_size = 8  # enough for statistics of their own
     cli.before_instantiate_classes()
-    assert trainer.precision == "16-mixed"
+    assert (trainer.precision, trainer.sync_batchnorm) == ("16-mixed", False)
 
 
 @pytest.mark.parametrize(
@@ -123,21 +127,26 @@ def test_cudnn_is_timed_where_sizes_are_fixed(there, command, options, chosen, m
     cli.subcommand = command
     given = {"sync_batchnorm": True, "benchmark": None, "deterministic": None, **options}
     trainer = Namespace(accelerator="auto", precision="32-true", **given)
-    cli.config = Namespace(
-        **({"trainer": trainer} if command is None else {command: {"trainer": trainer}})
-    )
+    config = {"trainer": trainer, "data": Namespace(batch_size=8)}
+    cli.config = Namespace(**(config if command is None else {command: config}))
     cli.before_instantiate_classes()
     assert trainer.benchmark is chosen
 
 
-@pytest.mark.parametrize(("batch_size", "synchronised"), [(7, True), (8, False)])
-def test_batch_norms_meet_where_a_device_has_few_images(
-    batch_size, synchronised, data_root, textures
-):
-    module = tiny_student("stpm", image_size=32)
-    data = tiny_data(data_root, textures, image_size=32, batch_size=batch_size)
-    trainer = Trainer(accelerator="cpu", strategy="ddp", sync_batchnorm=True, barebones=True)
-    assert trainer.strategy._layer_sync is not None  # what Lightning applies to the module
+@pytest.mark.parametrize("synchronised", [True, False])
+def test_batch_norms_meet_if_the_trainer_says_so(synchronised, data_root, textures):
+    module, data = tiny_student("stpm", image_size=32), tiny_data(data_root, image_size=32)
+    options = {"strategy": "ddp", "sync_batchnorm": synchronised, "barebones": True}
+    trainer = Trainer(accelerator="cpu", **options)
     trainer.datamodule, module._trainer = data, trainer
     module.setup("fit")
-    assert (trainer.strategy._layer_sync is not None) is synchronised
+    assert isinstance(trainer.strategy._layer_sync, TrainedSyncBatchNorm) is synchronised
+
+
+@pytest.mark.parametrize("strategy", ["ddp_fork", "ddp_spawn", "ddp_notebook"])
+def test_processes_whose_results_stay_with_them_are_refused(strategy, data_root):
+    module = tiny_student("stpm", image_size=32)
+    module._trainer = Trainer(accelerator="cpu", strategy=strategy, devices=2, barebones=True)
+    with pytest.raises(ConfigError, match="trains in copies of the process"):
+        module.setup("fit")
+    module.setup("test")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback
 
 from padseg.cli import main
 from padseg.errors import CheckpointError, ConfigError, DataError
@@ -17,22 +17,9 @@ from padseg.inference import Predictor, load_module
 from padseg.modules import read_checkpoint, read_header
 from padseg.modules.distill import CANDIDATES_KEY
 from tiny import TRANSFORMER, tiny_arguments, tiny_data, tiny_segmentation, tiny_student
+from tiny import tiny_trainer as trainer
 
 WORKER = Path(__file__).with_name("memory_worker.py")
-
-
-def trainer(folder, steps, **options) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        default_root_dir=folder,
-        max_epochs=-1,
-        max_steps=steps,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    )
 
 
 class Save(Callback):

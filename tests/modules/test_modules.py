@@ -23,23 +23,8 @@ from padseg.modules import SegmentationModule, StudentDistillModule, read_checkp
 from padseg.modules.checkpoint import write_checkpoint
 from padseg.modules.header import HEADER_KEY
 from padseg.synthesis import SynthesisParams
-from tiny import SECOND_TEACHER, tiny_data, tiny_segmentation, tiny_student
-
-
-def trainer(folder, steps, **options) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        default_root_dir=folder,
-        max_epochs=-1,
-        max_steps=steps,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        **options,
-    )
+from tiny import SECOND_TEACHER, Seen, tiny_data, tiny_segmentation, tiny_student
+from tiny import tiny_trainer as trainer
 
 
 @pytest.fixture
@@ -88,16 +73,6 @@ def test_phase_two_freezes_teacher_and_student(data, distilled, tmp_path):
         if value.is_floating_point()
     ]
     assert sum(changed) > len(changed) / 2
-
-
-class Seen(Callback):
-    """The clean images of every training step."""
-
-    def __init__(self):
-        self.batches = []
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self.batches.append(batch["clean"].clone())
 
 
 def test_phase_two_goes_on_in_the_stream(data, distilled, tmp_path):
@@ -380,36 +355,6 @@ def test_a_trainer_that_trains_on_goes_on_in_the_stream(data, distilled, tmp_pat
         fitter.fit(module, datamodule=data)
         assert torch.equal(torch.cat(seen.batches), data.pairs(first, 16)["clean"])
         assert data.state_dict()["next_sample"] == first + 16
-
-
-class MyStudent(StudentDistillModule):
-    """A user's own, with an argument more."""
-
-    def __init__(self, own: int = 3, **options) -> None:
-        super().__init__(**options)
-        self.own = own
-
-
-class MyData(AnomalyDataModule):
-    """A user's own."""
-
-
-def test_modules_and_data_of_users_are_handed_over(data_root, textures, tmp_path):
-    def fit(module, steps, resume=None):
-        data = MyData(str(data_root), "widget", str(textures), 64, 4, num_workers=0)
-        seen = Seen()
-        fitter = trainer(tmp_path, steps, callbacks=[seen])
-        fitter.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-        fitter.save_checkpoint(tmp_path / f"{type(module).__name__}.ckpt")
-        return torch.cat(seen.batches), data
-
-    options = {"teacher": "test_resnet", "weights": "random", "width": 16, "image_size": 64}
-    fit(MyStudent(own=4, **options), 2)
-    assert Predictor(tmp_path / "MyStudent.ckpt", device="cpu").calibration is not None
-    again, data = fit(MyStudent(own=4, **options), 3, tmp_path / "MyStudent.ckpt")
-    assert torch.equal(again, data.pairs(8, 4)["clean"])
-    handed_over, data = fit(segmentation(tmp_path / "MyStudent.ckpt"), 1)
-    assert torch.equal(handed_over, data.pairs(12, 4)["clean"])
 
 
 @pytest.mark.slow

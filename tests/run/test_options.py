@@ -43,6 +43,7 @@ def test_textures_are_required(tmp_path, data_root, capsys):
         (["run", "destseg", "--label", "x", "--checkpoint.dirpath", "y"], "is the run's own"),
         (["run", "destseg", *(2 * ["--trainer.callbacks+=x"])], "callbacks+ is given twice"),
         (["run", "destseg", "--label", "x", "--trainer.logger", "false"], "always a CSV log"),
+        (["run", "destseg", *(2 * ["--trainer.logger.save_dir=y"])], "always a CSV log"),
         (["run", "destseg", *(2 * ["--trainer.limit_test_batches=0"])], "ends with a test"),
     ],
 )
