@@ -8,8 +8,9 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torchmetrics import SumMetric
 
+from padseg.data.samples import GOOD
 from padseg.errors import PadsegError
-from padseg.metrics import SPRO, ImageMetrics, PixelMetrics
+from padseg.metrics import AUPIMO, SPRO, ImageMetrics, PixelMetrics
 from padseg.metrics.further import FURTHER
 from padseg.models.scores import map_at_size
 
@@ -19,7 +20,7 @@ class EvaluationCallback(Callback):
 
     Test figures have the names of `PixelMetrics` (with `pro5`, its PRO up to 0.05), `ImageMetrics` and
     `FURTHER`; validation figures the prefix `val_`. Categories of MVTec LOCO have `spro5` as well, the sPRO
-    up to 0.05 at the images' own size.
+    up to 0.05 at the images' own size, the mean of that of logical and of structural anomalies.
     `val_score_map` is the mean over the score maps of held-out normal images, by which STPM chooses its
     best step. A test compares score maps and masks at the network's size or, if the data module's
     `evaluation` is `native`, at each image's own. No score maps are kept, and the figures do not depend
@@ -36,17 +37,21 @@ class EvaluationCallback(Callback):
             exact=exact, fpr_limit=fpr_limit, recall=recall, further_fpr_limits=(0.05,)
         )
         self.image = ImageMetrics()
-        self.spro = SPRO(exact=exact)
+        self.spro: dict[str, SPRO] = {}  # by the kind of anomaly
+        self.exact = exact
         self.further = {name: metric.build() for name, metric in FURTHER.items()}
         # The module has already checked for NaN; a second check would make the host wait for the GPU.
         self._normal_score = SumMetric(nan_strategy="disable")
         self._normal_count = SumMetric(nan_strategy="disable")
 
     def _metrics(self) -> tuple[Any, ...]:
-        own = (self.pixel, self.image, self.spro, self._normal_score, self._normal_count)
-        return *own, *self.further.values()
+        own = (self.pixel, self.image, self._normal_score, self._normal_count)
+        return *own, *self.spro.values(), *self.further.values()
 
-    def _start(self, pl_module: LightningModule) -> None:
+    def _start(self, pl_module: LightningModule, dataset: Any) -> None:
+        if getattr(dataset, "saturations", None):
+            kinds = {sample.defect for sample in dataset.samples} - {GOOD}
+            self.spro = {kind: SPRO(exact=self.exact) for kind in sorted(kinds)}
         for metric in self._metrics():
             # Lightning does not move the metrics of callbacks, and NCCL reduces only states on the GPU.
             metric.to(pl_module.device)
@@ -59,9 +64,9 @@ class EvaluationCallback(Callback):
             for at, index in enumerate(batch["index"].tolist()):
                 own = torch.from_numpy(dataset.own_regions(index)).to(score_map.device)
                 enlarged = map_at_size(score_map[at : at + 1], (own.shape[0], own.shape[1]))
-                self._update_pixels(enlarged, own[None, None])
+                self._update_pixels(enlarged, own[None, None], label[at : at + 1])
         else:
-            self._update_pixels(score_map, batch["regions"])
+            self._update_pixels(score_map, batch["regions"], label)
         image_score = outputs["image_score"].float()
         self.image.update(image_score, label)
         if getattr(dataset, "saturations", None):
@@ -75,27 +80,30 @@ class EvaluationCallback(Callback):
     def _update_spro(self, score_map: Tensor, indices: list[int], dataset: Any) -> None:
         """Count the defects of MVTec LOCO, whose areas are those of the images' own size."""
         for at, index in enumerate(indices):
-            defects, saturation = dataset.own_defects(index)
-            enlarged = map_at_size(score_map[at : at + 1], defects.shape[1:])
-            self.spro.update(
-                enlarged,
-                torch.from_numpy(defects).to(score_map.device),
-                torch.from_numpy(saturation).to(score_map.device),
-            )
+            own = dataset.own_defects(index)
+            enlarged = map_at_size(score_map[at : at + 1], own[0].shape[1:])
+            defects, saturation = (torch.from_numpy(each).to(score_map.device) for each in own)
+            for kind, metric in self.spro.items():
+                if dataset.samples[index].defect in (GOOD, kind):
+                    metric.update(enlarged, defects, saturation)
 
-    def _update_pixels(self, score_map: Tensor, regions: Tensor) -> None:
+    def _update_pixels(self, score_map: Tensor, regions: Tensor, label: Tensor) -> None:
         """Count the pixels of images; `regions` is 0 outside of defects."""
         mask = (regions > 0).byte()
         self.pixel.update(score_map, mask, regions)
         for name, metric in self.further.items():
-            if FURTHER[name].level == "pixel":
+            if isinstance(metric, AUPIMO):
+                metric.update(score_map, mask, label)
+            elif FURTHER[name].level == "pixel":
                 metric.update(score_map, mask)
 
     def _figures(self, trainer: Trainer, dataset: Any) -> dict[str, Tensor]:
         figures = self.image.compute() | self.pixel.compute()
         figures |= {name: metric.compute() for name, metric in self.further.items()}
         if getattr(dataset, "saturations", None):
-            figures["spro5"] = self.spro.compute()
+            # As published: each kind of anomaly has false positives of its own.
+            areas = [metric.compute() for metric in self.spro.values()]
+            figures["spro5"] = torch.stack(areas).mean()
         expected = len(dataset)
         if (seen := self.pixel.images_seen) != expected and not _limited(trainer):
             raise PadsegError(
@@ -106,7 +114,7 @@ class EvaluationCallback(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start afresh."""
-        self._start(pl_module)
+        self._start(pl_module, evaluated_dataset(trainer, evaluation_stage(trainer)))
 
     on_test_epoch_start = on_validation_epoch_start
 

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 from padseg.data.depth import ALL_BITS
@@ -15,6 +16,7 @@ from padseg.machine.files import hash_file
 from padseg.machine.threads import map_in_threads
 
 _MIDDLE = 4096  # bytes
+_USES = {"train": "trained on", "validation": "held out for thresholds", "test": "tested on"}
 
 
 def hash_pixels(path: Path, bits: int = ALL_BITS) -> str:
@@ -27,41 +29,48 @@ def check_duplicates(
     samples: Sequence[Sample],
     pixel_bits: int | None = None,
 ) -> list[Finding]:
-    """Images that are on both sides of the split, or, by their pixels, twice on one side.
+    """Images that are in two parts of the split, or, by their pixels, twice in one.
 
     Args:
         samples: All samples of a category.
-        pixel_bits: Bits that the pixels of 16-bit images use, to compare pixels on both sides and within each.
-            None compares files between the sides alone: one is read completely only if the other side has one
+        pixel_bits: Bits that the pixels of 16-bit images use, to compare pixels between the parts and within each.
+            None compares files between the parts alone: one is read completely only if another part has one
             of the same size with the same bytes in the middle.
     """
-    tested = [sample.path for sample in samples if sample.split == "test"]
-    trained = [sample.path for sample in samples if sample.split != "test"]
+    parts = {name: [s.path for s in samples if s.split == name] for name in _USES}
     if pixel_bits is None:
         for quick in (_size, _middle):
-            keys = {path: quick(path) for path in (*tested, *trained)}
-            shared = {keys[path] for path in tested} & {keys[path] for path in trained} - {None}
-            tested = [path for path in tested if keys[path] in shared]
-            trained = [path for path in trained if keys[path] in shared]
+            parts = _shared(parts, quick)
     content = hash_file if pixel_bits is None else partial(hash_pixels, bits=pixel_bits)
-    of_test, of_train = _by_content(tested, content), _by_content(trained, content)
+    found = {name: _by_content(paths, content) for name, paths in parts.items()}
     findings = [
         Finding(
             "train and test",
             path,
-            f"{path} is the image {of_train[key][0]}, which is trained on: remove one of them.",
+            f"{path} is the image {found[other][key][0]}, which is {_USES[other]}: remove one of them.",
         )
-        for key in of_test.keys() & of_train.keys()
-        for path in of_test[key]
+        for other, name in combinations(_USES, 2)
+        for key in found[name].keys() & found[other].keys()
+        for path in found[name][key]
     ]
     if pixel_bits is not None:
         findings += [
             Finding("duplicate", path, f"{path} is the image {same[0]} once more.")
-            for side in (of_train, of_test)
-            for same in side.values()
+            for part in found.values()
+            for same in part.values()
             for path in same[1:]
         ]
     return sorted(findings, key=lambda finding: finding.file.as_posix())
+
+
+def _shared(
+    parts: Mapping[str, list[Path]], quick: Callable[[Path], Hashable]
+) -> dict[str, list[Path]]:
+    """The files whose quick key another part has as well."""
+    keys = {path: quick(path) for paths in parts.values() for path in paths}
+    of_part = {name: {keys[path] for path in paths} - {None} for name, paths in parts.items()}
+    common = {key for one, other in combinations(of_part.values(), 2) for key in one & other}
+    return {name: [path for path in paths if keys[path] in common] for name, paths in parts.items()}
 
 
 def _by_content(paths: Iterable[Path], content: Callable[[Path], str]) -> dict[str, list[Path]]:

@@ -116,7 +116,7 @@ def find_other_metric(folder: Path, layout: str, saturations: Saturations | None
     )
     message = (
         f"{folder}: pixel figures, PRO and IAP are not the metric of MVTec LOCO, which is sPRO; the masks of an "
-        f"image are merged for them: do not compare them with published ones of MVTec LOCO, but {remedy} "
-        "(image figures are comparable)."
+        "image are merged for them, and image figures are of both kinds of anomalies together, where the published "
+        f"ones are means of the two: do not compare them with those, but {remedy}."
     )
     return [Finding("other metric", folder, message)]

@@ -51,7 +51,7 @@ def find_losses(
     message = (
         f"{folder}: reduced to {size[0]}x{size[1]} pixels, {counts.lost_images} of {counts.images} masks are "
         f"empty and {counts.lost_regions} of {counts.regions} defect regions vanish, so that pixel figures "
-        f"ignore them: raise {option}, or evaluate at the images' own size with "
+        f"count their pixels as normal: raise {option}, or evaluate at the images' own size with "
         "--data.evaluation native."
     )
     return [Finding("lost regions", folder, message)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from padseg.data.depth import ALL_BITS
 from padseg.data.samples import names_below_common
-from padseg.errors import ConfigError
+from padseg.errors import CheckpointError, ConfigError
 from padseg.options import as_stored
 from padseg.synthesis.params import MIXED, SynthesisParams
 
@@ -68,17 +68,28 @@ class TrainedImages:
         names = "\0".join(names_below_common(paths))
         return cls(len(paths), hashlib.sha256(os.fsencode(names)).hexdigest())
 
-    def difference(self, before: Mapping[str, Any] | None) -> str | None:
-        """How these differ from those of a checkpoint, in words; None if they do not.
+    def require_same(
+        self, before: Mapping[str, Any] | None, checkpoint: str, category: str
+    ) -> None:
+        """Reject a checkpoint that was trained on others, of which some may be held out now.
 
         Args:
             before: What the checkpoint holds; None in one without it, which cannot be compared.
+            checkpoint: Its name in the message.
+            category: Of the images.
+
+        Raises:
+            CheckpointError: They differ.
         """
         if before is None or before == asdict(self):
-            return None
+            return
         renamed = before["count"] == self.count
-        return (
+        how = (
             f"{self.count} with other names" if renamed else f"{before['count']}, now {self.count}"
+        )
+        raise CheckpointError(
+            f"{checkpoint} was trained on other images of {category} ({how}): restore them, or train anew, from "
+            "phase one."
         )
 
 

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from padseg.data.depth import ALL_BITS
 from padseg.data.stream import Position, StreamOptions, TrainedImages
-from padseg.errors import CheckpointError, ConfigError
+from padseg.errors import ConfigError
 from padseg.options import refuse_changed_options
 
 _log = logging.getLogger(__name__)
@@ -55,16 +55,22 @@ class StreamDataModule(LightningDataModule):
             before: The `state_dict` of the data module in that phase.
 
         Raises:
-            ConfigError: That phase had another category, or trained on images that are held out now.
+            ConfigError: That phase had another category, or held out fewer images.
+            CheckpointError: It trained on other images, of which some may be held out now.
         """
         options = before.get("options", {})
         self.stream_options().require_same_images(options)
-        self._require_held_out(options, "--model.distilled")
+        self._require_held_out(before, "--model.distilled")
         self.start = Position(before.get("next_sample", 0))
 
     def _require_held_out(self, before: Mapping[str, Any], checkpoint: str) -> None:
-        if not self.own_validation:
-            self.stream_options().require_held_out(before, checkpoint)
+        options = self.stream_options()
+        if self.own_validation or options.val_fraction == 0:
+            return
+        known = before.get("options", {})
+        options.require_held_out(known, checkpoint)
+        if self.trained_images is not None and known.get("val_fraction") == options.val_fraction:
+            self.trained_images.require_same(before.get("images"), checkpoint, options.category)
 
     def state_dict(self) -> dict[str, Any]:
         """The number of used samples, so that a resumed run continues with the next one."""
@@ -78,19 +84,16 @@ class StreamDataModule(LightningDataModule):
         """Continue where the checkpoint was written.
 
         Raises:
-            CheckpointError: Its training had other samples.
+            CheckpointError: Its training had other samples, or other images than are trained on now.
             ConfigError: In a validation, its training saw images that are held out now, or read them differently.
         """
         task, options = self.task(), self.stream_options()
         before = {"bits": ALL_BITS} | state_dict.get("options", {})
         if task == "fit":
             refuse_changed_options("data", before, options.state())
-            images = state_dict.get("images")
-            if self.trained_images and (difference := self.trained_images.difference(images)):
-                raise CheckpointError(
-                    f"the checkpoint was trained on other images of {options.category} ({difference}): a training "
-                    "goes on as it began; restore them, or start another one."
-                )
+            if self.trained_images is not None:
+                images = state_dict.get("images")
+                self.trained_images.require_same(images, "the checkpoint", options.category)
         elif before.get("category", options.category) != options.category:
             _log.warning(
                 "The checkpoint was trained on category %s, not %s.",
@@ -98,7 +101,7 @@ class StreamDataModule(LightningDataModule):
                 options.category,
             )
         if task == "validate":
-            self._require_held_out(before, "the checkpoint")
+            self._require_held_out(state_dict, "the checkpoint")
             if before["bits"] != options.bits:
                 raise ConfigError(
                     f"the checkpoint was trained with --data.bits {before['bits']}, not {options.bits}: pass "

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from padseg.metrics import checks, functional
 from padseg.metrics.base import counting_device
+from padseg.metrics.checks import ArrayLike
 from padseg.metrics.curves import make_curves
 from padseg.metrics.maps import MapMetric
 
@@ -46,15 +47,33 @@ class AUPIMO(MapMetric):
             raise checks.MetricInputError(
                 f"the bounds must fulfil 0 < lower < upper <= 1, got {lower} and {upper}."
             )
+        self._defective: Tensor | None = None
         self.lower = lower
         self.upper = upper
         # Unlike the state of the same name in `PixelMetrics`, so that a `MetricCollection` shares nothing.
         self.add_state("kind", torch.tensor([float(exact)]), "max")
 
+    def update(  # type: ignore[override]
+        self, score_map: ArrayLike, mask: ArrayLike, defective: Tensor | None = None
+    ) -> None:
+        """Count a batch, see `MapMetric.update`.
+
+        Args:
+            score_map: As there.
+            mask: As there.
+            defective: Bool (B,), on the same device: which images have a defect, also if their mask has vanished at
+                this size. Those are left out, since they are neither normal nor show how much is found. None if
+                every image without a defect in its mask is normal.
+        """
+        self._defective = None if defective is None else defective.to(self.device)
+        super().update(score_map, mask)
+
     def _regions(self, defect: Tensor, labels: Tensor | None) -> Tensor:
         """One region for each defective image, whose other pixels are left out."""
-        defective = defect.flatten(1).any(dim=1)[:, None, None]
-        return defect.int() + (defective & ~defect).int() * _LEFT_OUT
+        defective = defect.flatten(1).any(dim=1)
+        if self._defective is not None:
+            defective |= self._defective
+        return defect.int() + (defective[:, None, None] & ~defect).int() * _LEFT_OUT
 
     def compute(self) -> Tensor:
         """Return the mean over defective images of all processes since the last reset.
@@ -70,6 +89,6 @@ class AUPIMO(MapMetric):
         ranking = functional.rank(self._all_counts())
         self._curves = make_curves(ranking)
         value = math.nan
-        if ranking.negatives * self.lower >= 1:
+        if ranking.negatives * self.lower >= 1 - 1e-9:  # 49 * (1 / 49) is below 1
             value = functional.aupimo(ranking, self.lower, self.upper)
         return torch.tensor(value, dtype=torch.float64, device=counting_device(self.device))

@@ -16,6 +16,8 @@ from padseg.models.teacher import FeaturePair
 
 _START = -2.0  # logit of the first step, when few pixels are defects
 _TURNS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
+DIRECTIONS = len(_TURNS)
+"""In how many ways images are mirrored."""
 
 
 class DistanceNetwork(nn.Module):
@@ -70,7 +72,8 @@ class DistanceNetwork(nn.Module):
         products = [resize_to(normalized_product(*level), finest) for level in levels]
         joined = torch.cat(products, dim=1) if products else None
         logits = torch.cat(
-            [member(maps, joined, first) for first, member in enumerate(self.members)], dim=1
+            [member(maps, joined, first) for first, member in enumerate(self.members, pair.first)],
+            dim=1,
         )
         return logits if self.training else logits.mean(dim=1, keepdim=True)
 
@@ -78,8 +81,8 @@ class DistanceNetwork(nn.Module):
 class _UNet(nn.Module):
     """The shape of Ronneberger et al., "U-Net", MICCAI 2015, with residual blocks, and sums for concatenations.
 
-    While it trains, each image of a batch is mirrored in one of four ways, so that nothing is learned about
-    directions; its logits are mirrored back.
+    While it trains, each image is mirrored in one of four ways, which its number in the stream determines, so that
+    nothing is learned about directions; its logits are mirrored back.
     """
 
     def __init__(self, maps: int, products: int, width: int) -> None:
@@ -145,4 +148,4 @@ class _UNet(nn.Module):
 
 def _turn(maps: Tensor, first: int) -> Tensor:
     """Mirror each map of a batch in a way that its position determines; a second call undoes it."""
-    return torch.stack([x.flip(_TURNS[i % len(_TURNS)]) for i, x in enumerate(maps, first)])
+    return torch.stack([x.flip(_TURNS[i % DIRECTIONS]) for i, x in enumerate(maps, first)])

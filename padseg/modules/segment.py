@@ -21,6 +21,7 @@ from padseg.models import (
     build_segmentation,
     find_system,
 )
+from padseg.models.distance_network import DIRECTIONS
 from padseg.modules.base import AnomalyModule
 from padseg.modules.checkpoint import (
     Checkpoint,
@@ -178,11 +179,8 @@ class SegmentationModule(AnomalyModule):
                 f"{self.parts.title} remembers which image is which, so give both phases the same."
             )
         assert data.trained_images is not None
-        if difference := data.trained_images.difference(previous.get("images")):
-            raise CheckpointError(
-                f"--model.distilled was trained on other images of {data.category} ({difference}): "
-                f"{self.parts.title} remembers which image is which; restore them, or repeat phase one."
-            )
+        # The memory knows the images by their numbers.
+        data.trained_images.require_same(previous.get("images"), "--model.distilled", data.category)
 
     def train(self, mode: bool = True) -> "SegmentationModule":
         """Train the segmentation network alone: teacher and student keep their BatchNorm statistics."""
@@ -236,8 +234,11 @@ class SegmentationModule(AnomalyModule):
             )
         # A memory would know the surroundings of the defect by heart, unlike those of a new image.
         index = batch["index"] if self.parts.memory else None
+        number = batch_idx * self.trainer.world_size + self.global_rank
+        first = number * len(batch["corrupted"]) % DIRECTIONS  # few numbers, for compiled networks
+        pairs = [pair._replace(first=first) for pair in self.compare(batch["corrupted"], index)]
         loss = self.parts.segmentation_loss(
-            self.logits(self.compare(batch["corrupted"], index)),
+            self.logits(pairs),
             batch["mask"],
             gamma=self.hparams["gamma"],
             focal_weight=self.hparams["focal_weight"],

@@ -17,6 +17,8 @@ from padseg.data import AnomalyDataModule
 from padseg.data.images import read_image
 from padseg.data.pairs import to_unit
 from padseg.errors import DataError
+from padseg.metrics.functional import rank
+from tiny import tiny_data
 
 SHAPES = ((150, 90), (40, 200), (64, 64), (97, 131), (30, 33))  # (H, W)
 
@@ -105,6 +107,35 @@ def test_native_figures(root, module, make_trainer, batch_size):
     assert 0 < reduced.evaluated.masks.lost_regions < reduced.evaluated.masks.regions
 
 
+def test_the_mean_map_of_held_out_images_is_that_of_the_normal_ones(
+    data_root, textures, module, make_trainer
+):
+    data = tiny_data(data_root, textures, val_fraction=0.5)
+    (figures,) = make_trainer(EvaluationCallback()).validate(module, data, verbose=False)
+    means, labels = [], []
+    for loaded in data.val_dataloader():
+        batch = data.on_after_batch_transfer(loaded, 0)
+        with torch.inference_mode():
+            means += module.eval()(batch["image"])["score_map"].mean((1, 2, 3)).tolist()
+        labels += batch["label"].tolist()
+    assert any(labels)
+    normal = [mean for mean, label in zip(means, labels, strict=True) if not label]
+    assert figures["val_score_map"] == pytest.approx(np.mean(normal), rel=1e-5)
+
+
+def test_a_defect_whose_mask_vanishes_is_no_normal_image(root, module, make_trainer):
+    (root / "w/ground_truth/cut/0_mask_2.png").unlink()
+    mask = np.zeros(SHAPES[0], np.uint8)
+    mask[70, 40] = 255
+    Image.fromarray(mask).save(root / "w/ground_truth/cut/0_mask.png")
+    data = AnomalyDataModule(root, "w", synthesis=None, image_size=64, num_workers=0, batch_size=4)
+    evaluation = EvaluationCallback()
+    make_trainer(evaluation).test(module, datamodule=data, verbose=False)
+    assert data.evaluated.masks.lost_images >= 1
+    counts = evaluation.further["aupimo"]._all_counts()
+    assert rank(counts).negatives == len(SHAPES) * 64 * 64  # of the good ones
+
+
 def loco(root: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     """Make it a category of MVTec LOCO: masks that overlap, in a folder for each image, with saturations.
 
@@ -137,12 +168,17 @@ def loco(root: Path) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def test_mvtec_loco_has_its_own_metric(root, module, make_trainer, caplog):
     expected = loco(root)
+    for folder in (root / "w/test", root / "w/ground_truth"):  # two kinds of anomalies
+        (folder / "lack").mkdir()
+        for number in (3, 4):
+            for path in (folder / "cut").glob(f"{number}*"):
+                path.rename(folder / "lack" / path.name)
     options = {"synthesis": None, "image_size": 64, "num_workers": 0, "batch_size": 1}
     data = AnomalyDataModule(str(root), "w", **options, layout="mvtec_loco")
     (figures,) = make_trainer(EvaluationCallback()).test(module, datamodule=data, verbose=False)
     assert "which is sPRO" in caplog.text
     assert "compare spro5 with them" in caplog.text
-    sample = []
+    scored = {}
     for one in data.evaluated.samples:
         image = to_unit(torch.from_numpy(read_image(one.path, (64, 64)))[None])
         with torch.inference_mode():
@@ -151,9 +187,16 @@ def test_mvtec_loco_has_its_own_metric(root, module, make_trainer, caplog):
         shrinks = shape[0] < 64 or shape[1] < 64
         large = functional.interpolate(small, shape, mode="bilinear", antialias=shrinks)
         none = (np.zeros((0, *shape), bool), np.zeros(0))
-        defective = "cut" in one.path.parts
-        defects, needed = expected[int(one.path.stem)] if defective else none
-        sample.append((large.clamp(0, 1)[0, 0].numpy(), defects, needed))
+        defects, needed = none if one.defect == "good" else expected[int(one.path.stem)]
+        mine = (large.clamp(0, 1)[0, 0].numpy(), defects, needed)
+        scored.setdefault(one.defect, []).append(mine)
+    areas = [literal_spro([*scored["good"], *scored[kind]]) for kind in ("cut", "lack")]
+    assert abs(areas[0] - areas[1]) > 1e-3
+    assert figures["spro5"] == pytest.approx(np.mean(areas), abs=2e-6)
+
+
+def literal_spro(sample: list[tuple[np.ndarray, ...]]) -> float:
+    """The area up to a rate of 0.05 of images, each with its scores, defects and the pixels that suffice."""
     normal = np.concatenate([values[~defects.any(0)] for values, defects, _ in sample])
     fpr, covered = [0.0], [0.0]
     for threshold in np.unique(np.concatenate([values.ravel() for values, _, _ in sample]))[::-1]:
@@ -170,8 +213,7 @@ def test_mvtec_loco_has_its_own_metric(root, module, make_trainer, caplog):
         if fpr[-1] > 0.05:
             break
     at_limit = np.interp(0.05, fpr[-2:], covered[-2:])
-    area = np.trapezoid([*covered[:-1], at_limit], [*fpr[:-1], 0.05]) / 0.05
-    assert figures["spro5"] == pytest.approx(area, abs=2e-6)
+    return np.trapezoid([*covered[:-1], at_limit], [*fpr[:-1], 0.05]) / 0.05
 
 
 def test_masks_that_its_configuration_lacks_are_refused(root):

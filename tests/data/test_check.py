@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -259,7 +260,7 @@ def test_lost_defects_are_told_where_figures_are_made(root, caplog, capsys):
     for _ in range(2):
         setup(root, "test")
     assert caplog.text.count("3 of 4 masks are empty") == 1
-    assert "ignore them: raise --model.image_size, or evaluate" in caplog.text
+    assert "count their pixels as normal: raise --model.image_size, or" in caplog.text
     caplog.clear()
     options = {"synthesis": None, "image_size": 32, "val_fraction": 0, "evaluation": "native"}
     AnomalyDataModule(str(root), "w", **options).setup("test")
@@ -371,6 +372,19 @@ def test_validation_images_are_held_out(root):
     data.setup("fit")
     assert len(data._train.images) == 2
     assert [Path(path).parts[-3] for path in data._held_out.paths] == ["validation"] * 2
+
+
+def test_validation_images_that_are_trained_on(root):
+    (root / "w/validation/good").mkdir(parents=True)
+    for name in ("0.png", "1.png"):
+        shutil.copy(root / "w/train/good" / name, root / "w/validation/good" / name)
+    (root / "w/train/good/1.png").unlink()
+    assert ("train and test", "0.png") in found(root, "mvtec_loco")
+    assert ("train and test", "1.png") not in found(root, "mvtec_loco")
+    with pytest.raises(
+        DataError, match=r"validation.good.0\.png is the image .*, which is trained"
+    ):
+        setup(root, "fit", "mvtec_loco")
 
 
 def test_a_category_that_cannot_be_listed_hides_no_other(root, capsys):

@@ -58,6 +58,19 @@ def test_what_is_marked_around_defects_does_not_count(literal):
     assert 0 < before < 1
 
 
+def test_defects_without_a_mask_are_no_normal_images(literal):
+    scores, masks = literal.sample(seed=1)
+    metric = AUPIMO(lower=0.01, upper=0.1)
+    defective = masks.flatten(1).any(dim=1)
+    metric.update(scores, masks, defective)
+    before = metric.compute()
+    assert before == measure(scores, masks, lower=0.01, upper=0.1)
+    metric.update(scores + 9, torch.zeros_like(masks), torch.ones_like(defective))
+    assert metric.compute() == before
+    metric.update(scores + 9, torch.zeros_like(masks))
+    assert metric.compute() < before
+
+
 def test_perfect_and_useless_maps(literal):
     _, masks = literal.sample(seed=2)
     assert measure(masks.float(), masks, lower=0.01, upper=0.1) == 1
@@ -71,6 +84,14 @@ def test_the_same_for_any_batches_and_orders(literal, exact):
     expected = measure(scores, masks, **options)
     assert measure(scores.flip(0), masks.flip(0), batch=1, **options) == expected
     assert measure(scores, masks, batch=4, **options) == expected
+
+
+def test_as_many_normal_pixels_as_the_lower_rate_needs():
+    scores = torch.rand(2, 7, 7)
+    masks = torch.zeros(2, 7, 7, dtype=torch.bool)
+    masks[1, 0] = True
+    assert measure(scores, masks, lower=1 / 49, upper=1.0).isfinite()
+    assert measure(scores, masks, lower=1 / 50, upper=1.0).isnan()
 
 
 def test_undefined_without_enough_normal_pixels(literal):

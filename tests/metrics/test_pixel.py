@@ -102,6 +102,16 @@ def test_overlap_of_an_instance(literal, measure, overlap):
     assert found["iap"] == pytest.approx(literal.iap(scores, masks, 0.9, overlap)[0], abs=1e-12)
 
 
+def test_a_share_that_is_a_whole_number_of_pixels(measure):
+    """More than 0.29 of 100 pixels are 30, though 0.29 * 100 is below 29 in floating point."""
+    scores, masks = torch.zeros(1, 12, 20), torch.zeros(1, 12, 20, dtype=torch.bool)
+    masks[0, :10, :10] = True
+    scores[0, :10, :10] = torch.arange(100, 0, -1).reshape(10, 10) / 200
+    scores[0, 11] = 71.5 / 200  # normal pixels above the 30th score of the defect, 71
+    found = measure(scores, masks, overlap=0.29)
+    assert found["iap"] == pytest.approx(30 / 50)
+
+
 def test_touching_regions_of_the_dataset_stay_apart(measure):
     """Labels decide what is a region, whatever their values, and images do not share them."""
     scores, masks = torch.rand(3, 6, 6), torch.zeros(3, 6, 6, dtype=torch.bool)

@@ -114,6 +114,23 @@ def test_members_see_an_image_mirrored_in_different_ways():
         assert not torch.allclose(one, other), image
 
 
+def test_images_are_mirrored_by_their_number_in_the_stream():
+    seen = pair(batch=4)
+    head = network(members=2)
+    for part in head.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.eval()
+    for member in head.members:
+        torch.nn.init.normal_(member.out.weight)
+    whole = head(seen._replace(first=1))
+    sides = [[x.split(1) for x in side] for side in seen[:2]]
+    for number in range(4):
+        one = FeaturePair(*([x[number] for x in side] for side in sides), seen.usual)
+        alone = head(one._replace(first=1 + number))
+        torch.testing.assert_close(alone, whole[number : number + 1], atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(head(one._replace(first=2 + number)), alone, atol=1e-3)
+
+
 def test_the_distance_of_a_place_is_the_geometric_mean_of_its_levels():
     seen, size = pair(size=(20, 20)), (20, 20)
     one, two = (cosine_distance(*level)[:, None] for level in zip(*seen[:2], strict=True))

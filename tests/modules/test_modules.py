@@ -651,3 +651,34 @@ def test_a_checkpoint_with_blocks_that_no_level_reads_is_read(tmp_path):
     write_checkpoint(checkpoint, tmp_path / "other.ckpt")
     with pytest.raises(CheckpointError, match="not the one that its student was trained with"):
         segmentation(tmp_path / "other.ckpt")
+
+
+def test_images_that_were_added_are_told_where_some_are_held_out(
+    data_root, textures, distilled, tmp_path
+):
+    """Which images are held out depends on all of them."""
+    shutil.copytree(data_root, tmp_path / "data")
+    good = tmp_path / "data/widget/train/good"
+    shutil.copy(good / "000.png", good / "100.png")
+    told = r"was trained on other images of widget \(11, now 12\): restore them, or train anew"
+    data = tiny_data(tmp_path / "data", textures)
+    with pytest.raises(CheckpointError, match=f"model.distilled {told}"):
+        trainer(tmp_path, 1).fit(segmentation(distilled), datamodule=data)
+    with pytest.raises(CheckpointError, match=f"the checkpoint {told}"):
+        trainer(tmp_path, 1).validate(tiny_student(), data, ckpt_path=distilled, weights_only=True)
+    everything = tiny_data(tmp_path / "data", textures, val_fraction=0)
+    trainer(tmp_path, 1).fit(segmentation(distilled), datamodule=everything)
+
+
+def test_the_segmentation_knows_the_number_of_each_sample(data_root, textures, distilled, tmp_path):
+    firsts = []
+
+    class Counts(SegmentationModule):
+        def logits(self, pairs):
+            firsts.append(pairs[0].first)
+            return super().logits(pairs)
+
+    module = Counts(distilled, segmentation_width=16)
+    data = tiny_data(data_root, textures, batch_size=3)
+    trainer(tmp_path, 5, limit_val_batches=0).fit(module, datamodule=data)
+    assert firsts[:5] == [0, 3, 2, 1, 0]  # of 0, 3, 6, 9 and 12, modulo 4

@@ -146,3 +146,22 @@ def test_flat_fills_have_one_colour_and_some_noise():
     assert 15 < noise.max() < 27  # a tenth of the range
     assert colours.min() < 20
     assert colours.max() > 235
+
+
+def test_tones_are_lighter_and_darker_and_parts_of_any_contrast():
+    shifts = [float(np.mean(fill.shift)) for fill in fills(fill_tone, GREY) if fill.share]
+    assert np.mean(np.array(shifts) > 0) == pytest.approx(0.5, abs=0.08)
+    assert min(map(abs, shifts)) == pytest.approx(0.06, abs=0.01)
+    assert max(map(abs, shifts)) == pytest.approx(0.4, abs=0.01)
+    gains = [fill.gain for fill in fills(fill_self)]
+    assert (min(gains), max(gains)) == pytest.approx((0.7, 1.3), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("function", "least"), [(fill_flat, 0.3), (fill_self, 0.4), (fill_texture, 0.2)]
+)
+def test_how_much_of_the_image_shines_through(function, least):
+    opacities = np.array([fill.opacity for fill in fills(function)])
+    most = 0.6 if function is fill_texture else 1.0
+    assert (opacities.min(), opacities.max()) == pytest.approx((least, most), abs=0.01)
+    assert opacities.mean() == pytest.approx((least + most) / 2, abs=0.03)

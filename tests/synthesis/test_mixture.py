@@ -152,6 +152,12 @@ def test_shapes_and_fills_are_drawn_by_their_weights(monkeypatch):
         assert counts[name] / count == pytest.approx(share, abs=4 * (share / count) ** 0.5), name
 
 
+def test_most_zones_change_the_tone():
+    draws = drawn(mixed({"zone": 1}, {"tone": 1, "flat": 1}), range(600))
+    tones = (draws["opacity"] == 1).double().mean()
+    assert tones == pytest.approx(0.6 + 0.4 * 0.5, abs=0.05)
+
+
 @pytest.mark.parametrize("shape", ["perlin", *SHAPES])
 @pytest.mark.parametrize("fill", FILLS)
 def test_the_image_changes_inside_a_hard_mask_alone(shape, fill):

@@ -94,6 +94,17 @@ def test_spots_are_small_round_and_few():
                 assert box_share(region) == pytest.approx(np.pi / 4, abs=0.09)  # of an ellipse
 
 
+def test_radii_of_spots_and_widths_of_lines_are_spread_as_said():
+    small = []
+    for mask in masks(draw_spot, 250):
+        labels, count = ndimage.label(mask, EIGHT)
+        spots = [(labels == number).astype(np.uint8) for number in range(1, count + 1)]
+        small += [thickness(spot) < 2 * 4.6 for spot in spots]
+    assert np.mean(small) == pytest.approx(0.5, abs=0.08)  # 4.6 is in the middle of the logarithms
+    widths = [thickness(mask) for mask in masks(draw_line, 200) if mask.any()]
+    assert np.mean(np.array(widths) >= 5) > 0.2
+
+
 def test_blobs_are_whole_and_of_middle_size():
     drawn = masks(draw_blob, 100)
     assert all(regions(mask) <= 1 for mask in drawn)
@@ -106,15 +117,15 @@ def test_blobs_are_whole_and_of_middle_size():
 
 def test_bands_are_boxes_that_lie_nearly_straight():
     drawn = [mask for mask in masks(draw_band, 100) if mask[2:-2, 2:-2].any()]
-    upright = 0
+    upright = []
     for mask in drawn:
         assert regions(mask) == 1
         whole = not (mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
         if whole:
             assert box_share(mask) > 0.9
             rows, columns = np.nonzero(mask)
-            upright += np.ptp(rows) > np.ptp(columns)
-    assert upright > 0
+            upright.append(np.ptp(rows) > np.ptp(columns))
+    assert np.mean(upright) == pytest.approx(0.5, abs=0.2)
     areas = np.array([mask.mean() for mask in drawn])
     assert areas.max() <= 0.36
     assert 0.02 < np.median(areas) < 0.12
