@@ -150,20 +150,16 @@ class AnomalyDataModule(StreamDataModule):
         """
         if stage == "fit":
             self.begin()  # a resumed training sets its position after this
-        trains = stage in ("fit", "validate", None) and self._train is None
-        tests = stage in ("test", "predict", None) and self._test is None
-        if not (trains or tests):
-            return
-        samples = list_samples(self.root, self.category, self.layout)
-        if trains:
+        if stage in ("fit", "validate", None) and self._train is None:
+            samples = list_samples(self.root, self.category, self.layout)
             findings = check_files([s for s in samples if s.split != "test"])
             raise_blocking(findings)
             raise_blocking(check_duplicates(samples))
             warn_once(change_figures(findings))
             self._measure_bits(samples)
             self._setup_train(samples)
-        if tests:
-            evaluated = self.check_test(samples)
+        if stage in ("test", "predict", None) and self._test is None:
+            evaluated = self.check_test()
             native = self.evaluation == "native"
             saturations = evaluated.saturations
             self._test = TestDataset(evaluated.samples, self.image_size, native, saturations)

@@ -102,7 +102,7 @@ def test_radii_of_spots_and_widths_of_lines_are_spread_as_said():
         small += [thickness(spot) < 2 * 4.6 for spot in spots]
     assert np.mean(small) == pytest.approx(0.5, abs=0.08)  # 4.6 is in the middle of the logarithms
     widths = [thickness(mask) for mask in masks(draw_line, 200) if mask.any()]
-    assert np.mean(np.array(widths) >= 5) > 0.2
+    assert np.mean(np.array(widths) >= 6) > 0.1  # up to 5 pixels, and those of a corner
 
 
 def test_blobs_are_whole_and_of_middle_size():
