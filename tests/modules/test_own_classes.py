@@ -76,7 +76,7 @@ def test_a_checkpoint_can_be_read_whatever_users_add(data_root, textures, tmp_pa
     thresholds = ThresholdCallback(np.float64(0.02), np.float32(0.001))
     fitter = trainer(tmp_path, 1, callbacks=[thresholds, Remembers(3)])
     fitter.fit(
-        tiny_student("stpm", lr=np.logspace(-2, 0, 3)[1], top_k=np.int64(9)), datamodule=data
+        tiny_student("stpm", lr=np.logspace(-2, 0, 3)[1], width=np.int64(16)), datamodule=data
     )
     fitter.save_checkpoint(tmp_path / "last.ckpt")
     header = read_header(tmp_path / "last.ckpt")
