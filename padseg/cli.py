@@ -66,7 +66,9 @@ def main(args: Sequence[str]) -> int:
                 [*others, *of_fit], options.command, options.options_of_fit
             )
             load_plugin(options.plugin)
-            with _memory_told("lower --batch-size" if "batch_size" in options else "free some"):
+            with _memory_told(
+                "lower --batch-size" if "batch_size" in options else "close other programs"
+            ):
                 options.execute(options)
     except PadsegError as error:
         return _fail(str(error))

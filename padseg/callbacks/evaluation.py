@@ -1,5 +1,6 @@
 """Metrics during validation and test."""
 
+import math
 import warnings
 from typing import Any
 
@@ -10,7 +11,7 @@ from torchmetrics import SumMetric
 
 from padseg.data.samples import GOOD
 from padseg.errors import PadsegError
-from padseg.metrics import AUPIMO, SPRO, ImageMetrics, PixelMetrics
+from padseg.metrics import AUPIMO, SPRO, ImageMetrics, MetricInputError, PixelMetrics
 from padseg.metrics.further import FURTHER
 from padseg.models.scores import map_at_size
 
@@ -102,8 +103,8 @@ class EvaluationCallback(Callback):
         figures |= {name: metric.compute() for name, metric in self.further.items()}
         if getattr(dataset, "saturations", None):
             # As published: each kind of anomaly has false positives of its own.
-            areas = [metric.compute() for metric in self.spro.values()]
-            figures["spro5"] = torch.stack(areas).mean()
+            areas = [_area(metric) for metric in self.spro.values()]
+            figures["spro5"] = torch.tensor(areas, dtype=torch.float64).mean()  # nan without any
         expected = len(dataset)
         if (seen := self.pixel.images_seen) != expected and not _limited(trainer):
             raise PadsegError(
@@ -158,6 +159,15 @@ class EvaluationCallback(Callback):
         # The metrics are already reduced across processes.
         values = {name: value.to(torch.float32) for name, value in figures.items()}
         pl_module.log_dict(values, sync_dist=False)
+
+
+def _area(metric: SPRO) -> float:
+    try:
+        return float(metric.compute())
+    except (
+        MetricInputError
+    ):  # the pixel figures are computed, so the scores are right: none was counted
+        return math.nan
 
 
 def _limited(trainer: Trainer) -> bool:

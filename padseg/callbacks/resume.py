@@ -62,18 +62,26 @@ class ResumeCheckpoint(ModelCheckpoint):
         else:  # as Lightning does, with a warning
             self.best_model_path = state_dict["best_model_path"]
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the folder.
+
+        Raises:
+            ConfigError: It is not one of this machine, where a training resumes and thresholds are stored.
+        """
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit" and "://" in str(self.dirpath):
+            raise ConfigError(
+                f"checkpoints would go to {self.dirpath}: give a --checkpoint.dirpath on this machine, and copy it "
+                "afterwards."
+            )
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Protect the checkpoint of another training.
 
         Raises:
-            ConfigError: This training would replace it, or the folder is not one of this machine.
+            ConfigError: This training would replace it.
         """
         super().on_train_start(trainer, pl_module)
-        if "://" in str(self.dirpath):
-            raise ConfigError(
-                f"--checkpoint.dirpath is {self.dirpath}; a training resumes from a folder of this machine, and "
-                "thresholds are stored there: give one, and copy it afterwards."
-            )
         last = Path(self.dirpath or "", self.CHECKPOINT_NAME_LAST + self.FILE_EXTENSION)
         if self.save_last and last.exists() and not _is_resumed_from(trainer, last):
             raise ConfigError(

@@ -1,5 +1,6 @@
 """The LightningDataModule for one category."""
 
+import operator
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -43,8 +44,8 @@ class AnomalyDataModule(StreamDataModule):
 
     Training batches are pairs, painted on the device by `on_after_batch_transfer`: `clean` and
     `corrupted` (B, 3, H, W) float32 in [0, 1], `mask` (B, 1, H, W) float32 in {0, 1}, `texture` like
-    the images, `index` (B,) int64, the number of the image among those trained on; `clean` and `index`
-    alone without synthesis. Validation, test and prediction batches hold `image`
+    the images, `index` and `number` (B,) int64, of the image among those trained on and of the sample in the
+    stream; `clean` and these two alone without synthesis. Validation, test and prediction batches hold `image`
     (B, 3, H, W) float32 in [0, 1], `mask` (B, 1, H, W) uint8, `regions` (B, 1, H, W) int32, `label`
     (B,) bool, `index` (B,) int64 and `path`, a list.
 
@@ -125,7 +126,7 @@ class AnomalyDataModule(StreamDataModule):
         self.category = category
         self.textures = None if textures is None else expanded(textures)
         self.image_size = as_size(image_size)
-        self.batch_size = int(batch_size)
+        self.batch_size = operator.index(batch_size)
         self.seed = seed
         self.val_fraction = val_fraction
         self.augmentation = augmentation

@@ -62,8 +62,8 @@ class TrainDataset(Dataset[Batch]):
         """Sample `n`, its defect drawn but not yet painted.
 
         Returns:
-            `image`, (H, W, 3) uint8; `index`, its number in the list of normal images; and, with a source
-            of defects, what `DefectSource.draw` returns.
+            `image`, (H, W, 3) uint8; `index`, its number in the list of normal images; `number`, n; and, with
+            a source of defects, what `DefectSource.draw` returns.
         """
         rng = sample_rng(self.seed, _TRAIN, n)
         epoch, position = divmod(n, len(self.images))
@@ -76,7 +76,7 @@ class TrainDataset(Dataset[Batch]):
                 image = self.augmentation(image, seed)
             else:
                 image, foreground = self.augmentation.with_mask(image, foreground, seed)
-        item: Batch = {"image": torch.from_numpy(image), "index": index}
+        item: Batch = {"image": torch.from_numpy(image), "index": index, "number": n}
         if self.defects is not None:
             item |= self.defects.draw(rng, image, self.images, foreground)
         return item
@@ -123,7 +123,8 @@ class HeldOutDataset(Dataset[Batch]):
             rng = sample_rng(0, _HELD_OUT, index)
             foreground = None if self.foreground is None else self.foreground[index]
             draws = self.defects.draw(rng, image, self.images, foreground)
-            sample = {"image": torch.from_numpy(image), "index": index, **draws}
+            numbers = {"index": index, "number": index}
+            sample = {"image": torch.from_numpy(image), **numbers, **draws}
             pair = paint_pairs(default_collate([sample]), self.defects.params)
             corrupted = (pair["corrupted"][0] * 255).round().byte()
             image, mask = corrupted.permute(1, 2, 0).numpy(), pair["mask"][0, 0].byte().numpy()

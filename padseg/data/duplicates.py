@@ -16,7 +16,7 @@ from padseg.machine.files import hash_file
 from padseg.machine.threads import map_in_threads
 
 _MIDDLE = 4096  # bytes
-_USES = {"train": "trained on", "validation": "held out for thresholds", "test": "tested on"}
+_USES = {"train": "trained on", "validation": "held out for validation", "test": "tested on"}
 
 
 def hash_pixels(path: Path, bits: int = ALL_BITS) -> str:
@@ -43,16 +43,17 @@ def check_duplicates(
             parts = _shared(parts, quick)
     content = hash_file if pixel_bits is None else partial(hash_pixels, bits=pixel_bits)
     found = {name: _by_content(paths, content) for name, paths in parts.items()}
-    findings = [
-        Finding(
-            "train and test",
+    twice = {
+        path: Finding(
+            "two parts",
             path,
             f"{path} is the image {found[other][key][0]}, which is {_USES[other]}: remove one of them.",
         )
         for other, name in combinations(_USES, 2)
         for key in found[name].keys() & found[other].keys()
         for path in found[name][key]
-    ]
+    }
+    findings = list(twice.values())
     if pixel_bits is not None:
         findings += [
             Finding("duplicate", path, f"{path} is the image {same[0]} once more.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from numbers import Integral
 from operator import index
 from pathlib import Path
 from typing import TypeVar
@@ -33,12 +34,16 @@ def as_size(image_size: int | Sequence[int]) -> Size:
     Raises:
         ConfigError: There are too many or too few numbers, or they are too small or too large.
     """
-    size = tuple(image_size) if isinstance(image_size, Sequence) else (image_size, image_size)
+    given = [image_size] * 2 if isinstance(image_size, Integral) else image_size
+    try:
+        size = tuple(index(side) for side in given)  # type: ignore[union-attr]
+    except TypeError:
+        size = ()
     if len(size) != 2 or min(size) < 32 or max(size) > _LARGEST_SIDE:
         raise ConfigError(
             f"image_size is {image_size}; it must be one or two numbers from 32 to {_LARGEST_SIDE}."
         )
-    return index(size[0]), index(size[1])
+    return size[0], size[1]
 
 
 def read_image(path: Path, size: Size, bits: int = ALL_BITS) -> NDArray[np.uint8]:

@@ -69,20 +69,22 @@ def paint_pairs(batch: Batch, params: SynthesisParams | None) -> dict[str, Tenso
         params: The parameters of the draws; None for normal images only.
 
     Returns:
-        `clean` (B, 3, H, W) float32 in [0, 1], and the `index` of the batch; with `params` also
+        `clean` (B, 3, H, W) float32 in [0, 1], `index` and `number` of the batch; with `params` also
         `corrupted` and `texture`, like `clean`, and `mask` (B, 1, H, W) float32, 1 on the defect. Outside
         the mask `corrupted` equals `clean`, except where a defect has a soft edge. A defect that misses
         the foreground completely leaves its sample clean.
     """
-    index = batch["index"]
+    numbers: dict[str, Tensor] = {
+        name: batch[name] for name in ("index", "number") if name in batch
+    }
     if params is None:
-        return {"clean": to_unit(batch["image"]), "index": index}
+        return {"clean": to_unit(batch["image"]), **numbers}
     # Channels first, because broadcasting over the channels takes twice as long in channels-last order.
     clean = to_unit(batch["image"], torch.contiguous_format)
     texture = to_unit(batch["texture"], torch.contiguous_format)
     corrupted, mask = corrupt(clean, texture, batch, params)
     pairs = {"clean": clean, "corrupted": corrupted, "mask": mask, "texture": texture}
-    return {**pairs, "index": index}
+    return pairs | numbers
 
 
 def to_unit(image: Tensor, memory_format: torch.memory_format = torch.channels_last) -> Tensor:

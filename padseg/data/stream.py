@@ -88,8 +88,7 @@ class TrainedImages:
             f"{self.count} with other names" if renamed else f"{before['count']}, now {self.count}"
         )
         raise CheckpointError(
-            f"{checkpoint} was trained on other images of {category} ({how}): restore them, or train anew, from "
-            "phase one."
+            f"{checkpoint} was trained on other images of {category} ({how}): restore them, or train again."
         )
 
 

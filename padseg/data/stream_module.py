@@ -69,7 +69,9 @@ class StreamDataModule(LightningDataModule):
             return
         known = before.get("options", {})
         options.require_held_out(known, checkpoint)
-        if self.trained_images is not None and known.get("val_fraction") == options.val_fraction:
+        same = ("category", "val_fraction")
+        comparable = all(known.get(name) == getattr(options, name) for name in same)
+        if self.trained_images is not None and comparable:
             self.trained_images.require_same(before.get("images"), checkpoint, options.category)
 
     def state_dict(self) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def take_from_checkpoint(
             f"--ckpt_path {path} is a checkpoint of {header.class_name}, the configured model is {kind.__name__}: "
             "the hand-off between the phases is --model.distilled."
         )
-    if kind.__name__ == header.class_name:
+    if kind.__module__.startswith("padseg."):
         tell_subclass(header, path)
     for key, stored in header.hyper_parameters.items():
         configured = model.init_args.get(key)

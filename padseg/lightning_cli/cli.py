@@ -47,6 +47,7 @@ from padseg.models import SYSTEMS
 from padseg.modules import AnomalyModule, read_header
 from padseg.modules.checkpoint import AtomicCheckpointIO, require_system
 from padseg.modules.expected_warnings import ignore_expected_warnings
+from padseg.modules.launchers import refuse_copied_processes
 from padseg.modules.sync_batch_norm import LOCAL_FROM
 from padseg.options import check_seed
 from padseg.plugins import PLUGIN_HELP, load_plugin
@@ -260,7 +261,8 @@ class PadsegCLI(LightningCLI):
             callbacks.append(self._progress)
         given = options.plugins or []
         plugins = [*given] if isinstance(given, list) else [given]
-        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        own = getattr(options.strategy, "_checkpoint_io", None)
+        if own is None and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         try:
             trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
@@ -271,6 +273,8 @@ class PadsegCLI(LightningCLI):
             raise ConfigError(message) from None
         refuse_too_many_processes(trainer)
         refuse_lone_processes(trainer, self.subcommand)
+        if self.subcommand in (None, "fit"):
+            refuse_copied_processes(trainer)
         return trainer
 
     def before_fit(self) -> None:

@@ -5,7 +5,5 @@ _WORDS = ("DefaultCPUAllocator", "Unable to allocate", "out of memory")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python, NumPy or torch had no memory left, on the CPU or on a device."""
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
-    )
+    """Whether Python, NumPy or torch had no memory left, on the CPU or on a device, also in another error's words."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _WORDS)

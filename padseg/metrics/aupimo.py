@@ -53,8 +53,8 @@ class AUPIMO(MapMetric):
         # Unlike the state of the same name in `PixelMetrics`, so that a `MetricCollection` shares nothing.
         self.add_state("kind", torch.tensor([float(exact)]), "max")
 
-    def update(  # type: ignore[override]
-        self, score_map: ArrayLike, mask: ArrayLike, defective: Tensor | None = None
+    def update(
+        self, score_map: ArrayLike, mask: ArrayLike, defective: ArrayLike | None = None
     ) -> None:
         """Count a batch, see `MapMetric.update`.
 
@@ -64,15 +64,24 @@ class AUPIMO(MapMetric):
             defective: Bool (B,), on the same device: which images have a defect, also if their mask has vanished at
                 this size. Those are left out, since they are neither normal nor show how much is found. None if
                 every image without a defect in its mask is normal.
+
+        Raises:
+            MetricInputError: A ValueError, as there.
         """
-        self._defective = None if defective is None else defective.to(self.device)
+        if defective is not None:
+            defective = checks.as_tensor("defective", defective, self.device)
+            if defective.dtype != torch.bool or defective.shape != (len(score_map),):
+                raise checks.MetricInputError(
+                    f"defective must be bool, one for each image, got {checks.describe(defective)}."
+                )
+        self._defective = defective
         super().update(score_map, mask)
 
     def _regions(self, defect: Tensor, labels: Tensor | None) -> Tensor:
         """One region for each defective image, whose other pixels are left out."""
         defective = defect.flatten(1).any(dim=1)
         if self._defective is not None:
-            defective |= self._defective
+            defective = defective | self._defective
         return defect.int() + (defective[:, None, None] & ~defect).int() * _LEFT_OUT
 
     def compute(self) -> Tensor:

@@ -15,9 +15,6 @@ from padseg.models.segmentation import SegmentationOptions
 from padseg.models.teacher import FeaturePair
 
 _START = -2.0  # logit of the first step, when few pixels are defects
-_TURNS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
-DIRECTIONS = len(_TURNS)
-"""In how many ways images are mirrored."""
 
 
 class DistanceNetwork(nn.Module):
@@ -71,8 +68,9 @@ class DistanceNetwork(nn.Module):
         levels = list(zip(pair.teacher, pair.student, strict=True))[: self.products]
         products = [resize_to(normalized_product(*level), finest) for level in levels]
         joined = torch.cat(products, dim=1) if products else None
+        number = torch.arange(len(maps), device=maps.device) if pair.number is None else pair.number
         logits = torch.cat(
-            [member(maps, joined, first) for first, member in enumerate(self.members, pair.first)],
+            [member(maps, joined, number + first) for first, member in enumerate(self.members)],
             dim=1,
         )
         return logits if self.training else logits.mean(dim=1, keepdim=True)
@@ -115,13 +113,13 @@ class _UNet(nn.Module):
         assert self.out.bias is not None
         nn.init.constant_(self.out.bias, _START)
 
-    def forward(self, maps: Tensor, products: Tensor | None, first: int) -> Tensor:
+    def forward(self, maps: Tensor, products: Tensor | None, way: Tensor) -> Tensor:
         """Segment distances.
 
         Args:
             maps: distances, (B, maps, h, w).
             products: of the finest levels, (B, products, h_1, w_1); None if there are none.
-            first: in training, the number of the way in which the first image is mirrored.
+            way: in which each image is mirrored in training, (B,) int64; its two lowest bits count.
 
         Returns:
             Logits (B, 1, h, w), float32.
@@ -131,7 +129,7 @@ class _UNet(nn.Module):
             maps = torch.cat([maps, resize_to(squeezed, (maps.shape[-2], maps.shape[-1]))], dim=1)
         if not self.training:
             return self._segment(maps)
-        return _turn(self._segment(_turn(maps, first)), first)
+        return _turn(self._segment(_turn(maps, way)), way)
 
     def _segment(self, maps: Tensor) -> Tensor:
         stages = [self.encode[0](self.enter(self.norm(maps)))]
@@ -146,6 +144,9 @@ class _UNet(nn.Module):
         return logits
 
 
-def _turn(maps: Tensor, first: int) -> Tensor:
-    """Mirror each map of a batch in a way that its position determines; a second call undoes it."""
-    return torch.stack([x.flip(_TURNS[i % DIRECTIONS]) for i, x in enumerate(maps, first)])
+def _turn(maps: Tensor, way: Tensor) -> Tensor:
+    """Mirror each map of a batch in its way; a second call undoes it."""
+    for bit, side in ((1, -1), (2, -2)):
+        mirrored = (way & bit).bool()[:, None, None, None]
+        maps = torch.where(mirrored, maps.flip(side), maps)
+    return maps

@@ -38,14 +38,14 @@ class FeaturePair(NamedTuple):
         usual: mean and standard deviation of the logarithmic distance of normal images for each level and
             place, (2, levels, h, w); None for students that do not know them.
         size: (height, width) at which they are segmented; None: that of the finest level.
-        first: in training, the number of the first image in the stream of samples, modulo `DIRECTIONS`.
+        number: in training, (B,) int64, those of the samples in the stream; None where there is no stream.
     """
 
     teacher: list[Tensor]
     student: list[Tensor]
     usual: Tensor | None = None
     size: tuple[int, int] | None = None
-    first: int = 0
+    number: Tensor | None = None
 
 
 class Normalize(nn.Module):

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule
-from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from torch import Tensor
 
 from padseg.data import AnomalyDataModule
@@ -25,13 +24,14 @@ from padseg.models import (
 )
 from padseg.modules.checkpoint import (
     Checkpoint,
+    drop_unreadable,
     own_header,
-    require_plain,
     store_teachers,
     told_if_changed,
 )
 from padseg.modules.expected_warnings import ignore_expected_warnings
 from padseg.modules.header import STORED_WEIGHTS, Header
+from padseg.modules.launchers import refuse_copied_processes
 from padseg.modules.pretrained import Pretrained
 from padseg.modules.sync_batch_norm import prepare, take_statistics_of_first
 from padseg.names import PRECISION_NAMES
@@ -149,11 +149,8 @@ class AnomalyModule(Pretrained, LightningModule):
                 before was trained on other data, or the Trainer would lose what this one learns.
         """
         ignore_expected_warnings()
-        if stage == "fit" and isinstance(self.trainer.strategy.launcher, _MultiProcessingLauncher):
-            raise ConfigError(
-                "this strategy, Lightning's choice for several devices in a notebook, trains in copies of the "
-                "process, where thresholds and the position in the data stay: use one device here, or padseg fit."
-            )
+        if stage == "fit":
+            refuse_copied_processes(self.trainer)
         one_of("--trainer.precision", str(self.trainer.precision), PRECISION_NAMES)
         data = getattr(self.trainer, "datamodule", None)
         prepare(self.trainer.strategy)
@@ -251,11 +248,7 @@ class AnomalyModule(Pretrained, LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Make the checkpoint complete, so that nothing else is needed to load it.
-
-        Raises:
-            CheckpointError: Something in it, such as the state of a callback, could not be read again.
-        """
+        """Make the checkpoint complete, so that nothing else is needed to load it, and leave out what cannot be read."""
         own = type(self)
         header = Header(
             class_name=self._phase.__name__,
@@ -274,7 +267,7 @@ class AnomalyModule(Pretrained, LightningModule):
         if isinstance(data, AnomalyDataModule):
             # Lightning stores it under the name of its own class, which may be a user's.
             checkpoint.setdefault(AnomalyDataModule.__qualname__, data.state_dict())
-        require_plain(checkpoint)
+        drop_unreadable(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Reject checkpoints of other modules.

@@ -7,14 +7,13 @@ teacher, student and, after phase two, segmentation network, with the options th
 import io
 import logging
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningDataModule
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
@@ -150,43 +149,47 @@ def own_header(checkpoint: Checkpoint, class_name: str, system: str) -> Header:
     return header
 
 
-def require_plain(checkpoint: Checkpoint) -> None:
-    """Make sure, before a checkpoint is written, that it can be read without running code.
+def drop_unreadable(checkpoint: Checkpoint) -> None:
+    """Leave out, with a warning, what could not be read again without running code.
 
-    The options of a user's data module are left out if they are other objects; loading does not need them.
+    That can be the options of a user's data module, the state of a callback, or what a user's module adds; padseg's
+    own entries are plain.
 
     Args:
-        checkpoint: Changed in place.
-
-    Raises:
-        CheckpointError: Another entry holds something other than tensors and plain values.
+        checkpoint: What is about to be written; changed in place.
     """
-    options = LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY
-    if options in checkpoint and not _is_plain(checkpoint[options]):
-        for name in (options, LightningDataModule.CHECKPOINT_HYPER_PARAMS_NAME):
-            checkpoint.pop(name, None)
     callbacks = checkpoint.get("callbacks", {})
-    entries = {f"the state of callback {name}": state for name, state in callbacks.items()}
-    entries |= {
-        name: checkpoint[name] for name in checkpoint if name not in (*_TENSORS, "callbacks")
-    }
-    if bad := [name for name, value in entries.items() if not _is_plain(value)]:
-        raise CheckpointError(
-            f"a checkpoint could not be read again because of {', '.join(bad)}: let it hold tensors and plain "
-            "values only."
-        )
+    dropped = [f"the state of {name}" for name in _drop(callbacks, callbacks)]
+    others = [name for name in checkpoint if name not in (*_TENSORS, "callbacks")]
+    dropped += _drop(checkpoint, others)
+    if dropped:
+        _warn_of_dropped(", ".join(dropped))
+
+
+@lru_cache  # once, not at each save
+def _warn_of_dropped(names: str) -> None:
+    _log.warning(
+        "Checkpoints are written without %s: only tensors and plain values can be read back.",
+        names,
+    )
+
+
+def _drop(entries: dict[str, Any], names: Iterable[str]) -> list[str]:
+    """Remove those of the named entries that are not plain; return their names."""
+    dropped = [name for name in names if not _is_plain(entries[name])]
+    for name in dropped:
+        del entries[name]
+    return dropped
 
 
 def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict) and all(isinstance(one, Tensor) for one in value.values()):
+        return True  # as a copy of all weights, which would take long
     buffer = io.BytesIO()
     try:
         torch.save(value, buffer)
         torch.load(io.BytesIO(buffer.getbuffer()), map_location="meta", weights_only=True)
-    except (
-        pickle.PickleError,
-        AttributeError,
-        TypeError,
-    ):  # as of objects that cannot be saved at all
+    except Exception:  # noqa: BLE001 - a user's object may raise anything
         return False
     return True
 
@@ -236,9 +239,9 @@ def tell_subclass(header: Header, what: str) -> None:
     """
     if header.subclass is not None:
         _log.warning(
-            "%s was trained as %s and is used as padseg's %s: with `test` and the like, pass --model %s; in Python, "
-            "use its load_from_checkpoint.",
-            *(what, header.subclass, header.class_name, header.subclass),
+            "%s was trained as %s and is used as padseg's %s. To use your own class, pass --model with its import "
+            "path to `test` and the like, or call its load_from_checkpoint; give it its own arguments again.",
+            *(what, header.subclass, header.class_name),
         )
 
 

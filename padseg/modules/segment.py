@@ -21,7 +21,6 @@ from padseg.models import (
     build_segmentation,
     find_system,
 )
-from padseg.models.distance_network import DIRECTIONS
 from padseg.modules.base import AnomalyModule
 from padseg.modules.checkpoint import (
     Checkpoint,
@@ -234,9 +233,8 @@ class SegmentationModule(AnomalyModule):
             )
         # A memory would know the surroundings of the defect by heart, unlike those of a new image.
         index = batch["index"] if self.parts.memory else None
-        number = batch_idx * self.trainer.world_size + self.global_rank
-        first = number * len(batch["corrupted"]) % DIRECTIONS  # few numbers, for compiled networks
-        pairs = [pair._replace(first=first) for pair in self.compare(batch["corrupted"], index)]
+        pairs = self.compare(batch["corrupted"], index)
+        pairs = [pair._replace(number=batch.get("number")) for pair in pairs]
         loss = self.parts.segmentation_loss(
             self.logits(pairs),
             batch["mask"],

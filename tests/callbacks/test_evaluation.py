@@ -195,6 +195,20 @@ def test_mvtec_loco_has_its_own_metric(root, module, make_trainer, caplog):
     assert figures["spro5"] == pytest.approx(np.mean(areas), abs=2e-6)
 
 
+@pytest.mark.parametrize("seen", [1, 0])
+def test_mvtec_loco_with_some_of_its_images(seen, root, module, make_trainer):
+    loco(root)
+    if not seen:
+        shutil.rmtree(root / "w/test/cut")
+        shutil.rmtree(root / "w/ground_truth")
+    options = {"synthesis": None, "image_size": 64, "num_workers": 0, "batch_size": 1}
+    data = AnomalyDataModule(root, "w", **options, layout="mvtec_loco")
+    trainer = make_trainer(EvaluationCallback())
+    trainer.limit_test_batches = seen or 1.0
+    (figures,) = trainer.test(module, datamodule=data, verbose=False)
+    assert math.isnan(figures["spro5"]) is (seen == 0)
+
+
 def literal_spro(sample: list[tuple[np.ndarray, ...]]) -> float:
     """The area up to a rate of 0.05 of images, each with its scores, defects and the pixels that suffice."""
     normal = np.concatenate([values[~defects.any(0)] for values, defects, _ in sample])

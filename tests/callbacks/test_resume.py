@@ -71,7 +71,7 @@ def test_a_folder_elsewhere_is_refused(data_root):
         callbacks=[ResumeCheckpoint("memory://folder")],
         enable_progress_bar=False,
     )
-    with pytest.raises(ConfigError, match="dirpath is memory://folder; a training resumes from a"):
+    with pytest.raises(ConfigError, match=r"go to memory://folder: give a --checkpoint\.dirpath"):
         trainer.fit(module, datamodule=data)
 
 

@@ -87,7 +87,7 @@ def test_test_images_that_are_trained_on(root, reencoded):
         Image.open(source).save(copy, compress_level=0)
     else:
         copy.write_bytes(source.read_bytes())
-    assert found(root) == [("train and test", "3.png")]
+    assert found(root) == [("two parts", "3.png")]
     if not reencoded:  # training compares bytes, so that it starts at once
         for stage in ("fit", "test"):
             with pytest.raises(
@@ -379,8 +379,8 @@ def test_validation_images_that_are_trained_on(root):
     for name in ("0.png", "1.png"):
         shutil.copy(root / "w/train/good" / name, root / "w/validation/good" / name)
     (root / "w/train/good/1.png").unlink()
-    assert ("train and test", "0.png") in found(root, "mvtec_loco")
-    assert ("train and test", "1.png") not in found(root, "mvtec_loco")
+    assert ("two parts", "0.png") in found(root, "mvtec_loco")
+    assert ("two parts", "1.png") not in found(root, "mvtec_loco")
     with pytest.raises(
         DataError, match=r"validation.good.0\.png is the image .*, which is trained"
     ):

@@ -20,7 +20,8 @@ def module(root: Path, textures: Path | None, **options) -> AnomalyDataModule:
 
 def test_pairs_have_the_promised_form(data_root, textures):
     pairs = module(data_root, textures).pairs(0, 6)
-    assert set(pairs) == {"clean", "corrupted", "mask", "texture", "index"}
+    assert set(pairs) == {"clean", "corrupted", "mask", "texture", "index", "number"}
+    assert pairs["number"].tolist() == [*range(6)]
     for name in ("clean", "corrupted", "texture"):
         assert pairs[name].shape == (6, 3, 64, 64)
         assert pairs[name].dtype == torch.float32
@@ -88,7 +89,7 @@ def test_noise_backend_and_jitter(data_root, textures):
     pairs = data.pairs(0, 4)
     assert pairs["mask"].sum() > 0
     assert torch.equal(pairs["corrupted"], data.pairs(0, 4)["corrupted"])
-    assert set(module(data_root, None, synthesis=None).pairs(0, 2)) == {"clean", "index"}
+    assert set(module(data_root, None, synthesis=None).pairs(0, 2)) == {"clean", "index", "number"}
 
 
 @pytest.fixture

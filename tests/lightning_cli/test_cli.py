@@ -154,6 +154,14 @@ def test_the_bar_counts_steps_unless_another_is_configured(
     assert more in trainer.callbacks
 
 
+def test_processes_whose_results_stay_with_them_are_refused(data_root, textures, capsys):
+    args = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
+    args += [*data_args(data_root, textures), "--trainer.devices=2"]
+    assert main([*args, "--trainer.strategy=ddp_spawn"]) == 2
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert "train in copies of the process" in told
+
+
 @pytest.mark.parametrize(
     ("plugin", "writer"),
     [("LightningEnvironment", "AtomicCheckpointIO"), ("AsyncCheckpointIO", "AsyncCheckpointIO")],

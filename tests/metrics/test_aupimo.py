@@ -69,6 +69,10 @@ def test_defects_without_a_mask_are_no_normal_images(literal):
     assert metric.compute() == before
     metric.update(scores + 9, torch.zeros_like(masks))
     assert metric.compute() < before
+    for wrong in (defective.long(), defective[:1]):
+        with pytest.raises(MetricInputError, match="defective must be bool, one for each image"):
+            metric.update(scores, masks, wrong)
+    metric.update(scores.numpy(), masks.numpy(), defective.numpy())
 
 
 def test_perfect_and_useless_maps(literal):

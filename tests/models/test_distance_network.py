@@ -122,13 +122,16 @@ def test_images_are_mirrored_by_their_number_in_the_stream():
             part.eval()
     for member in head.members:
         torch.nn.init.normal_(member.out.weight)
-    whole = head(seen._replace(first=1))
+    numbers = torch.tensor([7, 4, 1, 2])
+    whole = head(seen._replace(number=numbers))
     sides = [[x.split(1) for x in side] for side in seen[:2]]
-    for number in range(4):
-        one = FeaturePair(*([x[number] for x in side] for side in sides), seen.usual)
-        alone = head(one._replace(first=1 + number))
-        torch.testing.assert_close(alone, whole[number : number + 1], atol=1e-5, rtol=1e-4)
-        assert not torch.allclose(head(one._replace(first=2 + number)), alone, atol=1e-3)
+    for at in range(4):
+        one = FeaturePair(*([x[at] for x in side] for side in sides), seen.usual)
+        alone = head(one._replace(number=numbers[at : at + 1]))
+        torch.testing.assert_close(alone, whole[at : at + 1], atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(
+            head(one._replace(number=numbers[at : at + 1] + 1)), alone, atol=1e-3
+        )
 
 
 def test_the_distance_of_a_place_is_the_geometric_mean_of_its_levels():

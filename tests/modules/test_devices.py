@@ -147,6 +147,6 @@ def test_batch_norms_meet_if_the_trainer_says_so(synchronised, data_root, textur
 def test_processes_whose_results_stay_with_them_are_refused(strategy, data_root):
     module = tiny_student("stpm", image_size=32)
     module._trainer = Trainer(accelerator="cpu", strategy=strategy, devices=2, barebones=True)
-    with pytest.raises(ConfigError, match="trains in copies of the process"):
+    with pytest.raises(ConfigError, match="train in copies of the process"):
         module.setup("fit")
     module.setup("test")

@@ -660,7 +660,7 @@ def test_images_that_were_added_are_told_where_some_are_held_out(
     shutil.copytree(data_root, tmp_path / "data")
     good = tmp_path / "data/widget/train/good"
     shutil.copy(good / "000.png", good / "100.png")
-    told = r"was trained on other images of widget \(11, now 12\): restore them, or train anew"
+    told = r"was trained on other images of widget \(11, now 12\): restore them, or train again"
     data = tiny_data(tmp_path / "data", textures)
     with pytest.raises(CheckpointError, match=f"model.distilled {told}"):
         trainer(tmp_path, 1).fit(segmentation(distilled), datamodule=data)
@@ -670,15 +670,37 @@ def test_images_that_were_added_are_told_where_some_are_held_out(
     trainer(tmp_path, 1).fit(segmentation(distilled), datamodule=everything)
 
 
-def test_the_segmentation_knows_the_number_of_each_sample(data_root, textures, distilled, tmp_path):
-    firsts = []
+def test_the_segmentation_knows_the_number_of_each_sample(data_root, textures, tmp_path):
+    numbers = []
 
     class Counts(SegmentationModule):
         def logits(self, pairs):
-            firsts.append(pairs[0].first)
+            if self.training:
+                numbers.append(pairs[0].number.tolist())
             return super().logits(pairs)
 
-    module = Counts(distilled, segmentation_width=16)
     data = tiny_data(data_root, textures, batch_size=3)
-    trainer(tmp_path, 5, limit_val_batches=0).fit(module, datamodule=data)
-    assert firsts[:5] == [0, 3, 2, 1, 0]  # of 0, 3, 6, 9 and 12, modulo 4
+    first = trainer(tmp_path, 1)
+    first.fit(tiny_student(), datamodule=data)
+    first.save_checkpoint(tmp_path / "distill.ckpt")
+    fitter = trainer(tmp_path, 2)
+    module = Counts(tmp_path / "distill.ckpt", segmentation_width=16)
+    fitter.fit(module, datamodule=tiny_data(data_root, textures, batch_size=3))
+    assert numbers == [[3, 4, 5], [6, 7, 8]]
+
+
+def test_a_checkpoint_of_another_category_may_be_validated(
+    data_root, textures, distilled, tmp_path
+):
+    shutil.copytree(data_root / "widget", tmp_path / "data/other")
+    (tmp_path / "data/other/train/good/000.png").unlink()
+    options = {"image_size": 64, "batch_size": 4, "num_workers": 0}
+    data = AnomalyDataModule(tmp_path / "data", "other", textures, **options)
+    trainer(tmp_path, 1).validate(tiny_student(), data, ckpt_path=distilled, weights_only=True)
+
+
+@pytest.mark.parametrize("size", [np.array([64, 32]), (np.int32(64), 32)])
+def test_sizes_may_be_numbers_of_numpy(size):
+    assert tiny_student("stpm", image_size=size).image_size == (64, 32)
+    with pytest.raises(ConfigError, match=r"image_size is 64\.5; it must be one or two numbers"):
+        tiny_student("stpm", image_size=64.5)
