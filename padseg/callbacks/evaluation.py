@@ -94,7 +94,7 @@ class EvaluationCallback(Callback):
         self.pixel.update(score_map, mask, regions)
         for name, metric in self.further.items():
             if isinstance(metric, AUPIMO):
-                metric.update(score_map, mask, label)
+                metric.update(score_map, mask, defective=label)
             elif FURTHER[name].level == "pixel":
                 metric.update(score_map, mask)
 
@@ -164,9 +164,8 @@ class EvaluationCallback(Callback):
 def _area(metric: SPRO) -> float:
     try:
         return float(metric.compute())
-    except (
-        MetricInputError
-    ):  # the pixel figures are computed, so the scores are right: none was counted
+    except MetricInputError:
+        # The pixel figures have been computed, so nothing is wrong with the scores: no image was counted.
         return math.nan
 
 

@@ -54,13 +54,18 @@ class AUPIMO(MapMetric):
         self.add_state("kind", torch.tensor([float(exact)]), "max")
 
     def update(
-        self, score_map: ArrayLike, mask: ArrayLike, defective: ArrayLike | None = None
+        self,
+        score_map: ArrayLike,
+        mask: ArrayLike,
+        regions: ArrayLike | None = None,
+        defective: ArrayLike | None = None,
     ) -> None:
         """Count a batch, see `MapMetric.update`.
 
         Args:
             score_map: As there.
             mask: As there.
+            regions: As there; they change nothing, since an image counts as one region.
             defective: Bool (B,), on the same device: which images have a defect, also if their mask has vanished at
                 this size. Those are left out, since they are neither normal nor show how much is found. None if
                 every image without a defect in its mask is normal.
@@ -75,7 +80,7 @@ class AUPIMO(MapMetric):
                     f"defective must be bool, one for each image, got {checks.describe(defective)}."
                 )
         self._defective = defective
-        super().update(score_map, mask)
+        super().update(score_map, mask, regions)
 
     def _regions(self, defect: Tensor, labels: Tensor | None) -> Tensor:
         """One region for each defective image, whose other pixels are left out."""

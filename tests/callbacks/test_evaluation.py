@@ -195,6 +195,7 @@ def test_mvtec_loco_has_its_own_metric(root, module, make_trainer, caplog):
     assert figures["spro5"] == pytest.approx(np.mean(areas), abs=2e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*not defined and set to nan")
 @pytest.mark.parametrize("seen", [1, 0])
 def test_mvtec_loco_with_some_of_its_images(seen, root, module, make_trainer):
     loco(root)

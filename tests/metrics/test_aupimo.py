@@ -62,17 +62,17 @@ def test_defects_without_a_mask_are_no_normal_images(literal):
     scores, masks = literal.sample(seed=1)
     metric = AUPIMO(lower=0.01, upper=0.1)
     defective = masks.flatten(1).any(dim=1)
-    metric.update(scores, masks, defective)
+    metric.update(scores, masks, defective=defective)
     before = metric.compute()
     assert before == measure(scores, masks, lower=0.01, upper=0.1)
-    metric.update(scores + 9, torch.zeros_like(masks), torch.ones_like(defective))
+    metric.update(scores + 9, torch.zeros_like(masks), defective=torch.ones_like(defective))
     assert metric.compute() == before
     metric.update(scores + 9, torch.zeros_like(masks))
     assert metric.compute() < before
     for wrong in (defective.long(), defective[:1]):
         with pytest.raises(MetricInputError, match="defective must be bool, one for each image"):
-            metric.update(scores, masks, wrong)
-    metric.update(scores.numpy(), masks.numpy(), defective.numpy())
+            metric.update(scores, masks, defective=wrong)
+    metric.update(scores.numpy(), masks.numpy(), defective=defective.numpy())
 
 
 def test_perfect_and_useless_maps(literal):
