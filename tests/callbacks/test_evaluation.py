@@ -18,9 +18,17 @@ from padseg.data.images import read_image
 from padseg.data.pairs import to_unit
 from padseg.errors import DataError
 from padseg.metrics.functional import rank
-from tiny import tiny_data
+from padseg.modules import StudentDistillModule
+from tiny import tiny_data, tiny_student
 
 SHAPES = ((150, 90), (40, 200), (64, 64), (97, 131), (30, 33))  # (H, W)
+
+
+@pytest.fixture
+def module() -> StudentDistillModule:
+    """Untrained; what these figures are made of must not depend on other tests."""
+    torch.manual_seed(0)
+    return tiny_student(top_k=5)
 
 
 @pytest.fixture
