@@ -1,6 +1,7 @@
 """The server behind the window: on this machine only, unless asked otherwise, and without telemetry."""
 
 import os
+import socket
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,6 +48,12 @@ def serve(
     """
     if port is not None and not 0 < port < 2**16:
         raise ConfigError(f"--port is {port}; it must be from 1 to 65535.")
+    try:
+        socket.getaddrinfo(host, port)  # else Gradio would try it with one port after the other
+    except OSError as error:
+        raise ConfigError(
+            f"--host {host} is no address ({error.strerror}): pass another."
+        ) from error
     warn_of_verdicts(predictor.calibration, predictor.precision, predictor.tile)
     with tempfile.TemporaryDirectory(prefix="padseg-app-") as folder, stop_signals() as stop:
         _keep_to_this_machine(Path(folder))

@@ -14,7 +14,7 @@ from padseg.callbacks.images import ImagesCallback
 from padseg.callbacks.verdicts import Thresholds, banner, display_thresholds
 from padseg.drawing import panels
 from padseg.errors import ConfigError
-from padseg.machine.files import expanded, short_name, written_whole
+from padseg.machine.files import expanded, require_writable, short_name, written_whole
 from padseg.machine.marks import is_marked, save_marked
 from padseg.records import Records, worst_first
 
@@ -46,6 +46,16 @@ class PicturesCallback(ImagesCallback):
             raise ConfigError(f"--pictures.count is {count}; it must be at least 1.")
         self.target = None if folder is None else expanded(folder)
         self.count = count
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Make the folder of an evaluation, and fail before it rather than after it.
+
+        Raises:
+            OSError: It cannot be made or written.
+        """
+        if stage in ("validate", "test") and self.target is not None and trainer.is_global_zero:
+            self.target.mkdir(parents=True, exist_ok=True)
+            require_writable(self.target / stage / "normal.png")
 
     def should_record(self, trainer: Trainer, stage: str) -> bool:
         """If there is a folder or a logger for the pictures."""

@@ -13,7 +13,7 @@ from torchvision.utils import make_grid
 from padseg.data.datamodule import AnomalyDataModule
 from padseg.errors import ConfigError, DataError
 from padseg.machine.files import written_whole
-from padseg.machine.marks import save_marked
+from padseg.machine.marks import require_own, save_marked
 
 _COLUMNS = ("clean", "texture", "mask", "corrupted")
 _MOST = 1000  # rows of a grid
@@ -84,10 +84,11 @@ def write_preview(data: AnomalyDataModule, start: int, n: int, out: Path) -> Non
 
     Raises:
         ConfigError: There is no such sample, or no format for the suffix.
-        DataError: The data cannot be set up, or the picture cannot be written.
+        DataError: The data cannot be set up, or the picture cannot be written, or is not padseg's.
     """
     if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
         raise ConfigError(f"picture {out} has no known suffix: name it {out.stem}.png, say.")
+    require_own(out)
     page = preview(data, start, n)
     try:
         with written_whole(out) as draft:

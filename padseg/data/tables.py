@@ -53,7 +53,7 @@ def list_table(
         rows = rows[rows["category"] == normalised(category.strip())]
         if rows.empty:
             raise DataError(
-                f"category {category!r} does not exist in {table}, which has {', '.join(known)}."
+                f"category {category!r} does not exist in {table}, which has {', '.join(known) or 'none'}."
             )
     masks = rows["mask"] if "mask" in rows else [""] * len(rows)
     samples, named = [], set()

@@ -39,7 +39,8 @@ class Arrivals:
 
     Args:
         folders: The folders, with all subfolders; absolute paths.
-        leave_out: A folder that is left out, should it lie in one of them; an absolute path.
+        leave_out: A folder that is left out, should it lie in one of them; an absolute path. If it is one of them, or
+            holds one, only pictures that padseg wrote are left out.
         clock: The time in seconds.
 
     Attributes:
@@ -54,7 +55,8 @@ class Arrivals:
     ) -> None:
         self.pause = _PAUSE
         self._folders = folders
-        self._leave_out = f"{leave_out}{os.sep}"
+        holds = any(folder.is_relative_to(leave_out) for folder in folders)
+        self._leave_out = None if holds else f"{leave_out}{os.sep}"
         self._clock = clock
         # Files that are gone stay in it, because a whole drive may be gone for a while.
         self._seen: dict[Path, _Seen] = {}
@@ -106,4 +108,5 @@ class Arrivals:
         for folder in sorted(missing.keys() - self._unreadable):
             _log.warning("Waiting for a folder: %s", missing[folder])
         self._unreadable = set(missing)
-        return [path for path in found if not str(path).startswith(self._leave_out)]
+        own = self._leave_out
+        return [path for path in found if own is None or not str(path).startswith(own)]

@@ -12,6 +12,8 @@ from PIL import Image
 from PIL.ExifTags import Base
 from PIL.PngImagePlugin import PngInfo
 
+from padseg.errors import DataError
+
 MARK = "Written by padseg, which does not read it as an image."
 TEXTURE_MARK = "Texture made by padseg, which does not read it as an image."
 """In textures for synthetic defects, which may be read as such."""
@@ -52,6 +54,16 @@ def save_marked(image: Image.Image, path: Path, mark: str = MARK, /, **options: 
 def is_marked(path: Path) -> bool:
     """Whether a file has one of the marks; no if it cannot be read, which is reported when it is opened."""
     return _has(path, MARK, TEXTURE_MARK)
+
+
+def require_own(path: Path) -> None:
+    """Make sure that a picture may be written, which replaces one of padseg's but nobody else's.
+
+    Raises:
+        DataError: The file exists and has no mark.
+    """
+    if path.exists() and not is_marked(path):
+        raise DataError(f"{path} exists and was not written by padseg: pass another --out.")
 
 
 def is_texture(path: Path) -> bool:

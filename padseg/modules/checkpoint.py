@@ -63,8 +63,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 def _load(path: Path, mmap: bool) -> Checkpoint:
     if path.is_dir():
+        example = min(path.glob("*.ckpt"), default=Path("segment.ckpt"))
         raise CheckpointError(
-            f"checkpoint {path} is a folder: name a file in it, such as segment.ckpt."
+            f"checkpoint {path} is a folder: name a file in it, such as {example.name}."
         )
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist.")

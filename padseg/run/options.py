@@ -138,7 +138,9 @@ class RunOptions:
         if self.batch_size is not None and self.batch_size < least:
             raise ConfigError(f"--batch-size is {self.batch_size}; {self.system} takes {least} up.")
         if self.weights not in _NO_WEIGHT_FILES and self.weight_file is None:
-            raise ConfigError(f"--weights {self.weights} does not exist.")
+            folder = Path(str(self.weights)).is_dir()
+            wrong = "is a folder: name a file in it" if folder else "does not exist"
+            raise ConfigError(f"--weights {self.weights} {wrong}.")
         self._check_overrides()
 
     def _check_overrides(self) -> None:

@@ -1,31 +1,33 @@
 """`results.csv`, with one row per finished run."""
 
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from padseg.errors import PadsegError
+from padseg.errors import DataError, PadsegError
 from padseg.machine.console import print_figures
 from padseg.machine.files import write_text
 from padseg.metrics.names import METRIC_KEYS, METRICS
 from padseg.run.files import TABLE_FILE, find_finished
 from padseg.run.results import COLUMNS, read_run
 
+_log = logging.getLogger(__name__)
 _MAIN = ("image_auroc", "pixel_auroc", "pixel_ap", "pro")
 
 
 def write_table(out: Path) -> pd.DataFrame:
-    """Gather every finished run below `out` into `results.csv`, one row per run.
+    """Gather every finished run below `out` into `results.csv`, one row per run; broken ones are left out.
 
     Raises:
-        DataError: A `metrics.json` is broken.
         PadsegError: The folder cannot be written.
     """
     while True:
         found = find_finished(out)
-        rows = [read_run(path).row() for path in found]
+        rows = [row for path in found if (row := _row(path)) is not None]
         table = pd.DataFrame(rows, columns=list(COLUMNS))
         table = table.sort_values(["label", "category", "seed"], ignore_index=True)
         try:
@@ -37,6 +39,14 @@ def write_table(out: Path) -> pd.DataFrame:
         # Other processes may finish runs meanwhile: whoever writes last must have seen all of them.
         if found == find_finished(out):
             return table
+
+
+def _row(path: Path) -> dict[str, Any] | None:
+    try:
+        return read_run(path).row()
+    except DataError as error:  # of one run, which is no reason to lose the table of the others
+        _log.warning("%s It is left out of %s.", error, TABLE_FILE)
+        return None
 
 
 def print_table(rows: pd.DataFrame) -> None:

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from padseg.data.builtin_textures import builtin_textures
-from padseg.errors import count
+from padseg.errors import ConfigError, count
 from padseg.inference import Predictor
 from padseg.inference.calibrate import describe_thresholds
 from padseg.machine.console import quietly, say, shell
 from padseg.machine.files import absolute, written_whole
 from padseg.machine.folders import recorded_options
+from padseg.machine.marks import require_own
 from padseg.models import find_system
 from padseg.names import DEFAULT_SYSTEM
 from padseg.plugins import load_plugin
@@ -75,7 +76,12 @@ def train(
     load_plugin(plugin)
     out = absolute(out)
     given = [folders] if isinstance(folders, str | Path) else folders
-    folder, model = out / "training", out / "model.ckpt"
+    folder, model, picture = out / "training", out / "model.ckpt", out / "preview.png"
+    if model.exists() and not folder.exists():
+        raise ConfigError(
+            f"{model} exists, its training does not: pass another --out, or remove it to train anew."
+        )
+    require_own(picture)
     with quietly(quiet):
         images = good_images([Path(path) for path in given], leave_out=folder)
         register_good_images(images)
@@ -97,13 +103,12 @@ def train(
             plugin=plugin,
             quiet=quiet,
         )
-        _run(options, folder, model)
+        _run(options, folder, model, PreviewCallback(picture))
     return model
 
 
-def _run(options: RunOptions, folder: Path, model: Path) -> None:
+def _run(options: RunOptions, folder: Path, model: Path, picture: PreviewCallback) -> None:
     """Train in a folder, or resume there, and say what comes next."""
-    picture = PreviewCallback(options.out / "preview.png")
     finished = (folder / METRICS_FILE).exists()
     (run,) = runs_of(options)
     run_in(folder, run, remedy=_REMEDY, callbacks=[picture])

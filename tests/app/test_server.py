@@ -50,6 +50,12 @@ def test_it_stays_on_this_machine(checkpoint, launched, capsys):
     assert not folders[0].exists()  # nor is a copy of the images
 
 
+def test_a_host_without_an_address_is_told_at_once(checkpoint, launched, capsys):
+    assert main(["app", str(checkpoint), "--device", "cpu", "--host", "no.host.invalid"]) == 2
+    assert "--host no.host.invalid is no address" in capsys.readouterr().err
+    assert not launched[0]
+
+
 def test_another_address_on_demand(checkpoint, launched):
     options, _ = launched
     more = ["--host", "0.0.0.0", "--port", "8000", "--open"]

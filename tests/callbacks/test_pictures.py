@@ -35,6 +35,17 @@ def temporary(make_trainer, monkeypatch):
     assert not list(root.glob(".padseg-*"))
 
 
+def test_a_folder_that_cannot_be_made_is_told_before_the_evaluation(
+    module, make_data, make_trainer, tmp_path
+):
+    (tmp_path / "file").write_text("")
+    evaluation = EvaluationCallback()
+    trainer = make_trainer(evaluation, PicturesCallback(tmp_path / "file/pictures"))
+    with pytest.raises(NotADirectoryError):
+        trainer.test(module, datamodule=make_data(), verbose=False)
+    assert not int(evaluation.pixel.images)
+
+
 def test_the_worst_come_first(module, make_data, make_trainer, data_root, tmp_path):
     pictures = PicturesCallback(str(tmp_path / "pictures"), count=2)
     others = [tmp_path / "pictures/test" / name for name in ("good/000.png", "cut-01-a.png")]

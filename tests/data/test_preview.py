@@ -113,6 +113,18 @@ def test_mistakes_are_told(data_root, textures, tmp_path, capsys, monkeypatch, m
     assert not list(tmp_path.iterdir())
 
 
+def test_a_picture_of_others_is_not_replaced(data_root, textures, tmp_path, capsys):
+    out = tmp_path / "own.png"
+    command = [*arguments(data_root, textures, out), "--count", "1"]
+    for _ in range(2):
+        assert main(command) == 0
+    Image.new("RGB", (8, 8)).save(out)
+    before = out.read_bytes()
+    assert main(command) == 2
+    assert "own.png exists and was not written by padseg: pass another" in capsys.readouterr().err
+    assert out.read_bytes() == before
+
+
 def test_the_range_is_checked(data_root):
     data = AnomalyDataModule(str(data_root), "widget", synthesis=None)
     with pytest.raises(ConfigError, match="preview of 0 samples"):

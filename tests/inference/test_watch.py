@@ -55,6 +55,15 @@ def looks(arrivals, clock, seconds: float = 1) -> list[Path]:
     return arrivals.look()
 
 
+@pytest.mark.parametrize("above", [0, 1])
+def test_results_may_go_to_the_watched_folder_or_around_it(above, tmp_path, clock):
+    folder = tmp_path / "line/images"
+    image = write(folder / "1.png")
+    arrivals = Arrivals([folder], [folder, folder.parent][above], clock)
+    save_marked(Image.new("RGB", (40, 40)), folder / "overlay.png")
+    assert [looks(arrivals, clock) for _ in range(3)] == [[], [image], []]
+
+
 def test_a_file_is_given_out_once_it_stays_the_same(line, clock):
     folder, arrivals = line
     whole = write(folder / "a/1.png").read_bytes()

@@ -115,6 +115,16 @@ def test_a_copy_of_a_run_is_no_further_run(tmp_path, caplog):
     assert len(write_table(tmp_path)) == 1
 
 
+def test_a_broken_run_is_left_out_of_the_table(tmp_path, caplog):
+    broken = make_run(tmp_path, "x", "bolt") / "metrics.json"
+    make_run(tmp_path, "x", "nut")
+    broken.write_text("{bad")
+    assert list(write_table(tmp_path)["category"]) == ["nut"]
+    (told,) = caplog.messages
+    assert told.startswith(f"{broken} is broken: delete it")
+    assert told.endswith("It is left out of results.csv.")
+
+
 def test_a_copied_label_is_a_variant_of_its_own(tmp_path):
     make_run(tmp_path, "x", "bolt")
     shutil.copytree(tmp_path / "x", tmp_path / "x-old")

@@ -92,14 +92,20 @@ def test_one_broken_category_does_not_stop_the_others(data_root, textures, tmp_p
     assert list(pd.read_csv(tmp_path / "out/results.csv")["category"]) == ["widget"]
 
 
-def test_a_broken_result_is_named(finished, data_root, textures, tmp_path, capsys):
+@pytest.mark.parametrize(("label", "status"), [("other", 0), ("small", 2)])
+def test_a_broken_result_is_named(
+    label, status, finished, data_root, textures, tmp_path, capsys, caplog
+):
+    """And keeps no other run from its table."""
     shutil.copytree(finished, tmp_path / "out")
-    broken = tmp_path / "out/other/widget/seed0/metrics.json"
+    broken = tmp_path / f"out/{label}/widget/seed0/metrics.json"
     for content in ("", '{"loss": 1}'):
         broken.parent.mkdir(parents=True, exist_ok=True)
         broken.write_text(content)
-        assert main(run_args(data_root, textures, tmp_path / "out")) == 2
-        assert f"{broken} is broken" in capsys.readouterr().err
+        assert main(run_args(data_root, textures, tmp_path / "out")) == status
+        assert f"{broken} is broken" in capsys.readouterr().err + caplog.text
+        if not status:
+            assert set(pd.read_csv(tmp_path / "out/results.csv")["label"]) == {"small"}
 
 
 def test_a_locked_run_is_left_alone(data_root, textures, tmp_path, capsys):

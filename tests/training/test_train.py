@@ -71,13 +71,27 @@ def test_the_picture_shows_pairs_and_held_out_images(trained):
 
 
 @pytest.mark.slow
-def test_a_training_anew_replaces_the_model(good, tmp_path):
+def test_a_training_anew_replaces_no_model(good, tmp_path, capsys):
     assert main(arguments(good, tmp_path, system="stpm")) == 0
-    before = (tmp_path / "model.ckpt").read_bytes()
+    model = tmp_path / "model.ckpt"
+    before = model.read_bytes()
     shutil.rmtree(tmp_path / "training")
+    assert main(arguments(good, tmp_path, "--seed", "1", system="stpm")) == 2
+    assert f"{model} exists, its training does not: pass another" in capsys.readouterr().err
+    assert model.read_bytes() == before
+    model.unlink()
     assert main(arguments(good, tmp_path, "--seed", "1", system="stpm")) == 0
-    trained = tmp_path / "training/distill.ckpt"
-    assert (tmp_path / "model.ckpt").read_bytes() == trained.read_bytes() != before
+    assert model.read_bytes() == (tmp_path / "training/distill.ckpt").read_bytes() != before
+
+
+def test_pictures_of_others_are_not_replaced(good, tmp_path, capsys):
+    photo = tmp_path / "preview.png"
+    Image.new("RGB", (64, 64)).save(photo)
+    before = photo.read_bytes()
+    assert main(arguments(good, tmp_path, system="stpm")) == 2
+    assert f"{photo} exists and was not written by padseg" in capsys.readouterr().err
+    assert photo.read_bytes() == before
+    assert not (tmp_path / "training").exists()
 
 
 def test_a_second_call_changes_nothing(trained, good, capsys):
