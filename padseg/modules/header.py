@@ -7,7 +7,6 @@ from typing import Any
 from padseg import __version__
 from padseg.metrics.calibration import Calibration
 from padseg.models import NetworkOptions
-from padseg.options import as_stored
 
 HEADER_KEY = "padseg"
 """The key of padseg's part of the header in Lightning's checkpoint."""
@@ -87,4 +86,4 @@ class Header:
             "precision": self.precision,
             "subclass": self.subclass,
         }
-        return {HEADER_KEY: as_stored(own), "hyper_parameters": dict(self.hyper_parameters)}
+        return {HEADER_KEY: own, "hyper_parameters": dict(self.hyper_parameters)}

@@ -78,9 +78,7 @@ def train(
     given = [folders] if isinstance(folders, str | Path) else folders
     folder, model, picture = out / "training", out / "model.ckpt", out / "preview.png"
     if model.exists() and not folder.exists():
-        raise ConfigError(
-            f"{model} exists, its training does not: pass another --out, or remove it to train anew."
-        )
+        raise ConfigError(f"{model} exists without its training: pass another --out, or remove it.")
     require_own(picture)
     with quietly(quiet):
         images = good_images([Path(path) for path in given], leave_out=folder)

@@ -77,7 +77,7 @@ def test_a_training_anew_replaces_no_model(good, tmp_path, capsys):
     before = model.read_bytes()
     shutil.rmtree(tmp_path / "training")
     assert main(arguments(good, tmp_path, "--seed", "1", system="stpm")) == 2
-    assert f"{model} exists, its training does not: pass another" in capsys.readouterr().err
+    assert f"{model} exists without its training: pass another" in capsys.readouterr().err
     assert model.read_bytes() == before
     model.unlink()
     assert main(arguments(good, tmp_path, "--seed", "1", system="stpm")) == 0
