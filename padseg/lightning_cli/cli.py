@@ -247,7 +247,7 @@ class PadsegCLI(LightningCLI):
             _refuse_gradient_options(self.trainer)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Lightning's Trainer, with a bar that counts steps and whole checkpoints, unless others are configured.
+        """Lightning's Trainer. Unless others are configured, its bar counts steps and checkpoints are written whole.
 
         Raises:
             ConfigError: An option cannot be used here, or a launcher has started several independent
