@@ -27,6 +27,22 @@ def one_of(option: str, value: str, known: Iterable[str]) -> None:
         raise ConfigError(f"{option} is {value!r}; give one of {', '.join(names)}.")
 
 
+def refuse_set(given: Iterable[str], setters: Mapping[str, str]) -> None:
+    """Reject options of `fit` that a command sets itself.
+
+    Args:
+        given: The options, without the two hyphens.
+        setters: From such an option to what sets it.
+
+    Raises:
+        ConfigError: An option, or the group that it belongs to, has a setter.
+    """
+    for option in given:
+        for name, setter in setters.items():
+            if option == name or option.startswith(f"{name}."):
+                raise ConfigError(f"--{option} is {setter} here.")
+
+
 def check_seed(option: str, seed: int) -> None:
     """Reject a seed that NumPy does not accept.
 

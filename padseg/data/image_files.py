@@ -1,15 +1,20 @@
 """Which files are images, and the images of a folder."""
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from padseg.errors import DataError
+from PIL import Image
+
+from padseg.errors import DataError, count
 from padseg.machine.marks import is_marked, is_texture
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+# Of phones and cameras, which Pillow does not know.
+_OF_CAMERAS = frozenset({".arw", ".cr2", ".cr3", ".dng", ".heic", ".heif", ".nef", ".raw"})
 # Folders that systems and programs make, in lower case, whose images are copies, thumbnails or deleted.
 _OF_SYSTEMS = frozenset(
     {
@@ -18,6 +23,7 @@ _OF_SYSTEMS = frozenset(
         *("__macosx", "network trash folder", "temporary items", "thumbnails", "thumbs"),
     }
 )
+_log = logging.getLogger(__name__)
 _THUMBNAIL = re.compile(
     r"thumb(?:nail)?s?[ _.-]+(?P<after>.+)|(?P<before>.+?)[ _.-]+thumb(?:nail)?s?"
 )
@@ -102,6 +108,25 @@ def _sort_in(entry: os.DirEntry[str], path: Path, found: Entries) -> None:
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def is_foreign_image(path: Path) -> bool:
+    """Whether a file has the suffix of an image that padseg does not read."""
+    suffix = path.suffix.lower()
+    kind = Image.MIME.get(Image.registered_extensions().get(suffix, ""), "")
+    return suffix not in IMAGE_SUFFIXES and (kind.startswith("image/") or suffix in _OF_CAMERAS)
+
+
+def warn_of_foreign_images(files: Iterable[Path]) -> None:
+    """Warn once of the images among these files that padseg does not read."""
+    foreign = [path for path in files if is_foreign_image(path)]
+    if foreign:
+        _log.warning(
+            "Left out: %s in other formats, such as %s; padseg reads %s.",
+            count(len(foreign), "image"),
+            foreign[0],
+            suffixes(),
+        )
 
 
 def _thumbnails(files: list[Path]) -> set[Path]:

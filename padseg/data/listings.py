@@ -7,10 +7,10 @@ KolektorSDD: Tabernik et al., Journal of Intelligent Manufacturing 2020.
 
 from pathlib import Path
 
-from padseg.data.image_files import list_entries, list_images
+from padseg.data.image_files import list_entries, list_images, walk_folders
 from padseg.data.mask_files import find_folder, find_masks, normalised, plain_name
 from padseg.data.masks import is_empty_mask
-from padseg.data.samples import GOOD, NORMAL_NAMES, Sample, Split
+from padseg.data.samples import GOOD, NORMAL_NAMES, OTHER_NAMES, Sample, Split
 from padseg.data.tables import find_table, list_table
 from padseg.errors import DataError
 
@@ -84,7 +84,7 @@ def list_folder(root: Path, category: str) -> list[Sample]:
 
     Raises:
         DataError: An image lies directly in `test`, so that it is unknown whether it is good; or a folder
-            in `train` has the name of a defect.
+            in `train` may hold defects, by its name or because it lies beside one of good images.
     """
     table = find_table(root)
     if table is not None:
@@ -102,18 +102,27 @@ def list_folder(root: Path, category: str) -> list[Sample]:
             f"{path} lies in {test} itself: move it to a folder good or one named by its defect."
         )
     tested = _tested_beside_truth(folder, *NORMAL_NAMES, recursive=True)
-    defects = {sample.defect for sample in tested} - {GOOD}
-    for kind in _folders(train) if train.is_dir() else ():
-        if kind.name in defects:
-            raise DataError(
-                f"{kind} is named like a defect in {test}, but all of {train} is trained on as "
-                "normal: move it out of there."
-            )
+    _refuse_defects(train, {sample.defect.casefold() for sample in tested} - {GOOD})
     return [
         *(Sample(path, "train") for path in normal),
         *(Sample(path, "validation") for path in held_out),
         *tested,
     ]
+
+
+def _refuse_defects(train: Path, defects: set[str]) -> None:
+    """Refuse a folder of images to train on, if one inside may hold defects, whose names are in lower case."""
+    for entries in walk_folders(train):
+        named = {folder: folder.name.casefold() for folder in sorted(entries.folders)}
+        good = not NORMAL_NAMES.isdisjoint(named.values())
+        for folder, name in named.items():
+            if name not in NORMAL_NAMES and (good or name in defects | OTHER_NAMES):
+                reason = (
+                    "lies beside one of good images" if good else "is named like one of defects"
+                )
+                raise DataError(
+                    f"{folder} {reason}, but all of {train} is trained on as normal: move it out of there."
+                )
 
 
 def _category_folder(root: Path, category: str) -> Path:

@@ -13,6 +13,13 @@ GOOD = "good"
 NORMAL_NAMES = frozenset(
     {GOOD, "normal", "ok"}
 )  # names that users give them, in upper or lower case
+# Likewise, of folders whose images are no good ones, or need not be.
+OTHER_NAMES = frozenset(
+    {
+        *("test", "ground_truth", "mask", "masks", "bad", "ng", "ko", "reject", "rejects"),
+        *("defect", "defects", "defective", "anomaly", "anomalies", "anomalous", "broken"),
+    }
+)
 Split = Literal["train", "validation", "test"]
 
 

@@ -49,6 +49,9 @@ def list_table(
             "and label, each once, separated by commas."
         )
     if "category" in rows:
+        unnamed = rows.index[rows["category"] == ""]
+        if len(unnamed):
+            raise DataError(f"list {table}, row {unnamed[0]} below the header: category is empty.")
         known = sorted(set(rows["category"]))
         rows = rows[rows["category"] == normalised(category.strip())]
         if rows.empty:

@@ -4,10 +4,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
 from padseg.data.findings import Finding
-from padseg.data.image_files import IMAGE_SUFFIXES, suffixes, walk_folders
+from padseg.data.image_files import IMAGE_SUFFIXES, is_foreign_image, suffixes, walk_folders
 from padseg.data.layouts import LAYOUTS
 from padseg.data.samples import NORMAL_NAMES, Sample
 from padseg.errors import DataError
@@ -62,15 +60,14 @@ def _unused_files(
     orphans: list[Path] = []
     others: defaultdict[tuple[Path, bool], list[str]] = defaultdict(list)
     own: defaultdict[Path, list[str]] = defaultdict(list)
-    known = Image.registered_extensions().keys() | IMAGE_SUFFIXES
     for path in files:
-        suffix, inside = path.suffix.lower(), path.relative_to(folder)
-        if suffix not in known or inside.parts[0] in ignored:
+        inside = path.relative_to(folder)
+        readable = path.suffix.lower() in IMAGE_SUFFIXES
+        if not (readable or is_foreign_image(path)) or inside.parts[0] in ignored:
             continue
         if is_marked(path):
             own[path.parent].append(path.name)
             continue
-        readable = suffix in IMAGE_SUFFIXES
         if masks is None and path.stem.endswith("_label"):  # the mask of a good image
             continue
         if readable and masks is not None and _is_inside(inside, masks):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from padseg.data.image_files import sort_images, walk
+from padseg.data.image_files import sort_images, walk, warn_of_foreign_images
 from padseg.data.image_files import unreadable as cannot_read
 from padseg.errors import DataError, count
 from padseg.machine.files import absolute
@@ -36,7 +36,11 @@ def find_images(
     found: dict[Path, None] = {}
     for given in paths:
         for path in _expand(str(given)):
-            images = sort_images(walk(path, report=report)) if path.is_dir() else [path]
+            images = [path]
+            if path.is_dir():
+                files = [*walk(path, report=report)]
+                warn_of_foreign_images(files)
+                images = sort_images(files)
             if not images and not unreadable:
                 raise DataError(f"{path} holds no image: give image files, or folders of them.")
             found.update(dict.fromkeys(map(absolute, images)))

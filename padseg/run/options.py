@@ -12,7 +12,7 @@ from padseg.lightning_cli.recipes import phases_of
 from padseg.machine.files import expanded
 from padseg.models import SYSTEMS, find_system
 from padseg.modules import SegmentationModule, StudentDistillModule
-from padseg.options import check_seed, one_of
+from padseg.options import check_seed, one_of, refuse_set
 from padseg.plugins import load_plugin
 
 # Options of `fit` that a run sets itself, and what sets them.
@@ -144,10 +144,7 @@ class RunOptions:
         self._check_overrides()
 
     def _check_overrides(self) -> None:
-        for key, option in _SET_BY_RUN.items():
-            for given in self.overrides:
-                if given == key or given.startswith(f"{key}."):
-                    raise ConfigError(f"--{given} is {option} here.")
+        refuse_set(self.overrides, _SET_BY_RUN)
         if "evaluation.recall" in self.overrides:
             raise ConfigError(
                 "--evaluation.recall: the results of a run hold iap90; use `fit` and `test`."

@@ -20,6 +20,7 @@ from padseg.machine.folders import recorded_options
 from padseg.machine.marks import require_own
 from padseg.models import find_system
 from padseg.names import DEFAULT_SYSTEM
+from padseg.options import refuse_set
 from padseg.plugins import load_plugin
 from padseg.run.files import METRICS_FILE, PhaseFiles
 from padseg.run.one import run_in
@@ -28,6 +29,12 @@ from padseg.run.runs import runs_of
 from padseg.training.good_images import LAYOUT, good_images, register_good_images
 from padseg.training.preview import PreviewCallback
 
+# Options of `fit` that are set by other means than by those of `padseg run`.
+_SET_BY_TRAIN = {
+    **dict.fromkeys(("data.root", "data.category", "data.layout"), "what FOLDER gives"),
+    "model.system": "--system",
+    "trainer.logger": "always a CSV log",
+}
 # The share of the images that is held out for the thresholds, whatever the recipe of the system.
 _HELD_OUT = "0.1"
 _REMEDY = "pass another --out"
@@ -38,7 +45,7 @@ def train(
     out: str | Path,
     system: str = DEFAULT_SYSTEM,
     textures: str | Path | None = None,
-    steps: Sequence[int] = (),
+    steps: int | Sequence[int] = (),
     weights: str | None = None,
     *,
     batch_size: int | None = None,
@@ -58,7 +65,7 @@ def train(
         system: Name of the system.
         textures: Folder of textures for synthetic defects, such as `dtd/images`; None for a small generated
             set.
-        steps: Optimiser steps of each phase; empty for those of the system's recipe.
+        steps: Optimiser steps of each phase, a number if there is one; empty for those of the recipe.
         weights: The teacher's weight file; None for timm's hub.
         batch_size: Images per step; None for the recipe's number.
         precision: Lightning's name of the precision; None for the fastest safe one on this device.
@@ -74,12 +81,12 @@ def train(
         PadsegError: An input cannot be used, or `out` holds another training.
     """
     load_plugin(plugin)
+    refuse_set(overrides or (), _SET_BY_TRAIN)
     out = absolute(out)
     given = [folders] if isinstance(folders, str | Path) else folders
+    steps = [steps] if isinstance(steps, int) else steps
     folder, model, picture = out / "training", out / "model.ckpt", out / "preview.png"
-    if model.exists() and not folder.exists():
-        raise ConfigError(f"{model} exists without its training: pass another --out, or remove it.")
-    require_own(picture)
+    _require_free(folder, model, picture)
     with quietly(quiet):
         images = good_images([Path(path) for path in given], leave_out=folder)
         register_good_images(images)
@@ -103,6 +110,13 @@ def train(
         )
         _run(options, folder, model, PreviewCallback(picture))
     return model
+
+
+def _require_free(folder: Path, model: Path, picture: Path) -> None:
+    """Make sure that a training may write its model and its picture."""
+    if model.exists() and not folder.exists():
+        raise ConfigError(f"{model} exists without its training: pass another --out, or remove it.")
+    require_own(picture)
 
 
 def _run(options: RunOptions, folder: Path, model: Path, picture: PreviewCallback) -> None:

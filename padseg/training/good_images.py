@@ -3,20 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from padseg.data.image_files import list_entries, list_images, suffixes
+from padseg.data.image_files import list_entries, list_images, suffixes, warn_of_foreign_images
 from padseg.data.layouts import Layout, register
-from padseg.data.samples import NORMAL_NAMES, Sample
+from padseg.data.samples import NORMAL_NAMES, OTHER_NAMES, Sample
 from padseg.errors import DataError
 from padseg.machine.files import absolute
 
 LAYOUT = "good_images"
-# Names of folders, in lower case, whose images are no good ones, or need not be.
-_NOT_GOOD = frozenset(
-    {
-        *("test", "ground_truth", "mask", "masks", "bad", "ng", "ko", "reject", "rejects"),
-        *("defect", "defects", "defective", "anomaly", "anomalies", "anomalous", "broken"),
-    }
-)
 
 
 def good_images(folders: Sequence[Path], leave_out: Path | None = None) -> list[Path]:
@@ -37,32 +30,35 @@ def good_images(folders: Sequence[Path], leave_out: Path | None = None) -> list[
         DataError: A folder is missing or holds no image, or some of its images may have defects.
     """
     found: dict[Path, None] = {}
+    others: list[Path] = []
     for given in folders:
         folder = absolute(given)
         if not folder.is_dir():
             raise DataError(f"{given} is not a folder: give folders of good images.")
         images = [
             path
-            for path in _below(folder, ())
+            for path in _below(folder, (), others)
             if leave_out is None or not path.is_relative_to(leave_out)
         ]
         if not images:
             raise DataError(f"{given} holds no image ({suffixes()}).")
         found.update(dict.fromkeys(images))
+    warn_of_foreign_images(others)
     return list(found)
 
 
-def _below(folder: Path, above: tuple[Path, ...]) -> list[Path]:
+def _below(folder: Path, above: tuple[Path, ...], others: list[Path]) -> list[Path]:
+    """The images; files beside them are added to `others`."""
+    entries = list_entries(folder)
     # Names may differ in case alone.
-    inside = sorted(
-        list_entries(folder).folders, key=lambda path: (path.name.casefold(), path.name)
-    )
+    inside = sorted(entries.folders, key=lambda path: (path.name.casefold(), path.name))
     chosen = [path for path in inside if path.name.casefold() == "train"]
     chosen = chosen or [path for path in inside if path.name.casefold() in NORMAL_NAMES]
     images = [] if chosen else list_images(folder)
     if not chosen:
+        others += entries.files
         for path in inside:
-            if path.name.casefold() in _NOT_GOOD:
+            if path.name.casefold() in OTHER_NAMES:
                 raise DataError(
                     f"{path} may hold images with defects: give the folders of good images, or move them "
                     "into a folder named good."
@@ -72,7 +68,7 @@ def _below(folder: Path, above: tuple[Path, ...]) -> list[Path]:
     for path in chosen:
         target = path.resolve()
         if not any(outer.is_relative_to(target) for outer in above):  # not a link to a parent
-            images += _below(path, above)
+            images += _below(path, above, others)
     return images
 
 

@@ -164,12 +164,26 @@ def test_folder_with_sub_folders(tmp_path):
         list_samples(tmp_path, "w", "folder")
 
 
-def test_defects_among_what_is_trained_on_are_refused(tmp_path):
-    touch(tmp_path, "w/train/good/0.png", "w/train/bad/1.png", "w/test/OK/2.png")
-    assert [defect for *_, defect, _ in listed(tmp_path, "w", "folder")] == ["good"] * 3
-    touch(tmp_path, "w/test/bad/3.png")
-    with pytest.raises(DataError, match=r"bad is named like a defect in .* move it out"):
-        list_samples(tmp_path, "w", "folder")
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        (["Rejects/1.png"], "Rejects is named like one of defects"),
+        (["monday/NG/1.png"], "NG is named like one of defects"),
+        (["Dent/1.png"], "Dent is named like one of defects"),
+        (["ok/0.png", "scratch/1.png"], "scratch lies beside one of good images"),
+        (["monday/good/0.png", "monday/scratch/1.png"], "scratch lies beside one of good images"),
+    ],
+)
+def test_defects_among_what_is_trained_on_are_refused(train, said, tmp_path):
+    touch(tmp_path, "v/train/tuesday/0.png", "v/test/dent/2.png", "v/test/OK/3.png")
+    touch(tmp_path, *(f"v/train/{name}" for name in train))
+    with pytest.raises(DataError, match=rf"{said}, but all of .* move it out"):
+        list_samples(tmp_path, "v", "folder")
+
+
+def test_folders_of_good_images_may_be_nested(tmp_path):
+    touch(tmp_path, "w/train/0.png", "w/train/tuesday/0.png", "w/train/monday/good/line 1/0.png")
+    assert len(listed(tmp_path, "w", "folder")) == 3
 
 
 def test_accents_are_one_name_in_both_spellings(tmp_path):

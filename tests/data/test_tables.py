@@ -132,3 +132,9 @@ def test_broken_parquet(tmp_path):
     (tmp_path / "samples.parquet").write_bytes(b"PAR1 and nothing else")
     with pytest.raises(DataError, match=r"samples\.parquet cannot be read"):
         list_samples(tmp_path, "x", "folder")
+
+
+def test_a_row_without_a_category_is_named(tmp_path):
+    TABLE.assign(category=["a", "a", " ", "b"]).to_csv(tmp_path / "samples.csv", index=False)
+    with pytest.raises(DataError, match=r"row 3 below the header: category is empty"):
+        list_samples(tmp_path, "a", "folder")

@@ -14,6 +14,7 @@ from PIL import Image
 from padseg.errors import DataError
 from padseg.inference import Predictor
 from padseg.inference.inputs import find_images
+from padseg.training.good_images import good_images
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,18 @@ def test_brackets_in_names_of_folders_are_letters(tmp_path):
     (tmp_path / "lot3").mkdir()
     with pytest.raises(DataError, match="no file matches"):
         find_images([f"{tmp_path}/lot[3]/*.png"])
+
+
+def test_images_in_other_formats_are_named(tmp_path, caplog):
+    (tmp_path / "phone").mkdir()
+    for name in ("1.png", "2.gif", "phone/3.HEIC", "notes.pdf"):
+        (tmp_path / name).touch()
+    for find in (find_images, lambda folders: good_images(map(Path, folders))):
+        caplog.clear()
+        assert find([str(tmp_path)]) == [tmp_path / "1.png"]
+        (message,) = caplog.messages
+        assert message.startswith("Left out: 2 images in other formats, such as ")
+        assert "; padseg reads .bmp, .jpeg" in message
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")

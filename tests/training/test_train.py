@@ -198,6 +198,20 @@ def test_images_with_defects_are_not_taken_for_good_ones(data_root, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--data.root=elsewhere", "--data.root is what FOLDER gives here"),
+        ("--model.system=stpm", "--model.system is --system here"),
+        ("--trainer.logger.save_dir=x", "--trainer.logger.save_dir is always a CSV log here"),
+    ],
+)
+def test_options_that_training_sets_itself_are_refused(option, said, good, tmp_path, capsys):
+    assert main(arguments(good, tmp_path / "out", option)) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("name", "message"), [("none", "none is not a folder"), ("empty", "empty holds no image")]
 )
 def test_folders_without_images_are_named(name, message, tmp_path, capsys):
