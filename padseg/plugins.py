@@ -55,6 +55,11 @@ def load_plugin(name: str | None) -> None:
     _loaded[name] = None
 
 
+def plugin_option(name: str | None) -> tuple[str, ...]:
+    """The option that names a plugin, for a command to copy; nothing without one."""
+    return () if name is None else ("--plugin", name)
+
+
 def loaded_plugins() -> tuple[str, ...]:
     """The names of the plugins that this process has imported."""
     return tuple(name for name in _loaded if name in sys.modules)

@@ -175,6 +175,7 @@ def test_the_command_line(unregistered, toy_root, textures, tmp_path, capsys):
     table = pd.read_csv(out / "results.csv")
     assert table[["system", "category"]].values.tolist() == [["toy", "part"]]
     checkpoint = out / "toy/part/seed0/segment.ckpt"
+    assert f"padseg detect --plugin toy_plugin {checkpoint}" in capsys.readouterr().out
     assert read_header(checkpoint).system == "toy"
 
     bad = toy_root / "part_bad"

@@ -19,6 +19,7 @@ from padseg.data.pages import warn_of_pages
 
 ALL_BITS = 16
 DARK = 32  # of 255; an image without a brighter value is nearly black
+_CLIPPED = 0.5  # share of the pixels above the largest value; such an image is mostly white
 _GREY_ALPHA = "LA"  # how Pillow's names of grey with transparency begin
 # Tags of TIFF 6.0.
 _BITS, _WHITE_IS_ZERO, _CHANNELS, _LARGEST, _PLANES, _SIGNED = 258, 262, 277, 281, 284, 339
@@ -89,18 +90,21 @@ def is_white_zero(image: Image.Image) -> bool:
 
 
 def _upper_eight(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    reduced: NDArray[np.uint8] = np.minimum(values >> (bits - 8), 255).astype(np.uint8)
-    _warn_of_black(reduced)
-    return reduced
-
-
-def _warn_of_black(pixels: NDArray[np.uint8]) -> None:
-    if pixels.max() < DARK:
+    values = values >> (bits - 8)
+    reduced: NDArray[np.uint8] = np.minimum(values, 255).astype(np.uint8)
+    if reduced.max() < DARK:
         message = (
             "An image of 16 bits is read as nearly black: if it uses fewer of them, give their number to the "
             "training with --data.bits."
         )
         warn_first("black", message)
+    if (values > 255).mean() > _CLIPPED:
+        message = (
+            f"An image of 16 bits is read as mostly white: it uses more than {bits} of them, the number of the "
+            "training, whose images may be of another camera; else train anew with --data.bits."
+        )
+        warn_first("white", message)
+    return reduced
 
 
 def _tag(image: Image.Image, tag: int, missing: Any) -> Any:

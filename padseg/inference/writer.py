@@ -17,7 +17,8 @@ from padseg.inference.inputs import common_folder, name_below
 from padseg.inference.outcomes import join_logs
 from padseg.inference.prediction import Prediction, at_size, make_prediction
 from padseg.inference.results import OTHER_FOLDER, Results, results_options
-from padseg.inference.tables import raise_failed, write_tables
+from padseg.inference.tables import raise_failed, summary, write_tables
+from padseg.machine.console import say
 from padseg.machine.files import absolute, expanded
 from padseg.machine.folders import locked, require_same_options
 from padseg.modules import AnomalyModule
@@ -100,6 +101,8 @@ class PredictionWriter(BasePredictionWriter):
         self._lock.close()
         trainer.strategy.barrier()
         if totals is not None:
+            assert isinstance(pl_module, AnomalyModule)
+            say(summary(totals, self.out, pl_module.calibration is not None))
             raise_failed(totals, self.out, self._base)
 
     def on_exception(

@@ -10,6 +10,7 @@ from padseg.data.layouts import list_samples
 from padseg.errors import ConfigError, PadsegError, count
 from padseg.machine.console import quietly, say, shell
 from padseg.models import SYSTEMS
+from padseg.plugins import plugin_option
 from padseg.run.files import TABLE_FILE, PhaseFiles, run_folder
 from padseg.run.one import run_one
 from padseg.run.options import RunOptions
@@ -72,7 +73,8 @@ def _say_where(options: RunOptions, rows: pd.DataFrame) -> None:
     checkpoint = PhaseFiles(folder, options.phases[-1]).checkpoint
     say(f"Results: {options.out / TABLE_FILE}; model: {checkpoint}")
     say(f"Next: {shell('padseg', 'report', options.out)}")
-    say(f"      {shell('padseg', 'detect', checkpoint)} IMAGES --out found")
+    detect = shell("padseg", "detect", *plugin_option(options.plugin), checkpoint)
+    say(f"      {detect} IMAGES --out found")
 
 
 def _check_data(options: RunOptions) -> None:

@@ -21,7 +21,7 @@ from padseg.machine.marks import require_own
 from padseg.models import find_system
 from padseg.names import DEFAULT_SYSTEM
 from padseg.options import refuse_set
-from padseg.plugins import load_plugin
+from padseg.plugins import load_plugin, plugin_option
 from padseg.run.files import METRICS_FILE, PhaseFiles
 from padseg.run.one import run_in
 from padseg.run.options import RunOptions
@@ -124,7 +124,13 @@ def _run(options: RunOptions, folder: Path, model: Path, picture: PreviewCallbac
     finished = (folder / METRICS_FILE).exists()
     (run,) = runs_of(options)
     run_in(folder, run, remedy=_REMEDY, callbacks=[picture])
-    _finish(PhaseFiles(folder, options.phases[-1]).checkpoint, model, picture, anew=not finished)
+    _finish(
+        PhaseFiles(folder, options.phases[-1]).checkpoint,
+        model,
+        picture,
+        anew=not finished,
+        plugin=options.plugin,
+    )
 
 
 def _name(out: Path) -> str:
@@ -133,7 +139,9 @@ def _name(out: Path) -> str:
     return str(began.get("category", out.name or "model"))
 
 
-def _finish(checkpoint: Path, model: Path, picture: PreviewCallback, *, anew: bool) -> None:
+def _finish(
+    checkpoint: Path, model: Path, picture: PreviewCallback, *, anew: bool, plugin: str | None
+) -> None:
     """Copy the last checkpoint to its final place, complete the preview and say what comes next."""
     if anew or not model.exists():  # an earlier copy may have the user's own thresholds
         with written_whole(model) as draft:
@@ -144,8 +152,9 @@ def _finish(checkpoint: Path, model: Path, picture: PreviewCallback, *, anew: bo
     if predictor.calibration is not None:
         thresholds = describe_thresholds(predictor.calibration)
     say(f"Model: {model}, with {thresholds}; pictures: {picture.path}")
-    say(f"Next: {shell('padseg', 'detect', model)} IMAGES --out found")
-    say(f"      {shell('padseg', 'export', model)} --format onnx --out net.onnx")
+    needed = plugin_option(plugin)
+    say(f"Next: {shell('padseg', 'detect', *needed, model)} IMAGES --out found")
+    say(f"      {shell('padseg', 'export', *needed, model)} --format onnx --out net.onnx")
 
 
 def _textures(system: str, textures: str | Path | None, out: Path) -> Path | None:

@@ -217,3 +217,20 @@ def test_the_deployment_script_reads_the_same_picture(tmp_path, grey, bits):
         else:
             with pytest.raises(SystemExit, match="colours of 16 bits"):
                 names["read_rgb"](tmp_path / name, bits)
+
+
+def test_images_of_more_bits_than_those_of_the_training_are_told_once(tmp_path, caplog):
+    findings._warned.clear()
+    bright = np.full((8, 8), 4095, np.uint16)
+    bright[:5] = 40_000
+    for number in range(2):
+        Image.fromarray(bright).save(tmp_path / f"{number}.png")
+        assert decode(tmp_path / f"{number}.png", 12).min() == 255
+    assert caplog.text.count("read as mostly white: it uses more than 12 of them") == 1
+    findings._warned.clear()
+    caplog.clear()
+    bright[:5] = 4095
+    bright[:4] = 40_000  # lights and reflections
+    Image.fromarray(bright).save(tmp_path / "lights.png")
+    decode(tmp_path / "lights.png", 12)
+    assert not caplog.text

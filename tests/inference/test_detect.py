@@ -446,7 +446,7 @@ def assert_same_results(ours, theirs):
         assert (ours / path).read_bytes() == (theirs / path).read_bytes(), path
 
 
-def test_predict_writes_what_detect_writes(checkpoint, data_root, tmp_path):
+def test_predict_writes_what_detect_writes(checkpoint, data_root, tmp_path, capsys):
     stored = torch.load(checkpoint, weights_only=True)
     stored["padseg"]["bits"] = 12
     checkpoint = tmp_path / "twelve.ckpt"
@@ -458,8 +458,10 @@ def test_predict_writes_what_detect_writes(checkpoint, data_root, tmp_path):
     Image.fromarray(grey << 4).save(test / "good/000.png")
     one_by_one = ("--batch-size", "1")  # convolutions round by the size of the batch
     assert detect(checkpoint, tmp_path / "detect", test, options=one_by_one) == 0
+    told = capsys.readouterr().out.splitlines()[-1].replace("detect", "predict")
     for _ in range(2):  # again is afresh
         assert main(predict_args(checkpoint, root, tmp_path / "predict")) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == told
     assert_same_results(tmp_path / "predict", tmp_path / "detect")
 
 
