@@ -68,12 +68,16 @@ class DistanceNetwork(nn.Module):
         levels = list(zip(pair.teacher, pair.student, strict=True))[: self.products]
         products = [resize_to(normalized_product(*level), finest) for level in levels]
         joined = torch.cat(products, dim=1) if products else None
+        if not self.training:
+            return torch.cat([member(maps, joined) for member in self.members], dim=1).mean(
+                dim=1, keepdim=True
+            )
         number = torch.arange(len(maps), device=maps.device) if pair.number is None else pair.number
-        logits = torch.cat(
+        # Each member sees a sample mirrored in another way.
+        return torch.cat(
             [member(maps, joined, number + first) for first, member in enumerate(self.members)],
             dim=1,
         )
-        return logits if self.training else logits.mean(dim=1, keepdim=True)
 
 
 class _UNet(nn.Module):
@@ -113,13 +117,15 @@ class _UNet(nn.Module):
         assert self.out.bias is not None
         nn.init.constant_(self.out.bias, _START)
 
-    def forward(self, maps: Tensor, products: Tensor | None, way: Tensor) -> Tensor:
+    def forward(
+        self, maps: Tensor, products: Tensor | None, way: Tensor | None = None
+    ) -> Tensor:
         """Segment distances.
 
         Args:
             maps: distances, (B, maps, h, w).
             products: of the finest levels, (B, products, h_1, w_1); None if there are none.
-            way: in which each image is mirrored in training, (B,) int64; its two lowest bits count.
+            way: in which each image is mirrored, (B,) int64; its two lowest bits count. None: as it is.
 
         Returns:
             Logits (B, 1, h, w), float32.
@@ -127,7 +133,7 @@ class _UNet(nn.Module):
         if self.squeeze is not None:
             squeezed = self.squeeze(products)
             maps = torch.cat([maps, resize_to(squeezed, (maps.shape[-2], maps.shape[-1]))], dim=1)
-        if not self.training:
+        if way is None:
             return self._segment(maps)
         return _turn(self._segment(_turn(maps, way)), way)
 
