@@ -215,21 +215,17 @@ class AnomalyDataModule(StreamDataModule):
             return None
         return find_foreground(self.foreground, images, paths, self.root, self.image_size)
 
-    def check_test(
-        self, samples: Sequence[Sample] | None = None, *, decoded: bool = False
-    ) -> Evaluated:
+    def check_test(self, *, decoded: bool = False) -> Evaluated:
         """Check every file of the test and warn of what may change figures; see `padseg.data.check`.
 
         Args:
-            samples: The samples in the root; None to list them.
             decoded: Whether to decode the images instead of reading their headers.
 
         Raises:
             DataError: There are none; or a file cannot be read; or a mask is missing, empty or of another
                 size than its image; or an image is also trained on. The message names every file.
         """
-        if samples is None:
-            samples = list_samples(self.root, self.category, self.layout)
+        samples = list_samples(self.root, self.category, self.layout)
         size = None if self.evaluation == "native" else self.image_size
         bits = self._measure_bits(samples) if decoded else None
         self.evaluated = check_evaluated(
