@@ -97,9 +97,7 @@ def check_category(
         return [Finding("not listed", root / category, str(error))]
     folder, tested = root / category, [s for s in samples if s.split == "test"]
     bits = measure_bits([sample.path for sample in samples if sample.split != "test"])
-    findings = check_files(
-        samples, masks_optional=LAYOUTS[layout].masks_optional, decoded=True, bits=bits
-    )
+    findings = check_files(samples, masks_optional=LAYOUTS[layout].masks_optional, bits=bits)
     blocking = {finding.file for finding in findings if finding.blocks}
     saturations = None
     try:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from padseg.data.depth import ALL_BITS
 from padseg.data.duplicates import check_duplicates
 from padseg.data.file_checks import check_files
 from padseg.data.findings import Finding, change_figures, raise_blocking
@@ -53,7 +52,7 @@ def check_evaluated(
         samples: All of its samples.
         layout: Its layout.
         size: See `Evaluated`.
-        bits: Decodes the images instead of reading their headers, as `read_image`.
+        bits: See `check_files`.
 
     Raises:
         DataError: As `AnomalyDataModule.check_test`.
@@ -63,9 +62,7 @@ def check_evaluated(
         raise DataError(f"{folder} holds no test images: add some; training alone needs none.")
     optional = LAYOUTS[layout].masks_optional
     findings = [
-        *check_files(
-            tested, masks_optional=optional, decoded=bits is not None, bits=bits or ALL_BITS
-        ),
+        *check_files(tested, masks_optional=optional, bits=bits),
         *check_duplicates(samples),
     ]
     raise_blocking(findings)
