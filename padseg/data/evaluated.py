@@ -15,25 +15,21 @@ from padseg.data.samples import Sample
 from padseg.data.unused import check_unused
 from padseg.errors import DataError
 from padseg.machine.threads import map_in_threads
-from padseg.metrics.mask_counts import MaskCounts
+from padseg.metrics.evaluation import Evaluation
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class CheckedTest:
     """What a test is evaluated on.
 
     Attributes:
         samples: The test samples.
-        size: (H, W) of score maps and masks in pixel figures; None for each image's own.
-        masks: The masks, and what is lost of them at this size.
-        warnings: What may change figures, as sentences.
+        evaluation: What their figures depend on besides the scores.
         saturations: See `TestDataset`.
     """
 
     samples: list[Sample]
-    size: Size | None
-    masks: MaskCounts
-    warnings: tuple[str, ...]
+    evaluation: Evaluation
     saturations: Saturations | None = None
 
 
@@ -44,14 +40,14 @@ def check_evaluated(
     size: Size | None,
     *,
     bits: int | None = None,
-) -> Evaluated:
+) -> CheckedTest:
     """Check every file that a test depends on.
 
     Args:
         folder: Folder of the category.
         samples: All of its samples.
         layout: Its layout.
-        size: See `Evaluated`.
+        size: See `Evaluation`.
         bits: See `check_files`.
 
     Raises:
@@ -72,7 +68,8 @@ def check_evaluated(
     raise_blocking(find_unknown_defects(tested, saturations))
     findings += find_other_metric(folder, layout, saturations)
     findings += check_unused(folder, samples, layout)
-    return Evaluated(tested, size, masks, tuple(change_figures(findings)), saturations)
+    evaluation = Evaluation(size, masks, tuple(change_figures(findings)))
+    return CheckedTest(tested, evaluation, saturations)
 
 
 def find_unknown_defects(
@@ -82,7 +79,7 @@ def find_unknown_defects(
 
     Args:
         samples: The test samples; masks that cannot be read are found as well.
-        saturations: See `Evaluated`.
+        saturations: See `CheckedTest`.
     """
     if saturations is None:
         return []
@@ -104,7 +101,7 @@ def find_other_metric(folder: Path, layout: str, saturations: Saturations | None
     Args:
         folder: Folder of the category.
         layout: Its layout.
-        saturations: See `Evaluated`.
+        saturations: See `CheckedTest`.
     """
     if layout != "mvtec_loco" and not (folder / CONFIG_FILE).is_file():
         return []
