@@ -30,7 +30,7 @@ from typing import Any, Self
 
 from PIL import Image
 
-from padseg.drawing import Banner, HeatScale, comparison, judged, score_text, verdict_text
+from padseg.drawing import Banner, HeatScale, judged, score_words, verdict_text
 from padseg.errors import DataError, PadsegError
 from padseg.inference.images import MOST_PIXELS
 from padseg.inference.outcomes import Outcome, log_path, read_log
@@ -236,11 +236,7 @@ def draw_prediction(prediction: Prediction, outlined: bool) -> Image.Image:
 
 
 def _banner(prediction: Prediction) -> Banner:
-    alarm = prediction.anomalous
-    if prediction.score is None:
-        score = score_text(prediction.image_score)
-    else:
-        score = comparison(prediction.score, 0.5)
+    alarm, score = prediction.anomalous, score_words(prediction.image_score, prediction.score)
     return Banner(verdict_text(alarm), alarm, f"score {score}")
 
 
