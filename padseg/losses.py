@@ -80,9 +80,8 @@ def distillation_loss(
     """
     one_of("loss_reduction", reduction, LOSS_REDUCTIONS)
     distances = [
-        _distance(t, s).mean(
-            dim=(1, 2)
-        )  # not clamped, because features that point in opposite directions would not learn
+        # Not clamped, because features that point in opposite directions would not learn.
+        _distance(t, s).mean(dim=(1, 2))
         for teacher, student, *_ in pairs
         for t, s in zip(teacher, student, strict=True)
     ]

@@ -31,8 +31,8 @@ AugmentationName = Literal["auto", AugmentationGroup]
 AUGMENTATIONS: tuple[AugmentationName, ...] = get_args(AugmentationName)
 
 # At which size score maps and masks are compared: the network's input, or each image's own.
-Evaluation = Literal["model", "native"]
-EVALUATIONS: tuple[Evaluation, ...] = get_args(Evaluation)
+EvaluationSize = Literal["model", "native"]
+EVALUATION_SIZES: tuple[EvaluationSize, ...] = get_args(EvaluationSize)
 
 # Parts of the networks.
 Fusion = Literal["add", "aff"]

@@ -9,10 +9,9 @@ from PIL import Image
 from padseg.drawing import (
     Banner,
     HeatScale,
-    comparison,
     heatmap,
     overlay,
-    score_text,
+    score_words,
     stamped,
     verdict_text,
 )
@@ -54,13 +53,13 @@ def judge(prediction: Prediction, threshold: float = THRESHOLD) -> Judgement:
         threshold: A normalised score, in [0, 1]; at 0.5, the verdict is that of the prediction.
     """
     calibration = prediction.calibration
-    if calibration is None or prediction.score is None:
-        scale = HeatScale(None, top=float(prediction.score_map.max()))
-        return Judgement(None, score_text(prediction.image_score), scale)
+    score = score_words(prediction.image_score, prediction.score, threshold)
+    if calibration is None:
+        return Judgement(None, score, HeatScale(None, top=float(prediction.score_map.max())))
     pixels = calibration.pixel_scale
     return Judgement(
         prediction.image_score > calibration.image_scale.raw(threshold),
-        comparison(prediction.score, threshold),
+        score,
         HeatScale(pixels.raw(threshold), spread=pixels.spread),
     )
 

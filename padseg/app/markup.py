@@ -37,7 +37,7 @@ def region_table(regions: Sequence[Region]) -> str:
     """The regions, the highest score first; empty without any."""
     if not regions:
         return ""
-    rows = [[*region.box, region.area, score_text(region.score or 0.0)] for region in regions]
+    rows = [[*region.box, region.area, score_text(region.score)] for region in regions]
     listed = "".join(f"<tr>{_cells('td', row)}</tr>" for row in rows[:_MOST])
     more = f" (the first {_MOST} of {len(rows)})" if len(rows) > _MOST else ""
     return (

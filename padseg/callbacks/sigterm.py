@@ -1,4 +1,7 @@
-"""Handling of SIGTERM, for which Lightning 2.6 has no hook; the one place that replaces parts of Lightning."""
+"""Handling of SIGTERM, for which Lightning 2.6 has no hook.
+
+Like `padseg.modules.sync_batch_norm`, it replaces parts of Lightning.
+"""
 
 import signal
 from functools import partial

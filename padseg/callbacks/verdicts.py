@@ -9,7 +9,7 @@ import pandas as pd
 from lightning import LightningModule, Trainer
 
 from padseg.callbacks.curves import evaluation_curves
-from padseg.drawing import Banner, HeatScale, comparison, score_text
+from padseg.drawing import Banner, HeatScale, comparison, score_words
 from padseg.metrics.calibration import Calibration
 from padseg.metrics.curves import Curve
 from padseg.metrics.score_scale import ScoreScale
@@ -76,12 +76,10 @@ def banner(row: "pd.Series[Any]", thresholds: Thresholds) -> Banner:
     """Verdict, score and name of an image; a wrong verdict asks for attention."""
     score, threshold, scale = float(row["image_score"]), thresholds.image, thresholds.image_scale
     wrong = None if threshold is None else (score > threshold) != bool(row["label"])
-    if threshold is None:
-        text = score_text(score)
-    elif scale is None:
-        text = comparison(score, threshold)
+    if threshold is not None and scale is None:
+        text = comparison(score, threshold)  # that of the highest F1 is raw
     else:
-        text = comparison(scale(score), 0.5)
+        text = score_words(score, None if scale is None else scale(score))
     name = f"{row['defect']}/{Path(row['path']).name}"
     return Banner(verdict(row, threshold), wrong, f"score {text}", name)
 

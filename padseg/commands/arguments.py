@@ -93,6 +93,36 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_training(parser: argparse.ArgumentParser, phases: str, default: str) -> None:
+    """The options of a training, also those that `fit` takes.
+
+    Args:
+        parser: Of the command.
+        phases: What has a number of steps, for the help.
+        default: Where steps and batch size come from by default, likewise.
+    """
+    parser.add_argument(
+        "--steps",
+        type=int,
+        nargs="+",
+        default=(),
+        help=f"optimiser steps of {phases} (default: {default})",
+    )
+    parser.add_argument("--batch-size", type=int, help=f"images per step (default: {default})")
+    parser.add_argument(
+        "--precision", help="such as 32-true (default: bf16-mixed where it is fast)"
+    )
+    parser.add_argument(
+        "--weights",
+        type=lambda text: str(expanded_path(text)),
+        help="the teacher's weight file (default: timm's hub)",
+    )
+    add_options_of_fit(
+        parser, ("model", "data", "trainer", "checkpoint", "evaluation", "thresholds", "compile")
+    )
+    add_quiet(parser)
+
+
 def add_options_of_fit(parser: argparse.ArgumentParser, groups: Sequence[str]) -> None:
     """Options that `fit` takes, such as `--model.KEY VALUE`, of these groups; see `options_of_fit`."""
     parser.set_defaults(options_of_fit=tuple(groups))

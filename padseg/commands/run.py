@@ -5,9 +5,8 @@ import argparse
 from padseg.commands.arguments import (
     Subparsers,
     add_categories,
-    add_options_of_fit,
-    add_quiet,
     add_textures,
+    add_training,
     expanded_path,
 )
 from padseg.names import SYSTEM_NAMES
@@ -32,22 +31,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument("--out", type=expanded_path, required=True, help="folder for the results")
     add_textures(parser, "stpm and rstpm need none")
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="seeds (default: 0)")
-    parser.add_argument(
-        "--steps",
-        type=int,
-        nargs="+",
-        default=(),
-        help="optimiser steps of the distillation and of the segmentation (default: as published)",
-    )
-    parser.add_argument("--batch-size", type=int, help="images per step (default: as published)")
-    parser.add_argument(
-        "--precision", help="such as 32-true (default: bf16-mixed where it is fast)"
-    )
-    parser.add_argument(
-        "--weights",
-        type=lambda text: str(expanded_path(text)),
-        help="the teacher's weight file (default: timm's hub)",
-    )
+    add_training(parser, "the distillation and of the segmentation", "as published")
     parser.add_argument("--label", help="name of the folder and the rows (default: the system)")
     parser.add_argument(
         "--parallel", type=int, help="simultaneous runs on this machine (default: one per GPU)"
@@ -67,10 +51,6 @@ def add_parser(commands: Subparsers) -> None:
         metavar="PROJECT",
         help="also log to this project of Weights & Biases (with WANDB_MODE=offline, to disk)",
     )
-    add_options_of_fit(
-        parser, ("model", "data", "trainer", "checkpoint", "evaluation", "thresholds", "compile")
-    )
-    add_quiet(parser)
     parser.set_defaults(execute=execute, how_to_resume="the same command resumes from here")
 
 

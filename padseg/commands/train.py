@@ -4,11 +4,10 @@ import argparse
 
 from padseg.commands.arguments import (
     Subparsers,
-    add_options_of_fit,
     add_plugin,
-    add_quiet,
     add_system,
     add_textures,
+    add_training,
     expanded_path,
 )
 
@@ -35,28 +34,9 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument("--out", type=expanded_path, required=True, help="folder for the model")
     add_system(parser)
     add_textures(parser, "default: a small generated set")
-    parser.add_argument(
-        "--steps",
-        type=int,
-        nargs="+",
-        default=(),
-        help="optimiser steps of each phase (default: those of the system's recipe)",
-    )
-    parser.add_argument("--batch-size", type=int, help="images per step (default: the recipe's)")
-    parser.add_argument(
-        "--precision", help="such as 32-true (default: bf16-mixed where it is fast)"
-    )
-    parser.add_argument(
-        "--weights",
-        type=lambda text: str(expanded_path(text)),
-        help="the teacher's weight file (default: timm's hub)",
-    )
+    add_training(parser, "each phase", "the recipe's")
     parser.add_argument("--seed", type=int, default=0, help="seed of all draws (default: 0)")
     add_plugin(parser)
-    add_options_of_fit(
-        parser, ("model", "data", "trainer", "checkpoint", "evaluation", "thresholds", "compile")
-    )
-    add_quiet(parser)
     parser.set_defaults(execute=execute, how_to_resume="the same command resumes from here")
 
 

@@ -7,8 +7,6 @@ decodes every image.
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from padseg.data.duplicates import check_duplicates
 from padseg.data.evaluated import find_other_metric, find_unknown_defects
 from padseg.data.file_checks import check_files
@@ -20,7 +18,7 @@ from padseg.data.reduction import count_masks, find_losses
 from padseg.data.samples import GOOD, Sample
 from padseg.data.unused import check_unused
 from padseg.errors import DataError, count
-from padseg.machine.console import print_figures
+from padseg.machine.console import print_figures, say
 from padseg.machine.progress import working
 
 _MARKS: dict[Severity, str] = {"blocks": "error", "changes figures": "warning", "note": "note"}
@@ -49,7 +47,6 @@ def check(
     Raises:
         DataError: Raised at the end if some categories cannot be used.
     """
-    console = Console(markup=False)  # names may contain brackets
     rows = []
     findings: dict[str, list[Finding]] = {}
     for category in categories:
@@ -59,8 +56,7 @@ def check(
         rows.append([category, *counts, str(len(findings[category]))])
     print_figures(f"{root} ({layout})", _HEADERS, rows)
     for finding in (finding for found in findings.values() for finding in found):
-        mark = _MARKS[finding.severity]
-        console.print(f"{mark}: {finding.message}", highlight=False, soft_wrap=True)
+        say(f"{_MARKS[finding.severity]}: {finding.message}")
     unusable = [name for name, found in findings.items() if any(f.blocks for f in found)]
     if unusable:
         raise DataError(
@@ -97,9 +93,7 @@ def check_category(
         return [Finding("not listed", root / category, str(error))]
     folder, tested = root / category, [s for s in samples if s.split == "test"]
     bits = measure_bits([sample.path for sample in samples if sample.split != "test"])
-    findings = check_files(
-        samples, masks_optional=LAYOUTS[layout].masks_optional, decoded=True, bits=bits
-    )
+    findings = check_files(samples, masks_optional=LAYOUTS[layout].masks_optional, bits=bits)
     blocking = {finding.file for finding in findings if finding.blocks}
     saturations = None
     try:

@@ -15,7 +15,7 @@ from padseg.data.cache import ImageCache
 from padseg.data.datasets import HeldOutDataset, TestDataset, TrainDataset
 from padseg.data.depth import ALL_BITS
 from padseg.data.duplicates import check_duplicates
-from padseg.data.evaluated import Evaluated, check_evaluated
+from padseg.data.evaluated import CheckedTest, check_evaluated
 from padseg.data.file_checks import check_files
 from padseg.data.findings import change_figures, raise_blocking, warn_once
 from padseg.data.foreground import OTSU, Foreground, find_foreground, foreground_source
@@ -30,7 +30,7 @@ from padseg.data.stream_module import StreamDataModule
 from padseg.data.workers import check_workers, default_workers, forks, start_worker
 from padseg.errors import ConfigError, DataError
 from padseg.machine.files import expanded
-from padseg.names import AUGMENTATIONS, EVALUATIONS, AugmentationName, Evaluation
+from padseg.names import AUGMENTATIONS, EVALUATION_SIZES, AugmentationName, EvaluationSize
 from padseg.options import check_seed, one_of
 from padseg.plugins import loaded_plugins
 from padseg.synthesis import SynthesisParams
@@ -103,7 +103,7 @@ class AnomalyDataModule(StreamDataModule):
         cache_limit_mb: float = 4096,
         layout: str = "mvtec",
         foreground: str | Path | None = None,
-        evaluation: Evaluation = "model",
+        evaluation: EvaluationSize = "model",
         bits: int | None = None,
     ) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class AnomalyDataModule(StreamDataModule):
             raise ConfigError(f"--data.bits is {bits}; it must be from 8 to {ALL_BITS}.")
         one_of("--data.layout", layout, LAYOUTS)
         one_of("--data.augmentation", augmentation, AUGMENTATIONS)
-        one_of("--data.evaluation", evaluation, EVALUATIONS)
+        one_of("--data.evaluation", evaluation, EVALUATION_SIZES)
         self.root = expanded(root)
         self.category = category
         self.textures = None if textures is None else expanded(textures)
@@ -138,7 +138,7 @@ class AnomalyDataModule(StreamDataModule):
         self.foreground = foreground_source(foreground)
         self.evaluation = evaluation
         self._bits = bits
-        self.evaluated: Evaluated | None = None
+        self.evaluated: CheckedTest | None = None
         self._train: TrainDataset | None = None
         self._held_out: HeldOutDataset | None = None
         self._test: TestDataset | None = None
@@ -215,27 +215,23 @@ class AnomalyDataModule(StreamDataModule):
             return None
         return find_foreground(self.foreground, images, paths, self.root, self.image_size)
 
-    def check_test(
-        self, samples: Sequence[Sample] | None = None, *, decoded: bool = False
-    ) -> Evaluated:
+    def check_test(self, *, decoded: bool = False) -> CheckedTest:
         """Check every file of the test and warn of what may change figures; see `padseg.data.check`.
 
         Args:
-            samples: The samples in the root; None to list them.
             decoded: Whether to decode the images instead of reading their headers.
 
         Raises:
             DataError: There are none; or a file cannot be read; or a mask is missing, empty or of another
                 size than its image; or an image is also trained on. The message names every file.
         """
-        if samples is None:
-            samples = list_samples(self.root, self.category, self.layout)
+        samples = list_samples(self.root, self.category, self.layout)
         size = None if self.evaluation == "native" else self.image_size
         bits = self._measure_bits(samples) if decoded else None
         self.evaluated = check_evaluated(
             self.root / self.category, samples, self.layout, size, bits=bits
         )
-        warn_once(self.evaluated.warnings)
+        warn_once(self.evaluated.evaluation.warnings)
         return self.evaluated
 
     def train_dataloader(self) -> DataLoader[Batch]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import filelock
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -22,7 +21,9 @@ from rich.progress import (
 
 from padseg.data.archives import unpack
 from padseg.errors import DataError
+from padseg.machine.console import say
 from padseg.machine.files import NO_ROOM, hash_file
+from padseg.machine.progress import working
 from padseg.options import one_of
 
 _CHUNK = 2**20
@@ -112,8 +113,8 @@ def download(name: str, root: Path, archive: Path | None = None, url: str | None
             to download it by hand.
     """
     one_of("data set", name, SOURCES)
-    source, folder, console = SOURCES[name], root / name, Console()
-    console.print(f"{source.terms}\n{source.page}", markup=False, soft_wrap=True)
+    source, folder = SOURCES[name], root / name
+    say(f"{source.terms}\n{source.page}")
     try:
         root.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(root / f".{name}.lock", timeout=0):
@@ -123,19 +124,17 @@ def download(name: str, root: Path, archive: Path | None = None, url: str | None
                 raise DataError(f"{folder} is a file: move it, or pass another --root.")
             state = "is there already, and was not checked"
             if not folder.exists():
-                _make(source, name, folder, archive, url, console)
+                _make(source, name, folder, archive, url)
                 state = "is complete"
     except filelock.Timeout as error:
         raise DataError(f"{folder} is being made by another process: wait for it.") from error
     except OSError as error:
         raise DataError(f"{folder} cannot be written ({error}): pass another --root.") from error
-    console.print(f"{folder} {state}: {source.use}", markup=False, soft_wrap=True)
+    say(f"{folder} {state}: {source.use}")
     return folder
 
 
-def _make(
-    source: Source, name: str, folder: Path, archive: Path | None, url: str | None, console: Console
-) -> None:
+def _make(source: Source, name: str, folder: Path, archive: Path | None, url: str | None) -> None:
     part = folder.with_name(f".{name}.part") if archive is None else archive
     by_hand = (
         f"fetch it by hand from {source.page} and call padseg download {name} --root {folder.parent} "
@@ -153,7 +152,7 @@ def _make(
             ) from error
     elif not archive.is_file():
         raise DataError(f"archive {archive} does not exist: pass the file that you fetched.")
-    with console.status(f"Checking and unpacking {name}"):
+    with working(f"Checking and unpacking {name}"):
         if hash_file(part) != source.sha256:
             wrong = f"is not {name} as published: its SHA-256 is not {source.sha256}"
             if archive is not None:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from padseg.data.depth import ALL_BITS
 from padseg.data.duplicates import check_duplicates
 from padseg.data.file_checks import check_files
 from padseg.data.findings import Finding, change_figures, raise_blocking
@@ -16,25 +15,21 @@ from padseg.data.samples import Sample
 from padseg.data.unused import check_unused
 from padseg.errors import DataError
 from padseg.machine.threads import map_in_threads
-from padseg.metrics.mask_counts import MaskCounts
+from padseg.metrics.evaluation import Evaluation
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class CheckedTest:
     """What a test is evaluated on.
 
     Attributes:
         samples: The test samples.
-        size: (H, W) of score maps and masks in pixel figures; None for each image's own.
-        masks: The masks, and what is lost of them at this size.
-        warnings: What may change figures, as sentences.
+        evaluation: What their figures depend on besides the scores.
         saturations: See `TestDataset`.
     """
 
     samples: list[Sample]
-    size: Size | None
-    masks: MaskCounts
-    warnings: tuple[str, ...]
+    evaluation: Evaluation
     saturations: Saturations | None = None
 
 
@@ -45,15 +40,15 @@ def check_evaluated(
     size: Size | None,
     *,
     bits: int | None = None,
-) -> Evaluated:
+) -> CheckedTest:
     """Check every file that a test depends on.
 
     Args:
         folder: Folder of the category.
         samples: All of its samples.
         layout: Its layout.
-        size: See `Evaluated`.
-        bits: Decodes the images instead of reading their headers, as `read_image`.
+        size: See `Evaluation`.
+        bits: See `check_files`.
 
     Raises:
         DataError: As `AnomalyDataModule.check_test`.
@@ -63,9 +58,7 @@ def check_evaluated(
         raise DataError(f"{folder} holds no test images: add some; training alone needs none.")
     optional = LAYOUTS[layout].masks_optional
     findings = [
-        *check_files(
-            tested, masks_optional=optional, decoded=bits is not None, bits=bits or ALL_BITS
-        ),
+        *check_files(tested, masks_optional=optional, bits=bits),
         *check_duplicates(samples),
     ]
     raise_blocking(findings)
@@ -75,7 +68,8 @@ def check_evaluated(
     raise_blocking(find_unknown_defects(tested, saturations))
     findings += find_other_metric(folder, layout, saturations)
     findings += check_unused(folder, samples, layout)
-    return Evaluated(tested, size, masks, tuple(change_figures(findings)), saturations)
+    evaluation = Evaluation(size, masks, tuple(change_figures(findings)))
+    return CheckedTest(tested, evaluation, saturations)
 
 
 def find_unknown_defects(
@@ -85,7 +79,7 @@ def find_unknown_defects(
 
     Args:
         samples: The test samples; masks that cannot be read are found as well.
-        saturations: See `Evaluated`.
+        saturations: See `CheckedTest`.
     """
     if saturations is None:
         return []
@@ -107,7 +101,7 @@ def find_other_metric(folder: Path, layout: str, saturations: Saturations | None
     Args:
         folder: Folder of the category.
         layout: Its layout.
-        saturations: See `Evaluated`.
+        saturations: See `CheckedTest`.
     """
     if layout != "mvtec_loco" and not (folder / CONFIG_FILE).is_file():
         return []

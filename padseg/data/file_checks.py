@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from padseg.data.depth import ALL_BITS, DARK
+from padseg.data.depth import DARK
 from padseg.data.findings import Finding
 from padseg.data.images import Size, decode, image_pages, image_shape
 from padseg.data.masks import has_dark_regions, has_white_background, mask_share
@@ -18,20 +18,18 @@ def check_files(
     samples: Sequence[Sample],
     *,
     masks_optional: bool = False,
-    decoded: bool = False,
-    bits: int = ALL_BITS,
+    bits: int | None = None,
 ) -> list[Finding]:
     """Unreadable files, and masks that are missing, empty or of another size than their image.
 
     Args:
         samples: The samples to check.
         masks_optional: Whether all masks may be missing; some of them never may.
-        decoded: Whether to decode the images instead of reading their headers.
-        bits: As in `read_image`.
+        bits: Decodes the images, as in `read_image`; None reads their headers.
     """
     defects = [sample for sample in samples if sample.defect != GOOD]
     unmasked = masks_optional and not any(sample.masks for sample in defects)
-    look = partial(_check_sample, unmasked=unmasked, decoded=decoded, bits=bits)
+    look = partial(_check_sample, unmasked=unmasked, bits=bits)
     findings = [finding for found in map_in_threads(look, samples) for finding in found]
     findings = _join_inverted(findings, [mask for sample in defects for mask in sample.masks])
     if unmasked and defects:
@@ -59,7 +57,7 @@ def _join_inverted(findings: list[Finding], masks: Sequence[Path]) -> list[Findi
     ]
 
 
-def _check_sample(sample: Sample, *, unmasked: bool, decoded: bool, bits: int) -> list[Finding]:
+def _check_sample(sample: Sample, *, unmasked: bool, bits: int | None) -> list[Finding]:
     path = sample.path
     findings = [
         Finding(
@@ -75,7 +73,7 @@ def _check_sample(sample: Sample, *, unmasked: bool, decoded: bool, bits: int) -
                 "of its own."
             )
             findings.append(Finding("several pages", path, message))
-        if decoded:
+        if bits is not None:
             pixels = decode(path, bits)
             shape = pixels.shape[:2]
             if (brightest := int(pixels.max())) < DARK:

@@ -4,67 +4,47 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from padseg.errors import DataError
 
-Kind = Literal[
+# Results would be wrong, so training and test reject the data set.
+Blocking = Literal[
     "not listed",
     "unreadable",
     "own picture",
     "missing mask",
     "mask size",
+    "mask pages",
+    "mask value",
     "empty mask",
+    "inverted masks",
+    "two parts",
+]
+# A figure may differ from the right one.
+ChangesFigures = Literal[
     "grey mask",
     "large mask",
-    "inverted masks",
     "lost regions",
     "other metric",
     "several pages",
-    "mask pages",
-    "mask value",
     "lost link",
-    "left out",
-    "two parts",
     "duplicate",
     "orphan mask",
-    "unused",
     "no masks",
-    "no test images",
     "one-sided test",
     "dark",
 ]
-# `blocks`: results would be wrong, so training and test reject the data set. `changes figures`: a figure
-# may differ from the right one. `note`: no effect on results.
+# No effect on results.
+Note = Literal["no test images", "unused", "left out"]
+Kind = Literal[Blocking, ChangesFigures, Note]
 Severity = Literal["blocks", "changes figures", "note"]
 
 SEVERITIES: dict[Kind, Severity] = {
-    "not listed": "blocks",
-    "unreadable": "blocks",
-    "own picture": "blocks",
-    "missing mask": "blocks",
-    "mask size": "blocks",
-    "mask pages": "blocks",
-    "mask value": "blocks",
-    "empty mask": "blocks",
-    "inverted masks": "blocks",
-    "two parts": "blocks",
-    "grey mask": "changes figures",
-    "large mask": "changes figures",
-    "lost regions": "changes figures",
-    "other metric": "changes figures",
-    "several pages": "changes figures",
-    "lost link": "changes figures",
-    "duplicate": "changes figures",
-    "orphan mask": "changes figures",
-    "no masks": "changes figures",
-    "one-sided test": "changes figures",
-    "dark": "changes figures",
-    "no test images": "note",
-    "unused": "note",
-    "left out": "note",
+    **dict.fromkeys(get_args(Blocking), "blocks"),
+    **dict.fromkeys(get_args(ChangesFigures), "changes figures"),
+    **dict.fromkeys(get_args(Note), "note"),
 }
-
 
 _log = logging.getLogger(__name__)
 _warned: set[str] = set()

@@ -146,22 +146,17 @@ def unreadable(path: Path | str, error: OSError) -> DataError:
     return DataError(f"{path} cannot be read ({reason}): give access to it, or move it elsewhere.")
 
 
-def walk(
-    folder: Path,
-    above: tuple[Path, ...] = (),
-    report: Callable[[Path, DataError], None] | None = None,
-) -> Iterator[Path]:
+def walk(folder: Path, report: Callable[[Path, DataError], None] | None = None) -> Iterator[Path]:
     """The files in a folder and its subfolders, without following links to a parent folder.
 
     Args:
         folder: The folder.
-        above: The folders above it, which links may lead to.
         report: Called with a folder that cannot be read and the reason, instead of raising this.
 
     Raises:
         DataError: A folder cannot be read, without `report`.
     """
-    for entries in walk_folders(folder, above, report):
+    for entries in walk_folders(folder, report=report):
         yield from entries.files
 
 

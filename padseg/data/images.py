@@ -21,9 +21,8 @@ Size = tuple[int, int]  # (H, W)
 _LARGEST_SIDE = 2**14
 Result = TypeVar("Result")
 
-if (
-    Image.MAX_IMAGE_PIXELS == 2**30 // 4 // 3
-):  # Pillow's default, so the user has not chosen another
+# Pillow's default, so the user has not chosen another.
+if Image.MAX_IMAGE_PIXELS == 2**30 // 4 // 3:
     # Pillow rejects twice as many, 179 megapixels; scanners and line cameras legitimately produce more.
     Image.MAX_IMAGE_PIXELS = 2**30
 

@@ -51,9 +51,8 @@ def jitter() -> A.Compose:
         A.Solarize((32 / 255, 128 / 255), p=0.5),
         A.Posterize((1, 7), p=1),
         A.InvertImg(p=1),
-        A.AutoContrast(
-            method="pil", p=1
-        ),  # stretch the contrast; by default it equalises, like the next one
+        # Stretch the contrast; by default it equalises, like the next one.
+        A.AutoContrast(method="pil", p=1),
         A.Equalize(p=1),
         _rotate(45, fill=0),
     ]

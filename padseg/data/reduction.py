@@ -13,7 +13,7 @@ from padseg.data.masks import read_masks, read_own_masks
 from padseg.data.samples import Sample
 from padseg.errors import DataError
 from padseg.machine.threads import map_in_threads
-from padseg.metrics.mask_counts import MaskCounts
+from padseg.metrics.evaluation import MaskCounts
 
 
 def count_masks(samples: Sequence[Sample], size: Size | None) -> MaskCounts:

@@ -10,9 +10,8 @@ from typing import Literal
 from padseg.errors import DataError, count
 
 GOOD = "good"
-NORMAL_NAMES = frozenset(
-    {GOOD, "normal", "ok"}
-)  # names that users give them, in upper or lower case
+# Names that users give them, in upper or lower case.
+NORMAL_NAMES = frozenset({GOOD, "normal", "ok"})
 # Likewise, of folders whose images are no good ones, or need not be.
 OTHER_NAMES = frozenset(
     {

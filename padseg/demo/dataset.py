@@ -12,8 +12,6 @@ demo set, in float16. Of seeds 0 to 2, this one had the best IAP@90 on another d
 teacher is stored as a file, so that it does not change with timm or torch.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

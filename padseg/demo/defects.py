@@ -4,8 +4,6 @@ A defect takes a scene and a generator and returns the damaged picture and the c
 float32 (SIZE, SIZE, 3) and (SIZE, SIZE).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

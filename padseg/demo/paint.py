@@ -5,8 +5,6 @@ picture. Colours are float32 RGB in [0, 1], arrays of shape (SIZE, SIZE, 3); cov
 (SIZE, SIZE) in [0, 1], with smooth edges.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Painters of the demo set: parts without a defect."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

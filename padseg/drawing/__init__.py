@@ -11,7 +11,7 @@ from padseg.drawing.sheet import (
     stamped,
     verdict_colour,
 )
-from padseg.drawing.text import comparison, score_text, verdict_text
+from padseg.drawing.text import comparison, score_text, score_words, verdict_text
 
 __all__ = [
     "COLOURS",
@@ -26,6 +26,7 @@ __all__ = [
     "overlay",
     "panels",
     "score_text",
+    "score_words",
     "sheet",
     "stamped",
     "tint",

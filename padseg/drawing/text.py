@@ -22,6 +22,11 @@ def comparison(score: float, threshold: float) -> str:
     return f"{sides[0]} {'>' if score > threshold else '<='} {sides[1]}"
 
 
+def score_words(raw: float, normalised: float | None, threshold: float = 0.5) -> str:
+    """The score beside its threshold; where there is no normalised score, the raw one alone."""
+    return score_text(raw) if normalised is None else comparison(normalised, threshold)
+
+
 def verdict_text(anomalous: bool | None) -> str:
     """The verdict on an image; None without a threshold."""
     if anomalous is None:

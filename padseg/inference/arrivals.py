@@ -14,9 +14,8 @@ from padseg.machine.marks import is_marked
 
 _PATIENCE = 30.0  # seconds that an unchanged file may stay unreadable
 _PAUSE = 1.0  # seconds between two looks
-_SHARE = (
-    4  # pauses are at least so many times as long as a look, which is slow on some network drives
-)
+# Pauses are at least so many times as long as a look, which is slow on some network drives.
+_SHARE = 4
 _NEVER = float("inf")
 
 _log = logging.getLogger(__name__)

@@ -85,8 +85,8 @@ def warn_of_verdicts(
         )
     elif calibration.precision not in (None, precision):
         _log.warning(
-            "The thresholds were set in %s, these images are scored in %s: verdicts of scores near a "
-            "threshold may differ: score in the former, or set the thresholds anew with padseg calibrate.",
+            "The thresholds were set in %s, these images are scored in %s, so that verdicts of scores near "
+            "a threshold may differ: score in the former, or set the thresholds anew with padseg calibrate.",
             calibration.precision,
             precision,
         )

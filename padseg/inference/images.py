@@ -18,7 +18,8 @@ from padseg.errors import DataError
 
 MOST_PIXELS = 2**26
 """Total pixels of images that wait to be scored or written, unless a single one has more."""
-Source = NDArray[Any] | Tensor | Image.Image | str | os.PathLike[str] | bytes | bytearray | BinaryIO
+File = str | os.PathLike[str] | bytes | bytearray | BinaryIO
+Source = File | Image.Image | NDArray[Any] | Tensor
 # Pillow decodes an image when it is first used, and threads may be given the same one.
 _DECODING = threading.Lock()
 _COLOURS = (1, 3, 4)  # channels of an image: grey, RGB, RGB with transparency

@@ -70,7 +70,7 @@ class Outcome:
     def from_dict(cls, values: Mapping[str, Any]) -> "Outcome":
         """Read what a line of the log holds."""
         regions = tuple(
-            Region(Box(*region["box"]), region["area"], region["peak"], region.get("score"))
+            Region(Box(*region["box"]), region["area"], region["peak"], region["score"])
             for region in values.get("regions", ())
         )
         return cls(**{**values, "regions": regions})

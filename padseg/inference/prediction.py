@@ -23,13 +23,13 @@ class Region:
         box: Left, top, right, bottom in pixels; right and bottom are exclusive.
         area: Area in pixels.
         peak: Highest raw score, in [0, 1].
-        score: The same normalised, above 0.5; None in results of early versions.
+        score: The same normalised, above 0.5.
     """
 
     box: Box
     area: int
     peak: float
-    score: float | None = None
+    score: float
 
 
 @dataclass(frozen=True)

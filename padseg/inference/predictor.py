@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from padseg.data.images import resize
 from padseg.data.pairs import to_unit
 from padseg.errors import ConfigError, DataError, PadsegError
-from padseg.inference.images import MOST_PIXELS, Source, as_sources, count_pixels, open_rgb
+from padseg.inference.images import MOST_PIXELS, File, Source, as_sources, count_pixels, open_rgb
 from padseg.inference.prediction import Prediction, at_size, make_prediction
 from padseg.inference.tiles import Blend, Box, tile_boxes
 from padseg.machine.precision import PRECISIONS, accelerator, default_precision
@@ -90,7 +90,17 @@ class Predictor:
         """The thresholds and their origin."""
         return self.module.calibration
 
-    def __call__(self, images: Source | Iterable[Source]) -> Any:
+    # For a type checker, a string or an array is an iterable of images as well.
+    @overload
+    def __call__(self, images: File | Image.Image) -> Prediction: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, images: NDArray[Any] | Tensor) -> Prediction | list[Prediction]: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, images: Iterable[Source]) -> list[Prediction]: ...
+
+    def __call__(self, images: Source | Iterable[Source]) -> Prediction | list[Prediction]:
         """Score one image, or several.
 
         Args:

@@ -21,7 +21,6 @@ that could not be read, which have no pictures either. While several processes p
 `.log-<process>.jsonl`.
 """
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,7 +30,7 @@ from typing import Any, Self
 
 from PIL import Image
 
-from padseg.drawing import Banner, HeatScale, comparison, judged, score_text, verdict_text
+from padseg.drawing import Banner, HeatScale, judged, score_words, verdict_text
 from padseg.errors import DataError, PadsegError
 from padseg.inference.images import MOST_PIXELS
 from padseg.inference.outcomes import Outcome, log_path, read_log
@@ -39,13 +38,12 @@ from padseg.inference.prediction import Prediction
 from padseg.machine.files import NO_ROOM, text_written_whole, written_whole
 from padseg.machine.marks import save_marked
 from padseg.machine.threads import usable_cores
+from padseg.models.weight_files import hash_weights
 from padseg.modules import AnomalyModule
 from padseg.records.score_maps import to_grey
 
 _WAITING = 8  # predictions that a process keeps while their files are written
 _JPEG_SIDE = 65_500  # libjpeg writes no longer side
-# What to do if a folder holds other results.
-OTHER_FOLDER = "pass another folder, or empty it"
 
 
 class Results:
@@ -238,11 +236,7 @@ def draw_prediction(prediction: Prediction, outlined: bool) -> Image.Image:
 
 
 def _banner(prediction: Prediction) -> Banner:
-    alarm = prediction.anomalous
-    if prediction.score is None:
-        score = score_text(prediction.image_score)
-    else:
-        score = comparison(prediction.score, 0.5)
+    alarm, score = prediction.anomalous, score_words(prediction.image_score, prediction.score)
     return Banner(verdict_text(alarm), alarm, f"score {score}")
 
 
@@ -255,12 +249,8 @@ def results_options(
     outline_all: bool = False,
 ) -> dict[str, Any]:
     """What results depend on: weights, thresholds, options and the folder of the images."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return {
-        "checkpoint": digest.hexdigest(),
+        "checkpoint": hash_weights(module.state_dict()),
         "calibration": None if module.calibration is None else module.calibration.to_dict(),
         "precision": precision,
         "tile": tile,

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from padseg.drawing import comparison, score_text, verdict_text
+from padseg.drawing import score_words, verdict_text
 from padseg.errors import DataError
 from padseg.inference.arrivals import Arrivals
 from padseg.inference.calibrate import warn_of_verdicts
@@ -102,9 +102,9 @@ class _Tables:
             _log.warning("%s: %s", outcome.path, outcome.error)
             return
         assert outcome.image_score is not None
-        found = f"score {score_text(outcome.image_score)}"
+        found = f"score {score_words(outcome.image_score, outcome.score)}"
         if outcome.score is not None:
-            found = f"{verdict_text(outcome.anomalous)}, score {comparison(outcome.score, 0.5)}"
+            found = f"{verdict_text(outcome.anomalous)}, {found}"
         say(f"{time.strftime('%H:%M:%S')}  {outcome.path}: {found}")
 
     def update(self) -> None:

@@ -16,13 +16,16 @@ from padseg.inference.earlier import refuse_files_of_others
 from padseg.inference.inputs import common_folder, name_below
 from padseg.inference.outcomes import join_logs
 from padseg.inference.prediction import Prediction, at_size, make_prediction
-from padseg.inference.results import OTHER_FOLDER, Results, results_options
+from padseg.inference.results import Results, results_options
 from padseg.inference.tables import raise_failed, summary, write_tables
 from padseg.machine.console import say
 from padseg.machine.files import absolute, expanded
 from padseg.machine.folders import locked, require_same_options
 from padseg.modules import AnomalyModule
 from padseg.modules.signals import stop_prediction_on_sigterm
+
+# What to do if a folder holds other results.
+_OTHER_FOLDER = "pass another folder, or empty it"
 
 
 class PredictionWriter(BasePredictionWriter):
@@ -51,7 +54,7 @@ class PredictionWriter(BasePredictionWriter):
             self._lock.enter_context(locked(self.out))
             refuse_files_of_others(self.out)
             options = results_options(pl_module, str(trainer.precision), None, self._base)
-            require_same_options(self.out, options, OTHER_FOLDER)
+            require_same_options(self.out, options, _OTHER_FOLDER)
             for log in self.out.glob(".log-*.jsonl"):
                 log.unlink()
         trainer.strategy.barrier()

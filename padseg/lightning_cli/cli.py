@@ -282,7 +282,10 @@ class PadsegCLI(LightningCLI):
         protect_earlier_files(self.trainer, "fit", self._get(self.config, "ckpt_path"))
 
     def before_test(self) -> None:
-        """Score only trained weights, not those with which the modules are built; and likewise."""
+        """Score only trained weights, not those with which the modules are built.
+
+        Leave the files of other trainings as they are.
+        """
         self.model.complete = False
         protect_earlier_files(self.trainer, str(self.subcommand), None)
 

@@ -28,9 +28,8 @@ def protect_earlier_files(trainer: Trainer, command: str, resumed: str | None) -
     Raises:
         ConfigError: A logger or a checkpoint callback writes to the folder of another training.
     """
-    if getattr(
-        rank_zero_only, "rank", 0
-    ):  # the other processes would find what the first one has just written
+    # The other processes would find what the first one has just written.
+    if getattr(rank_zero_only, "rank", 0):
         return
     saved = [
         Path(callback.dirpath)

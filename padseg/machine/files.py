@@ -21,6 +21,7 @@ CANNOT_WRITE = (
     *(errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ, errno.EINVAL),
     *(errno.EFBIG, errno.EIO, errno.EBUSY, errno.ETXTBSY, errno.ESTALE),
 )
+_MOST_BYTES = 200  # of a short name
 _NAME_KEPT = 50  # characters, so that the name of a draft stays below the 255 bytes of file systems
 
 
@@ -119,10 +120,10 @@ def reserve(path: Path, size: int) -> None:
             file.truncate(size)
 
 
-def short_name(name: str, most: int = 200) -> str:
+def short_name(name: str) -> str:
     """The first bytes of a name; file systems allow 255, of which suffixes need some."""
     encoded = os.fsencode(name)
-    return name if len(encoded) <= most else encoded[:most].decode(errors="ignore")
+    return name if len(encoded) <= _MOST_BYTES else encoded[:_MOST_BYTES].decode(errors="ignore")
 
 
 @contextmanager

@@ -104,9 +104,8 @@ class MapMetric(RankingMetric):
         super().sync(*args, **kwargs)
 
     def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
-        if (
-            self.exact
-        ):  # what was on the CPU must be on the device that processes use to communicate
+        # What was on the CPU must be on the device that processes use to communicate.
+        if self.exact:
             for name in (*COUNTS, "instance_keys"):
                 setattr(self, name, [part.to(self.device) for part in getattr(self, name)])
         super()._sync_dist(*args, **kwargs)

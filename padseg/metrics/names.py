@@ -11,13 +11,11 @@ class MetricName:
         key: Name in the results of `PixelMetrics` and `ImageMetrics`, in files and in logs.
         title: Full name.
         short_title: Heading of a narrow column, in two lines.
-        higher_is_better: Whether 1 or 0 is the best value.
     """
 
     key: str
     title: str
     short_title: str
-    higher_is_better: bool = True
 
 
 METRICS = (

@@ -1,6 +1,6 @@
 """Backbones of teachers, built by timm: feature pyramids, and transformers with one resolution."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -189,30 +189,10 @@ def _build(name: str, weights: str, option: str, **options: Any) -> nn.Module:
     return net
 
 
-def find_unread_weights(net: nn.Module, names: Iterable[str]) -> list[str]:
-    """The names of weights of blocks after the last level, which a pyramid does not have any more.
-
-    Args:
-        net: from `build_pyramid`, or another network.
-        names: of weights of the same backbone.
-    """
-    room, last = _last_block(net) or ("", 0)
-    parts = {name: name.split(".") for name in names}
-    return [name for name, (top, *rest) in parts.items() if top == room and int(rest[0]) > last]
-
-
-def _last_block(net: nn.Module) -> tuple[str, int] | None:
-    """The chain of blocks of a pyramid, and the number of the block that is its last level."""
-    info: Any = getattr(net, "feature_info", None)
-    if info is None:
-        return None
-    room, _, last = info.module_name()[-1].partition(".")
-    chain = isinstance(getattr(net, room, None), nn.Sequential)
-    return (room, int(last)) if chain and last.isdigit() else None
-
-
 def _drop_unread_blocks(net: nn.Module) -> None:
     """Remove what comes after the last level: timm's EfficientNets would compute it."""
-    if found := _last_block(net):
-        room, last = found
-        setattr(net, room, getattr(net, room)[: last + 1])
+    info: Any = net.feature_info
+    room, _, last = info.module_name()[-1].partition(".")
+    chain = getattr(net, room, None)
+    if isinstance(chain, nn.Sequential) and last.isdigit():
+        setattr(net, room, chain[: int(last) + 1])

@@ -18,7 +18,6 @@ from padseg.models.backbones import (
     build_pyramid,
     build_transformer,
     find_depth,
-    find_unread_weights,
 )
 from padseg.models.folding import Fold, find_folds, fold_batch_norms
 from padseg.models.weight_files import hash_weights
@@ -89,8 +88,6 @@ class Teacher(nn.Module):
     Attributes:
         channels: channels of each level.
         folds: the batch norms that are folded; without them, the network computes as it is stored.
-        earlier_fingerprint: of a loaded checkpoint that also holds blocks after the last level, as it was
-            written by early versions; None for others.
 
     Raises:
         ConfigError: timm has no such model, or it has neither a pyramid with these levels nor these blocks,
@@ -123,7 +120,6 @@ class Teacher(nn.Module):
             self.net = build_transformer(name, weights, depth, blocks, option)
             self.channels = self.net.channels
         self.name = name
-        self.earlier_fingerprint: str | None = None
         net = copy.deepcopy(self.net).to("meta").eval()
         size = (timm.get_pretrained_cfg(name) or PretrainedCfg()).input_size
         self.folds: tuple[Fold, ...] = find_folds(net, torch.empty(1, *size, device="meta"))
@@ -175,17 +171,9 @@ class Teacher(nn.Module):
         self._folded = None  # device, dtype or layout may have changed
         return self
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self._folded = None
-        before = f"{prefix}net."
-        stored = {key.removeprefix(before): v for key, v in state_dict.items() if before in key}
-        if unread := find_unread_weights(self.net, stored):
-            self.earlier_fingerprint = hash_weights(stored)
-        for name in unread:
-            del state_dict[before + name]
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        super()._load_from_state_dict(*args, **kwargs)
 
     def fingerprint(self) -> str:
         """Hash the weights (sha256, hex): the same on every device and in every memory format."""

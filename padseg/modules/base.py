@@ -3,7 +3,8 @@
 import inspect
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from lightning import Callback, LightningModule
@@ -32,7 +33,6 @@ from padseg.modules.checkpoint import (
 from padseg.modules.expected_warnings import ignore_expected_warnings
 from padseg.modules.header import STORED_WEIGHTS, Header
 from padseg.modules.launchers import refuse_copied_processes
-from padseg.modules.pretrained import Pretrained
 from padseg.modules.sync_batch_norm import prepare, take_statistics_of_first
 from padseg.names import PRECISION_NAMES
 from padseg.options import as_stored, one_of, refuse_changed_options
@@ -40,7 +40,7 @@ from padseg.options import as_stored, one_of, refuse_changed_options
 _CHECK_EVERY = 50  # steps between checks of the loss on a GPU, each of which must wait
 
 
-class AnomalyModule(Pretrained, LightningModule):
+class AnomalyModule(LightningModule):
     """A student-teacher system that computes a score map and a score for an image.
 
     A subclass sets `student_teacher` and `network`, the options that rebuild it, and calls `ready`.
@@ -65,6 +65,26 @@ class AnomalyModule(Pretrained, LightningModule):
     calibration: Calibration | None = None
     bits: int = ALL_BITS
     _last_loss: Tensor | None = None
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> Self:
+        """Build a trained module in eval mode, on the CPU; no pickle is executed.
+
+        Args:
+            path: A folder or safetensors file that `padseg export --format safetensors` wrote, or a
+                checkpoint. A folder on a hub is downloaded first, such as with
+                `huggingface_hub.snapshot_download`.
+
+        Raises:
+            CheckpointError: There is none, it is damaged, or it is of another class.
+        """
+        from padseg.modules.loading import load_module  # which knows the classes
+
+        module = load_module(path)
+        if not isinstance(module, cls):
+            name = type(module).__name__
+            raise CheckpointError(f"{path} is of class {name}: use {name}.from_pretrained.")
+        return module
 
     def build(
         self,

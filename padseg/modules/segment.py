@@ -150,9 +150,8 @@ class SegmentationModule(AnomalyModule):
         with told_if_changed(path):
             self.student_teacher.load_state_dict(state)
         self.complete = True
-        network = self.student_teacher
         expected = Header.from_checkpoint(checkpoint).teacher_sha256
-        if expected not in (network.fingerprint(), network.teacher.earlier_fingerprint):
+        if expected != self.student_teacher.fingerprint():
             raise CheckpointError(
                 f"a teacher in {path} is not the one that its student was trained with: repeat the distillation."
             )

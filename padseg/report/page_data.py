@@ -312,7 +312,7 @@ def _run(number: int, run: Run, pictures: Pictures) -> PageRun:
             for row, score in ((row, float(row["image_score"])) for row in rows)
         },
         maps={path: uri for path, uri in maps.items() if uri is not None},
-        pixel_threshold=run.pixel_threshold,
+        pixel_threshold=None if calibration is None else calibration.pixel_threshold,
         top=pictures.scales[number].top,
         curves=run.curves,
         losses=run.losses,

@@ -27,7 +27,6 @@ class Run:
         result: What its `metrics.json` holds.
         images: The table of the records, one row per test image; empty if there are no records.
         curves: From the name of a curve to its axes and their values; an infinite threshold is None.
-        pixel_threshold: Calibrated threshold on score maps, if any.
         losses: See `read_losses`.
         options: See `read_options`.
         missing: What could not be read and why, as short phrases.
@@ -37,7 +36,6 @@ class Run:
     result: RunResult
     images: pd.DataFrame
     curves: dict[str, dict[str, list[float | None]]]
-    pixel_threshold: float | None
     losses: Losses = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -140,8 +138,7 @@ def notes(runs: list[Run]) -> list[str]:
 def _read_run(path: Path) -> Run:
     missing: list[str] = []
     result = read_run(path)
-    calibration = result.calibration
-    if calibration is None:
+    if result.calibration is None:
         missing.append("no calibrated threshold")
     images = pd.DataFrame(columns=IMAGE_COLUMNS)
     try:
@@ -169,7 +166,6 @@ def _read_run(path: Path) -> Run:
         result=result,
         images=images,
         curves=curves,
-        pixel_threshold=None if calibration is None else calibration.pixel_threshold,
         losses=losses,
         options=options,
         missing=missing,

@@ -14,7 +14,6 @@ from lightning.pytorch.loggers import WandbLogger
 from padseg.callbacks import RecordsCallback
 from padseg.callbacks.wandb_artifacts import log_model
 from padseg.callbacks.wandb_runs import finished_wandb, start_wandb, wandb_callbacks
-from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError
 from padseg.lightning_cli.cli import PadsegCLI
 from padseg.lightning_cli.earlier_files import keep_log
@@ -26,7 +25,7 @@ from padseg.modules import read_header
 from padseg.run.files import PhaseFiles
 from padseg.run.fingerprint import device_name
 from padseg.run.options import RunOptions
-from padseg.run.results import Evaluation, PhaseResult, TrainingCost, read_phase_result
+from padseg.run.results import PhaseResult, TrainingCost, read_phase_result
 from padseg.run.runs import Run
 
 _NOT_TESTED: dict[str, float | None] = dict.fromkeys(METRIC_KEYS)
@@ -54,6 +53,7 @@ def run_phase(
     device = cli.trainer.strategy.root_device
     cost = TrainingCost(**read_json(files.cost))
     trained = read_header(files.checkpoint)
+    checked = cli.datamodule.evaluated
     result = PhaseResult(
         metrics=metrics,
         train_minutes=cost.train_minutes,
@@ -65,7 +65,7 @@ def run_phase(
         device=device_name(device),
         steps=trained.global_step,
         resumed_from_step=resumed_from,
-        evaluation=_evaluation(cli.datamodule),
+        evaluation=None if checked is None else checked.evaluation,
     )
     write_json(files.result, asdict(result))
     return result
@@ -175,15 +175,6 @@ def _test(cli: PadsegCLI, files: PhaseFiles) -> tuple[dict[str, float | None], f
     loader = cli.datamodule.test_dataloader()
     (batches,) = cli.trainer.num_test_batches  # --trainer.limit_test_batches bounds them
     return metrics, min(int(batches) * loader.batch_size, len(loader.dataset)) / seconds
-
-
-def _evaluation(data: AnomalyDataModule) -> Evaluation | None:
-    evaluated = data.evaluated
-    return (
-        None
-        if evaluated is None
-        else Evaluation(evaluated.size, evaluated.masks, evaluated.warnings)
-    )
 
 
 def _saved_step(path: Path) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from padseg.errors import DataError
 from padseg.machine.files import read_json, write_json
 from padseg.metrics.calibration import Calibration
-from padseg.metrics.mask_counts import MaskCounts
+from padseg.metrics.evaluation import Evaluation
 from padseg.metrics.names import METRIC_KEYS
 
 COLUMNS = (
@@ -34,41 +34,6 @@ class TrainingCost:
 
     train_minutes: float
     peak_memory_mb: float | None
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What test figures depend on besides the scores.
-
-    Attributes:
-        size: Height and width at which pixel figures compare score maps and masks; None for each image's
-            own.
-        masks: The masks, and what is lost of them at this size.
-        warnings: What may have changed figures, as sentences.
-    """
-
-    size: tuple[int, int] | None
-    masks: MaskCounts
-    warnings: tuple[str, ...]
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any] | None) -> "Evaluation | None":
-        """Read the content of a JSON file; None in those of early versions."""
-        if content is None:
-            return None
-        size = content["size"]
-        return cls(
-            size=None if size is None else (int(size[0]), int(size[1])),
-            masks=MaskCounts(**content["masks"]),
-            warnings=tuple(str(warning) for warning in content["warnings"]),
-        )
-
-    @property
-    def resolution(self) -> str:
-        """The size in words."""
-        if self.size is None:
-            return "pixel figures at the images' own size"
-        return f"pixel figures at {self.size[0]}x{self.size[1]}"
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ Every texture is drawn from a NumPy generator, so that one seed gives one textur
 the picture in pixels; the pattern itself does not depend on it, only its resolution does.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

@@ -90,9 +90,9 @@ def test_native_figures(root, module, make_trainer, batch_size):
     data = AnomalyDataModule(str(root), "w", **options, evaluation="native")
     evaluation = EvaluationCallback()
     (figures,) = make_trainer(evaluation).test(module, datamodule=data, verbose=False)
-    assert data.evaluated.size is None
-    assert data.evaluated.masks.images == len(SHAPES)
-    assert data.evaluated.masks.lost_regions == 0
+    assert data.evaluated.evaluation.size is None
+    assert data.evaluated.evaluation.masks.images == len(SHAPES)
+    assert data.evaluated.evaluation.masks.lost_regions == 0
     maps, masks = [], []
     images = [torch.from_numpy(read_image(one.path, (64, 64))) for one in data.evaluated.samples]
     with torch.inference_mode():  # in the same batches, on whose size the last bits depend
@@ -111,8 +111,12 @@ def test_native_figures(root, module, make_trainer, batch_size):
     (others,) = make_trainer(EvaluationCallback()).test(module, datamodule=reduced, verbose=False)
     assert others["image_auroc"] == figures["image_auroc"]
     assert others["pro"] != pytest.approx(figures["pro"], abs=1e-3)
-    assert reduced.evaluated.size == (64, 64)
-    assert 0 < reduced.evaluated.masks.lost_regions < reduced.evaluated.masks.regions
+    assert reduced.evaluated.evaluation.size == (64, 64)
+    assert (
+        0
+        < reduced.evaluated.evaluation.masks.lost_regions
+        < reduced.evaluated.evaluation.masks.regions
+    )
 
 
 def test_the_mean_map_of_held_out_images_is_that_of_the_normal_ones(
@@ -139,7 +143,7 @@ def test_a_defect_whose_mask_vanishes_is_no_normal_image(root, module, make_trai
     data = AnomalyDataModule(root, "w", synthesis=None, image_size=64, num_workers=0, batch_size=4)
     evaluation = EvaluationCallback()
     make_trainer(evaluation).test(module, datamodule=data, verbose=False)
-    assert data.evaluated.masks.lost_images >= 1
+    assert data.evaluated.evaluation.masks.lost_images >= 1
     counts = evaluation.further["aupimo"]._all_counts()
     assert rank(counts).negatives == len(SHAPES) * 64 * 64  # of the good ones
 

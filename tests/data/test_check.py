@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -47,6 +48,13 @@ def test_a_sound_set_has_no_findings(root, capsys):
     assert main(["check", "--root", str(root), "--category", "w"]) == 0
     out = capsys.readouterr().out
     assert [int(cell) for cell in out.splitlines()[-1].split()[1:]] == [4, 0, 4, 4, 4, 0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+def test_a_name_with_the_code_of_an_emoji_is_printed_as_it_is(root, capsys):
+    (root / "w/train/good/a:smile:[b].png").write_bytes(b"")
+    assert main(["check", "--root", str(root), "--category", "w"]) == 2
+    assert "good/a:smile:[b].png" in capsys.readouterr().out
 
 
 def test_dark_16_bit_images_are_no_duplicates(root, capsys):

@@ -1,17 +1,11 @@
 """What comes of a finding."""
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
-from padseg.data.findings import SEVERITIES, Finding, Kind, Severity, raise_blocking
+from padseg.data.findings import Finding, raise_blocking
 from padseg.errors import DataError
-
-
-def test_every_kind_has_a_severity():
-    assert set(SEVERITIES) == set(get_args(Kind))
-    assert set(SEVERITIES.values()) == set(get_args(Severity))
 
 
 def test_only_what_blocks_is_raised_and_every_file_is_named():

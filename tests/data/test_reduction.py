@@ -8,7 +8,7 @@ from scipy import ndimage
 from padseg.data.masks import read_masks
 from padseg.data.reduction import count_masks
 from padseg.data.samples import Sample
-from padseg.metrics.mask_counts import MaskCounts
+from padseg.metrics.evaluation import MaskCounts
 
 
 def _samples(folder, masks: list[np.ndarray]) -> list[Sample]:

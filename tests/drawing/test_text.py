@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from padseg.drawing import comparison, score_text
+from padseg.drawing import comparison, score_text, score_words
 from padseg.drawing.text import write
 
 
@@ -39,3 +39,9 @@ def test_a_line_keeps_to_its_width():
         assert used <= width
         assert columns[0] >= 9
         assert columns[-1] <= 10 + width
+
+
+def test_a_score_stands_beside_its_threshold_if_there_is_one():
+    assert score_words(0.25, None) == "0.2500"
+    assert score_words(0.25, 0.75) == "0.7500 > 0.5000"
+    assert score_words(0.25, 0.75, 0.8) == "0.7500 <= 0.8000"

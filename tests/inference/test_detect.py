@@ -26,13 +26,14 @@ from padseg.inference import Predictor, load_module
 from padseg.inference.calibrate import calibrate
 from padseg.inference.inputs import find_images
 from padseg.inference.outcomes import Outcome, join_logs, log_path, read_log
-from padseg.inference.results import Results
+from padseg.inference.results import Results, results_options
 from padseg.inference.tables import write_tables
 from padseg.lightning_cli.cli import PadsegCLI
 from padseg.machine.peak_memory import peak_memory_mb, reset_peak_memory
 from padseg.metrics.calibration import Calibration, Calibrator
 from padseg.modules import read_checkpoint
 from padseg.modules.checkpoint import store_calibration
+from tiny import tiny_student
 
 CPU = torch.device("cpu")
 
@@ -568,6 +569,18 @@ def test_two_processes_predict_like_one(checkpoint, data_root, tmp_path, monkeyp
     before = pd.read_csv(tmp_path / "2/predictions.csv")
     write_tables(tmp_path / "2")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "2/predictions.csv"), before)
+
+
+def test_results_of_modules_in_bfloat16_depend_on_their_weights(tmp_path):
+    module = tiny_student().bfloat16()
+
+    def digest() -> str:
+        return results_options(module, "32-true", None, tmp_path)["checkpoint"]
+
+    before = digest()
+    assert digest() == before
+    next(module.parameters()).data.mul_(2)
+    assert digest() != before
 
 
 def test_the_logs_of_several_processes_become_one(tmp_path):

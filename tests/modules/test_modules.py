@@ -4,7 +4,6 @@ import shutil
 
 import numpy as np
 import pytest
-import timm
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import (
@@ -18,7 +17,6 @@ from padseg.data import AnomalyDataModule
 from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.inference import Predictor
 from padseg.models import SYSTEMS
-from padseg.models.weight_files import hash_weights
 from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
 from padseg.modules.checkpoint import write_checkpoint
 from padseg.modules.header import HEADER_KEY
@@ -624,29 +622,8 @@ def test_a_training_goes_on_whose_checkpoint_lacks_an_option_of_today(data, dist
     assert fitter.global_step == 2
 
 
-def test_a_checkpoint_with_blocks_that_no_level_reads_is_read(tmp_path):
-    """Checkpoints of before held all blocks of an EfficientNet, and the hash of them."""
-    torch.manual_seed(0)
-    whole = timm.create_model("test_efficientnet", features_only=True, out_indices=(1, 2, 3))
-    module = tiny_student(teacher="test_efficientnet").eval()
-    module.student_teacher.teacher.net.load_state_dict(whole.state_dict(), strict=False)
-    fitter = trainer(tmp_path, 1)
-    fitter.strategy.connect(module)
-    fitter.save_checkpoint(tmp_path / "now.ckpt", weights_only=True)
-    checkpoint = read_checkpoint(tmp_path / "now.ckpt")
-    net = "student_teacher.teacher.net."
-    more = {f"{net}{key}": value for key, value in whole.state_dict().items()}
-    assert more.keys() - checkpoint["state_dict"].keys()
-    checkpoint["state_dict"] |= more
-    checkpoint[HEADER_KEY]["teacher_sha256"] = hash_weights(whole.state_dict())
-    write_checkpoint(checkpoint, tmp_path / "before.ckpt")
-
-    image = torch.rand(1, 3, 64, 64)
-    loaded = StudentDistillModule.load_from_checkpoint(tmp_path / "before.ckpt").eval()
-    with torch.no_grad():
-        assert torch.equal(loaded(image)["score_map"], module(image)["score_map"])
-    assert Predictor(tmp_path / "before.ckpt", device="cpu")
-    assert segmentation(tmp_path / "before.ckpt").complete
+def test_a_teacher_other_than_the_one_of_phase_one_is_refused(distilled, tmp_path):
+    checkpoint = read_checkpoint(distilled)
     checkpoint[HEADER_KEY]["teacher_sha256"] = "0" * 64
     write_checkpoint(checkpoint, tmp_path / "other.ckpt")
     with pytest.raises(CheckpointError, match="not the one that its student was trained with"):

@@ -11,11 +11,10 @@ import pytest
 from padseg.errors import DataError
 from padseg.lightning_cli.recipes import config_path
 from padseg.metrics.calibration import Calibration
-from padseg.metrics.mask_counts import MaskCounts
+from padseg.metrics.evaluation import Evaluation, MaskCounts
 from padseg.metrics.names import METRIC_KEYS
 from padseg.run.results import (
     COLUMNS,
-    Evaluation,
     Fingerprint,
     PhaseResult,
     RunResult,

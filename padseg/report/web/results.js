@@ -13,9 +13,9 @@ function drawTable() {
     const rows = data.summary.filter((row) => row.category === category);
     // Means over other categories are not comparable.
     const rivals = rows.filter((row) => category !== null || row.categories === categories.length);
-    const best = Object.fromEntries(metrics.map(({ key, higher_is_better }) => {
+    const best = Object.fromEntries(metrics.map(({ key }) => {
       const values = rivals.map((row) => row.values[key][0]).filter((value) => value !== null);
-      return [key, higher_is_better ? Math.max(...values) : Math.min(...values)];
+      return [key, Math.max(...values)];
     }));
     const body = make("tbody", category === null ? { class: "mean" } : {}, make("tr", { class: "group" },
       make("th", { colspan: metrics.length + 3, scope: "rowgroup" },
