@@ -9,7 +9,7 @@ from pathlib import Path
 from padseg.app.markup import CSS
 from padseg.errors import ConfigError
 from padseg.inference import Predictor
-from padseg.inference.calibrate import warn_of_verdicts
+from padseg.inference.verdicts import warn_of_verdicts
 from padseg.machine.console import say
 from padseg.machine.signals import stop_signals
 

@@ -152,6 +152,8 @@ def _with_open(path: Path, use: Callable[[Image.Image], Result]) -> Result:
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
+    if path.is_dir():
+        return DataError(f"image {path} is a folder: give the files in it.")
     try:
         if path.stat().st_size == 0:
             return DataError(f"image {path} is empty (0 bytes): restore or remove it.")

@@ -30,7 +30,7 @@ def export(
     ONNX, OpenVINO and torch files contain pre-processing, network and thresholds. The input is `image`, RGB
     (batch, height, width, 3) uint8 of any batch and size. The outputs are `score_map` (batch, 1, h, w) at
     the network's size, `image_score` (batch,) and, if the module is calibrated, `score`, `normalised_map` and
-    `anomalous`, see `ExportNetwork`. All files contain a JSON description under the key `padseg`.
+    `anomalous`, see `Deployed`. All files contain a JSON description under the key `padseg`.
 
     Args:
         checkpoint: Written by training, or a safetensors file of this function.

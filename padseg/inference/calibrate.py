@@ -1,6 +1,5 @@
-"""`padseg calibrate`: the thresholds of a checkpoint, from normal images; and where they do not fit."""
+"""`padseg calibrate`: the thresholds of a checkpoint, from normal images."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +13,6 @@ from padseg.machine.console import say
 from padseg.machine.progress import tracked
 from padseg.metrics.calibration import Calibration, Calibrator, warn_of_few_images
 from padseg.modules.checkpoint import require_writable_checkpoint, store_calibration
-
-_log = logging.getLogger(__name__)
 
 
 def calibrate(
@@ -65,32 +62,3 @@ def describe_thresholds(calibration: Calibration) -> str:
         f"image threshold {calibration.image_threshold:.4g}, pixel threshold "
         f"{calibration.pixel_threshold:.4g}, from {count(calibration.normal_images, 'normal image')}"
     )
-
-
-def warn_of_verdicts(
-    calibration: Calibration | None, precision: str, tile: int | None = None
-) -> None:
-    """Warn if there are no thresholds, or if they were set for other kinds of scores."""
-    if calibration is None:
-        _log.warning(
-            "The checkpoint has no thresholds, so there are scores but no verdicts: set them with "
-            "padseg calibrate CKPT FOLDER, on normal images."
-        )
-    elif calibration.tile != tile:
-        _log.warning(
-            "The thresholds were set %s, these images are scored %s, so that verdicts may be wrong: set the "
-            "thresholds with padseg calibrate as images are scored.",
-            _tiled(calibration.tile),
-            _tiled(tile),
-        )
-    elif calibration.precision not in (None, precision):
-        _log.warning(
-            "The thresholds were set in %s, these images are scored in %s, so that verdicts of scores near "
-            "a threshold may differ: score in the former, or set the thresholds anew with padseg calibrate.",
-            calibration.precision,
-            precision,
-        )
-
-
-def _tiled(tile: int | None) -> str:
-    return "without tiles" if tile is None else f"with --tile {tile}"

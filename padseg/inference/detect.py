@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from padseg.errors import DataError
-from padseg.inference.calibrate import warn_of_verdicts
 from padseg.inference.earlier import claimed
 from padseg.inference.inputs import common_folder, find_images, name_below
 from padseg.inference.predictor import Predictor
 from padseg.inference.results import Results, file_version
 from padseg.inference.tables import raise_failed, summary, write_tables
+from padseg.inference.verdicts import warn_of_verdicts
 from padseg.machine.console import say
 from padseg.machine.files import absolute
 from padseg.machine.progress import tracked

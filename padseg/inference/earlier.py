@@ -8,7 +8,7 @@ from typing import Any
 from padseg.errors import ConfigError
 from padseg.inference.outcomes import read_log
 from padseg.inference.predictor import Predictor
-from padseg.inference.results import picture_paths, results_options
+from padseg.inference.results import remove_pictures, results_options
 from padseg.machine.folders import OPTIONS_FILE, locked, recorded_options, require_same_options
 
 _TABLES = ("predictions.csv", "regions.csv", "predictions.json")
@@ -63,8 +63,7 @@ def refuse_files_of_others(folder: Path) -> None:
 def _remove_results(folder: Path) -> None:
     for log in folder.glob(".log-*.jsonl"):
         for outcome in read_log(log):
-            for path in picture_paths(folder, outcome.path).values():
-                path.unlink(missing_ok=True)
+            remove_pictures(folder, outcome.path)
         log.unlink()
     for name in (*_TABLES, OPTIONS_FILE):
         (folder / name).unlink(missing_ok=True)

@@ -2,14 +2,18 @@
 
 import itertools
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from padseg.errors import count
 from padseg.inference.prediction import Prediction, Region
 from padseg.inference.tiles import Box
 from padseg.machine.files import text_written_whole
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,21 +86,36 @@ def log_path(folder: Path, process: int = 0) -> Path:
 
 
 def read_log(path: Path) -> Iterator[Outcome]:
-    """The outcomes in a log, except a last one whose writing was interrupted.
+    """The outcomes in a log, except a last one whose writing was interrupted, and damaged ones.
 
     Of an image that was scored again, the last one counts.
     """
-    with path.open(encoding="utf-8") as log:
-        last = {_image_of(line): number for number, line in enumerate(log) if line.endswith("\n")}
+    last: dict[str, int] = {}
+    damaged = 0
+    with path.open(encoding="utf-8", errors="replace") as log:
+        for number, line in enumerate(log):
+            if (outcome := _read_line(line)) is not None:
+                last[outcome.path] = number
+            elif line.endswith("\n"):
+                damaged += 1
+        if damaged:
+            lines = count(damaged, "damaged line")
+            _log.warning("%s has %s: their images count as not scored.", path, lines)
         log.seek(0)
         for number, line in enumerate(log):
-            if line.endswith("\n") and last[_image_of(line)] == number:
-                yield Outcome.from_dict(json.loads(line))
+            outcome = _read_line(line)
+            if outcome is not None and last[outcome.path] == number:
+                yield outcome
 
 
-def _image_of(line: str) -> str:
-    path: str = json.loads(line)["path"]
-    return path
+def _read_line(line: str) -> Outcome | None:
+    """The outcome in a line; None if that is damaged or not complete."""
+    if not line.endswith("\n"):
+        return None
+    try:
+        return Outcome.from_dict(json.loads(line))
+    except (ValueError, KeyError, TypeError, AttributeError):  # not JSON, or not these fields
+        return None
 
 
 def join_logs(folder: Path, processes: int) -> None:

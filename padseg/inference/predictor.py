@@ -18,6 +18,7 @@ from padseg.errors import ConfigError, DataError, PadsegError
 from padseg.inference.images import MOST_PIXELS, File, Source, as_sources, count_pixels, open_rgb
 from padseg.inference.prediction import Prediction, at_size, make_prediction
 from padseg.inference.tiles import Blend, Box, tile_boxes
+from padseg.inference.verdicts import warn_of_verdicts
 from padseg.machine.precision import PRECISIONS, accelerator, default_precision
 from padseg.machine.threads import map_in_threads
 from padseg.metrics.calibration import Calibration
@@ -71,6 +72,7 @@ class Predictor:
         self.precision = precision or default_precision(
             self.device.type, None if thresholds is None else thresholds.precision
         )
+        self._warned = False
 
     @classmethod
     def from_pretrained(cls, path: str | Path, **options: Any) -> Self:
@@ -103,6 +105,8 @@ class Predictor:
     def __call__(self, images: Source | Iterable[Source]) -> Prediction | list[Prediction]:
         """Score one image, or several.
 
+        The first call warns if the thresholds were set for scores of other tiles or another precision.
+
         Args:
             images: The path of a file, its content (bytes, or a file open in binary mode), Pillow's image,
                 or an array or a tensor: RGB or grey as (H, W, 3), (3, H, W) or (H, W), uint8, as a tensor
@@ -114,6 +118,9 @@ class Predictor:
         Raises:
             DataError: An image cannot be read.
         """
+        if self.calibration is not None and not self._warned:
+            self._warned = True
+            warn_of_verdicts(self.calibration, self.precision, self.tile)
         single, sources = as_sources(images)
         predictions: list[Prediction] = []
         for prediction in self.stream(sources):

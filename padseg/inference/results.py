@@ -36,7 +36,7 @@ from padseg.inference.images import MOST_PIXELS
 from padseg.inference.outcomes import Outcome, log_path, read_log
 from padseg.inference.prediction import Prediction
 from padseg.machine.files import NO_ROOM, text_written_whole, written_whole
-from padseg.machine.marks import save_marked
+from padseg.machine.marks import is_marked, require_own, save_marked
 from padseg.machine.threads import usable_cores
 from padseg.models.weight_files import hash_weights
 from padseg.modules import AnomalyModule
@@ -142,6 +142,8 @@ class Results:
         outlined = self._outline_all or bool(answer.anomalous)
         try:
             write_files(self.folder, name, answer, outlined)
+        except DataError as error:
+            return Outcome(name, error=str(error))
         except OSError as error:
             if error.errno in NO_ROOM:  # nor can the next image be written
                 raise
@@ -178,10 +180,11 @@ def picture_paths(folder: Path, name: str) -> dict[str, Path]:
 
 
 def remove_pictures(folder: Path, name: str) -> None:
-    """Remove the pictures of an image, as far as there are any and the system allows it."""
+    """Remove the pictures that padseg wrote of an image, as far as the system allows it."""
     for path in picture_paths(folder, name).values():
-        with suppress(OSError):
-            path.unlink()
+        if is_marked(path):
+            with suppress(OSError):
+                path.unlink()
 
 
 def file_version(path: Path) -> str:
@@ -198,12 +201,15 @@ def write_files(folder: Path, name: str, prediction: Prediction, outlined: bool)
 
     Raises:
         OSError: One cannot be written.
+        DataError: It would replace a file that is not padseg's.
     """
+    paths = picture_paths(folder, name)
+    for path in paths.values():
+        require_own(path)
     overlaid = draw_prediction(prediction, outlined)
     overlaid.thumbnail((_JPEG_SIDE, _JPEG_SIDE))  # only ever shrinks
     # Level 1 takes a third of the time of the default, for files a third larger.
     fast = {"compress_level": 1}
-    paths = picture_paths(folder, name)
     pictures: dict[Path, tuple[Image.Image, dict[str, int]]] = {
         paths["maps"]: (Image.fromarray(to_grey(prediction.score_map)), fast),
         paths["overlays"]: (overlaid, {"quality": 90}),

@@ -8,13 +8,13 @@ from pathlib import Path
 from padseg.drawing import score_words, verdict_text
 from padseg.errors import DataError
 from padseg.inference.arrivals import Arrivals
-from padseg.inference.calibrate import warn_of_verdicts
 from padseg.inference.earlier import claimed
 from padseg.inference.inputs import common_folder, name_below
 from padseg.inference.outcomes import Outcome
 from padseg.inference.predictor import Predictor
 from padseg.inference.results import Results
 from padseg.inference.tables import summary, write_tables
+from padseg.inference.verdicts import warn_of_verdicts
 from padseg.machine.console import say
 from padseg.machine.files import NO_ROOM, absolute
 from padseg.machine.signals import stop_signals

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from padseg.data.images import image_shape, open_rgb
 from padseg.errors import ConfigError, DataError
-from padseg.inference.calibrate import warn_of_verdicts
 from padseg.inference.earlier import refuse_files_of_others
 from padseg.inference.inputs import common_folder, name_below
 from padseg.inference.outcomes import join_logs
 from padseg.inference.prediction import Prediction, at_size, make_prediction
 from padseg.inference.results import Results, results_options
 from padseg.inference.tables import raise_failed, summary, write_tables
+from padseg.inference.verdicts import warn_of_verdicts
 from padseg.machine.console import say
 from padseg.machine.files import absolute, expanded
 from padseg.machine.folders import locked, require_same_options

@@ -594,6 +594,41 @@ def test_the_logs_of_several_processes_become_one(tmp_path):
     assert found == [("d", 0.5), ("b", 0.0), ("a", 0.5), ("c", 0.0)]
 
 
+@pytest.mark.parametrize("line", ["\0\0\0\n", '["b/1.png"]\n', '{"path": "b/1.png", "odd": 1}\n'])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_damaged_lines_of_a_log_are_told_and_left_out(
+    line, overwrite, checkpoint, images, tmp_path, caplog
+):
+    folder, names = images
+    assert detect(checkpoint, tmp_path / "out", folder) == 0
+    log = log_path(tmp_path / "out")
+    log.write_text(line + log.read_text().split("\n", 1)[1])
+    caplog.clear()
+    options = ("--overwrite",) if overwrite else ()
+    assert detect(checkpoint, tmp_path / "out", folder, options=options) == 0
+    assert caplog.text.count("has 1 damaged line: their images count as not scored") == 1
+    assert line not in log.read_text()
+    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    assert sorted(table["path"]) == sorted(names)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_pictures_of_others_stay(damaged, checkpoint, images, tmp_path, capsys):
+    folder, _ = images
+    own = tmp_path / "out/masks/a/1.png.png"
+    own.parent.mkdir(parents=True)
+    Image.new("1", (8, 8)).save(own)
+    before = own.read_bytes()
+    if damaged:
+        (folder / "a/1.png").write_bytes(b"")
+    assert detect(checkpoint, tmp_path / "out", folder) == 2
+    if not damaged:
+        assert f"{own} exists and was not written by padseg" in capsys.readouterr().err
+        assert not (tmp_path / "out/maps/a/1.png.png").exists()
+    assert detect(checkpoint, tmp_path / "out", folder, options=("--overwrite",)) == 2
+    assert own.read_bytes() == before
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts the peak anew")
 def test_memory_does_not_grow_with_the_images(checkpoint, tmp_path):

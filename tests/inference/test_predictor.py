@@ -248,6 +248,31 @@ def test_a_checkpoint_without_calibration_gives_no_verdict(checkpoint, tmp_path)
     assert found.regions == []
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"tile": 64}, "set without tiles, these images are scored with --tile 64"),
+        ({"precision": "bf16-mixed"}, "set in 32-true, these images are scored in bf16-mixed"),
+        ({}, ""),
+    ],
+)
+def test_thresholds_of_other_scores_are_told_once(options, told, checkpoint, tmp_path, caplog):
+    stored = torch.load(checkpoint, weights_only=True)
+    stored["padseg"]["calibration"]["precision"] = "32-true"
+    torch.save(stored, tmp_path / "last.ckpt")
+    predictor = Predictor(tmp_path / "last.ckpt", device="cpu", **options)
+    assert not caplog.messages
+    for _ in range(2):
+        predictor(picture())
+    assert len(caplog.messages) == bool(told)
+    assert told in caplog.text
+
+
+def test_a_folder_is_no_image(predictor, tmp_path):
+    with pytest.raises(DataError, match=r"is a folder: give the files in it\.$"):
+        predictor(tmp_path)
+
+
 def test_wrong_options_are_refused(checkpoint, tmp_path):
     for options, told in (
         ({"precision": "8"}, "--precision"),
