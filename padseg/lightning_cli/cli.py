@@ -47,7 +47,7 @@ from padseg.models import SYSTEMS
 from padseg.modules import AnomalyModule, read_header
 from padseg.modules.checkpoint import AtomicCheckpointIO, require_system
 from padseg.modules.expected_warnings import ignore_expected_warnings
-from padseg.modules.launchers import refuse_copied_processes
+from padseg.modules.launchers import refuse_lossy_training, refuse_shards
 from padseg.modules.sync_batch_norm import LOCAL_FROM
 from padseg.options import check_seed
 from padseg.plugins import PLUGIN_HELP, load_plugin
@@ -273,8 +273,9 @@ class PadsegCLI(LightningCLI):
             raise ConfigError(message) from None
         refuse_too_many_processes(trainer)
         refuse_lone_processes(trainer, self.subcommand)
+        refuse_shards(trainer)
         if self.subcommand in (None, "fit"):
-            refuse_copied_processes(trainer)
+            refuse_lossy_training(trainer)
         return trainer
 
     def before_fit(self) -> None:

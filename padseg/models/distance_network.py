@@ -117,9 +117,7 @@ class _UNet(nn.Module):
         assert self.out.bias is not None
         nn.init.constant_(self.out.bias, _START)
 
-    def forward(
-        self, maps: Tensor, products: Tensor | None, way: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, maps: Tensor, products: Tensor | None, way: Tensor | None = None) -> Tensor:
         """Segment distances.
 
         Args:

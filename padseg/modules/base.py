@@ -32,7 +32,7 @@ from padseg.modules.checkpoint import (
 )
 from padseg.modules.expected_warnings import ignore_expected_warnings
 from padseg.modules.header import STORED_WEIGHTS, Header
-from padseg.modules.launchers import refuse_copied_processes
+from padseg.modules.launchers import refuse_lossy_training, refuse_shards
 from padseg.modules.sync_batch_norm import prepare, take_statistics_of_first
 from padseg.names import PRECISION_NAMES
 from padseg.options import as_stored, one_of, refuse_changed_options
@@ -169,8 +169,9 @@ class AnomalyModule(LightningModule):
                 before was trained on other data, or the Trainer would lose what this one learns.
         """
         ignore_expected_warnings()
+        refuse_shards(self.trainer)
         if stage == "fit":
-            refuse_copied_processes(self.trainer)
+            refuse_lossy_training(self.trainer)
         one_of("--trainer.precision", str(self.trainer.precision), PRECISION_NAMES)
         data = getattr(self.trainer, "datamodule", None)
         prepare(self.trainer.strategy)
