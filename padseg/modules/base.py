@@ -281,6 +281,7 @@ class AnomalyModule(LightningModule):
             bits=self.bits,
             precision=None if self._trainer is None else str(self._trainer.precision),
             subclass=None if own is self._phase else f"{own.__module__}.{own.__qualname__}",
+            scoring={"image_size": as_stored(self.image_size), "top_k": as_stored(self.top_k)},
         )
         checkpoint.update(header.to_checkpoint())
         store_teachers(self, checkpoint["state_dict"])
@@ -309,7 +310,7 @@ class AnomalyModule(LightningModule):
                     f"pass --trainer.precision {header.precision}."
                 )
         self.complete = True
-        self.calibration = header.calibration
+        self.calibration = header.calibration_for(self.image_size, self.top_k)
         self.bits = header.bits
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
