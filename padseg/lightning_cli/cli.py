@@ -27,6 +27,7 @@ from padseg.callbacks import (
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError, PadsegError
 from padseg.inference.writer import PredictionWriter
+from padseg.lightning_cli.amounts import refuse_zeros
 from padseg.lightning_cli.arguments import (
     CHECKPOINT_KEYWORDS,
     complete_args,
@@ -211,11 +212,7 @@ class PadsegCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Set the options that depend on the device."""
         options = self._get(self.config, "trainer")
-        for name in ("accumulate_grad_batches", "gradient_clip_val", "val_check_interval"):
-            given = options.get(name)
-            # Lightning would train nothing, clip nothing, or divide by zero.
-            if isinstance(given, int | float) and not given > 0:
-                raise ConfigError(f"--trainer.{name} is {given:g}; it must be positive.")
+        refuse_zeros(options, self.subcommand)
         kind = options.accelerator
         if kind in ("auto", "gpu"):
             kind = accelerator().type
