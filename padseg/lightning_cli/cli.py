@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
@@ -88,6 +89,8 @@ class PadsegCLI(LightningCLI):
 
     # Precision of the thresholds in the checkpoint.
     _calibrated_in: str | None = None
+    # The model's options of a training that resumes, before they become those of the checkpoint.
+    _given_model: Namespace | None = None
 
     def __init__(
         self,
@@ -207,6 +210,8 @@ class PadsegCLI(LightningCLI):
         if command == "validate" and data.textures is None and not SYSTEMS[header.system].synthetic:
             data.synthesis = None  # nor did the training need any
         model = self.config[command].model
+        if command == "fit":
+            self._given_model = model.clone()
         take_from_checkpoint(model, path, header, command, self._given_of_model)
 
     def before_instantiate_classes(self) -> None:
@@ -250,6 +255,9 @@ class PadsegCLI(LightningCLI):
             ConfigError: An option cannot be used here, or a launcher has started several independent
                 processes.
         """
+        if self._given_model is not None:
+            # The model is built, and config.yaml is to begin the same training again.
+            self.config["fit"].model = self._given_model
         options = self._get(self.config_init, "trainer")
         given = options.callbacks or []
         callbacks = [*given] if isinstance(given, list) else [given]

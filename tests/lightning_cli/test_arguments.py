@@ -128,6 +128,12 @@ def test_phase_two_goes_on_with_the_command_it_began_with(
     arguments += [f"--checkpoint.dirpath={tmp_path}/segment", "--trainer.max_steps=3"]
     assert main([*arguments, "--ckpt_path=~/segment/last.ckpt"]) == 0
     assert read_checkpoint("~/segment/last.ckpt")["global_step"] == 3
+    written = max(tmp_path.rglob("config.yaml"), key=lambda path: path.stat().st_mtime)
+    saved = yaml.safe_load(written.read_text())
+    assert saved["ckpt_path"] == str(tmp_path / "segment/last.ckpt")
+    # Without it, the same file begins the training again.
+    assert saved["model"]["init_args"]["distilled"] == "~/distill/last.ckpt"
+    assert saved["model"]["init_args"]["network"] is None
     scored = [*data_args(data_root, textures), *QUIET, "--trainer.logger=false"]
     assert main(["test", "--ckpt_path=~/segment/last.ckpt", *scored]) == 0
 
