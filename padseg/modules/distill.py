@@ -159,7 +159,8 @@ class StudentDistillModule(AnomalyModule):
                 unread += ["weights2"]
         for name in unread:
             default = parts.lr if name == "lr" else own[name].default
-            if as_stored(given[name]) != as_stored(default):
+            # Stored weights are a checkpoint's, not an option that somebody gave.
+            if as_stored(given[name]) not in (as_stored(default), STORED_WEIGHTS):
                 lacking = parts.takes_second and name == "weights2"
                 raise ConfigError(
                     f"--model.{name} is of a part that {parts.title} with these options does not have: "

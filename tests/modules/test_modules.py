@@ -240,6 +240,15 @@ def test_another_teacher_is_refused(distilled, tmp_path):
         segmentation(tmp_path / "other.ckpt")
 
 
+def test_a_checkpoint_that_is_loaded_in_a_wrong_way_says_so(distilled):
+    load = StudentDistillModule.load_from_checkpoint
+    assert load(distilled, weights="random").complete
+    with pytest.raises(CheckpointError, match="loaded with other options than it was trained with"):
+        load(distilled, width=32)
+    with pytest.raises(ConfigError, match="a file of StudentDistillModule"):
+        SegmentationModule.load_from_checkpoint(distilled)
+
+
 class Attack:
     def __init__(self, witness):
         self.witness = witness
