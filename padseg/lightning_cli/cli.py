@@ -11,7 +11,12 @@ from jsonargparse import Namespace
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import (
+    ArgsType,
+    LightningArgumentParser,
+    LightningCLI,
+    SaveConfigCallback,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins import CheckpointIO
 
@@ -80,7 +85,7 @@ class PadsegCLI(LightningCLI):
     and the data takes the image size of the model.
 
     Args:
-        args: The command line; None for that of the process.
+        args: The command line, or a dict or Namespace of options; None for the command line of the process.
         run: False to build only trainer, model and data.
         callbacks: Further callbacks of the Trainer, after those of the command line.
         title: What is trained, for the progress bar.
@@ -94,7 +99,7 @@ class PadsegCLI(LightningCLI):
 
     def __init__(
         self,
-        args: list[str] | None = None,
+        args: ArgsType = None,
         run: bool = True,
         callbacks: Sequence[Callback] = (),
         title: str = "",
@@ -105,8 +110,9 @@ class PadsegCLI(LightningCLI):
         # A short training logs its losses anyway.
         warnings.filterwarnings("ignore", message="The number of training batches")
         args = sys.argv[1:] if args is None else args
-        self._first_arg = args[0] if args else ""
-        options = (arg.partition("=")[0] for arg in args)
+        words = args if isinstance(args, list) else [str(args.get("subcommand", ""))]
+        self._first_arg = words[0] if words else ""
+        options = (word.partition("=")[0] for word in words)
         self._given_of_model = {
             name.rpartition(".")[2] for name in options if name.startswith("--model.")
         }
@@ -171,7 +177,8 @@ class PadsegCLI(LightningCLI):
             ConfigError: An option is unknown or has a wrong value.
         """
         try:
-            self.config = parser.parse_args(args)
+            parse = parser.parse_args if isinstance(args, list) else parser.parse_object
+            self.config = parse(args)
         except argparse.ArgumentError as error:
             command = self._first_arg if self._first_arg in self.subcommands() else "fit"
             raise ConfigError(in_plain_words(str(error), command)) from None
