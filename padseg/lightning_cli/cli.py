@@ -225,6 +225,11 @@ class PadsegCLI(LightningCLI):
         """Set the options that depend on the device."""
         options = self._get(self.config, "trainer")
         refuse_zeros(options, self.subcommand)
+        if options.get("enable_checkpointing") is False:
+            raise ConfigError(
+                "--trainer.enable_checkpointing is false, but checkpoints are always on, as trainings resume from them: "
+                "leave it out."
+            )
         kind = options.accelerator
         if kind in ("auto", "gpu"):
             kind = accelerator().type

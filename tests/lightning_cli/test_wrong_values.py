@@ -50,6 +50,7 @@ def told(arguments, capsys) -> str:
         ("data.synthesis.mixture=null", "--data.synthesis.mixture is null; give a value"),
         ("data.synthesis.threshold=nan", "--threshold: expected float, not nan"),
         ("data.synthesis.exponents=[1,2", "SynthesisParams: --exponents: expected tuple, not [1,2"),
+        ("trainer.enable_checkpointing=false", "--trainer.enable_checkpointing is false, but"),
         ("trainer.max_steps=0", "--trainer.max_steps is 0, so padseg fit would do nothing"),
         ("trainer.max_epochs=0", "--trainer.max_epochs is 0, so padseg fit would do nothing"),
         ("ckpt_path=registry", "checkpoint registry does not exist"),
