@@ -12,6 +12,7 @@ from torch.nn import Parameter
 
 from padseg.data import AnomalyDataModule
 from padseg.data.images import Size
+from padseg.data.pairs import refuse_unfinished
 from padseg.errors import CheckpointError, ConfigError
 from padseg.models import (
     RCM,
@@ -230,6 +231,7 @@ class SegmentationModule(AnomalyModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Focal and L1 loss against the mask of the synthetic defect; without gamma, cross entropy."""
+        refuse_unfinished(batch)
         if "corrupted" not in batch:
             raise ConfigError(
                 "the segmentation trains on synthetic pairs, but the data has none: set "

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
     StochasticWeightAveraging,
 )
+from torch.utils.data import DataLoader
 
 from padseg.callbacks import EvaluationCallback
 from padseg.data import AnomalyDataModule
@@ -522,6 +523,22 @@ def test_synchronised_norms_leave_the_teacher_alone(tmp_path):
         kind for kind in kinds if "BatchNorm" in kind.__name__ and "Sync" not in kind.__name__
     ]
     assert all(map(torch.equal, module.student_teacher.teacher(image), expected))
+
+
+def test_loaders_without_their_data_module_are_told(data, distilled, tmp_path):
+    data.setup()
+    fitter = trainer(tmp_path, 1)
+    for module in (tiny_student(), tiny_student("tedseg"), segmentation(distilled)):
+        with pytest.raises(ConfigError, match=r"pass datamodule=data to the Trainer"):
+            fitter.fit(module, train_dataloaders=data.train_dataloader())
+    for score in (fitter.test, fitter.predict):
+        with pytest.raises(ConfigError, match=r"pass datamodule=data to the Trainer"):
+            score(module, dataloaders=data.test_dataloader())
+    # Others may give batches that need no finishing.
+    finished = [data.on_after_batch_transfer(batch, 0) for batch in data.test_dataloader()]
+    loader = DataLoader(finished, batch_size=None)
+    (scores, *_) = fitter.predict(module, dataloaders=loader)
+    assert scores["image_score"].isfinite().all()
 
 
 def test_a_training_needs_a_last_step(data, tmp_path):
