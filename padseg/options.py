@@ -27,6 +27,14 @@ def one_of(option: str, value: str, known: Iterable[str]) -> None:
         raise ConfigError(f"{option} is {value!r}; give one of {', '.join(names)}.")
 
 
+def is_zero(value: Any) -> bool:
+    """Whether an option is the number zero, as a number or as the text of a command line."""
+    try:
+        return value is not None and float(value) == 0
+    except (TypeError, ValueError):  # Lightning will explain what it takes
+        return False
+
+
 def refuse_set(given: Iterable[str], setters: Mapping[str, str]) -> None:
     """Reject options of `fit` that a command sets itself.
 

@@ -15,6 +15,7 @@ from padseg.callbacks.wandb_media import log_curves, log_pairs, log_table, log_w
 from padseg.callbacks.wandb_options import run_options, threshold_figures
 from padseg.metrics.calibration import Calibration
 from padseg.modules import SegmentationModule, StudentDistillModule
+from padseg.modules.saving import save_weights
 from padseg.records import Records, choose_images, worst_first
 
 
@@ -72,7 +73,7 @@ class WandbCallback(ImagesCallback):
         with tempfile.TemporaryDirectory(prefix="padseg-") as folder:
             # All processes take part in saving, but only the first one writes.
             path = Path(trainer.strategy.broadcast(folder)) / "distill.ckpt"
-            trainer.save_checkpoint(path, weights_only=True)
+            save_weights(trainer, path)
             if trainer.is_global_zero:
                 for logger in _loggers(trainer):
                     artifact = student_artifact(pl_module, path)

@@ -54,6 +54,7 @@ class ResumeCheckpoint(ModelCheckpoint):
             **options,
         )
         self._meeting = Meeting()
+        self._stops = False  # after the step that has begun
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the checkpoints of this folder; a resumed checkpoint may have been moved."""
@@ -93,12 +94,19 @@ class ResumeCheckpoint(ModelCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save when it is time, but only after the validation if the step will be validated."""
-        if (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return  # in the middle of a step
+        whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        self._finish_step(trainer, whole)
+        if not whole:
+            return
         # If a step were saved before its validation, the resumed training would never validate it.
         every = (trainer.val_check_batch if sum(trainer.num_val_batches) else None) or math.inf
         if (batch_idx + 1) % every and self._is_time(trainer):
             self._save_when_due(trainer, pl_module)
+
+    def _finish_step(self, trainer: Trainer, whole: bool) -> None:
+        """Let a training stop after whole steps only; nothing could go on exactly with a part of its gradient."""
+        stops = self._stops or trainer.should_stop
+        trainer.should_stop, self._stops = (stops, False) if whole else (False, stops)
 
     def _save_when_due(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let Lightning save; it knows no interval of time for modules that call the optimiser themselves (2.6)."""
@@ -121,6 +129,8 @@ class ResumeCheckpoint(ModelCheckpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if it was time before the validation."""
         super().on_validation_end(trainer, pl_module)
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._finish_step(trainer, _between_steps(trainer))
         # Lightning asks itself whether it is time.
         due = pl_module.automatic_optimization or self._is_time(trainer)
         if trainer.state.fn == "fit" and _between_steps(trainer) and due:

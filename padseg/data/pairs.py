@@ -14,6 +14,7 @@ from torch import Tensor
 
 from padseg.data.augment import Augmentation
 from padseg.data.cache import ImageCache
+from padseg.errors import ConfigError
 from padseg.synthesis import Scene, SynthesisParams, corrupt, draw_defect
 from padseg.synthesis.fills import Pictures
 
@@ -85,6 +86,20 @@ def paint_pairs(batch: Batch, params: SynthesisParams | None) -> dict[str, Tenso
     corrupted, mask = corrupt(clean, texture, batch, params)
     pairs = {"clean": clean, "corrupted": corrupted, "mask": mask, "texture": texture}
     return pairs | numbers
+
+
+def refuse_unfinished(batch: Any) -> None:
+    """Reject a batch as the data module's loaders return it: the module's hook paints it and brings it to [0, 1].
+
+    Raises:
+        ConfigError: As above.
+    """
+    image = batch.get("image") if isinstance(batch, dict) else None
+    if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.shape[-1:] == (3,):
+        raise ConfigError(
+            "the loaders of an AnomalyDataModule were given without it, and it finishes their batches: pass "
+            "datamodule=data to the Trainer instead."
+        )
 
 
 def to_unit(image: Tensor, memory_format: torch.memory_format = torch.channels_last) -> Tensor:

@@ -1,6 +1,7 @@
 """Complete command lines from the configurations that come with padseg and from checkpoints."""
 
 from collections.abc import Collection
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ def complete_args(args: list[str]) -> list[str]:
     """Find the configurations that come with padseg, and let a checkpoint name its class.
 
     So `--config configs/destseg/distill.yaml` works in any folder, unless the folder itself has such a file,
-    and `test --ckpt_path PATH` needs no configuration.
+    and `test --ckpt_path PATH` needs no configuration. Other options win over a configuration wherever it stands.
 
     Raises:
         ConfigError: A training would resume without the configuration with which it began.
     """
-    args = [_with_packaged_config(arg) for arg in args]
+    args = _configs_first([_with_packaged_config(arg) for arg in args])
     options = [arg.split("=", maxsplit=1) for arg in args]
     names = [option[0] for option in options]
     configured = "--config" in names or "-c" in names
@@ -43,6 +44,21 @@ def complete_args(args: list[str]) -> list[str]:
         raise ConfigError(not_a_path(path))
     # First, because the class determines the options of the model.
     return [args[0], "--model", f"padseg.modules.{read_header(path).class_name}", *args[1:]]
+
+
+def _configs_first(args: list[str]) -> list[str]:
+    """Move the configurations, in their order, behind the command: the parser needs the class before its options."""
+    first, others = args[:1], []
+    left = iter(args[1:])
+    for arg in left:
+        option, equals, _ = arg.partition("=")
+        if option not in ("--config", "-c"):
+            others.append(arg)
+            continue
+        first.append(arg)
+        if not equals:
+            first.extend(islice(left, 1))
+    return [*first, *others]
 
 
 def not_a_path(given: str) -> str:

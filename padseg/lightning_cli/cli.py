@@ -7,10 +7,16 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import (
+    ArgsType,
+    LightningArgumentParser,
+    LightningCLI,
+    SaveConfigCallback,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins import CheckpointIO
 
@@ -27,6 +33,7 @@ from padseg.callbacks import (
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError, PadsegError
 from padseg.inference.writer import PredictionWriter
+from padseg.lightning_cli.amounts import refuse_zeros
 from padseg.lightning_cli.arguments import (
     CHECKPOINT_KEYWORDS,
     complete_args,
@@ -47,7 +54,7 @@ from padseg.models import SYSTEMS
 from padseg.modules import AnomalyModule, read_header
 from padseg.modules.checkpoint import AtomicCheckpointIO, require_system
 from padseg.modules.expected_warnings import ignore_expected_warnings
-from padseg.modules.launchers import refuse_copied_processes
+from padseg.modules.launchers import refuse_lossy_training, refuse_shards
 from padseg.modules.sync_batch_norm import LOCAL_FROM
 from padseg.options import check_seed
 from padseg.plugins import PLUGIN_HELP, load_plugin
@@ -78,7 +85,7 @@ class PadsegCLI(LightningCLI):
     and the data takes the image size of the model.
 
     Args:
-        args: The command line; None for that of the process.
+        args: The command line, or a dict or Namespace of options; None for the command line of the process.
         run: False to build only trainer, model and data.
         callbacks: Further callbacks of the Trainer, after those of the command line.
         title: What is trained, for the progress bar.
@@ -87,10 +94,12 @@ class PadsegCLI(LightningCLI):
 
     # Precision of the thresholds in the checkpoint.
     _calibrated_in: str | None = None
+    # The model's options of a training that resumes, before they become those of the checkpoint.
+    _given_model: Namespace | None = None
 
     def __init__(
         self,
-        args: list[str] | None = None,
+        args: ArgsType = None,
         run: bool = True,
         callbacks: Sequence[Callback] = (),
         title: str = "",
@@ -101,8 +110,9 @@ class PadsegCLI(LightningCLI):
         # A short training logs its losses anyway.
         warnings.filterwarnings("ignore", message="The number of training batches")
         args = sys.argv[1:] if args is None else args
-        self._first_arg = args[0] if args else ""
-        options = (arg.partition("=")[0] for arg in args)
+        words = args if isinstance(args, list) else [str(args.get("subcommand", ""))]
+        self._first_arg = words[0] if words else ""
+        options = (word.partition("=")[0] for word in words)
         self._given_of_model = {
             name.rpartition(".")[2] for name in options if name.startswith("--model.")
         }
@@ -167,7 +177,8 @@ class PadsegCLI(LightningCLI):
             ConfigError: An option is unknown or has a wrong value.
         """
         try:
-            self.config = parser.parse_args(args)
+            parse = parser.parse_args if isinstance(args, list) else parser.parse_object
+            self.config = parse(args)
         except argparse.ArgumentError as error:
             command = self._first_arg if self._first_arg in self.subcommands() else "fit"
             raise ConfigError(in_plain_words(str(error), command)) from None
@@ -206,16 +217,19 @@ class PadsegCLI(LightningCLI):
         if command == "validate" and data.textures is None and not SYSTEMS[header.system].synthetic:
             data.synthesis = None  # nor did the training need any
         model = self.config[command].model
+        if command == "fit":
+            self._given_model = model.clone()
         take_from_checkpoint(model, path, header, command, self._given_of_model)
 
     def before_instantiate_classes(self) -> None:
         """Set the options that depend on the device."""
         options = self._get(self.config, "trainer")
-        for name in ("accumulate_grad_batches", "gradient_clip_val", "val_check_interval"):
-            given = options.get(name)
-            # Lightning would train nothing, clip nothing, or divide by zero.
-            if isinstance(given, int | float) and not given > 0:
-                raise ConfigError(f"--trainer.{name} is {given:g}; it must be positive.")
+        refuse_zeros(options, self.subcommand)
+        if options.get("enable_checkpointing") is False:
+            raise ConfigError(
+                "--trainer.enable_checkpointing is false, but checkpoints are always on, as trainings resume from them: "
+                "leave it out."
+            )
         kind = options.accelerator
         if kind in ("auto", "gpu"):
             kind = accelerator().type
@@ -253,6 +267,9 @@ class PadsegCLI(LightningCLI):
             ConfigError: An option cannot be used here, or a launcher has started several independent
                 processes.
         """
+        if self._given_model is not None:
+            # The model is built, and config.yaml is to begin the same training again.
+            self.config["fit"].model = self._given_model
         options = self._get(self.config_init, "trainer")
         given = options.callbacks or []
         callbacks = [*given] if isinstance(given, list) else [given]
@@ -273,8 +290,9 @@ class PadsegCLI(LightningCLI):
             raise ConfigError(message) from None
         refuse_too_many_processes(trainer)
         refuse_lone_processes(trainer, self.subcommand)
+        refuse_shards(trainer)
         if self.subcommand in (None, "fit"):
-            refuse_copied_processes(trainer)
+            refuse_lossy_training(trainer)
         return trainer
 
     def before_fit(self) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -48,6 +48,10 @@ class RankingMetric(Metric):
         self.add_state("images", torch.tensor(0), "sum")
         self.add_state("updates", torch.tensor(0), "sum")
         self.add_state("bad", torch.full((len(self.reasons),), checks.NONE_BAD), "min")
+
+    def set_dtype(self, dst_type: str | torch.dtype) -> Self:
+        """Change nothing: the states are integers, counts and the bits of scores, which another type would round."""
+        return self
 
     def check_values(self) -> None:
         """Raise MetricInputError before the first update, or for bad values in an update."""

@@ -13,7 +13,8 @@ from torch import Tensor
 from padseg.data import AnomalyDataModule
 from padseg.data.depth import ALL_BITS
 from padseg.data.images import Size, as_size
-from padseg.errors import CheckpointError, ConfigError, PadsegError
+from padseg.data.pairs import refuse_unfinished
+from padseg.errors import CheckpointError, ConfigError
 from padseg.metrics.calibration import Calibration
 from padseg.models import (
     FeaturePair,
@@ -30,9 +31,10 @@ from padseg.modules.checkpoint import (
     store_teachers,
     told_if_changed,
 )
+from padseg.modules.divergence import diverged
 from padseg.modules.expected_warnings import ignore_expected_warnings
 from padseg.modules.header import STORED_WEIGHTS, Header
-from padseg.modules.launchers import refuse_copied_processes
+from padseg.modules.launchers import refuse_lossy_training, refuse_shards
 from padseg.modules.sync_batch_norm import prepare, take_statistics_of_first
 from padseg.names import PRECISION_NAMES
 from padseg.options import as_stored, one_of, refuse_changed_options
@@ -169,8 +171,9 @@ class AnomalyModule(LightningModule):
                 before was trained on other data, or the Trainer would lose what this one learns.
         """
         ignore_expected_warnings()
+        refuse_shards(self.trainer)
         if stage == "fit":
-            refuse_copied_processes(self.trainer)
+            refuse_lossy_training(self.trainer)
         one_of("--trainer.precision", str(self.trainer.precision), PRECISION_NAMES)
         data = getattr(self.trainer, "datamodule", None)
         prepare(self.trainer.strategy)
@@ -220,7 +223,7 @@ class AnomalyModule(LightningModule):
         self._last_loss = loss.detach()
         on_cpu = loss.device.type == "cpu"
         if (on_cpu or batch_idx % _CHECK_EVERY == 0) and not torch.isfinite(loss):
-            raise _diverged(f"the loss at step {self.global_step} is {loss.item()}")
+            raise diverged(f"the loss at step {self.global_step} is {loss.item()}")
         # For a progress bar, Lightning would read it at every step; `StepBar` does so when it is drawn.
         self.log("train_loss", loss, prog_bar=on_cpu)
 
@@ -231,7 +234,7 @@ class AnomalyModule(LightningModule):
             PadsegError: It is not finite.
         """
         if self._last_loss is not None and not torch.isfinite(self._last_loss):
-            raise _diverged(f"the last loss is {self._last_loss.item()}")
+            raise diverged(f"the last loss is {self._last_loss.item()}")
 
     def on_validation_start(self) -> None:
         """Reject evaluating weights that were never loaded or trained; evaluate one network on all devices.
@@ -250,11 +253,13 @@ class AnomalyModule(LightningModule):
         """Score a batch; callbacks evaluate the scores.
 
         Raises:
+            ConfigError: The loader was given without its data module.
             PadsegError: A score is not finite.
         """
+        refuse_unfinished(batch)
         scores: dict[str, Tensor] = self(batch["image"])
         if not scores["image_score"].isfinite().all():
-            raise _diverged("the scores are not finite")
+            raise diverged("the scores are not finite")
         return scores
 
     test_step = validation_step
@@ -280,6 +285,7 @@ class AnomalyModule(LightningModule):
             bits=self.bits,
             precision=None if self._trainer is None else str(self._trainer.precision),
             subclass=None if own is self._phase else f"{own.__module__}.{own.__qualname__}",
+            scoring={"image_size": as_stored(self.image_size), "top_k": as_stored(self.top_k)},
         )
         checkpoint.update(header.to_checkpoint())
         store_teachers(self, checkpoint["state_dict"])
@@ -308,7 +314,7 @@ class AnomalyModule(LightningModule):
                     f"pass --trainer.precision {header.precision}."
                 )
         self.complete = True
-        self.calibration = header.calibration
+        self.calibration = header.calibration_for(self.image_size, self.top_k)
         self.bits = header.bits
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
@@ -338,10 +344,3 @@ class AnomalyModule(LightningModule):
     @abstractmethod
     def stored_hparams(self) -> dict[str, Any]:
         """The constructor's arguments that must differ when the weights come from a checkpoint."""
-
-
-def _diverged(how: str) -> PadsegError:
-    return PadsegError(
-        f"training diverged: {how}; start again with a lower --model.lr (or lr_res, lr_head), or in "
-        "32-true if that was another precision."
-    )

@@ -209,8 +209,8 @@ def told_if_changed(what: str) -> Iterator[None]:
         yield
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(
-            f"{what} is damaged, or of a system that has changed since ({type(error).__name__}): "
-            "train it again."
+            f"{what} is damaged, of a system that has changed since, or loaded with other options than it was "
+            f"trained with ({type(error).__name__}): leave those out, or train it again."
         ) from error
 
 

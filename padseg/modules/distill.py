@@ -13,6 +13,7 @@ from torch import Tensor
 
 from padseg.data import AnomalyDataModule
 from padseg.data.images import Size
+from padseg.data.pairs import refuse_unfinished
 from padseg.errors import CheckpointError, ConfigError, DataError
 from padseg.models import FeaturePair, MemoryStudentTeacher, NetworkOptions, find_system
 from padseg.modules.base import AnomalyModule
@@ -159,7 +160,8 @@ class StudentDistillModule(AnomalyModule):
                 unread += ["weights2"]
         for name in unread:
             default = parts.lr if name == "lr" else own[name].default
-            if as_stored(given[name]) != as_stored(default):
+            # Stored weights are a checkpoint's, not an option that somebody gave.
+            if as_stored(given[name]) not in (as_stored(default), STORED_WEIGHTS):
                 lacking = parts.takes_second and name == "weights2"
                 raise ConfigError(
                     f"--model.{name} is of a part that {parts.title} with these options does not have: "
@@ -172,6 +174,7 @@ class StudentDistillModule(AnomalyModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
         """Distance between the teacher on the clean and the student on the corrupted image."""
+        refuse_unfinished(batch)
         if self.parts.memory:
             self._remember(batch)
             return None

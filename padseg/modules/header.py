@@ -1,13 +1,16 @@
 """The header of a checkpoint: everything in it except the tensors."""
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from padseg import __version__
+from padseg.data.images import Size
 from padseg.metrics.calibration import Calibration
 from padseg.models import NetworkOptions
 
+_log = logging.getLogger(__name__)
 HEADER_KEY = "padseg"
 """The key of padseg's part of the header in Lightning's checkpoint."""
 FORMAT_VERSION = 1
@@ -29,6 +32,8 @@ class Header:
         bits: Bits that the pixels of 16-bit images use, of which the upper eight are kept.
         precision: Precision of the training, such as `bf16-mixed`; None if unknown.
         subclass: Import path of the user's class that was trained instead; None for padseg's own.
+        scoring: Those arguments on which scores depend and weights do not, as they were when it was saved; Lightning's
+            load_from_checkpoint writes its own over the others. Empty in older checkpoints.
         global_step: Number of optimiser steps; 0 in safetensors files, which do not store it.
         version: Version of padseg that wrote it.
         format_version: Format of the checkpoint; this version of padseg uses `FORMAT_VERSION`.
@@ -43,6 +48,7 @@ class Header:
     bits: int = 16
     precision: str | None = None
     subclass: str | None = None
+    scoring: Mapping[str, Any] = field(default_factory=dict)
     global_step: int = 0
     version: str = __version__
     format_version: int = FORMAT_VERSION
@@ -67,10 +73,24 @@ class Header:
             bits=int(own.get("bits", 16)),
             precision=own.get("precision"),
             subclass=own.get("subclass"),
+            scoring=own.get("scoring", {}),
             global_step=int(checkpoint.get("global_step", 0)),
             version=own["version"],
             format_version=own["format"],
         )
+
+    def calibration_for(self, image_size: Size, top_k: int) -> Calibration | None:
+        """The thresholds, if they are of scores that a module with these options computes; else None, with a warning."""
+        now = {"image_size": list(image_size), "top_k": top_k}
+        changed = {name: was for name, was in self.scoring.items() if was != now[name]}
+        if self.calibration is None or not changed:
+            return self.calibration
+        _log.warning(
+            "The thresholds of the checkpoint are dropped, because they are for %s: set thresholds again with padseg "
+            "calibrate.",
+            ", ".join(f"{name} {was}, not {now[name]}" for name, was in changed.items()),
+        )
+        return None
 
     def to_checkpoint(self) -> dict[str, Any]:
         """The entries of a checkpoint that hold the header, except for the step, which Lightning writes."""
@@ -85,5 +105,6 @@ class Header:
             "bits": self.bits,
             "precision": self.precision,
             "subclass": self.subclass,
+            "scoring": dict(self.scoring),
         }
         return {HEADER_KEY: own, "hyper_parameters": dict(self.hyper_parameters)}

@@ -1,19 +1,41 @@
-"""Ways to start several processes that lose what a training learns besides weights."""
+"""Strategies and callbacks of Lightning with which the result of a training would be lost or incomplete."""
 
-from lightning import Trainer
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from padseg.errors import ConfigError
 
 
-def refuse_copied_processes(trainer: Trainer) -> None:
-    """Reject strategies that train in copies of this process, of which Lightning returns the weights alone.
+def refuse_shards(trainer: Trainer) -> None:
+    """Reject strategies that spread the weights over the devices, so that no process has those of a checkpoint.
 
     Raises:
         ConfigError: The Trainer has such a strategy.
+    """
+    if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
+        raise ConfigError(
+            f"--trainer.strategy is {type(trainer.strategy).__name__}, which spreads the weights over the devices; a "
+            "checkpoint would lack some: use ddp."
+        )
+
+
+def refuse_lossy_training(trainer: Trainer) -> None:
+    """Reject a Trainer that would lose what it learns.
+
+    Raises:
+        ConfigError: It trains in copies of this process, of which Lightning returns the weights alone, or it
+            averages weights at the starts of epochs.
     """
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
         raise ConfigError(
             "ddp_spawn, ddp_fork and ddp_notebook train in copies of the process, which lose the thresholds and the "
             "position in the data: use --trainer.strategy ddp, or one device in a notebook."
+        )
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    if any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks):
+        raise ConfigError(
+            "StochasticWeightAveraging averages where epochs begin; the stream of samples is a single one, so that "
+            "the weights of its start would remain: use EMAWeightAveraging or WeightAveraging."
         )

@@ -12,6 +12,7 @@ from torch.nn import Parameter
 
 from padseg.data import AnomalyDataModule
 from padseg.data.images import Size
+from padseg.data.pairs import refuse_unfinished
 from padseg.errors import CheckpointError, ConfigError
 from padseg.models import (
     RCM,
@@ -32,6 +33,11 @@ from padseg.modules.distill import require_measured, require_memory
 from padseg.modules.header import STORED_WEIGHTS, Header
 from padseg.modules.optimizer import ParameterGroup, build_optimizer
 from padseg.names import Context, Fusion, SecondConv
+
+_NOT_DISTILLED = (
+    "--model.distilled is not set: give the checkpoint of phase one, a file of StudentDistillModule "
+    "(whose load_from_checkpoint reads it; this class reads its own alone)."
+)
 
 
 class SegmentationModule(AnomalyModule):
@@ -99,7 +105,7 @@ class SegmentationModule(AnomalyModule):
         elif network is not None:
             options = NetworkOptions.from_plain(network)
         else:
-            raise ConfigError("--model.distilled is not set: give the checkpoint of phase one.")
+            raise ConfigError(_NOT_DISTILLED)
         parts = find_system(options.system)
         if parts.memory and (context or fusion or second_conv):
             raise ConfigError(
@@ -225,6 +231,7 @@ class SegmentationModule(AnomalyModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Focal and L1 loss against the mask of the synthetic defect; without gamma, cross entropy."""
+        refuse_unfinished(batch)
         if "corrupted" not in batch:
             raise ConfigError(
                 "the segmentation trains on synthetic pairs, but the data has none: set "

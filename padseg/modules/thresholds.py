@@ -16,6 +16,7 @@ from padseg.errors import ConfigError
 from padseg.metrics.calibration import Calibration, Calibrator, warn_of_few_images
 from padseg.modules.base import AnomalyModule
 from padseg.modules.checkpoint import read_checkpoint, read_header, store_calibration
+from padseg.modules.saving import wait_for_checkpoints
 from padseg.modules.signals import handled_signals, is_to_stop, stop_together
 from padseg.modules.sync_batch_norm import take_statistics_of_first
 
@@ -56,6 +57,7 @@ class ThresholdCallback(Callback):
         data = _held_out_data(trainer, pl_module)
         if data is None or not isinstance(pl_module, AnomalyModule):
             return
+        wait_for_checkpoints(trainer)
         checkpoints = _by_step(trainer)
         of_last_step = checkpoints.pop(trainer.global_step, set())
         last = copy.deepcopy(pl_module.state_dict()) if checkpoints else None

@@ -12,7 +12,7 @@ from padseg.lightning_cli.recipes import phases_of
 from padseg.machine.files import expanded
 from padseg.models import SYSTEMS, find_system
 from padseg.modules import SegmentationModule, StudentDistillModule
-from padseg.options import check_seed, one_of, refuse_set
+from padseg.options import check_seed, is_zero, one_of, refuse_set
 from padseg.plugins import load_plugin
 
 # Options of `fit` that a run sets itself, and what sets them.
@@ -152,7 +152,7 @@ class RunOptions:
         for key in self.overrides:
             if not any(self._takes(phase, key) for phase in self.phases):
                 raise ConfigError(f"--{key} is not an option of {self.system}'s modules.")
-        if _is_zero(self.overrides.get("trainer.limit_test_batches")):
+        if is_zero(self.overrides.get("trainer.limit_test_batches")):
             raise ConfigError(
                 "--trainer.limit_test_batches is 0; a run ends with a test: use `fit` for a training alone."
             )
@@ -216,10 +216,3 @@ class RunOptions:
             return False
         room, _, option = key.partition(".")
         return room != "model" or option in inspect.signature(_MODULES[phase]).parameters
-
-
-def _is_zero(value: str | None) -> bool:
-    try:
-        return value is not None and float(value) == 0
-    except ValueError:  # Lightning will explain what it takes
-        return False

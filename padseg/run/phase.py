@@ -22,6 +22,7 @@ from padseg.machine.peak_memory import highest_peak, peak_memory_mb, reset_peak_
 from padseg.machine.progress import working
 from padseg.metrics.names import METRIC_KEYS
 from padseg.modules import read_header
+from padseg.modules.saving import save_weights
 from padseg.run.files import PhaseFiles
 from padseg.run.fingerprint import device_name
 from padseg.run.options import RunOptions
@@ -195,6 +196,6 @@ def _keep_final(trainer: Trainer, path: Path) -> None:
         if isinstance(callback, ModelCheckpoint) and callback.monitor
     ]
     if not chosen or not chosen[0].best_model_path:
-        trainer.save_checkpoint(path, weights_only=True)
+        save_weights(trainer, path)
         return
     Path(chosen[0].best_model_path).replace(path)

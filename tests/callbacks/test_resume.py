@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 
 from padseg.callbacks import ResumeCheckpoint
 from padseg.data.datasets import TrainDataset
@@ -134,6 +134,51 @@ def test_a_training_goes_on_with_the_options_it_began_with(data_root, tmp_path):
     with pytest.raises(CheckpointError, match=told):
         fit(data_root, tmp_path, 2, lr=0.2)
     assert fit(data_root, tmp_path, 2)["global_step"] == 2
+
+
+class Stops(Callback):
+    """Ends a training as Timer does after a batch, or EarlyStopping after a validation."""
+
+    def __init__(self, validated):
+        self.validated = validated
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        trainer.should_stop |= not self.validated and batch_idx == 3
+
+    def on_validation_end(self, trainer, pl_module):
+        trainer.should_stop |= self.validated and trainer.fit_loop.batch_idx == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("validated", [False, True])
+def test_a_training_that_stops_amid_a_step_finishes_it(data_root, tmp_path, validated):
+    def fit(folder, *stops, resumed=None):
+        torch.manual_seed(0)
+        module = tiny_student("stpm", image_size=32)
+        data = tiny_data(data_root, image_size=32, batch_size=2)
+        trainer = Trainer(
+            accelerator="cpu",
+            max_steps=4,
+            max_epochs=-1,
+            accumulate_grad_batches=3,
+            log_every_n_steps=1,
+            val_check_interval=4,
+            check_val_every_n_epoch=None,
+            logger=False,
+            enable_progress_bar=False,
+            callbacks=[*stops, ResumeCheckpoint(str(folder))],
+        )
+        trainer.fit(module, datamodule=data, ckpt_path=resumed)
+        return read_checkpoint(folder / "last.ckpt")
+
+    whole = fit(tmp_path / "whole")
+    assert fit(tmp_path / "cut", Stops(validated))["global_step"] == 2
+    resumed = fit(tmp_path / "cut", resumed=tmp_path / "cut/last.ckpt")
+    assert resumed["global_step"] == 4
+    assert resumed["AnomalyDataModule"] == whole["AnomalyDataModule"]
+    assert resumed["AnomalyDataModule"]["batches"] == 4 * 3
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(value, resumed["state_dict"][name]), name
 
 
 def test_no_sample_comes_twice_when_a_training_goes_on_with_larger_batches(

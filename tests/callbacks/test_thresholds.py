@@ -5,11 +5,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 from lightning import Callback, Trainer
+from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from padseg.callbacks import ResumeCheckpoint, ThresholdCallback
@@ -63,7 +65,20 @@ def test_fit_calibrates_on_the_held_out_images(data_root, textures, tmp_path):
     assert by_step[4] != stored
 
 
-def test_the_checkpoint_of_a_plain_trainer_has_thresholds(data_root, tmp_path):
+@pytest.mark.parametrize(
+    "plugins", [[], pytest.param([AsyncCheckpointIO()], marks=pytest.mark.slow)]
+)
+def test_the_checkpoint_of_a_plain_trainer_has_thresholds(
+    plugins, data_root, tmp_path, monkeypatch
+):
+    """Also if it is written in the background, to a slow disk."""
+    write = TorchCheckpointIO.save_checkpoint
+
+    def slowly(*args, **options):
+        time.sleep(0.2 if plugins else 0)
+        write(*args, **options)
+
+    monkeypatch.setattr(TorchCheckpointIO, "save_checkpoint", slowly)
     trainer = Trainer(
         accelerator="cpu",
         max_steps=2,
@@ -72,6 +87,7 @@ def test_the_checkpoint_of_a_plain_trainer_has_thresholds(data_root, tmp_path):
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=1,
+        plugins=plugins,
     )
     module = tiny_student("stpm")
     trainer.fit(module, datamodule=tiny_data(data_root))

@@ -128,8 +128,29 @@ def test_phase_two_goes_on_with_the_command_it_began_with(
     arguments += [f"--checkpoint.dirpath={tmp_path}/segment", "--trainer.max_steps=3"]
     assert main([*arguments, "--ckpt_path=~/segment/last.ckpt"]) == 0
     assert read_checkpoint("~/segment/last.ckpt")["global_step"] == 3
+    written = max(tmp_path.rglob("config.yaml"), key=lambda path: path.stat().st_mtime)
+    saved = yaml.safe_load(written.read_text())
+    assert saved["ckpt_path"] == str(tmp_path / "segment/last.ckpt")
+    # Without it, the same file begins the training again.
+    assert saved["model"]["init_args"]["distilled"] == "~/distill/last.ckpt"
+    assert saved["model"]["init_args"]["network"] is None
     scored = [*data_args(data_root, textures), *QUIET, "--trainer.logger=false"]
     assert main(["test", "--ckpt_path=~/segment/last.ckpt", *scored]) == 0
+
+
+@pytest.mark.parametrize("form", ["--config {}", "--config={}", "-c {}"])
+def test_a_recipe_may_follow_the_options_that_win_over_it(form, tmp_path, capsys):
+    (tmp_path / "own.yaml").write_text("trainer:\n  max_steps: 7\ndata:\n  batch_size: 3\n")
+    recipe, own = (
+        form.format(name).split() for name in ("configs/destseg/distill.yaml", "own.yaml")
+    )
+    given = ["--model.lr=0.125", "--data.batch_size=5", *recipe, *own, "--print_config"]
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", *given])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["model"]["init_args"]["lr"] == 0.125
+    assert printed["data"]["batch_size"] == 5
+    assert printed["trainer"]["max_steps"] == 7
 
 
 def test_fit_without_a_recipe(data_root, textures, capsys):

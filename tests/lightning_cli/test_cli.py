@@ -5,13 +5,16 @@ import subprocess
 import sys
 
 import pytest
+from jsonargparse import dict_to_namespace
 from lightning.pytorch.callbacks import Timer
 
 from padseg.cli import main
+from padseg.errors import ConfigError
 from padseg.inference import Predictor
 from padseg.lightning_cli.cli import PadsegCLI
 from padseg.lightning_cli.recipes import config_path
 from padseg.modules import read_checkpoint
+from tiny import tiny_network
 
 from .conftest import QUIET, SMALL, data_args
 
@@ -173,6 +176,23 @@ def test_checkpoints_are_written_whole_unless_another_way_is_configured(
     args += [*data_args(data_root, textures), f"--trainer.plugins={plugin}"]
     trainer = PadsegCLI(args, run=False).trainer
     assert type(trainer.strategy.checkpoint_io).__name__ == writer
+
+
+@pytest.mark.parametrize("kind", [dict, dict_to_namespace])
+def test_options_may_come_as_a_dict(kind, data_root, textures):
+    model = {
+        "class_path": "padseg.modules.StudentDistillModule",
+        "init_args": {"system": "stpm", "image_size": 32, **tiny_network()},
+    }
+    data = {"root": str(data_root), "category": "widget", "textures": str(textures)}
+    options = {"model": model, "data": data, "trainer": {"accelerator": "cpu", "max_steps": 3}}
+    cli = PadsegCLI(kind(options), run=False)
+    assert (cli.model.system, cli.datamodule.image_size) == ("stpm", (32, 32))
+    assert cli.trainer.max_steps == 3
+    with pytest.raises(ConfigError, match="--ckpt_path is not set: padseg test needs"):
+        PadsegCLI(kind({"subcommand": "test", "test": options}))
+    with pytest.raises(ConfigError, match="max_steps: expected int, not many"):
+        PadsegCLI(kind({**options, "trainer": {"max_steps": "many"}}), run=False)
 
 
 def test_a_configuration_selects_mixed_defects(data_root, textures, tmp_path):

@@ -36,7 +36,11 @@ def fit(data_root, textures, tmp_path, *options) -> int:
                 "--trainer.callbacks=StochasticWeightAveraging",
                 "--trainer.callbacks.swa_lrs=0.1",
             ],
-            "--trainer.callbacks StochasticWeightAveraging: SWA with `swa_epoch_start`",
+            "StochasticWeightAveraging averages where epochs begin;",
+        ),
+        (
+            ["--trainer.callbacks=LearningRateMonitor", "--trainer.logger=false"],
+            "--trainer.callbacks LearningRateMonitor: Cannot use",
         ),
         (["--trainer.callbacks=Timer", "--trainer.callbacks.duration=x"], "not a valid duration"),
         (["--trainer.max_time=x"], "--trainer.callbacks Timer: `Timer(duration='x')` is not"),

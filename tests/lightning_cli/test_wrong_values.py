@@ -50,6 +50,9 @@ def told(arguments, capsys) -> str:
         ("data.synthesis.mixture=null", "--data.synthesis.mixture is null; give a value"),
         ("data.synthesis.threshold=nan", "--threshold: expected float, not nan"),
         ("data.synthesis.exponents=[1,2", "SynthesisParams: --exponents: expected tuple, not [1,2"),
+        ("trainer.enable_checkpointing=false", "--trainer.enable_checkpointing is false, but"),
+        ("trainer.max_steps=0", "--trainer.max_steps is 0, so padseg fit would do nothing"),
+        ("trainer.max_epochs=0", "--trainer.max_epochs is 0, so padseg fit would do nothing"),
         ("ckpt_path=registry", "checkpoint registry does not exist"),
         ("ckpt_path=", "--ckpt_path is ''; pass the path of a checkpoint"),
         ("ckpt_path={folder}", "checkpoint {folder} is a folder: name a file in it"),
@@ -90,6 +93,17 @@ def test_phase_two_refuses_them_too(option, said, trained, data_root, textures, 
     ]
     arguments += [f"--model.distilled={trained}/distill/last.ckpt", f"--model.{option}"]
     assert said in told(arguments, capsys)
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [("test", "test"), ("validate", "val"), ("predict", "predict")]
+)
+@pytest.mark.parametrize("zero", ["0", "0.0"])
+def test_scoring_nothing_is_refused(command, name, zero, trained, data_root, textures, capsys):
+    arguments = [command, "--ckpt_path", trained / "segment/last.ckpt", *QUIET]
+    arguments += [*data_args(data_root, textures), f"--trainer.limit_{name}_batches={zero}"]
+    expected = f"--trainer.limit_{name}_batches is 0, so padseg {command} would do nothing"
+    assert expected in told(arguments, capsys)
 
 
 @pytest.mark.parametrize("command", ["test", "validate", "predict"])

@@ -167,6 +167,23 @@ def test_arrays_count_like_tensors():
         ImageMetrics().update(scores[0, 0, :2], np.array(["a", "b"]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.int64])
+def test_another_dtype_changes_nothing(dtype):
+    scores, labels = torch.rand(6), torch.tensor([0, 1, 0, 1, 1, 0])
+    maps, masks = torch.rand(2, 1, 8, 8), torch.zeros(2, 1, 8, 8, dtype=torch.bool)
+    masks[0, :, 2:5, 3:6] = True
+    for make, batch in ((ImageMetrics, (scores, labels)), (PixelMetrics, (maps, masks))):
+        values = []
+        for change in (False, True):
+            metric = make()
+            for _ in range(2):
+                metric.update(*batch)
+                if change:
+                    assert metric.set_dtype(dtype) is metric
+            values.append(metric.compute())
+        assert values[0] == values[1]
+
+
 def test_a_tracker_takes_them_in_a_collection():
     tracker = MetricTracker(MetricCollection([ImageMetrics()]), maximize=True)
     for share in (0.1, 0.9, 0.5):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from jsonargparse import Namespace
 from lightning import Trainer
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from padseg.errors import ConfigError
 from padseg.lightning_cli.cli import PadsegCLI
@@ -150,3 +151,13 @@ def test_processes_whose_results_stay_with_them_are_refused(strategy, data_root)
     with pytest.raises(ConfigError, match="train in copies of the process"):
         module.setup("fit")
     module.setup("test")
+
+
+@pytest.mark.parametrize("kind", [FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy])
+@pytest.mark.parametrize("stage", ["fit", "test"])
+def test_strategies_that_spread_the_weights_are_refused(kind, stage):
+    module = tiny_student("stpm", image_size=32)
+    module._trainer = Trainer(accelerator="cpu", barebones=True)
+    module._trainer._accelerator_connector.strategy = kind.__new__(kind)  # which wants a GPU
+    with pytest.raises(ConfigError, match=f"is {kind.__name__}, which spreads .* use ddp"):
+        module.setup(stage)

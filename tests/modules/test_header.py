@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import lightning
 import pytest
 import torch
 
@@ -28,9 +29,19 @@ def module(make_calibration) -> StudentDistillModule:
 def checkpoint(module, tmp_path):
     path = tmp_path / "module.ckpt"
     stored = {"state_dict": module.state_dict(), "global_step": 7}
+    stored["pytorch-lightning_version"] = lightning.__version__
     module.on_save_checkpoint(stored)
     torch.save(stored, path)
     return path
+
+
+@pytest.mark.parametrize("other", [{"top_k": 1}, {"image_size": 96}])
+def test_thresholds_of_other_scores_are_dropped(other, checkpoint, module, caplog):
+    again = StudentDistillModule.load_from_checkpoint(checkpoint, image_size=(64, 96))
+    assert again.calibration == module.calibration
+    assert not caplog.records
+    assert StudentDistillModule.load_from_checkpoint(checkpoint, **other).calibration is None
+    assert "set thresholds again with padseg calibrate" in caplog.text
 
 
 def test_a_header_says_what_rebuilds_the_module(checkpoint, module):

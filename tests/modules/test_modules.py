@@ -10,7 +10,9 @@ from lightning.pytorch.callbacks import (
     EMAWeightAveraging,
     GradientAccumulationScheduler,
     ModelCheckpoint,
+    StochasticWeightAveraging,
 )
+from torch.utils.data import DataLoader
 
 from padseg.callbacks import EvaluationCallback
 from padseg.data import AnomalyDataModule
@@ -121,6 +123,14 @@ def test_a_stream_that_is_cut_short_is_refused(data, tmp_path):
         trainer(tmp_path, 4, callbacks=[by_epoch]).fit(module, datamodule=data)
 
 
+@pytest.mark.parametrize("system", ["destseg", "tedseg"])
+def test_averages_of_epochs_are_refused(system, data, tmp_path):
+    averaging = [StochasticWeightAveraging(swa_lrs=0.1)]
+    for given in ({"datamodule": data}, {"train_dataloaders": [{"clean": None}]}):
+        with pytest.raises(ConfigError, match="use EMAWeightAveraging or WeightAveraging"):
+            trainer(tmp_path, 1, callbacks=averaging).fit(tiny_student(system), **given)
+
+
 def test_loggers_show_the_rate_of_the_system():
     assert tiny_student().hparams_initial["lr"] == 0.4
     assert tiny_student(lr=0.05).hparams_initial["lr"] == 0.05
@@ -229,6 +239,15 @@ def test_another_teacher_is_refused(distilled, tmp_path):
     torch.save(checkpoint, tmp_path / "other.ckpt")
     with pytest.raises(CheckpointError, match="is not the one that its student was trained with"):
         segmentation(tmp_path / "other.ckpt")
+
+
+def test_a_checkpoint_that_is_loaded_in_a_wrong_way_says_so(distilled):
+    load = StudentDistillModule.load_from_checkpoint
+    assert load(distilled, weights="random").complete
+    with pytest.raises(CheckpointError, match="loaded with other options than it was trained with"):
+        load(distilled, width=32)
+    with pytest.raises(ConfigError, match="a file of StudentDistillModule"):
+        SegmentationModule.load_from_checkpoint(distilled)
 
 
 class Attack:
@@ -504,6 +523,22 @@ def test_synchronised_norms_leave_the_teacher_alone(tmp_path):
         kind for kind in kinds if "BatchNorm" in kind.__name__ and "Sync" not in kind.__name__
     ]
     assert all(map(torch.equal, module.student_teacher.teacher(image), expected))
+
+
+def test_loaders_without_their_data_module_are_told(data, distilled, tmp_path):
+    data.setup()
+    fitter = trainer(tmp_path, 1)
+    for module in (tiny_student(), tiny_student("tedseg"), segmentation(distilled)):
+        with pytest.raises(ConfigError, match=r"pass datamodule=data to the Trainer"):
+            fitter.fit(module, train_dataloaders=data.train_dataloader())
+    for score in (fitter.test, fitter.predict):
+        with pytest.raises(ConfigError, match=r"pass datamodule=data to the Trainer"):
+            score(module, dataloaders=data.test_dataloader())
+    # Others may give batches that need no finishing.
+    finished = [data.on_after_batch_transfer(batch, 0) for batch in data.test_dataloader()]
+    loader = DataLoader(finished, batch_size=None)
+    (scores, *_) = fitter.predict(module, dataloaders=loader)
+    assert scores["image_score"].isfinite().all()
 
 
 def test_a_training_needs_a_last_step(data, tmp_path):

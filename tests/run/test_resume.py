@@ -3,9 +3,11 @@
 import json
 import platform
 import shutil
+import time
 
 import pytest
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from padseg.cli import main
 from padseg.lightning_cli.recipes import config_path
@@ -58,6 +60,24 @@ def test_a_cut_run_is_resumed(finished, data_root, textures, tmp_path):
         for path in (folder, finished / "small/widget/seed0")
     )
     assert all(torch.equal(ours[name], whole[name]) for name in whole)
+
+
+@pytest.mark.slow
+def test_a_run_may_write_its_checkpoints_in_the_background(
+    data_root, textures, tmp_path, monkeypatch
+):
+    """A file that the run reads or removes is there already, also on a slow disk."""
+    write = TorchCheckpointIO.save_checkpoint
+
+    def slowly(*args, **options):
+        time.sleep(0.5)
+        write(*args, **options)
+
+    monkeypatch.setattr(TorchCheckpointIO, "save_checkpoint", slowly)
+    arguments = run_args(data_root, textures, tmp_path)
+    assert main([*arguments, "--trainer.plugins=AsyncCheckpointIO"]) == 0
+    folder = tmp_path / "small/widget/seed0"
+    assert {path.name for path in folder.glob("*.ckpt")} == {"distill.ckpt", "segment.ckpt"}
 
 
 @pytest.mark.slow
