@@ -5,9 +5,10 @@ Heckler-Kram et al., arXiv 2503.21622. BTAD: Mishra et al., ISIE 2021. VisA: Zou
 KolektorSDD: Tabernik et al., Journal of Intelligent Manufacturing 2020.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from padseg.data.image_files import list_entries, list_images, walk_folders
+from padseg.data.image_files import list_entries, list_images
 from padseg.data.mask_files import find_folder, find_masks, normalised, plain_name
 from padseg.data.masks import is_empty_mask
 from padseg.data.samples import GOOD, NORMAL_NAMES, OTHER_NAMES, Sample, Split
@@ -102,7 +103,7 @@ def list_folder(root: Path, category: str) -> list[Sample]:
             f"{path} lies in {test} itself: move it to a folder good or one named by its defect."
         )
     tested = _tested_beside_truth(folder, *NORMAL_NAMES, recursive=True)
-    _refuse_defects(train, {sample.defect.casefold() for sample in tested} - {GOOD})
+    _refuse_defects(train, normal, {sample.defect.casefold() for sample in tested} - {GOOD})
     return [
         *(Sample(path, "train") for path in normal),
         *(Sample(path, "validation") for path in held_out),
@@ -110,19 +111,18 @@ def list_folder(root: Path, category: str) -> list[Sample]:
     ]
 
 
-def _refuse_defects(train: Path, defects: set[str]) -> None:
-    """Refuse a folder of images to train on, if one inside may hold defects, whose names are in lower case."""
-    for entries in walk_folders(train):
-        named = {folder: folder.name.casefold() for folder in sorted(entries.folders)}
-        good = not NORMAL_NAMES.isdisjoint(named.values())
-        for folder, name in named.items():
-            if name not in NORMAL_NAMES and (good or name in defects | OTHER_NAMES):
-                reason = (
-                    "lies beside one of good images" if good else "is named like one of defects"
-                )
-                raise DataError(
-                    f"{folder} {reason}, but all of {train} is trained on as normal: move it out of there."
-                )
+def _refuse_defects(train: Path, images: Sequence[Path], defects: set[str]) -> None:
+    """Refuse images to train on that may have defects, whose names are in lower case, by their folders."""
+    parents = {parent for image in images for parent in image.parents}
+    inside = sorted(folder for folder in parents if train in folder.parents)
+    beside_good = {folder.parent for folder in inside if folder.name.casefold() in NORMAL_NAMES}
+    for folder in inside:
+        name, good = folder.name.casefold(), folder.parent in beside_good
+        if name not in NORMAL_NAMES and (good or name in defects | OTHER_NAMES):
+            reason = "lies beside one of good images" if good else "is named like one of defects"
+            raise DataError(
+                f"{folder} {reason}, but all of {train} is trained on as normal: move it out of there."
+            )
 
 
 def _category_folder(root: Path, category: str) -> Path:

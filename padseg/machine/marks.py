@@ -62,7 +62,7 @@ def require_own(path: Path) -> None:
     Raises:
         DataError: The file exists and has no mark.
     """
-    if path.exists() and not is_marked(path):
+    if path.is_file() and not is_marked(path):
         raise DataError(f"{path} exists and was not written by padseg: pass another --out.")
 
 

@@ -126,7 +126,7 @@ def test_a_stream_that_is_cut_short_is_refused(data, tmp_path):
 @pytest.mark.parametrize("system", ["destseg", "tedseg"])
 def test_averages_of_epochs_are_refused(system, data, tmp_path):
     averaging = [StochasticWeightAveraging(swa_lrs=0.1)]
-    for given in ({"datamodule": data}, {"train_dataloaders": [{"clean": None}]}):
+    for given in ({"datamodule": data}, {"train_dataloaders": [{}], "val_dataloaders": [{}]}):
         with pytest.raises(ConfigError, match="use EMAWeightAveraging or WeightAveraging"):
             trainer(tmp_path, 1, callbacks=averaging).fit(tiny_student(system), **given)
 
@@ -530,7 +530,7 @@ def test_loaders_without_their_data_module_are_told(data, distilled, tmp_path):
     fitter = trainer(tmp_path, 1)
     for module in (tiny_student(), tiny_student("tedseg"), segmentation(distilled)):
         with pytest.raises(ConfigError, match=r"pass datamodule=data to the Trainer"):
-            fitter.fit(module, train_dataloaders=data.train_dataloader())
+            fitter.fit(module, data.train_dataloader(), data.val_dataloader())
     for score in (fitter.test, fitter.predict):
         with pytest.raises(ConfigError, match=r"pass datamodule=data to the Trainer"):
             score(module, dataloaders=data.test_dataloader())
