@@ -36,6 +36,6 @@ def refuse_lossy_training(trainer: Trainer) -> None:
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     if any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks):
         raise ConfigError(
-            "StochasticWeightAveraging averages where epochs begin; the stream of samples is a single one, so that "
-            "the weights of its start would remain: use EMAWeightAveraging or WeightAveraging."
+            "StochasticWeightAveraging averages the weights that each epoch begins with, but the stream of samples is a "
+            "single epoch, so the initial ones would remain: use EMAWeightAveraging or WeightAveraging."
         )

@@ -34,11 +34,6 @@ from padseg.modules.header import STORED_WEIGHTS, Header
 from padseg.modules.optimizer import ParameterGroup, build_optimizer
 from padseg.names import Context, Fusion, SecondConv
 
-_NOT_DISTILLED = (
-    "--model.distilled is not set: give the checkpoint of phase one, a file of StudentDistillModule "
-    "(whose load_from_checkpoint reads it; this class reads its own alone)."
-)
-
 
 class SegmentationModule(AnomalyModule):
     """Trains the segmentation network on top of a distilled, now frozen, student.
@@ -105,7 +100,10 @@ class SegmentationModule(AnomalyModule):
         elif network is not None:
             options = NetworkOptions.from_plain(network)
         else:
-            raise ConfigError(_NOT_DISTILLED)
+            raise ConfigError(
+                "--model.distilled is not set: give the checkpoint of phase one. To load that itself, use "
+                "StudentDistillModule."
+            )
         parts = find_system(options.system)
         if parts.memory and (context or fusion or second_conv):
             raise ConfigError(

@@ -36,7 +36,7 @@ def fit(data_root, textures, tmp_path, *options) -> int:
                 "--trainer.callbacks=StochasticWeightAveraging",
                 "--trainer.callbacks.swa_lrs=0.1",
             ],
-            "StochasticWeightAveraging averages where epochs begin;",
+            "StochasticWeightAveraging averages the weights that each epoch begins with",
         ),
         (
             ["--trainer.callbacks=LearningRateMonitor", "--trainer.logger=false"],
