@@ -47,6 +47,7 @@ TENFOLD = ("tedseg-short", "stpm-30min", "rstpm-30min", "destseg-30min", "pfadse
 TEACHERS = ("tedseg-short", "tedseg-resnet18", "tedseg-dinov2", "tedseg-two")
 LENGTHS = ("tedseg-3min", "tedseg-short", "tedseg", "tedseg-long", "tedseg-2000", "tedseg-384")
 PRECISION = ("destseg-bf16-mixed", "destseg-32-true")
+SYNTHESIS = {"tedseg": "mixed", "tedseg-perlin": "perlin"}  # back-ends by label
 PUBLISHED = ("DeSTSeg", "PFADSeg")
 Variant = dict[str, Any]
 
@@ -192,6 +193,23 @@ def seeds(table: pd.DataFrame, label: str = "tedseg") -> str:
     return f"{_markdown(lines)}\n\n{_made(rows)}"
 
 
+def synthesis(table: pd.DataFrame) -> str:
+    """TEDSeg with either kind of synthetic defects, on the categories and seeds that both have."""
+    chosen = table[table["label"].isin(SYNTHESIS)]
+    chosen = chosen[chosen.groupby(["category", "seed"])["label"].transform("nunique") > 1]
+    lines = [_head("", "seed", "defects")]
+    for category in _in_order(chosen["category"].unique()):
+        rows = chosen[chosen["category"] == category].sort_values(["seed", "label"])
+        for number, one in enumerate(rows.to_dict("records")):
+            figures = [_figure(100 * one[metric.key]) for metric in SHOWN]
+            name = "" if number else _words(category)
+            lines.append([name, str(one["seed"]), SYNTHESIS[one["label"]], *figures])
+    for label, rows in _by_label(chosen):
+        figures = [_figure(100 * rows[metric.key].mean()) for metric in SHOWN]
+        lines.append(["mean", "", SYNTHESIS[label], *figures])
+    return f"{_markdown(lines)}\n\n{_made(chosen)}"
+
+
 def distances(table: pd.DataFrame) -> str:
     """What TEDSeg finds after phase one, with the first seed."""
     rows = table[(table["label"] == "tedseg-short") & (table["seed"] == 0)].set_index("category")
@@ -260,6 +278,7 @@ TABLES: dict[str, dict[str, Callable[[pd.DataFrame], str]]] = {
         "distances": distances,
         "two": partial(seeds, label="tedseg-two"),
         "lengths": lengths,
+        "synthesis": synthesis,
     },
 }
 
