@@ -246,7 +246,7 @@ def test_a_checkpoint_that_is_loaded_in_a_wrong_way_says_so(distilled):
     assert load(distilled, weights="random").complete
     with pytest.raises(CheckpointError, match="loaded with other options than it was trained with"):
         load(distilled, width=32)
-    with pytest.raises(ConfigError, match="a file of StudentDistillModule"):
+    with pytest.raises(ConfigError, match="To load that itself, use StudentDistillModule"):
         SegmentationModule.load_from_checkpoint(distilled)
 
 
