@@ -74,7 +74,7 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
 
     Returns:
         (B, C, height, width) float32, whole numbers from 0 to 255. An image that has the size already comes out
-        unchanged; to leave it out of the computation would save 3 % of TEDSeg's time, but needs a branch, with
+        unchanged; to leave it out of the computation would save 3 to 6 % of TEDSeg's time, but needs a branch, with
         which OpenVINO answers wrongly to the first images of each number (2026.4).
     """
     # Pillow rounds to whole numbers between its two passes.

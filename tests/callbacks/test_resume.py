@@ -14,6 +14,22 @@ from padseg.modules import read_checkpoint
 from tiny import tiny_data, tiny_student
 
 
+def accumulating(steps: int, validated_every: int | None, *callbacks: Callback) -> Trainer:
+    """A Trainer whose steps take three batches each."""
+    return Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        max_epochs=-1,
+        accumulate_grad_batches=3,
+        log_every_n_steps=1,
+        val_check_interval=validated_every,
+        check_val_every_n_epoch=None if validated_every else 1,
+        logger=False,
+        enable_progress_bar=False,
+        callbacks=[*callbacks],
+    )
+
+
 class Watched(ResumeCheckpoint):
     """Its interval passes within the second step, of batches 3, 4 and 5."""
 
@@ -44,18 +60,7 @@ def test_no_checkpoint_amid_an_accumulated_step(data_root, tmp_path, monkeypatch
     logged, backward = [], []
     module.log = lambda name, value, **options: logged.append(float(value.detach()))
     module.on_before_backward = lambda loss: backward.append(float(loss.detach()))
-    trainer = Trainer(
-        accelerator="cpu",
-        max_steps=3,
-        max_epochs=-1,
-        accumulate_grad_batches=3,
-        log_every_n_steps=1,
-        val_check_interval=validated_every,
-        check_val_every_n_epoch=None if validated_every else 1,
-        logger=False,
-        enable_progress_bar=False,
-        callbacks=[callback],
-    )
+    trainer = accumulating(3, validated_every, callback)
     trainer.fit(module, datamodule=data)
     assert callback.batches == [6]
     # Lightning divides by the batches of a step; the sum over its images is meant.
@@ -156,18 +161,7 @@ def test_a_training_that_stops_amid_a_step_finishes_it(data_root, tmp_path, vali
         torch.manual_seed(0)
         module = tiny_student("stpm", image_size=32)
         data = tiny_data(data_root, image_size=32, batch_size=2)
-        trainer = Trainer(
-            accelerator="cpu",
-            max_steps=4,
-            max_epochs=-1,
-            accumulate_grad_batches=3,
-            log_every_n_steps=1,
-            val_check_interval=4,
-            check_val_every_n_epoch=None,
-            logger=False,
-            enable_progress_bar=False,
-            callbacks=[*stops, ResumeCheckpoint(str(folder))],
-        )
+        trainer = accumulating(4, 4, *stops, ResumeCheckpoint(str(folder)))
         trainer.fit(module, datamodule=data, ckpt_path=resumed)
         return read_checkpoint(folder / "last.ckpt")
 
