@@ -111,7 +111,9 @@ def has_dark_regions(share: NDArray[np.float32]) -> bool:
     visible = share >= _FAINT
     if not (visible & (share < 0.5)).any():
         return False
-    count, regions = cv2.connectedComponents(visible.astype(np.uint8))
+    # Single bright pixels beside an edge come from JPEG compression.
+    solid = cv2.morphologyEx(visible.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    count, regions = cv2.connectedComponents(solid)
     brightest = np.zeros(count, np.float32)
     np.maximum.at(brightest, np.asarray(regions, dtype=np.intp), share)
     if (brightest[1:] < 0.5).any():
@@ -145,13 +147,16 @@ def _share(mask: Image.Image) -> NDArray[np.float32]:
 def _numbers_defects(grey: NDArray[np.float32], peak: float) -> bool:
     """Whether the values of a mask number its defects, so that dark ones are defects too.
 
-    A pixel of a soft edge has a brighter neighbour; most pixels of a numbered region have none.
+    A pixel of a soft edge has a brighter neighbour; most pixels of a numbered region have none. The noise of
+    JPEG has none either, but is nowhere flat.
     """
     dark = (grey > _NOISE * peak) & (grey < 0.5 * peak)
+    noise = (grey > 0) & (grey <= _NOISE * peak)
     if not dark.any():
         return False
+    lossy = 5 * np.count_nonzero(noise) > np.count_nonzero(dark)
     if len(np.unique(grey)) - 1 > _FEW:
         dark &= grey >= _FAINT * peak
-    brightest = cv2.dilate(grey, np.ones((3, 3), np.uint8))
-    on_their_own = np.count_nonzero(dark & (brightest == grey))
-    return bool(2 * on_their_own > np.count_nonzero(dark))
+    square = np.ones((3, 3), np.uint8)
+    own = cv2.dilate(grey, square) == (cv2.erode(grey, square) if lossy else grey)
+    return bool(2 * np.count_nonzero(dark & own) > np.count_nonzero(dark))

@@ -87,11 +87,27 @@ def test_soft_edges_are_cut_at_half_of_the_brightest_value(tmp_path, soften):
     assert not has_dark_regions(mask_share(tmp_path / "m.png"))
 
 
-@pytest.mark.parametrize("quality", [30, 60, 75, 90, 95, 100])
+@pytest.mark.parametrize("quality", [30, 40, 50, 60, 75, 90, 95, 100])
 def test_the_noise_of_jpeg_is_no_defect(tmp_path, quality):
-    _blob().save(tmp_path / "m.jpg", quality=quality)
-    marked = read_masks([tmp_path / "m.jpg"], (80, 80))
-    assert np.mean(marked != (np.asarray(_blob()) > 0)) < 0.01
+    masks, rng = [_blob()], np.random.default_rng(0)
+    for radius in (2, 3, 4, 6, 9, 14):  # noise matters most beside small defects
+        masks.append(Image.new("L", (80, 80)))
+        x, y = rng.uniform(20, 60, 2)
+        box = [x - radius, y - radius / 2, x + radius, y + radius / 2]
+        ImageDraw.Draw(masks[-1]).ellipse(box, fill=255)
+    for mask in masks:
+        mask.save(tmp_path / "m.jpg", quality=quality)
+        with Image.open(tmp_path / "m.jpg") as stored:
+            grey = np.asarray(stored)
+        marked = read_masks([tmp_path / "m.jpg"], (80, 80))
+        assert np.array_equal(marked, grey >= grey.max() / 2)
+        assert not has_dark_regions(mask_share(tmp_path / "m.jpg"))
+
+
+def test_numbers_of_kinds_survive_jpeg(tmp_path):
+    kinds = np.kron([[0, 90, 0, 255], [0, 0, 0, 0]], np.ones((32, 32))).astype(np.uint8)
+    Image.fromarray(kinds).save(tmp_path / "m.jpg", quality=75)
+    assert np.mean(read_masks([tmp_path / "m.jpg"], kinds.shape) != (kinds > 0)) < 0.01
 
 
 def test_palette_masks_are_black_or_not(tmp_path, grey):
