@@ -19,12 +19,13 @@ from padseg.data.evaluated import CheckedTest, check_evaluated
 from padseg.data.file_checks import check_files
 from padseg.data.findings import change_figures, raise_blocking, warn_once
 from padseg.data.foreground import OTSU, Foreground, find_foreground, foreground_source
+from padseg.data.held_out import split_held_out
 from padseg.data.image_files import list_textures
 from padseg.data.images import as_size, measure_bits
 from padseg.data.layouts import LAYOUTS, list_samples
 from padseg.data.pairs import Batch, DefectSource, paint_pairs, to_unit
 from padseg.data.samplers import CountedSampler, ShardSampler
-from padseg.data.samples import Sample, split_held_out
+from padseg.data.samples import Sample
 from padseg.data.stream import StreamOptions, TrainedImages
 from padseg.data.stream_module import StreamDataModule
 from padseg.data.workers import check_workers, default_workers, forks, start_worker

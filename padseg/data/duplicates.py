@@ -1,7 +1,7 @@
 """Images that are in a data set more than once, in particular on both sides of its split."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import combinations
@@ -62,6 +62,16 @@ def check_duplicates(
             for path in same[1:]
         ]
     return sorted(findings, key=lambda finding: finding.file.as_posix())
+
+
+def find_copies(paths: Sequence[Path]) -> dict[Path, list[Path]]:
+    """The files with the content of each file that another one has as well, itself included."""
+    for quick in (_size, _middle):
+        keys = {path: quick(path) for path in paths}
+        often = Counter(keys.values())
+        paths = [path for path in paths if keys[path] is not None and often[keys[path]] > 1]
+    same = [files for files in _by_content(paths, hash_file).values() if len(files) > 1]
+    return {path: files for files in same for path in files}
 
 
 def _shared(

@@ -75,10 +75,14 @@ def find_foreground(
     """
     if source == OTSU:
         return Foreground([otsu_foreground(images[index]) for index in range(len(images))])
-    masks = [_mask_file(Path(source) / path.relative_to(root)) for path in paths]
-    missing = (path for path, mask in zip(paths, masks, strict=True) if mask is None)
+    expected = [Path(source) / path.relative_to(root) for path in paths]
+    masks = [_mask_file(path) for path in expected]
     raise_problems(
-        [f"{path} has no foreground mask in --data.foreground {source}." for path in missing]
+        [
+            f"{path} has no foreground mask: --data.foreground should hold it as {place}, with any image suffix."
+            for path, place, mask in zip(paths, expected, masks, strict=True)
+            if mask is None
+        ]
     )
     found, broken = [], []
     for path, mask in ((path, mask) for path, mask in zip(paths, masks, strict=True) if mask):

@@ -1,13 +1,10 @@
 """The record of an image; `layouts` lists those of a data set."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-from padseg.errors import DataError, count
 
 GOOD = "good"
 # Names that users give them, in upper or lower case.
@@ -37,37 +34,6 @@ class Sample:
     split: Split
     defect: str = GOOD
     masks: tuple[Path, ...] = ()
-
-
-def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], list[Path]]:
-    """Split the normal images into those to train on and those held out.
-
-    A hash of the path below the common folder decides, so that both phases, all seeds and all machines
-    hold out the same images. Files with equal names in several folders, such as the views of several
-    cameras, are drawn independently.
-
-    Args:
-        paths: The files of the normal images.
-        fraction: Share to hold out, in [0, 1).
-
-    Returns:
-        The files to train on, in the given order, and those held out, sorted.
-
-    Raises:
-        DataError: There are too few to hold any out.
-    """
-    if fraction == 0:
-        return list(paths), []
-    size = max(1, round(fraction * len(paths)))
-    if size >= len(paths):
-        raise DataError(
-            f"{paths[0].parent} holds {count(len(paths), 'normal image')}, too few to hold {fraction:.0%} out: "
-            "add images or pass --data.val_fraction 0."
-        )
-    names = dict(zip(paths, names_below_common(paths), strict=True))
-    ranked = sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(names[path])).digest())
-    held_out = set(ranked[:size])
-    return [path for path in paths if path not in held_out], sorted(held_out)
 
 
 def names_below_common(paths: Sequence[Path]) -> list[str]:

@@ -105,7 +105,10 @@ def _fixed(given: str) -> Path:
         return path
     if path.exists():
         return path.parent
-    return next(parent for parent in path.parents if not glob.has_magic(str(parent)))
+    # A folder may have brackets in its name.
+    return next(
+        parent for parent in path.parents if parent.is_dir() or not glob.has_magic(str(parent))
+    )
 
 
 def name_below(path: Path, folder: Path) -> str:

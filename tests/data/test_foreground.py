@@ -32,6 +32,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / name / "disc/train/good").mkdir(parents=True)
     image, mask = disc(dark=True)
     for number in range(8):
+        image[0, number] ^= 1  # copies of one image cannot be held out
         Image.fromarray(image).save(root / f"data/disc/train/good/{number}.png")
         Image.fromarray(mask * 255).save(root / f"masks/disc/train/good/{number}.bmp")
     return root
@@ -148,7 +149,9 @@ def test_missing_masks_are_named(tmp_path, root, textures):
     for number in (2, 5):
         (tmp_path / f"masks/disc/train/good/{number}.bmp").unlink()
     options = {"foreground": str(tmp_path / "masks"), "val_fraction": 0}
-    with pytest.raises(DataError, match=r"(?s)2\.png has no foreground mask.*5\.png has"):
+    with pytest.raises(
+        DataError, match=r"(?s)2\.png has no foreground mask: .* should hold it as .*5\.png has"
+    ):
         module(root, textures, **options).setup("fit")
     for number in (2, 5):
         (tmp_path / f"masks/disc/train/good/{number}.bmp").write_bytes(b"BM")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from padseg.errors import DataError
 from padseg.inference import Predictor
-from padseg.inference.inputs import find_images
+from padseg.inference.inputs import common_folder, find_images
 from padseg.training.good_images import good_images
 
 
@@ -60,6 +60,7 @@ def test_brackets_in_names_of_folders_are_letters(tmp_path):
         Image.new("RGB", (8, 8)).save(folder / name)
     assert find_images([f"{tmp_path}/lot[3]/*/*.png"]) == [folder / "1.png", folder / "2.png"]
     assert find_images([f"{tmp_path}/lot[3]/**/[2-9].png"]) == [folder / "2.png"]
+    assert common_folder([], [f"{tmp_path}/lot[3]/*/*.png"]) == tmp_path / "lot[3]"
     (tmp_path / "lot3").mkdir()
     with pytest.raises(DataError, match="no file matches"):
         find_images([f"{tmp_path}/lot[3]/*.png"])

@@ -9,8 +9,8 @@ import pytest
 from torch._utils import ExceptionWrapper
 
 from padseg.cli import main
+from padseg.data.held_out import split_held_out
 from padseg.data.image_files import list_images
-from padseg.data.samples import split_held_out
 from padseg.errors import DataError
 from padseg.machine.files import read_json
 from tiny import tiny_arguments

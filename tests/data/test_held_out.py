@@ -3,7 +3,10 @@
 import hashlib
 from pathlib import Path
 
-from padseg.data.samples import split_held_out
+import pytest
+
+from padseg.data.held_out import split_held_out
+from padseg.errors import DataError
 
 
 def test_held_out_split_is_stable_when_images_are_added():
@@ -33,3 +36,19 @@ def test_files_of_one_name_are_held_out_each_for_itself():
     assert split_held_out(elsewhere, 0.1)[1] == [
         Path("/data/widget/train/good") / path for path in split_held_out(flat, 0.1)[1]
     ]
+
+
+def test_copies_are_held_out_together(tmp_path):
+    paths = [
+        tmp_path / day / f"{index:02}.png" for day in ("monday", "tuesday") for index in range(20)
+    ]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        # Tuesday's first ten images are Monday's; of the others, some are as large, but differ.
+        path.write_text(path.stem if int(path.stem) < 10 else f"{path.parent.name} {path.stem}")
+    train, held_out = split_held_out(paths, 0.3)
+    assert len(held_out) in (12, 13)
+    assert sorted(train + held_out) == sorted(paths)
+    assert not {path.read_text() for path in train} & {path.read_text() for path in held_out}
+    with pytest.raises(DataError, match="2 normal images, too few to hold 10% out"):
+        split_held_out([paths[0], paths[20]], 0.1)
