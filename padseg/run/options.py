@@ -54,15 +54,16 @@ WITHOUT_EFFECT = {
     "checkpoint.every_n_train_steps",
     "checkpoint.train_time_interval",
 }
-# Options that a memory's phase refuses, so that a run gives them to the next phase alone.
-_NOT_OF_MEMORIES = {
+# Options, and whole sections, that a memory's phase refuses or does not need: a run gives them to the next phase.
+_NOT_OF_MEMORIES = (
+    "data.synthesis",
     "model.momentum",
     "model.weight_decay",
     "trainer.max_time",
     "trainer.accumulate_grad_batches",
     "trainer.gradient_clip_val",
     "trainer.gradient_clip_algorithm",
-}
+)
 _NO_WEIGHT_FILES = (None, "pretrained", "random")
 # Other options of `fit` that may be a file or a folder, and their words for something else.
 _MAY_NAME_FILES = {"model.weights2": _NO_WEIGHT_FILES, "data.foreground": (OTSU,)}
@@ -212,7 +213,7 @@ class RunOptions:
     def _takes(self, phase: str, key: str) -> bool:
         """Whether an option applies to a phase; both phases have data and trainer options."""
         remembers = phase == "distill" and SYSTEMS[self.system].memory and len(self.phases) == 2
-        if remembers and key in _NOT_OF_MEMORIES:
+        if remembers and f"{key}.".startswith(tuple(f"{name}." for name in _NOT_OF_MEMORIES)):
             return False
         room, _, option = key.partition(".")
         return room != "model" or option in inspect.signature(_MODULES[phase]).parameters

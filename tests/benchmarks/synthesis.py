@@ -26,6 +26,8 @@ from padseg.data import AnomalyDataModule
 from padseg.data.datasets import TrainDataset
 from padseg.data.pairs import DefectSource, paint_pairs
 from padseg.synthesis import Mixture, SynthesisParams
+from padseg.synthesis.params import PERLIN
+from padseg.synthesis.shapes import SHAPES
 
 BACKENDS = ("perlin", "mixed", "noise")
 COLUMNS = ("drawn", "collated", "painted")
@@ -81,7 +83,7 @@ def chosen(options: argparse.Namespace) -> dict[str, SynthesisParams]:
     if not options.parts:
         return found
     del found["noise"]
-    for shape in Mixture().shapes:
+    for shape in (PERLIN, *SHAPES):
         alone = Mixture(shapes={shape: 1}, fills={"texture": 1})
         found[f"{shape}, texture"] = SynthesisParams(backend="mixed", mixture=alone)
     for fill in Mixture().fills:

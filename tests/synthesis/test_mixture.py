@@ -16,6 +16,8 @@ from padseg.synthesis.mixture import _pick
 from padseg.synthesis.shapes import SHAPES
 
 SIZE = (48, 64)
+SHAPES_OFTEN = {"perlin": 0.6, "line": 0.1, "spot": 0.06, "blob": 0.1, "band": 0.04, "zone": 0.1}
+ALL_SHAPES = Mixture(SHAPES_OFTEN)
 
 
 def pictures(count, seed=0):
@@ -54,14 +56,13 @@ def unit(image):
 
 
 def mixed(shapes=None, fills=None, **more):
-    defaults = Mixture()
     options = {"soft_edges": 0.0, "visible": 0.0, **more}
-    given = Mixture(shapes or defaults.shapes, fills or defaults.fills, **options)
+    given = Mixture(shapes or SHAPES_OFTEN, fills or Mixture().fills, **options)
     return SynthesisParams(backend="mixed", mixture=given, exponents=(2, 4), threshold=0.2)
 
 
 def test_a_sample_is_the_same_in_any_batch():
-    params = SynthesisParams(backend="mixed")
+    params = SynthesisParams(backend="mixed", mixture=ALL_SHAPES)
     whole = painted(params, range(30))
     for step in (1, 7):
         parts = [
@@ -72,7 +73,7 @@ def test_a_sample_is_the_same_in_any_batch():
 
 
 def test_same_bits_for_any_number_of_threads():
-    params, before = SynthesisParams(backend="mixed"), torch.get_num_threads()
+    params, before = SynthesisParams(backend="mixed", mixture=ALL_SHAPES), torch.get_num_threads()
     try:
         found = []
         for threads in (1, 3):
@@ -85,7 +86,7 @@ def test_same_bits_for_any_number_of_threads():
 
 def test_same_bits_where_samples_are_not_selected(monkeypatch):
     """As on an accelerator, which would have to wait for the choice."""
-    params = SynthesisParams(backend="mixed", probability=0.8)
+    params = SynthesisParams(backend="mixed", mixture=ALL_SHAPES, probability=0.8)
     expected = painted(params, range(20))
     monkeypatch.setattr("padseg.synthesis.perlin.selects_samples", lambda device: False)
     monkeypatch.setattr("padseg.synthesis.mixture.selects_samples", lambda device: False)
@@ -98,7 +99,7 @@ def on(device, draws):
 
 def test_an_accelerator_is_never_asked():
     # The meta device has no values: whatever would have to read one fails.
-    params = SynthesisParams(backend="mixed", retries=1)
+    params = SynthesisParams(backend="mixed", mixture=ALL_SHAPES, retries=1)
     draws = on("meta", drawn(params, range(4), torch.ones(SIZE, dtype=torch.uint8)))
     clean = torch.rand(4, 3, *SIZE, device="meta")
     corrupted, mask = corrupt(clean, clean, draws, params)
@@ -107,7 +108,7 @@ def test_an_accelerator_is_never_asked():
 
 @pytest.mark.gpu
 def test_on_a_gpu(gpu, never_waits):
-    params = SynthesisParams(backend="mixed")
+    params = SynthesisParams(backend="mixed", mixture=ALL_SHAPES)
     clean, corrupted, mask = painted(params, range(32))
     draws = on(gpu, drawn(params, range(32)))
     clean, texture = clean.to(gpu), unit(draws["texture"])
@@ -140,16 +141,22 @@ def test_shapes_and_fills_are_drawn_by_their_weights(monkeypatch):
         monkeypatch.setitem(SHAPES, name, counting(name, function))
     for name, function in FILLS.items():
         monkeypatch.setitem(FILLS, name, counting(name, function))
-    count = 1000
+    count, params = 1000, SynthesisParams(backend="mixed", mixture=ALL_SHAPES)
     for n in range(count):
         scene = Scene(IMAGES[0], TEXTURES[0], IMAGES)
-        draw_defect(np.random.default_rng(n), SynthesisParams(backend="mixed"), scene)
+        draw_defect(np.random.default_rng(n), params, scene)
     # A tenth are zones, of which three fifths change the tone.
-    expected = {"line": 0.1, "spot": 0.06, "blob": 0.1, "band": 0.04, "zone": 0.1}
+    expected = {name: SHAPES_OFTEN[name] for name in SHAPES}
     expected |= {"texture": 0.6 * 0.94, "self": 0.15 * 0.94, "flat": 0.08 * 0.94}
     expected["tone"] = 0.17 * 0.94 + 0.06
     for name, share in expected.items():
         assert counts[name] / count == pytest.approx(share, abs=4 * (share / count) ** 0.5), name
+
+
+def test_by_default_all_shapes_are_perlin_masks():
+    draws = drawn(SynthesisParams(backend="mixed"), range(50))
+    assert draws["present"].all()
+    assert not draws["drawn"].any()
 
 
 def test_most_zones_change_the_tone():
