@@ -47,6 +47,17 @@ def as_sources(images: Any) -> tuple[bool, list[Source] | Any]:
     return False, images
 
 
+def kept(source: Source) -> Source:
+    """The source, or a copy of one whose owner may reuse its memory for the next image, as loops over cameras do."""
+    if isinstance(source, np.ndarray):
+        return source.copy()
+    if isinstance(source, Tensor):
+        return source.detach().clone()
+    if isinstance(source, io.BytesIO):
+        return source.getvalue()
+    return bytes(source) if isinstance(source, bytearray | memoryview) else source
+
+
 def open_rgb(source: Source, bits: int = ALL_BITS) -> Image.Image:
     """An image as upright RGB.
 

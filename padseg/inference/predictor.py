@@ -15,7 +15,15 @@ from torch import Tensor
 from padseg.data.images import resize
 from padseg.data.pairs import to_unit
 from padseg.errors import ConfigError, DataError, PadsegError
-from padseg.inference.images import MOST_PIXELS, File, Source, as_sources, count_pixels, open_rgb
+from padseg.inference.images import (
+    MOST_PIXELS,
+    File,
+    Source,
+    as_sources,
+    count_pixels,
+    kept,
+    open_rgb,
+)
 from padseg.inference.prediction import Prediction, at_size, make_prediction
 from padseg.inference.tiles import Blend, Box, tile_boxes
 from padseg.inference.verdicts import warn_of_verdicts
@@ -146,6 +154,8 @@ class Predictor:
         """The images in order, after the network has seen all tiles of each."""
         waiting: deque[_Job] = deque()
         batch: list[tuple[_Job, Box]] = []
+        if not isinstance(images, list | tuple):
+            images = map(kept, images)  # before it is asked for the next ones
         for job in map_in_threads(
             self._open, images, 2 * self.batch_size, count_pixels, MOST_PIXELS
         ):

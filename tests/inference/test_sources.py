@@ -120,6 +120,36 @@ def test_an_image_that_is_given_several_times(predictor, tmp_path):
         assert np.array_equal(found.score_map, expected.score_map)
 
 
+@pytest.mark.parametrize("kind", ["array", "tensor", "bytearray", "memoryview", "BytesIO"])
+def test_memory_that_is_reused_for_the_next_image(kind, predictor):
+    frames = np.random.default_rng(0).integers(0, 256, (9, 72, 72, 3), np.uint8)
+    files = []
+    for frame in frames:
+        Image.fromarray(frame).save(file := io.BytesIO(), "BMP")
+        files.append(file.getvalue())
+
+    def camera():
+        array, content = np.empty_like(frames[0]), bytearray(files[0])
+        memory = {
+            "array": array,
+            "tensor": torch.from_numpy(array),
+            "bytearray": content,
+            "memoryview": memoryview(content),
+            "BytesIO": (stream := io.BytesIO()),
+        }
+        for frame, file in zip(frames, files, strict=True):
+            array[:] = frame
+            content[:] = file
+            stream.seek(0)
+            stream.write(file)
+            yield memory[kind]
+
+    for found in (predictor(camera()), [*predictor.stream(camera())]):
+        assert all(
+            np.array_equal(one.image, frame) for one, frame in zip(found, frames, strict=True)
+        )
+
+
 def test_a_batch_is_several_images(predictor, data_root):
     paths = sorted((data_root / "widget/test/spot").iterdir())
     expected = [one.image_score for one in predictor(paths)]
