@@ -177,14 +177,9 @@ class AnomalyModule(LightningModule):
         one_of("--trainer.precision", str(self.trainer.precision), PRECISION_NAMES)
         data = getattr(self.trainer, "datamodule", None)
         prepare(self.trainer.strategy)
-        if (
-            stage == "fit"
-            and isinstance(data, AnomalyDataModule)
-            and self.previous_data is not None
-            and not self.trainer.global_step
-        ):
-            data.begin_after(self.previous_data)
         if stage == "fit" and isinstance(data, AnomalyDataModule):
+            if self.previous_data is not None and not self.trainer.global_step:
+                data.begin_after(self.previous_data)
             self.bits = data.bits
         size = as_size(getattr(data, "image_size", self.image_size))
         if size != self.image_size:
@@ -249,8 +244,8 @@ class AnomalyModule(LightningModule):
     on_test_start = on_validation_start
     on_predict_start = on_validation_start
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """Score a batch; callbacks evaluate the scores.
+    def score_batch(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Score a batch for an evaluation or for thresholds.
 
         Raises:
             ConfigError: The loader was given without its data module.
@@ -261,6 +256,10 @@ class AnomalyModule(LightningModule):
         if not scores["image_score"].isfinite().all():
             raise diverged("the scores are not finite")
         return scores
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """Score a batch; callbacks evaluate the scores."""
+        return self.score_batch(batch)
 
     test_step = validation_step
     predict_step = validation_step

@@ -114,3 +114,15 @@ def test_a_users_module_is_scored_with_its_own_code(
     caplog.clear()
     Predictor(tmp_path / "last.ckpt", device="cpu")
     assert "was trained as own_modules.MyStudent" in caplog.text
+
+
+def test_thresholds_do_not_ask_the_hooks_of_a_users_module(data_root, tmp_path):
+    class Saves(StudentDistillModule):
+        """A user's own, whose predictions are others."""
+
+        def predict_step(self, batch, batch_idx):
+            return batch["path"]
+
+    module = Saves(system="stpm", **tiny_network("stpm", image_size=64))
+    trainer(tmp_path, 1).fit(module, datamodule=tiny_data(data_root))
+    assert module.calibration is not None
