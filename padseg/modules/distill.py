@@ -18,6 +18,7 @@ from padseg.errors import CheckpointError, ConfigError, DataError
 from padseg.models import FeaturePair, MemoryStudentTeacher, NetworkOptions, find_system
 from padseg.modules.base import AnomalyModule
 from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS
+from padseg.modules.launchers import refuse_averages
 from padseg.modules.optimizer import ParameterGroup, build_optimizer
 from padseg.names import (
     STUDENT_INPUTS,
@@ -221,9 +222,11 @@ class StudentDistillModule(AnomalyModule):
         """See AnomalyModule.
 
         Raises:
-            ConfigError: A memory is trained in 16-mixed, for a limited time, or without a last step.
+            ConfigError: A memory is trained in 16-mixed, for a limited time, without a last step, or with averages.
             DataError: It is trained on a single image.
         """
+        if stage == "fit" and self.parts.memory:
+            refuse_averages(self.trainer, self.parts.title)
         super().setup(stage)
         trainer = self.trainer
         if stage != "fit" or not self.parts.memory:

@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from lightning import Callback
+from lightning.pytorch.callbacks import (
+    EMAWeightAveraging,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 
 from padseg.cli import main
 from padseg.errors import CheckpointError, ConfigError, DataError
@@ -160,6 +165,19 @@ def test_a_memory_is_not_cut_short(data_root, tmp_path):
         ConfigError, match=r"--trainer\.max_time: TEDSeg's memory is complete after"
     ):
         trainer(tmp_path, 4, max_time="00:01:00:00").fit(
+            tiny_student("tedseg"), datamodule=tiny_data(data_root)
+        )
+
+
+@pytest.mark.parametrize(
+    "averaging",
+    [WeightAveraging(), EMAWeightAveraging(), StochasticWeightAveraging(swa_lrs=0.1)],
+    ids=lambda averaging: type(averaging).__name__,
+)
+def test_a_memory_is_not_averaged(averaging, data_root, tmp_path):
+    told = rf"^{type(averaging).__name__}: TEDSeg's first phase has no weights to average; use EMA"
+    with pytest.raises(ConfigError, match=told):
+        trainer(tmp_path, 4, callbacks=[averaging]).fit(
             tiny_student("tedseg"), datamodule=tiny_data(data_root)
         )
 

@@ -123,12 +123,11 @@ def test_a_stream_that_is_cut_short_is_refused(data, tmp_path):
         trainer(tmp_path, 4, callbacks=[by_epoch]).fit(module, datamodule=data)
 
 
-@pytest.mark.parametrize("system", ["destseg", "tedseg"])
-def test_averages_of_epochs_are_refused(system, data, tmp_path):
+def test_averages_of_epochs_are_refused(data, tmp_path):
     averaging = [StochasticWeightAveraging(swa_lrs=0.1)]
     for given in ({"datamodule": data}, {"train_dataloaders": [{}], "val_dataloaders": [{}]}):
         with pytest.raises(ConfigError, match="use EMAWeightAveraging or WeightAveraging"):
-            trainer(tmp_path, 1, callbacks=averaging).fit(tiny_student(system), **given)
+            trainer(tmp_path, 1, callbacks=averaging).fit(tiny_student(), **given)
 
 
 def test_loggers_show_the_rate_of_the_system():
