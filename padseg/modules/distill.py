@@ -264,11 +264,13 @@ class StudentDistillModule(AnomalyModule):
             network.student.forget()
 
     def on_train_end(self) -> None:
-        """Choose what to remember, if the training ends early."""
+        """Choose what to remember, if the training ends early; one that resumes chooses again, from more."""
         super().on_train_end()
         network = self.student_teacher
         if isinstance(network, MemoryStudentTeacher) and network.student.candidates:
+            candidates = network.student.all_candidates()
             network.student.choose()
+            network.student.candidates = [candidates]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See AnomalyModule; until a memory has chosen its entries, also what it chooses from."""
