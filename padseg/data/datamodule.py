@@ -239,8 +239,10 @@ class AnomalyDataModule(StreamDataModule):
 
         Raises:
             ConfigError: The Trainer counts or limits epochs.
+            CheckpointError: A resumed training would go on amid a step.
         """
         assert self._train is not None
+        self.require_whole_steps()
         world_size, rank = self.shard()
         first, stop = self.start, self.last_sample()
         sampler = CountedSampler(
