@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, overload
@@ -44,7 +45,8 @@ class Predictor:
     calibrate`.
 
     Args:
-        checkpoint: Checkpoint of a training, a folder or safetensors file for exchange, or a module.
+        checkpoint: Checkpoint of a training, a folder or safetensors file for exchange, or a module, which is moved
+            to the device and, while it scores, in eval mode.
         device: Such as `cpu` or `cuda:1`; None for the accelerator, if there is one.
         precision: `32-true`, `bf16-mixed` or `16-mixed`; None for `32-true` if the thresholds were set in
             it, otherwise for the default of training on this device.
@@ -75,7 +77,7 @@ class Predictor:
         self.tile = tile
         self.batch_size = batch_size
         module = checkpoint if isinstance(checkpoint, AnomalyModule) else load_module(checkpoint)
-        self.module = module.to(self.device).eval()
+        self.module = module.to(self.device)
         thresholds = module.calibration
         self.precision = precision or default_precision(
             self.device.type, None if thresholds is None else thresholds.precision
@@ -231,6 +233,7 @@ class Predictor:
         """
         dtype = PRECISIONS[self.precision]
         with (
+            _eval_mode(self.module),
             torch.inference_mode(),
             torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None),
         ):
@@ -261,6 +264,18 @@ class _Job:
     def pixels(self) -> int:
         """Number of pixels; 0 if it cannot be read."""
         return 0 if self.image is None else self.image.height * self.image.width
+
+
+@contextmanager
+def _eval_mode(module: AnomalyModule) -> Iterator[None]:
+    """A block in eval mode; a training in which a module scores goes on in the mode of before."""
+    before = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in before:
+            part.training = training
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -197,7 +197,7 @@ class AnomalyModule(LightningModule):
         return [] if own else [ThresholdCallback()]
 
     def on_fit_start(self) -> None:
-        """Set the training mode, also of a module that a `Predictor` or its user put into eval mode.
+        """Set the training mode, also of a module that its user put into eval mode.
 
         Raises:
             ConfigError: The weights should have come from a checkpoint, and none was loaded.

@@ -328,8 +328,8 @@ def test_gradients_can_be_clipped(precision, data, tmp_path):
 
 
 def test_a_module_that_predicted_trains_again(data, tmp_path):
-    module = Predictor(tiny_student(lr=0.05), device="cpu").module
-    assert not module.training
+    module = tiny_student(lr=0.05).eval()
+    Predictor(module, device="cpu")(torch.zeros(64, 64, 3, dtype=torch.uint8))
     trainer(tmp_path, 2).fit(module, datamodule=data)
     counts = [
         int(value)
