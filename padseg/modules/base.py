@@ -13,7 +13,7 @@ from torch import Tensor
 from padseg.data import AnomalyDataModule
 from padseg.data.depth import ALL_BITS
 from padseg.data.images import Size, as_size
-from padseg.data.pairs import refuse_unfinished
+from padseg.data.pairs import check_batch
 from padseg.errors import CheckpointError, ConfigError
 from padseg.metrics.calibration import Calibration
 from padseg.models import (
@@ -248,10 +248,10 @@ class AnomalyModule(LightningModule):
         """Score a batch for an evaluation or for thresholds.
 
         Raises:
-            ConfigError: The loader was given without its data module.
+            ConfigError: The loader was given without its data module, or gives no images.
             PadsegError: A score is not finite.
         """
-        refuse_unfinished(batch)
+        check_batch(batch, "image")
         scores: dict[str, Tensor] = self(batch["image"])
         if not scores["image_score"].isfinite().all():
             raise diverged("the scores are not finite")

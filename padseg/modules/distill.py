@@ -13,7 +13,7 @@ from torch import Tensor
 
 from padseg.data import AnomalyDataModule
 from padseg.data.images import Size
-from padseg.data.pairs import refuse_unfinished
+from padseg.data.pairs import check_batch
 from padseg.errors import CheckpointError, ConfigError, DataError
 from padseg.models import FeaturePair, MemoryStudentTeacher, NetworkOptions, find_system
 from padseg.modules.base import AnomalyModule
@@ -175,8 +175,9 @@ class StudentDistillModule(AnomalyModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
         """Distance between the teacher on the clean and the student on the corrupted image."""
-        refuse_unfinished(batch)
+        check_batch(batch, "clean")
         if self.parts.memory:
+            check_batch(batch, "index")
             self._remember(batch)
             return None
         corrupted = None

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
     WeightAveraging,
 )
+from torch.utils.data import DataLoader
 
 from padseg.cli import main
 from padseg.errors import CheckpointError, ConfigError, DataError
@@ -269,6 +270,14 @@ def test_phase_two_leaves_the_own_image_out(trained, data_root, textures, tmp_pa
     seen.clear()
     module(torch.rand(1, 3, 64, 64))
     assert seen == [None]
+
+
+def test_phase_two_needs_the_numbers_of_the_images(trained, tmp_path):
+    batch = {name: torch.zeros(1, 3, 64, 64) for name in ("corrupted", "mask")}
+    with pytest.raises(ConfigError, match=r"batches of the data have no 'index': give dicts"):
+        trainer(tmp_path, 1).fit(
+            tiny_segmentation(trained / "10.ckpt"), DataLoader([batch], batch_size=None)
+        )
 
 
 def test_phase_two_needs_the_images_of_phase_one(trained, data_root, textures, tmp_path):

@@ -540,6 +540,20 @@ def test_loaders_without_their_data_module_are_told(data, distilled, tmp_path):
     assert scores["image_score"].isfinite().all()
 
 
+def test_what_the_batches_of_other_loaders_lack_is_told(distilled, tmp_path):
+    whole = {name: torch.zeros(1, 3, 64, 64) for name in ("clean", "corrupted")}
+    for module, batch, missing in (
+        (tiny_student("stpm"), (whole["clean"],), "clean"),
+        (tiny_student("tedseg"), {"image": whole["clean"]}, "clean"),
+        (tiny_student("tedseg"), whole, "index"),
+        (segmentation(distilled), whole, "mask"),
+    ):
+        with pytest.raises(ConfigError, match=rf"batches of the data have no '{missing}': give"):
+            trainer(tmp_path, 1).fit(module, DataLoader([batch], batch_size=None))
+    with pytest.raises(ConfigError, match=r"batches of the data have no 'image': give dicts"):
+        trainer(tmp_path, 1).predict(module.eval(), DataLoader([whole], batch_size=None))
+
+
 def test_a_training_needs_a_last_step(data, tmp_path):
     fitter = Trainer(accelerator="cpu", max_epochs=2, logger=False, default_root_dir=tmp_path)
     with pytest.raises(ConfigError, match=r"no epochs: give Trainer\(max_steps=N\)"):
