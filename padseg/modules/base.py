@@ -328,7 +328,9 @@ class AnomalyModule(LightningModule):
     @property
     def _phase(self) -> type:
         """The module of this phase, also of a user's class that is made from it."""
-        return next(kind for kind in type(self).__mro__ if AnomalyModule in kind.__bases__)
+        # Not a mixin, which has no weights of its own.
+        kinds = [kind for kind in type(self).__mro__ if "stored_hparams" in vars(kind)]
+        return kinds[-2]  # before this one
 
     def _constructor_arguments(self) -> dict[str, Any]:
         """The arguments that rebuild the module of this phase from its checkpoint, in plain values."""
