@@ -119,7 +119,7 @@ def _from_array(source: NDArray[Any] | Tensor) -> Image.Image:
         kind = "a tensor" if tensor else "an array"
         raise DataError(
             f"{kind} of {source.dtype} and shape {shape} is no image: give RGB or grey as (H, W, 3), "
-            "(3, H, W) or (H, W), uint8, or a floating tensor in [0, 1]."
+            "(3, H, W) or (H, W), several grey ones as (B, 1, H, W), uint8, or a floating tensor in [0, 1]."
         )
     if not pixels.size:
         raise DataError(f"an array of shape {shape} has no pixels.")

@@ -120,7 +120,8 @@ class Predictor:
         Args:
             images: The path of a file, its content (bytes, or a file open in binary mode), Pillow's image,
                 or an array or a tensor: RGB or grey as (H, W, 3), (3, H, W) or (H, W), uint8, as a tensor
-                also floating in [0, 1], or a batch of these; or an iterable of images.
+                also floating in [0, 1]; a batch of these, grey as (B, 1, H, W) or (B, H, W, 1); or an iterable
+                of images.
 
         Returns:
             A `Prediction`, or a list of them.

@@ -158,6 +158,13 @@ def test_a_batch_is_several_images(predictor, data_root):
         assert [one.image_score for one in predictor(given)] == expected
 
 
+def test_a_batch_of_grey_images_has_a_channel(predictor):
+    grey = np.random.default_rng(0).integers(0, 256, (3, 40, 40), np.uint8)
+    expected = [one.image_score for one in predictor([*grey])]
+    for given in (grey[:, None], grey[..., None], torch.from_numpy(grey[:, None])):
+        assert [one.image_score for one in predictor(given)] == expected
+
+
 # The header of a bitmap of 100,000 by 100,000 pixels.
 LARGE = b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 10**5, 10**5, 1, 24, *6 * [0])
 
@@ -174,6 +181,7 @@ LARGE = b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 10**5, 10**5, 1, 2
         ({"image": 1}, "dict is no image"),
         ([None], "NoneType is no image"),
         (np.zeros((8, 8, 3), np.int64), "int64 and shape (8, 8, 3) is no image"),
+        (np.zeros((5, 8, 8), np.uint8), "several grey ones as (B, 1, H, W)"),
         (np.zeros((8, 8, 5), np.uint8), "uint8 and shape (8, 8, 5) is no image"),
         (torch.zeros(8), "torch.float32 and shape (8,) is no image"),
         (np.zeros((0, 8, 3), np.uint8), "no pixels"),
