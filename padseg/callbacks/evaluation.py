@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
 from torchmetrics import SumMetric
 
 from padseg.data.samples import GOOD
-from padseg.errors import PadsegError
+from padseg.errors import ConfigError, PadsegError
 from padseg.metrics import AUPIMO, SPRO, ImageMetrics, MetricInputError, PixelMetrics
 from padseg.metrics.further import FURTHER
 from padseg.models.scores import map_at_size
@@ -137,23 +138,20 @@ class EvaluationCallback(Callback):
         """Log `val_*`, with segmentation figures only if there are synthetic defects."""
         if trainer.sanity_checking:
             return  # only a few batches, whose logs are discarded
-        loader = trainer.val_dataloaders
-        assert loader is not None
+        dataset = evaluated_dataset(trainer, "val")
         figures = {
             "score_map": self._normal_score.compute() / self._normal_count.compute(),
         }
-        if loader.dataset.defects is not None:
+        if dataset.defects is not None:
             with warnings.catch_warnings():
                 # Among a few held-out images, the draws may leave all without a defect.
                 warnings.filterwarnings("ignore", message=".*not defined and set to nan")
-                figures |= self._figures(trainer, loader.dataset)
+                figures |= self._figures(trainer, dataset)
         self._log(pl_module, {f"val_{name}": value for name, value in figures.items()})
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the test figures."""
-        loader = trainer.test_dataloaders
-        assert loader is not None
-        self._log(pl_module, self._figures(trainer, loader.dataset))
+        self._log(pl_module, self._figures(trainer, evaluated_dataset(trainer, "test")))
 
     def _log(self, pl_module: LightningModule, figures: dict[str, Tensor]) -> None:
         # The metrics are already reduced across processes.
@@ -181,6 +179,16 @@ def evaluation_stage(trainer: Trainer) -> str:
 
 
 def evaluated_dataset(trainer: Trainer, stage: str) -> Any:
-    """The dataset of an evaluation, `test` or `val`."""
-    loader: Any = trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders
-    return loader.dataset
+    """The dataset of an evaluation, `test` or `val`.
+
+    Raises:
+        ConfigError: There are several.
+    """
+    given = trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders
+    loaders = CombinedLoader(given).flattened  # Lightning takes lists and dicts of loaders, too
+    if len(loaders) != 1:
+        raise ConfigError(
+            f"{stage}_dataloader returns {len(loaders)} loaders, but figures are those of one: evaluate one after the "
+            "other."
+        )
+    return loaders[0].dataset

@@ -7,7 +7,7 @@ from lightning import LightningModule, Trainer
 
 from padseg.callbacks.curves import evaluation_curves, thin_out
 from padseg.callbacks.images import ImagesCallback
-from padseg.machine.files import write_json
+from padseg.machine.files import expanded, write_json
 from padseg.records import TABLE, Records, choose_images, remove_pictures, write_table
 
 
@@ -24,10 +24,10 @@ class RecordsCallback(ImagesCallback):
         limit: Largest number of images with pictures.
     """
 
-    def __init__(self, folder: Path, root: Path, limit: int = 500) -> None:
+    def __init__(self, folder: str | Path, root: str | Path, limit: int = 500) -> None:
         super().__init__()
-        self.target = folder
-        self.root = root
+        self.target = expanded(folder)
+        self.root = expanded(root)
         self.limit = limit
 
     def should_record(self, trainer: Trainer, stage: str) -> bool:

@@ -198,11 +198,12 @@ class AnomalyDataModule(StreamDataModule):
 
     @property
     def bits(self) -> int:
-        """Bits that the pixels of 16-bit images use; before `setup` for training, what is given, or all."""
+        """Bits that the pixels of 16-bit images use; before they are measured, what is given, or all."""
         return self._bits or ALL_BITS
 
-    def _measure_bits(self, samples: Sequence[Sample]) -> int:
+    def _measure_bits(self, samples: Sequence[Sample] | None = None) -> int:
         if self._bits is None:
+            samples = samples or list_samples(self.root, self.category, self.layout)
             self._bits = measure_bits([s.path for s in samples if s.split != "test"])
         return self._bits
 
@@ -240,8 +241,10 @@ class AnomalyDataModule(StreamDataModule):
 
         Raises:
             ConfigError: The Trainer counts or limits epochs.
+            CheckpointError: A resumed training would go on amid a step.
         """
         assert self._train is not None
+        self.require_whole_steps()
         world_size, rank = self.shard()
         first, stop = self.start, self.last_sample()
         sampler = CountedSampler(
@@ -265,7 +268,7 @@ class AnomalyDataModule(StreamDataModule):
         """The test images, each on one device."""
         assert self._test is not None
         module = None if self.trainer is None else self.trainer.lightning_module
-        self._test.bits = getattr(module, "bits", self.bits)
+        self._test.bits = getattr(module, "bits", None) or self._measure_bits()
         return self._eval_loader(self._test)
 
     def predict_dataloader(self) -> DataLoader[Batch]:

@@ -15,6 +15,7 @@ from padseg.data.listings import (
 )
 from padseg.data.samples import Sample
 from padseg.errors import DataError
+from padseg.machine.files import expanded
 from padseg.options import one_of
 
 
@@ -60,7 +61,7 @@ def register(name: str, layout: Layout) -> None:
     LAYOUTS[name] = layout
 
 
-def list_samples(root: Path, category: str, layout: str = "mvtec") -> list[Sample]:
+def list_samples(root: str | Path, category: str, layout: str = "mvtec") -> list[Sample]:
     """All samples of a category.
 
     Files are listed but not opened (except KolektorSDD's masks); `padseg.data.check` reads them.
@@ -71,6 +72,7 @@ def list_samples(root: Path, category: str, layout: str = "mvtec") -> list[Sampl
         ConfigError: There is no such layout.
     """
     one_of("layout", layout, LAYOUTS)
+    root = expanded(root)
     if not root.is_dir():
         what = "is a file" if root.is_file() else "does not exist"
         raise DataError(f"data root {root} {what}: name the data set's folder.")

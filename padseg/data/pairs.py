@@ -4,6 +4,7 @@ The draws of a defect are made in a data worker, sample by sample; the defects a
 on the device.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,8 +89,12 @@ def paint_pairs(batch: Batch, params: SynthesisParams | None) -> dict[str, Tenso
     return pairs | numbers
 
 
-def refuse_unfinished(batch: Any) -> None:
-    """Reject a batch as the data module's loaders return it: the module's hook paints it and brings it to [0, 1].
+def check_batch(batch: Any, *needed: str) -> None:
+    """Reject a batch that lacks something, or is as the data module's loaders return it, unpainted and not in [0, 1].
+
+    Args:
+        batch: The batch.
+        *needed: Keys that are read.
 
     Raises:
         ConfigError: As above.
@@ -100,6 +105,11 @@ def refuse_unfinished(batch: Any) -> None:
             "the loaders of an AnomalyDataModule were given without it, and it finishes their batches: pass "
             "datamodule=data to the Trainer instead."
         )
+    for name in needed:
+        if not isinstance(batch, Mapping) or name not in batch:
+            raise ConfigError(
+                f"the batches of the data have no {name!r}: give dicts with the keys that AnomalyDataModule describes."
+            )
 
 
 def to_unit(image: Tensor, memory_format: torch.memory_format = torch.channels_last) -> Tensor:

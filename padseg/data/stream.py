@@ -11,7 +11,8 @@ from padseg.data.depth import ALL_BITS
 from padseg.data.samples import names_below_common
 from padseg.errors import CheckpointError, ConfigError
 from padseg.options import as_stored
-from padseg.synthesis.params import MIXED, SynthesisParams
+from padseg.synthesis.kinds import MIXED
+from padseg.synthesis.params import SynthesisParams
 
 
 @dataclass(frozen=True)

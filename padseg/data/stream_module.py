@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from padseg.data.depth import ALL_BITS
 from padseg.data.stream import Position, StreamOptions, TrainedImages
-from padseg.errors import ConfigError
+from padseg.errors import CheckpointError, ConfigError
 from padseg.options import refuse_changed_options
 
 _log = logging.getLogger(__name__)
@@ -110,6 +110,24 @@ class StreamDataModule(LightningDataModule):
                     f"--data.bits {before['bits']}."
                 )
         self.start = Position.from_state(state_dict)
+
+    def require_whole_steps(self) -> None:
+        """Reject a checkpoint with which the Trainer would go on amid a step, but the stream at its beginning.
+
+        Raises:
+            CheckpointError: As above.
+        """
+        trainer = self.trainer
+        if trainer is None or not trainer.fit_loop.restarting:
+            return
+        progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+        batches = progress.processed
+        if batches > self.start.batch or batches % trainer.accumulate_grad_batches:
+            raise CheckpointError(
+                f"the checkpoint was saved after {batches} batches, in the middle of an accumulated step: resume from "
+                "another one, and save with padseg's ResumeCheckpoint, or give a --trainer.val_check_interval that is "
+                "a multiple of accumulate_grad_batches."
+            )
 
     def last_sample(self) -> int | None:
         """Where the stream ends; None for never.

@@ -47,6 +47,17 @@ def as_sources(images: Any) -> tuple[bool, list[Source] | Any]:
     return False, images
 
 
+def kept(source: Source) -> Source:
+    """The source, or a copy of one whose owner may reuse its memory for the next image, as loops over cameras do."""
+    if isinstance(source, np.ndarray):
+        return source.copy()
+    if isinstance(source, Tensor):
+        return source.detach().clone()
+    if isinstance(source, io.BytesIO):
+        return source.getvalue()
+    return bytes(source) if isinstance(source, bytearray | memoryview) else source
+
+
 def open_rgb(source: Source, bits: int = ALL_BITS) -> Image.Image:
     """An image as upright RGB.
 
@@ -108,7 +119,7 @@ def _from_array(source: NDArray[Any] | Tensor) -> Image.Image:
         kind = "a tensor" if tensor else "an array"
         raise DataError(
             f"{kind} of {source.dtype} and shape {shape} is no image: give RGB or grey as (H, W, 3), "
-            "(3, H, W) or (H, W), uint8, or a floating tensor in [0, 1]."
+            "(3, H, W) or (H, W), several grey ones as (B, 1, H, W), uint8, or a floating tensor in [0, 1]."
         )
     if not pixels.size:
         raise DataError(f"an array of shape {shape} has no pixels.")

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, overload
@@ -15,7 +16,15 @@ from torch import Tensor
 from padseg.data.images import resize
 from padseg.data.pairs import to_unit
 from padseg.errors import ConfigError, DataError, PadsegError
-from padseg.inference.images import MOST_PIXELS, File, Source, as_sources, count_pixels, open_rgb
+from padseg.inference.images import (
+    MOST_PIXELS,
+    File,
+    Source,
+    as_sources,
+    count_pixels,
+    kept,
+    open_rgb,
+)
 from padseg.inference.prediction import Prediction, at_size, make_prediction
 from padseg.inference.tiles import Blend, Box, tile_boxes
 from padseg.inference.verdicts import warn_of_verdicts
@@ -36,7 +45,8 @@ class Predictor:
     calibrate`.
 
     Args:
-        checkpoint: Checkpoint of a training, a folder or safetensors file for exchange, or a module.
+        checkpoint: Checkpoint of a training, a folder or safetensors file for exchange, or a module, which is moved
+            to the device and, while it scores, in eval mode.
         device: Such as `cpu` or `cuda:1`; None for the accelerator, if there is one.
         precision: `32-true`, `bf16-mixed` or `16-mixed`; None for `32-true` if the thresholds were set in
             it, otherwise for the default of training on this device.
@@ -67,7 +77,7 @@ class Predictor:
         self.tile = tile
         self.batch_size = batch_size
         module = checkpoint if isinstance(checkpoint, AnomalyModule) else load_module(checkpoint)
-        self.module = module.to(self.device).eval()
+        self.module = module.to(self.device)
         thresholds = module.calibration
         self.precision = precision or default_precision(
             self.device.type, None if thresholds is None else thresholds.precision
@@ -110,7 +120,8 @@ class Predictor:
         Args:
             images: The path of a file, its content (bytes, or a file open in binary mode), Pillow's image,
                 or an array or a tensor: RGB or grey as (H, W, 3), (3, H, W) or (H, W), uint8, as a tensor
-                also floating in [0, 1], or a batch of these; or an iterable of images.
+                also floating in [0, 1]; a batch of these, grey as (B, 1, H, W) or (B, H, W, 1); or an iterable
+                of images.
 
         Returns:
             A `Prediction`, or a list of them.
@@ -146,6 +157,8 @@ class Predictor:
         """The images in order, after the network has seen all tiles of each."""
         waiting: deque[_Job] = deque()
         batch: list[tuple[_Job, Box]] = []
+        if not isinstance(images, list | tuple):
+            images = map(kept, images)  # before it is asked for the next ones
         for job in map_in_threads(
             self._open, images, 2 * self.batch_size, count_pixels, MOST_PIXELS
         ):
@@ -221,6 +234,7 @@ class Predictor:
         """
         dtype = PRECISIONS[self.precision]
         with (
+            _eval_mode(self.module),
             torch.inference_mode(),
             torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None),
         ):
@@ -251,6 +265,18 @@ class _Job:
     def pixels(self) -> int:
         """Number of pixels; 0 if it cannot be read."""
         return 0 if self.image is None else self.image.height * self.image.width
+
+
+@contextmanager
+def _eval_mode(module: AnomalyModule) -> Iterator[None]:
+    """A block in eval mode; a training in which a module scores goes on in the mode of before."""
+    before = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in before:
+            part.training = training
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -6,7 +6,9 @@ from typing import Literal
 
 from torchmetrics import Metric
 
+from padseg.errors import ConfigError
 from padseg.metrics.aupimo import AUPIMO
+from padseg.metrics.names import METRIC_KEYS
 from padseg.options import one_of
 
 
@@ -25,6 +27,8 @@ class FurtherMetric:
     level: Literal["pixel", "image"]
 
 
+# The last is of validations: the mean of the score maps.
+_TAKEN = (*METRIC_KEYS, "pro5", "spro5", "score_map")
 FURTHER: dict[str, FurtherMetric] = {"aupimo": FurtherMetric(AUPIMO, "pixel")}
 
 
@@ -39,7 +43,11 @@ def register(name: str, build: Callable[[], Metric], level: Literal["pixel", "im
         level: see FurtherMetric.
 
     Raises:
-        ConfigError: the level is unknown.
+        ConfigError: the level is unknown, or the name is that of another figure.
     """
     one_of("level", level, ("pixel", "image"))
+    if name in _TAKEN:
+        raise ConfigError(
+            f"{name!r} is a figure of every evaluation: register your metric under another name."
+        )
     FURTHER[name] = FurtherMetric(build, level)

@@ -13,7 +13,7 @@ from torch import Tensor
 from padseg.data import AnomalyDataModule
 from padseg.data.depth import ALL_BITS
 from padseg.data.images import Size, as_size
-from padseg.data.pairs import refuse_unfinished
+from padseg.data.pairs import check_batch
 from padseg.errors import CheckpointError, ConfigError
 from padseg.metrics.calibration import Calibration
 from padseg.models import (
@@ -177,14 +177,9 @@ class AnomalyModule(LightningModule):
         one_of("--trainer.precision", str(self.trainer.precision), PRECISION_NAMES)
         data = getattr(self.trainer, "datamodule", None)
         prepare(self.trainer.strategy)
-        if (
-            stage == "fit"
-            and isinstance(data, AnomalyDataModule)
-            and self.previous_data is not None
-            and not self.trainer.global_step
-        ):
-            data.begin_after(self.previous_data)
         if stage == "fit" and isinstance(data, AnomalyDataModule):
+            if self.previous_data is not None and not self.trainer.global_step:
+                data.begin_after(self.previous_data)
             self.bits = data.bits
         size = as_size(getattr(data, "image_size", self.image_size))
         if size != self.image_size:
@@ -202,7 +197,7 @@ class AnomalyModule(LightningModule):
         return [] if own else [ThresholdCallback()]
 
     def on_fit_start(self) -> None:
-        """Set the training mode, also of a module that a `Predictor` or its user put into eval mode.
+        """Set the training mode, also of a module that its user put into eval mode.
 
         Raises:
             ConfigError: The weights should have come from a checkpoint, and none was loaded.
@@ -249,18 +244,22 @@ class AnomalyModule(LightningModule):
     on_test_start = on_validation_start
     on_predict_start = on_validation_start
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """Score a batch; callbacks evaluate the scores.
+    def score_batch(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Score a batch for an evaluation or for thresholds.
 
         Raises:
-            ConfigError: The loader was given without its data module.
+            ConfigError: The loader was given without its data module, or gives no images.
             PadsegError: A score is not finite.
         """
-        refuse_unfinished(batch)
+        check_batch(batch, "image")
         scores: dict[str, Tensor] = self(batch["image"])
         if not scores["image_score"].isfinite().all():
             raise diverged("the scores are not finite")
         return scores
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """Score a batch; callbacks evaluate the scores."""
+        return self.score_batch(batch)
 
     test_step = validation_step
     predict_step = validation_step
@@ -329,7 +328,9 @@ class AnomalyModule(LightningModule):
     @property
     def _phase(self) -> type:
         """The module of this phase, also of a user's class that is made from it."""
-        return next(kind for kind in type(self).__mro__ if AnomalyModule in kind.__bases__)
+        # Not a mixin, which has no weights of its own.
+        kinds = [kind for kind in type(self).__mro__ if "stored_hparams" in vars(kind)]
+        return kinds[-2]  # before this one
 
     def _constructor_arguments(self) -> dict[str, Any]:
         """The arguments that rebuild the module of this phase from its checkpoint, in plain values."""

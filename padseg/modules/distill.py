@@ -13,11 +13,12 @@ from torch import Tensor
 
 from padseg.data import AnomalyDataModule
 from padseg.data.images import Size
-from padseg.data.pairs import refuse_unfinished
+from padseg.data.pairs import check_batch
 from padseg.errors import CheckpointError, ConfigError, DataError
 from padseg.models import FeaturePair, MemoryStudentTeacher, NetworkOptions, find_system
 from padseg.modules.base import AnomalyModule
 from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS
+from padseg.modules.launchers import refuse_averages
 from padseg.modules.optimizer import ParameterGroup, build_optimizer
 from padseg.names import (
     STUDENT_INPUTS,
@@ -174,8 +175,9 @@ class StudentDistillModule(AnomalyModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
         """Distance between the teacher on the clean and the student on the corrupted image."""
-        refuse_unfinished(batch)
+        check_batch(batch, "clean")
         if self.parts.memory:
+            check_batch(batch, "index")
             self._remember(batch)
             return None
         corrupted = None
@@ -221,9 +223,11 @@ class StudentDistillModule(AnomalyModule):
         """See AnomalyModule.
 
         Raises:
-            ConfigError: A memory is trained in 16-mixed, for a limited time, or without a last step.
+            ConfigError: A memory is trained in 16-mixed, for a limited time, without a last step, or with averages.
             DataError: It is trained on a single image.
         """
+        if stage == "fit" and self.parts.memory:
+            refuse_averages(self.trainer, self.parts.title)
         super().setup(stage)
         trainer = self.trainer
         if stage != "fit" or not self.parts.memory:
@@ -261,11 +265,13 @@ class StudentDistillModule(AnomalyModule):
             network.student.forget()
 
     def on_train_end(self) -> None:
-        """Choose what to remember, if the training ends early."""
+        """Choose what to remember, if the training ends early; one that resumes chooses again, from more."""
         super().on_train_end()
         network = self.student_teacher
         if isinstance(network, MemoryStudentTeacher) and network.student.candidates:
+            candidates = network.student.all_candidates()
             network.student.choose()
+            network.student.candidates = [candidates]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See AnomalyModule; until a memory has chosen its entries, also what it chooses from."""

@@ -1,7 +1,7 @@
 """Strategies and callbacks of Lightning with which the result of a training would be lost or incomplete."""
 
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import StochasticWeightAveraging
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
@@ -39,3 +39,21 @@ def refuse_lossy_training(trainer: Trainer) -> None:
             "StochasticWeightAveraging averages the weights that each epoch begins with, but the stream of samples is a "
             "single epoch, so the initial ones would remain: use EMAWeightAveraging or WeightAveraging."
         )
+
+
+def refuse_averages(trainer: Trainer, title: str) -> None:
+    """Reject callbacks that average weights, for a phase without any: they would average counters and memories.
+
+    Args:
+        trainer: The Trainer.
+        title: Of the system.
+
+    Raises:
+        ConfigError: It has such a callback.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, StochasticWeightAveraging | WeightAveraging):
+            raise ConfigError(
+                f"{type(callback).__name__}: {title}'s first phase has no weights to average; use EMAWeightAveraging or "
+                "WeightAveraging in its second phase."
+            )

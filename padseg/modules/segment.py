@@ -12,7 +12,7 @@ from torch.nn import Parameter
 
 from padseg.data import AnomalyDataModule
 from padseg.data.images import Size
-from padseg.data.pairs import refuse_unfinished
+from padseg.data.pairs import check_batch
 from padseg.errors import CheckpointError, ConfigError
 from padseg.models import (
     RCM,
@@ -226,12 +226,13 @@ class SegmentationModule(AnomalyModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Focal and L1 loss against the mask of the synthetic defect; without gamma, cross entropy."""
-        refuse_unfinished(batch)
+        check_batch(batch)
         if "corrupted" not in batch:
             raise ConfigError(
                 "the segmentation trains on synthetic pairs, but the data has none: set "
                 "--data.synthesis and --data.textures."
             )
+        check_batch(batch, "mask", *(["index"] if self.parts.memory else []))
         # A memory would know the surroundings of the defect by heart, unlike those of a new image.
         index = batch["index"] if self.parts.memory else None
         pairs = self.compare(batch["corrupted"], index)

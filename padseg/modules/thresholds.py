@@ -125,7 +125,7 @@ class ThresholdCallback(Callback):
         data: AnomalyDataModule,
         loader: DataLoader[dict[str, Any]],
     ) -> Calibration | None:
-        """Score as `Trainer.predict` does, but without its callbacks, which would treat the images as predictions."""
+        """Score as `Trainer.predict` does, but without callbacks and hooks, for which the images are no predictions."""
         before, device = module.device, trainer.strategy.root_device
         calibrator = Calibrator(self.false_alarm_rate, self.pixel_rate)
         calibrator.to(device)
@@ -137,10 +137,10 @@ class ThresholdCallback(Callback):
             torch.inference_mode(),
             trainer.precision_plugin.forward_context(),
         ):
-            for index, loaded in enumerate(loader):
+            for loaded in loader:
                 on_device = data.transfer_batch_to_device(loaded, device, 0)
                 batch = data.on_after_batch_transfer(on_device, 0)
-                scores = module.predict_step(batch, index)
+                scores = module.score_batch(batch)
                 if is_to_stop(trainer):
                     break
                 # A synthetic defect may be empty; such an image is normal and already counted.

@@ -7,10 +7,10 @@ from torch import Tensor
 from padseg.synthesis.blend import blend
 from padseg.synthesis.draws import draw
 from padseg.synthesis.fills import Scene
-from padseg.synthesis.kinds import MASKS, Draws, MaskKind, Size, register
+from padseg.synthesis.kinds import MASKS, MIXED, Draws, MaskKind, Size, register
 from padseg.synthesis.lattice_noise import lattice_noise_mask
 from padseg.synthesis.mixture import draw_mixture, paint_mixture
-from padseg.synthesis.params import MIXED, SynthesisParams
+from padseg.synthesis.params import SynthesisParams
 from padseg.synthesis.perlin import perlin_mask
 
 # Pixels painted at a time. On a CPU, what a chunk writes on its way should stay in the cache.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from padseg.errors import ConfigError
+
 if TYPE_CHECKING:
     from padseg.synthesis.params import SynthesisParams
 
@@ -34,9 +36,19 @@ class MaskKind:
     masks: Callable[[Draws, "SynthesisParams", Size], Tensor]
 
 
+MIXED = "mixed"
+"""The back-end that mixes shapes and fills instead."""
 MASKS: dict[str, MaskKind] = {}
 
 
 def register(name: str, kind: MaskKind) -> None:
-    """Add a kind of mask; one of the same name is replaced."""
+    """Add a kind of mask; one of the same name is replaced.
+
+    Raises:
+        ConfigError: The name is that of the back-end that mixes shapes and fills.
+    """
+    if name == MIXED:
+        raise ConfigError(
+            f"{name!r} is no kind of mask but the mixture of shapes and fills: register yours under another name."
+        )
     MASKS[name] = kind

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from padseg.errors import ConfigError
 from padseg.options import one_of
 from padseg.synthesis.fills import FILLS
-from padseg.synthesis.kinds import MASKS
+from padseg.synthesis.kinds import MASKS, MIXED
 from padseg.synthesis.shapes import SHAPES
 
 PERLIN = "perlin"
-MIXED = "mixed"  # the back-end that mixes shapes and fills
 _MAX_EXPONENT = 8
 
 

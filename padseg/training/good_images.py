@@ -27,8 +27,10 @@ def good_images(folders: Sequence[Path], leave_out: Path | None = None) -> list[
         Absolute paths.
 
     Raises:
-        DataError: A folder is missing or holds no image, or some of its images may have defects.
+        DataError: There are no folders, one is missing or holds no image, or some of its images may have defects.
     """
+    if not folders:
+        raise DataError("no folder is given to train on: name one or more with good images.")
     found: dict[Path, None] = {}
     others: list[Path] = []
     for given in folders:

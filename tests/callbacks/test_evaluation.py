@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ from scipy import ndimage
 from torch.nn import functional
 
 from padseg.callbacks import EvaluationCallback
+from padseg.callbacks.evaluation import evaluated_dataset
 from padseg.data import AnomalyDataModule
 from padseg.data.images import read_image
 from padseg.data.pairs import to_unit
-from padseg.errors import DataError
+from padseg.errors import ConfigError, DataError
 from padseg.metrics.functional import rank
 from padseg.modules import StudentDistillModule
 from tiny import tiny_data, tiny_student
@@ -133,6 +135,22 @@ def test_the_mean_map_of_held_out_images_is_that_of_the_normal_ones(
     assert any(labels)
     normal = [mean for mean, label in zip(means, labels, strict=True) if not label]
     assert figures["val_score_map"] == pytest.approx(np.mean(normal), rel=1e-5)
+
+
+def test_one_loader_may_be_in_a_list(module, make_data, make_trainer):
+    data = make_data()
+    trainer = make_trainer(EvaluationCallback())
+    (alone,) = trainer.test(module, datamodule=data, verbose=False)
+    loader, held_out = data.test_dataloader, data.val_dataloader
+    for given in (lambda: [loader()], lambda: {"whole": loader()}):
+        data.test_dataloader = given
+        (found,) = trainer.test(module, datamodule=data, verbose=False)
+        assert found == pytest.approx(alone, nan_ok=True)
+    data.val_dataloader = lambda: [held_out()]
+    (validated,) = trainer.validate(module, datamodule=data, verbose=False)
+    assert "val_score_map" in validated
+    with pytest.raises(ConfigError, match="test_dataloader returns 2 loaders, but figures are"):
+        evaluated_dataset(SimpleNamespace(test_dataloaders=[loader(), loader()]), "test")
 
 
 def test_a_defect_whose_mask_vanishes_is_no_normal_image(root, module, make_trainer):

@@ -133,6 +133,13 @@ def test_the_number_of_pictures_is_bounded(module, make_data, make_trainer, data
     assert len(list((tmp_path / "thumbs").iterdir())) == 3
 
 
+def test_folders_may_be_strings(module, make_data, make_trainer, data_root, tmp_path):
+    records = RecordsCallback(f"{tmp_path}/found", str(data_root))
+    evaluated(make_trainer, module, make_data(), records)
+    table = read_records(tmp_path / "found").table
+    assert table["path"][0] == "widget/test/good/000.png"
+
+
 def test_a_failed_test_leaves_no_table(module, make_data, make_trainer, data_root, tmp_path):
     class Breaks(EvaluationCallback):
         def on_test_epoch_end(self, trainer, pl_module):

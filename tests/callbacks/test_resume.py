@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from padseg.callbacks import ResumeCheckpoint
 from padseg.data.datasets import TrainDataset
@@ -65,6 +66,22 @@ def test_no_checkpoint_amid_an_accumulated_step(data_root, tmp_path, monkeypatch
     assert callback.batches == [6]
     # Lightning divides by the batches of a step; the sum over its images is meant.
     assert backward == pytest.approx(logged)
+
+
+def test_a_checkpoint_amid_an_accumulated_step_is_no_start(data_root, tmp_path):
+    """Lightning's own callback saves after each validation, here after 4, 8 and 12 batches."""
+
+    def fit(steps, resumed=None):
+        saving = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1)
+        trainer = accumulating(steps, 4, saving)
+        data = tiny_data(data_root, image_size=32, batch_size=1)
+        trainer.fit(tiny_student("stpm", image_size=32), data, ckpt_path=resumed)
+        return data
+
+    fit(4)
+    with pytest.raises(CheckpointError, match=r"after 4 batches, in the middle of an accumulated"):
+        fit(5, tmp_path / "step=1.ckpt")
+    assert fit(5, tmp_path / "step=4.ckpt").state_dict()["batches"] == 15
 
 
 def test_a_folder_elsewhere_is_refused(data_root):

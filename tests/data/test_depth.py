@@ -167,6 +167,14 @@ def test_a_set_is_read_with_the_bits_of_its_normal_images(tmp_path):
         assert ours.max() == 255
 
 
+def test_a_test_set_without_a_module_is_read_with_the_bits_of_its_normal_images(tmp_path):
+    _category(tmp_path, 12)
+    data = AnomalyDataModule(str(tmp_path), "w", synthesis=None, image_size=40, num_workers=0)
+    data.setup("test")
+    (batch,) = data.test_dataloader()
+    assert batch["image"].max() == 255
+
+
 def test_the_number_of_bits_can_be_given(tmp_path):
     _category(tmp_path, 12)
     data = AnomalyDataModule(str(tmp_path), "w", synthesis=None, image_size=40, bits=13)

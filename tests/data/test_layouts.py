@@ -45,6 +45,10 @@ def test_mvtec(tmp_path):
     ]
 
 
+def test_the_root_may_be_a_string(data_root):
+    assert list_samples(str(data_root), "widget") == list_samples(data_root, "widget")
+
+
 def test_mvtec_loco(tmp_path):
     masks = [f"p/ground_truth/logical_anomalies/000/{number:03}.png" for number in range(3)]
     touch(tmp_path, "p/train/good/0.png", "p/validation/good/0.png", "p/test/good/0.png", *masks)

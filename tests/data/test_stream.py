@@ -106,6 +106,7 @@ def test_another_batch_size_goes_on_with_the_next_sample_too(data_root, textures
         accumulate_grad_batches=2,
         limit_train_batches=1.0,
         callbacks=[],
+        fit_loop=SimpleNamespace(restarting=False),
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
     )
     # Two steps of two batches of three after sample 8; four such steps to the end.

@@ -93,6 +93,17 @@ def test_scores_are_those_of_a_test_run(predictor, module, data_root):
     np.testing.assert_allclose(scores, list(Scores.found.values()), atol=1e-6)
 
 
+def test_a_module_that_scores_amid_its_training_stays_in_its_mode(predictor, module):
+    image = picture(64, 64, 0)
+    trained = copy.deepcopy(module).train()
+    trained.student_teacher.student.eval()  # as a user may freeze a part
+    modes = [part.training for part in trained.modules()]
+    found = Predictor(trained, device="cpu", precision="32-true")(image)
+    assert [part.training for part in trained.modules()] == modes
+    assert trained.training
+    assert found.image_score == predictor(image).image_score
+
+
 def test_verdict_and_regions_follow_the_thresholds(predictor, module):
     found = predictor([picture(90, 70, seed) for seed in range(3)])
     assert module.calibration is not None

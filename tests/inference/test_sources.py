@@ -121,11 +121,48 @@ def test_an_image_that_is_given_several_times(predictor, tmp_path):
         assert np.array_equal(found.score_map, expected.score_map)
 
 
+@pytest.mark.parametrize("kind", ["array", "tensor", "bytearray", "memoryview", "BytesIO"])
+def test_memory_that_is_reused_for_the_next_image(kind, predictor):
+    frames = np.random.default_rng(0).integers(0, 256, (9, 72, 72, 3), np.uint8)
+    files = []
+    for frame in frames:
+        Image.fromarray(frame).save(file := io.BytesIO(), "BMP")
+        files.append(file.getvalue())
+
+    def camera():
+        array, content = np.empty_like(frames[0]), bytearray(files[0])
+        memory = {
+            "array": array,
+            "tensor": torch.from_numpy(array),
+            "bytearray": content,
+            "memoryview": memoryview(content),
+            "BytesIO": (stream := io.BytesIO()),
+        }
+        for frame, file in zip(frames, files, strict=True):
+            array[:] = frame
+            content[:] = file
+            stream.seek(0)
+            stream.write(file)
+            yield memory[kind]
+
+    for found in (predictor(camera()), [*predictor.stream(camera())]):
+        assert all(
+            np.array_equal(one.image, frame) for one, frame in zip(found, frames, strict=True)
+        )
+
+
 def test_a_batch_is_several_images(predictor, data_root):
     paths = sorted((data_root / "widget/test/spot").iterdir())
     expected = [one.image_score for one in predictor(paths)]
     batch = np.stack([pixels(path) for path in paths])
     for given in (batch, torch.from_numpy(batch).permute(0, 3, 1, 2), (one for one in batch)):
+        assert [one.image_score for one in predictor(given)] == expected
+
+
+def test_a_batch_of_grey_images_has_a_channel(predictor):
+    grey = np.random.default_rng(0).integers(0, 256, (3, 40, 40), np.uint8)
+    expected = [one.image_score for one in predictor([*grey])]
+    for given in (grey[:, None], grey[..., None], torch.from_numpy(grey[:, None])):
         assert [one.image_score for one in predictor(given)] == expected
 
 
@@ -145,6 +182,7 @@ LARGE = b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 10**5, 10**5, 1, 2
         ({"image": 1}, "dict is no image"),
         ([None], "NoneType is no image"),
         (np.zeros((8, 8, 3), np.int64), "int64 and shape (8, 8, 3) is no image"),
+        (np.zeros((5, 8, 8), np.uint8), "several grey ones as (B, 1, H, W)"),
         (np.zeros((8, 8, 5), np.uint8), "uint8 and shape (8, 8, 5) is no image"),
         (torch.zeros(8), "torch.float32 and shape (8,) is no image"),
         (np.zeros((0, 8, 3), np.uint8), "no pixels"),

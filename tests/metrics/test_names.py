@@ -1,8 +1,12 @@
 """The names of the metrics are those of the metrics."""
 
+import pytest
 import torch
+from torchmetrics.classification import BinaryAUROC
 
-from padseg.metrics import ImageMetrics, PixelMetrics
+from padseg.errors import ConfigError
+from padseg.metrics import ImageMetrics, PixelMetrics, register
+from padseg.metrics.further import FURTHER
 from padseg.metrics.names import METRIC_KEYS, METRICS
 
 
@@ -21,3 +25,10 @@ def test_titles_tell_the_metrics_apart_and_headings_have_two_lines():
     assert {metric.short_title.count("\n") for metric in METRICS} == {1}
     for metric in METRICS:
         assert metric.title.lower().replace(" ", "") == metric.short_title.lower().replace("\n", "")
+
+
+@pytest.mark.parametrize("name", [*METRIC_KEYS, "pro5", "spro5", "score_map"])
+def test_no_metric_takes_the_place_of_a_figure(name):
+    with pytest.raises(ConfigError, match=f"'{name}' is a figure of every evaluation: register"):
+        register(name, BinaryAUROC, "pixel")
+    assert name not in FURTHER

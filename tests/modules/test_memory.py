@@ -9,6 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from lightning import Callback
+from lightning.pytorch.callbacks import (
+    EMAWeightAveraging,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
+from torch.utils.data import DataLoader
 
 from padseg.cli import main
 from padseg.errors import CheckpointError, ConfigError, DataError
@@ -122,18 +128,35 @@ def test_a_memory_of_images_that_were_enlarged_differently_is_told(trained, data
         )
 
 
-def test_a_training_that_ends_early_chooses_from_what_it_has(data_root, tmp_path):
+def test_a_training_that_ends_early_chooses_from_what_it_has_and_can_go_on(
+    trained, data_root, tmp_path
+):
     class Stop(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             trainer.should_stop = batch_idx == 2
 
-    module, fitter = tiny_student("tedseg"), trainer(tmp_path, 50, callbacks=[Stop()])
-    fitter.fit(module, datamodule=tiny_data(data_root))
+    torch.manual_seed(0)  # the teacher of `trained`
+    module, path = tiny_student("tedseg"), tmp_path / "early.ckpt"
+    fitter = trainer(tmp_path, 10, callbacks=[Stop()])
+    fitter.fit(module, datamodule=tiny_data(data_root, batch_size=2))
     assert fitter.global_step == 3
-    assert module.student_teacher.student.filled
+    assert all((memory.image >= 0).all() for memory in module.student_teacher.student.memories)
+    fitter.save_checkpoint(path)
+    with pytest.raises(CheckpointError, match=r"before its memory was complete: finish"):
+        tiny_segmentation(path)
+    resumed = tiny_student("tedseg")
+    trainer(tmp_path, 10).fit(
+        resumed, datamodule=tiny_data(data_root, batch_size=2), ckpt_path=path, weights_only=True
+    )
+    whole = read_checkpoint(trained / "10.ckpt")["state_dict"]
+    assert all(torch.equal(value, whole[name]) for name, value in resumed.state_dict().items())
+
+
+def test_a_memory_that_has_measured_nothing_is_not_handed_over(data_root, tmp_path):
+    fitter = trainer(tmp_path, 1)
+    fitter.fit(tiny_student("tedseg"), datamodule=tiny_data(data_root))
     fitter.save_checkpoint(tmp_path / "last.ckpt")
     assert CANDIDATES_KEY not in read_checkpoint(tmp_path / "last.ckpt")
-    # It has not measured what is usual, which phase two reads.
     with pytest.raises(
         CheckpointError, match=r"before its memory had measured any distance: finish"
     ):
@@ -160,6 +183,19 @@ def test_a_memory_is_not_cut_short(data_root, tmp_path):
         ConfigError, match=r"--trainer\.max_time: TEDSeg's memory is complete after"
     ):
         trainer(tmp_path, 4, max_time="00:01:00:00").fit(
+            tiny_student("tedseg"), datamodule=tiny_data(data_root)
+        )
+
+
+@pytest.mark.parametrize(
+    "averaging",
+    [WeightAveraging(), EMAWeightAveraging(), StochasticWeightAveraging(swa_lrs=0.1)],
+    ids=lambda averaging: type(averaging).__name__,
+)
+def test_a_memory_is_not_averaged(averaging, data_root, tmp_path):
+    told = rf"^{type(averaging).__name__}: TEDSeg's first phase has no weights to average; use EMA"
+    with pytest.raises(ConfigError, match=told):
+        trainer(tmp_path, 4, callbacks=[averaging]).fit(
             tiny_student("tedseg"), datamodule=tiny_data(data_root)
         )
 
@@ -234,6 +270,14 @@ def test_phase_two_leaves_the_own_image_out(trained, data_root, textures, tmp_pa
     seen.clear()
     module(torch.rand(1, 3, 64, 64))
     assert seen == [None]
+
+
+def test_phase_two_needs_the_numbers_of_the_images(trained, tmp_path):
+    batch = {name: torch.zeros(1, 3, 64, 64) for name in ("corrupted", "mask")}
+    with pytest.raises(ConfigError, match=r"batches of the data have no 'index': give dicts"):
+        trainer(tmp_path, 1).fit(
+            tiny_segmentation(trained / "10.ckpt"), DataLoader([batch], batch_size=None)
+        )
 
 
 def test_phase_two_needs_the_images_of_phase_one(trained, data_root, textures, tmp_path):

@@ -123,12 +123,11 @@ def test_a_stream_that_is_cut_short_is_refused(data, tmp_path):
         trainer(tmp_path, 4, callbacks=[by_epoch]).fit(module, datamodule=data)
 
 
-@pytest.mark.parametrize("system", ["destseg", "tedseg"])
-def test_averages_of_epochs_are_refused(system, data, tmp_path):
+def test_averages_of_epochs_are_refused(data, tmp_path):
     averaging = [StochasticWeightAveraging(swa_lrs=0.1)]
     for given in ({"datamodule": data}, {"train_dataloaders": [{}], "val_dataloaders": [{}]}):
         with pytest.raises(ConfigError, match="use EMAWeightAveraging or WeightAveraging"):
-            trainer(tmp_path, 1, callbacks=averaging).fit(tiny_student(system), **given)
+            trainer(tmp_path, 1, callbacks=averaging).fit(tiny_student(), **given)
 
 
 def test_loggers_show_the_rate_of_the_system():
@@ -329,8 +328,8 @@ def test_gradients_can_be_clipped(precision, data, tmp_path):
 
 
 def test_a_module_that_predicted_trains_again(data, tmp_path):
-    module = Predictor(tiny_student(lr=0.05), device="cpu").module
-    assert not module.training
+    module = tiny_student(lr=0.05).eval()
+    Predictor(module, device="cpu")(torch.zeros(64, 64, 3, dtype=torch.uint8))
     trainer(tmp_path, 2).fit(module, datamodule=data)
     counts = [
         int(value)
@@ -539,6 +538,20 @@ def test_loaders_without_their_data_module_are_told(data, distilled, tmp_path):
     loader = DataLoader(finished, batch_size=None)
     (scores, *_) = fitter.predict(module, dataloaders=loader)
     assert scores["image_score"].isfinite().all()
+
+
+def test_what_the_batches_of_other_loaders_lack_is_told(distilled, tmp_path):
+    whole = {name: torch.zeros(1, 3, 64, 64) for name in ("clean", "corrupted")}
+    for module, batch, missing in (
+        (tiny_student("stpm"), (whole["clean"],), "clean"),
+        (tiny_student("tedseg"), {"image": whole["clean"]}, "clean"),
+        (tiny_student("tedseg"), whole, "index"),
+        (segmentation(distilled), whole, "mask"),
+    ):
+        with pytest.raises(ConfigError, match=rf"batches of the data have no '{missing}': give"):
+            trainer(tmp_path, 1).fit(module, DataLoader([batch], batch_size=None))
+    with pytest.raises(ConfigError, match=r"batches of the data have no 'image': give dicts"):
+        trainer(tmp_path, 1).predict(module.eval(), DataLoader([whole], batch_size=None))
 
 
 def test_a_training_needs_a_last_step(data, tmp_path):

@@ -5,6 +5,7 @@ import types
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from lightning import Callback
 
@@ -12,7 +13,7 @@ from padseg.callbacks import ThresholdCallback
 from padseg.cli import main
 from padseg.data import AnomalyDataModule
 from padseg.inference import Predictor
-from padseg.modules import StudentDistillModule, read_checkpoint, read_header
+from padseg.modules import AnomalyModule, StudentDistillModule, read_checkpoint, read_header
 from padseg.synthesis import SynthesisParams
 from tiny import Seen, tiny_data, tiny_network, tiny_segmentation, tiny_student
 from tiny import tiny_trainer as trainer
@@ -114,3 +115,41 @@ def test_a_users_module_is_scored_with_its_own_code(
     caplog.clear()
     Predictor(tmp_path / "last.ckpt", device="cpu")
     assert "was trained as own_modules.MyStudent" in caplog.text
+
+
+class Mixin(AnomalyModule):
+    """What a user adds to the modules of both phases."""
+
+
+class Left(Mixin, StudentDistillModule):
+    """A user's own."""
+
+
+class Right(StudentDistillModule, Mixin):
+    """A user's own."""
+
+
+@pytest.mark.parametrize("own", [Left, Right])
+def test_a_mixin_for_both_phases_changes_no_checkpoint(own, data_root, tmp_path):
+    module = own(system="stpm", **tiny_network("stpm", image_size=64))
+    fitter = trainer(tmp_path, 1)
+    fitter.fit(module, datamodule=tiny_data(data_root))
+    fitter.save_checkpoint(tmp_path / "last.ckpt")
+    header = read_header(tmp_path / "last.ckpt")
+    assert header.class_name == "StudentDistillModule"
+    assert header.subclass.endswith(own.__name__)
+    assert Predictor(tmp_path / "last.ckpt", device="cpu").calibration is not None
+    again = own.load_from_checkpoint(tmp_path / "last.ckpt")
+    assert again.calibration == module.calibration
+
+
+def test_thresholds_do_not_ask_the_hooks_of_a_users_module(data_root, tmp_path):
+    class Saves(StudentDistillModule):
+        """A user's own, whose predictions are others."""
+
+        def predict_step(self, batch, batch_idx):
+            return batch["path"]
+
+    module = Saves(system="stpm", **tiny_network("stpm", image_size=64))
+    trainer(tmp_path, 1).fit(module, datamodule=tiny_data(data_root))
+    assert module.calibration is not None

@@ -33,3 +33,9 @@ def test_a_kind_from_outside_is_selected_by_its_name(monkeypatch, data_root, tex
     inside = (pairs["mask"] > 0).expand_as(half)
     torch.testing.assert_close(pairs["corrupted"][inside], half[inside])
     assert torch.equal(pairs["corrupted"][~inside], pairs["clean"][~inside])
+
+
+def test_the_name_of_the_mixture_is_refused():
+    with pytest.raises(ConfigError, match=r"'mixed' is no kind of mask .*: register yours"):
+        register("mixed", MASKS["perlin"])
+    assert "mixed" not in MASKS

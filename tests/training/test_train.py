@@ -51,6 +51,11 @@ def trained(good, tmp_path_factory) -> Path:
     return out
 
 
+def test_no_folder_is_told(tmp_path):
+    with pytest.raises(DataError, match="no folder is given to train on: name one"):
+        train([], tmp_path / "cap")
+
+
 def test_good_images_alone_give_a_calibrated_model(trained, good):
     assert sorted(path.name for path in trained.iterdir()) == [
         *("model.ckpt", "preview.png", "training"),
