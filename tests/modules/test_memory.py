@@ -272,6 +272,7 @@ def test_phase_two_leaves_the_own_image_out(trained, data_root, textures, tmp_pa
     assert seen == [None]
 
 
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
 def test_phase_two_needs_the_numbers_of_the_images(trained, tmp_path):
     batch = {name: torch.zeros(1, 3, 64, 64) for name in ("corrupted", "mask")}
     with pytest.raises(ConfigError, match=r"batches of the data have no 'index': give dicts"):

@@ -540,6 +540,7 @@ def test_loaders_without_their_data_module_are_told(data, distilled, tmp_path):
     assert scores["image_score"].isfinite().all()
 
 
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
 def test_what_the_batches_of_other_loaders_lack_is_told(distilled, tmp_path):
     whole = {name: torch.zeros(1, 3, 64, 64) for name in ("clean", "corrupted")}
     for module, batch, missing in (
