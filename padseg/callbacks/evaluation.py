@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
 from torchmetrics import SumMetric
 
+from padseg.data.pairs import check_batch
 from padseg.data.samples import GOOD
 from padseg.errors import ConfigError, PadsegError
 from padseg.metrics import AUPIMO, SPRO, ImageMetrics, MetricInputError, PixelMetrics
@@ -60,8 +61,10 @@ class EvaluationCallback(Callback):
             metric.reset()
 
     def _update(self, outputs: dict[str, Tensor], batch: dict[str, Any], dataset: Any) -> None:
+        native = getattr(dataset, "native", False)
+        check_batch(batch, "label", "index" if native else "regions")
         label, score_map = batch["label"], outputs["score_map"]
-        if getattr(dataset, "native", False):
+        if native:
             # One after the other: the images' own sizes differ, and can be large.
             for at, index in enumerate(batch["index"].tolist()):
                 own = torch.from_numpy(dataset.own_regions(index)).to(score_map.device)
@@ -142,7 +145,7 @@ class EvaluationCallback(Callback):
         figures = {
             "score_map": self._normal_score.compute() / self._normal_count.compute(),
         }
-        if dataset.defects is not None:
+        if getattr(dataset, "defects", None) is not None:
             with warnings.catch_warnings():
                 # Among a few held-out images, the draws may leave all without a defect.
                 warnings.filterwarnings("ignore", message=".*not defined and set to nan")

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 from torch.nn import functional
+from torch.utils.data import DataLoader
 
 from padseg.callbacks import EvaluationCallback
 from padseg.callbacks.evaluation import evaluated_dataset
@@ -151,6 +152,19 @@ def test_one_loader_may_be_in_a_list(module, make_data, make_trainer):
     assert "val_score_map" in validated
     with pytest.raises(ConfigError, match="test_dataloader returns 2 loaders, but figures are"):
         evaluated_dataset(SimpleNamespace(test_dataloaders=[loader(), loader()]), "test")
+
+
+def test_other_loaders_are_evaluated_if_their_batches_are_complete(module, make_trainer):
+    batch = {"image": torch.rand(2, 3, 64, 64), "label": torch.tensor([False, True])}
+    regions = torch.zeros(2, 1, 64, 64, dtype=torch.int32)
+    regions[1, :, :9, :9] = 1
+    loader = DataLoader([batch | {"regions": regions}], batch_size=None)
+    trainer = make_trainer(EvaluationCallback(), limit_test_batches=1)
+    (found,) = trainer.test(module, loader, verbose=False)
+    assert 0 <= found["pixel_ap"] <= 1
+    assert "val_score_map" in trainer.validate(module, loader, verbose=False)[0]
+    with pytest.raises(ConfigError, match=r"batches of the data have no 'regions': give dicts"):
+        trainer.test(module, DataLoader([batch], batch_size=None), verbose=False)
 
 
 def test_a_defect_whose_mask_vanishes_is_no_normal_image(root, module, make_trainer):
