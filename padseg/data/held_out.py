@@ -35,11 +35,14 @@ def split_held_out(paths: Sequence[Path], fraction: float) -> tuple[list[Path], 
     ranked = sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(names[path])).digest())
     copies, held_out = find_copies(paths), set[Path]()
     for path in ranked:
-        if len(held_out) < size:
-            held_out |= {path, *copies.get(path, ())}
-    if len(held_out) >= len(paths):
+        same = {path, *copies.get(path, ())}
+        # The first may be more than that if it leaves half of the images.
+        if len(held_out | same) <= size or (not held_out and 2 * len(same) <= len(paths)):
+            held_out |= same
+    if not held_out or len(held_out) == len(paths):
+        different = len(paths) - sum(1 - 1 / len(copies[path]) for path in copies)
         raise DataError(
-            f"{paths[0].parent} holds {count(len(paths), 'normal image')}, too few to hold {fraction:.0%} out: "
-            "add images or pass --data.val_fraction 0."
+            f"{paths[0].parent} holds {count(round(different), 'different normal image')}, too few to hold "
+            f"{fraction:.0%} out: add images or pass --data.val_fraction 0."
         )
     return [path for path in paths if path not in held_out], sorted(held_out)

@@ -16,6 +16,7 @@ _NOISE = 0.02  # likewise, in masks with so few values that none comes from loss
 _FEW = 8  # values
 _KINDS = 32  # a mask with smaller values only: these number the kinds of defect
 _EDGES = 0.95  # share of marked pixels at the edges of an inverted mask
+_RINGING = 16  # pixels that JPEG compression leaves in one place beside an edge, at most
 _SOLID = 7  # pixels, side of a dark square that no soft edge contains
 
 
@@ -111,12 +112,10 @@ def has_dark_regions(share: NDArray[np.float32]) -> bool:
     visible = share >= _FAINT
     if not (visible & (share < 0.5)).any():
         return False
-    # Single bright pixels beside an edge come from JPEG compression.
-    solid = cv2.morphologyEx(visible.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    count, regions = cv2.connectedComponents(solid)
+    count, regions, statistics, _ = cv2.connectedComponentsWithStats(visible.astype(np.uint8))
     brightest = np.zeros(count, np.float32)
     np.maximum.at(brightest, np.asarray(regions, dtype=np.intp), share)
-    if (brightest[1:] < 0.5).any():
+    if ((brightest < 0.5) & (statistics[:, cv2.CC_STAT_AREA] > _RINGING))[1:].any():
         return True
     square = np.ones((_SOLID, _SOLID), np.uint8)
     return bool(((cv2.erode(share, square) >= _FAINT) & (cv2.dilate(share, square) < 0.5)).any())
@@ -148,13 +147,13 @@ def _numbers_defects(grey: NDArray[np.float32], peak: float) -> bool:
     """Whether the values of a mask number its defects, so that dark ones are defects too.
 
     A pixel of a soft edge has a brighter neighbour; most pixels of a numbered region have none. The noise of
-    JPEG has none either, but is nowhere flat.
+    JPEG has none either, but is nowhere flat and has many values.
     """
     dark = (grey > _NOISE * peak) & (grey < 0.5 * peak)
     noise = (grey > 0) & (grey <= _NOISE * peak)
     if not dark.any():
         return False
-    lossy = 5 * np.count_nonzero(noise) > np.count_nonzero(dark)
+    lossy = 5 * np.count_nonzero(noise) > np.count_nonzero(dark) and len(np.unique(grey[noise])) > 2
     if len(np.unique(grey)) - 1 > _FEW:
         dark &= grey >= _FAINT * peak
     square = np.ones((3, 3), np.uint8)

@@ -105,8 +105,13 @@ def check_batch(batch: Any, *needed: str) -> None:
             "the loaders of an AnomalyDataModule were given without it, and it finishes their batches: pass "
             "datamodule=data to the Trainer instead."
         )
+    if not isinstance(batch, Mapping):
+        raise ConfigError(
+            f"the batches of the data are of type {type(batch).__name__}: give dicts with the keys that "
+            "AnomalyDataModule describes."
+        )
     for name in needed:
-        if not isinstance(batch, Mapping) or name not in batch:
+        if name not in batch:
             raise ConfigError(
                 f"the batches of the data have no {name!r}: give dicts with the keys that AnomalyDataModule describes."
             )

@@ -112,7 +112,7 @@ class StreamDataModule(LightningDataModule):
         self.start = Position.from_state(state_dict)
 
     def require_whole_steps(self) -> None:
-        """Reject a checkpoint with which the Trainer would go on amid a step, but the stream at its beginning.
+        """Reject a checkpoint from which the Trainer would go on amid a step, but the stream at its beginning.
 
         Raises:
             CheckpointError: As above.
@@ -122,11 +122,17 @@ class StreamDataModule(LightningDataModule):
             return
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
         batches = progress.processed
-        if batches > self.start.batch or batches % trainer.accumulate_grad_batches:
+        accumulated = trainer.accumulate_grad_batches
+        if self.start.step and batches > self.start.batch:
             raise CheckpointError(
                 f"the checkpoint was saved after {batches} batches, in the middle of an accumulated step: resume from "
                 "another one, and save with padseg's ResumeCheckpoint, or give a --trainer.val_check_interval that is "
                 "a multiple of accumulate_grad_batches."
+            )
+        if batches % accumulated:
+            raise CheckpointError(
+                f"the checkpoint was saved after {batches} batches, which are no whole steps of "
+                f"--trainer.accumulate_grad_batches {accumulated}: give the number that it was trained with."
             )
 
     def last_sample(self) -> int | None:

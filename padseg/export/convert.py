@@ -57,11 +57,11 @@ def export(
     if int8 and (half or not chosen.int8):
         able = " or ".join(name for name, one in FORMATS.items() if one.int8)
         raise ConfigError(f"--int8 needs --format {able}, and cannot be combined with --half.")
-    for name, other in FORMATS.items():
-        if name != format and out.suffix == other.suffix:
-            raise ConfigError(
-                f"--out {out} ends like a file of --format {name}, not {format}: change one of them."
-            )
+    others = [name for name, one in FORMATS.items() if one.suffix and one.suffix == out.suffix]
+    if others and format not in others:
+        raise ConfigError(
+            f"--out {out} ends like a file of --format {others[0]}, not {format}: change one of them."
+        )
     if format != "safetensors" and out.is_dir():
         raise ConfigError(f"--out {out} is a folder: {format} is a file, so name one in it.")
     above = next((folder for folder in out.absolute().parents if folder.exists()), out)

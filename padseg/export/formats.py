@@ -18,22 +18,24 @@ class Format:
 
     Attributes:
         make_files: Makes the content of each file from a source and the requested path.
-        suffix: The usual ending of its files.
         packages: Packages that it needs in addition to padseg's dependencies.
         half: Whether its weights can be stored in float16.
         int8: Whether its convolutions can compute in 8-bit integers.
+        suffix: The ending of its files, which no other format may have in their place; empty for any.
     """
 
     make_files: Callable[[Source, Path], dict[Path, bytes]]
-    suffix: str
     packages: tuple[str, ...] = ()
     half: bool = True
     int8: bool = False
+    suffix: str = ""
 
 
 FORMATS: dict[str, Format] = {
-    "onnx": Format(onnx.make_files, ".onnx", ("onnx", "onnxscript"), int8=True),
-    "openvino": Format(openvino.make_files, ".xml", ("onnx", "onnxscript", "openvino"), int8=True),
-    "torch": Format(torch_export.make_files, ".pt2"),
-    "safetensors": Format(safetensors.make_files, ".safetensors", half=False),
+    "onnx": Format(onnx.make_files, ("onnx", "onnxscript"), int8=True, suffix=".onnx"),
+    "openvino": Format(
+        openvino.make_files, ("onnx", "onnxscript", "openvino"), int8=True, suffix=".xml"
+    ),
+    "torch": Format(torch_export.make_files, suffix=".pt2"),
+    "safetensors": Format(safetensors.make_files, half=False, suffix=".safetensors"),
 }

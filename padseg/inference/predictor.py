@@ -1,5 +1,6 @@
 """The predictor: images in; score maps, scores, verdicts and regions out."""
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ from padseg.modules.loading import load_module
 from padseg.names import PRECISION_NAMES
 from padseg.options import one_of
 
+_MODES = threading.RLock()  # threads may score with one module
+
 
 class Predictor:
     """Scores images with a trained module.
@@ -46,7 +49,7 @@ class Predictor:
 
     Args:
         checkpoint: Checkpoint of a training, a folder or safetensors file for exchange, or a module, which is moved
-            to the device and, while it scores, in eval mode.
+            to the device and into eval mode; amid its training, it is so only while it scores.
         device: Such as `cpu` or `cuda:1`; None for the accelerator, if there is one.
         precision: `32-true`, `bf16-mixed` or `16-mixed`; None for `32-true` if the thresholds were set in
             it, otherwise for the default of training on this device.
@@ -78,6 +81,8 @@ class Predictor:
         self.batch_size = batch_size
         module = checkpoint if isinstance(checkpoint, AnomalyModule) else load_module(checkpoint)
         self.module = module.to(self.device)
+        if not _in_training(module):
+            module.eval()
         thresholds = module.calibration
         self.precision = precision or default_precision(
             self.device.type, None if thresholds is None else thresholds.precision
@@ -270,13 +275,21 @@ class _Job:
 @contextmanager
 def _eval_mode(module: AnomalyModule) -> Iterator[None]:
     """A block in eval mode; a training in which a module scores goes on in the mode of before."""
-    before = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
+    if not _in_training(module):
         yield
-    finally:
-        for part, training in before:
-            part.training = training
+        return
+    with _MODES:
+        before = [(part, part.training) for part in module.modules()]
+        module.eval()
+        try:
+            yield
+        finally:
+            for part, training in before:
+                part.training = training
+
+
+def _in_training(module: AnomalyModule) -> bool:
+    return module._trainer is not None and module.trainer.training
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -197,7 +197,7 @@ class AnomalyModule(LightningModule):
         return [] if own else [ThresholdCallback()]
 
     def on_fit_start(self) -> None:
-        """Set the training mode, also of a module that its user put into eval mode.
+        """Set the training mode, also of a module that a `Predictor` or its user put into eval mode.
 
         Raises:
             ConfigError: The weights should have come from a checkpoint, and none was loaded.
@@ -328,9 +328,8 @@ class AnomalyModule(LightningModule):
     @property
     def _phase(self) -> type:
         """The module of this phase, also of a user's class that is made from it."""
-        # Not a mixin, which has no weights of its own.
-        kinds = [kind for kind in type(self).__mro__ if "stored_hparams" in vars(kind)]
-        return kinds[-2]  # before this one
+        # Own classes and mixins come from elsewhere.
+        return next(kind for kind in type(self).__mro__ if kind.__module__.startswith("padseg."))
 
     def _constructor_arguments(self) -> dict[str, Any]:
         """The arguments that rebuild the module of this phase from its checkpoint, in plain values."""

@@ -175,9 +175,8 @@ class StudentDistillModule(AnomalyModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
         """Distance between the teacher on the clean and the student on the corrupted image."""
-        check_batch(batch, "clean")
+        check_batch(batch, "clean", *(["index"] if self.parts.memory else []))
         if self.parts.memory:
-            check_batch(batch, "index")
             self._remember(batch)
             return None
         corrupted = None
@@ -258,11 +257,15 @@ class StudentDistillModule(AnomalyModule):
             )
 
     def on_train_start(self) -> None:
-        """See AnomalyModule; a memory is filled anew by every training that does not resume."""
+        """See AnomalyModule; a memory is filled anew, but a training that resumes keeps what it chooses from."""
         super().on_train_start()
         network = self.student_teacher
-        if isinstance(network, MemoryStudentTeacher) and self.global_step == 0:
+        if isinstance(network, MemoryStudentTeacher) and (
+            self.global_step == 0 or network.student.candidates
+        ):
+            candidates = network.student.candidates if self.global_step else []
             network.student.forget()
+            network.student.candidates = candidates
 
     def on_train_end(self) -> None:
         """Choose what to remember, if the training ends early; one that resumes chooses again, from more."""
@@ -289,6 +292,7 @@ class StudentDistillModule(AnomalyModule):
         super().on_load_checkpoint(checkpoint)
         if self._trainer is None or self.trainer.state.fn != "fit":
             require_memory(checkpoint, "the checkpoint")
+            return
         network = self.student_teacher
         if isinstance(network, MemoryStudentTeacher):
             stored = [(pair[0], pair[1]) for pair in checkpoint.get(CANDIDATES_KEY, [])]
@@ -312,7 +316,8 @@ def require_memory(checkpoint: Mapping[str, Any], what: str) -> None:
     Raises:
         CheckpointError: As above.
     """
-    if CANDIDATES_KEY in checkpoint:
+    image = checkpoint["state_dict"].get("student_teacher.student.memories.0.image")
+    if CANDIDATES_KEY in checkpoint and (image is None or image[0] < 0):
         raise CheckpointError(
             f"{what} was saved before its memory was complete: finish its training first, with `fit` and "
             "--ckpt_path."

@@ -43,11 +43,18 @@ MADE = ("steps", "batch_size", "image_size", "precision", "teacher", "machine", 
 EXTRA = (*FIRST_PHASE, *MADE)
 KEYS = ["label", "category", "seed"]
 BUDGET = ("tedseg-3min", "stpm-3min", "rstpm-3min", "destseg-3min", "pfadseg-3min")
-TENFOLD = ("tedseg-short", "stpm-30min", "rstpm-30min", "destseg-30min", "pfadseg-30min")
+TENFOLD = ("tedseg", "stpm-30min", "rstpm-30min", "destseg-30min", "pfadseg-30min")
 TEACHERS = ("tedseg-short", "tedseg-resnet18", "tedseg-dinov2", "tedseg-two")
-LENGTHS = ("tedseg-3min", "tedseg-short", "tedseg", "tedseg-long", "tedseg-2000", "tedseg-384")
+LENGTHS = ("tedseg-3min", "tedseg")
+LENGTHS_ALL_SHAPES = ("tedseg-short", "tedseg-all-shapes", "tedseg-long", "tedseg-2000", "tedseg-384")
 PRECISION = ("destseg-bf16-mixed", "destseg-32-true")
-SYNTHESIS = {"tedseg": "mixed", "tedseg-perlin": "perlin"}  # back-ends by label
+SYNTHESIS = {  # masks and fills by label
+    "tedseg": "Perlin, all fills",
+    "tedseg-all-shapes": "all shapes, all fills",
+    "tedseg-perlin": "Perlin, textures",
+}
+# For `{all_shapes}` in the list: what TEDSeg trained on until it drew Perlin masks alone.
+ALL_SHAPES = "{perlin: 0.6, line: 0.1, spot: 0.06, blob: 0.1, band: 0.04, zone: 0.1}"
 PUBLISHED = ("DeSTSeg", "PFADSeg")
 Variant = dict[str, Any]
 
@@ -61,12 +68,12 @@ def read_list() -> dict[str, Variant]:
 
 def command(label: str, variant: Variant, options: argparse.Namespace) -> list[str]:
     """The `padseg run` of a variant."""
-    folders = {"textures": options.textures, "weights": options.weights}
+    given = {"textures": options.textures, "weights": options.weights, "all_shapes": ALL_SHAPES}
     return [
         *(sys.executable, "-m", "padseg", "run", variant["system"], "--root", options.root),
         *("--category", *variant["categories"], "--seed", *map(str, variant["seeds"])),
         *("--label", label, "--out", str(options.out)),
-        *(part.format(**folders) for part in shlex.split(variant["options"])),
+        *(part.format(**given) for part in shlex.split(variant["options"])),
     ]
 
 
@@ -151,10 +158,10 @@ def teachers(table: pd.DataFrame) -> str:
     return _compared(first, TEACHERS, "teacher", lambda one: f"`{one['teacher']}`")
 
 
-def lengths(table: pd.DataFrame) -> str:
+def lengths(table: pd.DataFrame, labels: Sequence[str] = LENGTHS) -> str:
     """TEDSeg trained for less and for longer, and with larger images, mean of the seeds."""
     return _compared(
-        table, LENGTHS, "steps at size", lambda one: f"{one['steps']} at {one['image_size']}"
+        table, labels, "steps at size", lambda one: f"{one['steps']} at {one['image_size']}"
     )
 
 
@@ -194,9 +201,10 @@ def seeds(table: pd.DataFrame, label: str = "tedseg") -> str:
 
 
 def synthesis(table: pd.DataFrame) -> str:
-    """TEDSeg with either kind of synthetic defects, on the categories and seeds that both have."""
+    """TEDSeg with each kind of synthetic defects, on the categories and seeds that several have."""
     chosen = table[table["label"].isin(SYNTHESIS)]
-    chosen = chosen[chosen.groupby(["category", "seed"])["label"].transform("nunique") > 1]
+    kinds = chosen.groupby(["category", "seed"])["label"].transform("nunique")
+    complete, chosen = chosen[kinds == len(SYNTHESIS)], chosen[kinds > 1]
     lines = [_head("", "seed", "defects")]
     for category in _in_order(chosen["category"].unique()):
         rows = chosen[chosen["category"] == category].sort_values(["seed", "label"])
@@ -204,15 +212,15 @@ def synthesis(table: pd.DataFrame) -> str:
             figures = [_figure(100 * one[metric.key]) for metric in SHOWN]
             name = "" if number else _words(category)
             lines.append([name, str(one["seed"]), SYNTHESIS[one["label"]], *figures])
-    for label, rows in _by_label(chosen):
+    for label, rows in _by_label(complete):
         figures = [_figure(100 * rows[metric.key].mean()) for metric in SHOWN]
-        lines.append(["mean", "", SYNTHESIS[label], *figures])
+        lines.append(["mean where there are all", "", SYNTHESIS[label], *figures])
     return f"{_markdown(lines)}\n\n{_made(chosen)}"
 
 
 def distances(table: pd.DataFrame) -> str:
     """What TEDSeg finds after phase one, with the first seed."""
-    rows = table[(table["label"] == "tedseg-short") & (table["seed"] == 0)].set_index("category")
+    rows = table[(table["label"] == "tedseg") & (table["seed"] == 0)].set_index("category")
     lines = [_head("")]
     for category in _in_order(rows.index):
         figures = [_figure(100 * rows.loc[category, name]) for name in FIRST_PHASE]
@@ -258,7 +266,7 @@ def sentence(table: pd.DataFrame) -> str:
         f"Means over {', '.join(names[:-1])} and {names[-1]} of MVTec AD in percent: after "
         f"{_span(rows['train_minutes'])} minutes of training on a core or two, TEDSeg has {ours(rows)}. "
         f"After a full training on a GPU, the papers report {theirs(names)}. With "
-        "[a second teacher](configs/tedseg/README.md#two-teachers), half the steps and "
+        "[a second teacher](configs/tedseg/README.md#two-teachers), half the steps, other synthetic defects and "
         f"{_span(two['train_minutes'])} minutes on another machine, it has {ours(two)} on "
         f"{', '.join(some[:-1])} and {some[-1]}; the papers have {theirs(some)} there."
     )
@@ -278,6 +286,7 @@ TABLES: dict[str, dict[str, Callable[[pd.DataFrame], str]]] = {
         "distances": distances,
         "two": partial(seeds, label="tedseg-two"),
         "lengths": lengths,
+        "lengths with all shapes": partial(lengths, labels=LENGTHS_ALL_SHAPES),
         "synthesis": synthesis,
     },
 }

@@ -4,7 +4,6 @@ import json
 import math
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from padseg.callbacks import EvaluationCallback
-from padseg.callbacks.evaluation import evaluated_dataset
 from padseg.data import AnomalyDataModule
 from padseg.data.images import read_image
 from padseg.data.pairs import to_unit
@@ -150,8 +148,6 @@ def test_one_loader_may_be_in_a_list(module, make_data, make_trainer):
     data.val_dataloader = lambda: [held_out()]
     (validated,) = trainer.validate(module, datamodule=data, verbose=False)
     assert "val_score_map" in validated
-    with pytest.raises(ConfigError, match="test_dataloader returns 2 loaders, but figures are"):
-        evaluated_dataset(SimpleNamespace(test_dataloaders=[loader(), loader()]), "test")
 
 
 def test_other_loaders_are_evaluated_if_their_batches_are_complete(module, make_trainer):

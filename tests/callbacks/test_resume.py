@@ -71,9 +71,10 @@ def test_no_checkpoint_amid_an_accumulated_step(data_root, tmp_path, monkeypatch
 def test_a_checkpoint_amid_an_accumulated_step_is_no_start(data_root, tmp_path):
     """Lightning's own callback saves after each validation, here after 4, 8 and 12 batches."""
 
-    def fit(steps, resumed=None):
+    def fit(steps, resumed=None, accumulated=3):
         saving = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1)
         trainer = accumulating(steps, 4, saving)
+        trainer.accumulate_grad_batches = accumulated
         data = tiny_data(data_root, image_size=32, batch_size=1)
         trainer.fit(tiny_student("stpm", image_size=32), data, ckpt_path=resumed)
         return data
@@ -81,6 +82,10 @@ def test_a_checkpoint_amid_an_accumulated_step_is_no_start(data_root, tmp_path):
     fit(4)
     with pytest.raises(CheckpointError, match=r"after 4 batches, in the middle of an accumulated"):
         fit(5, tmp_path / "step=1.ckpt")
+    with pytest.raises(
+        CheckpointError, match=r"no whole steps of --trainer.accumulate_grad_b\w+ 5"
+    ):
+        fit(5, tmp_path / "step=4.ckpt", accumulated=5)
     assert fit(5, tmp_path / "step=4.ckpt").state_dict()["batches"] == 15
 
 

@@ -39,6 +39,8 @@ def _numbered(count: int, width: int, height: int = 3) -> np.ndarray:
         np.kron([[0, 60, 200], [60, 0, 200], [0, 0, 0]], np.ones((8, 8))),
         np.kron([[0, 10, 200], [10, 0, 200], [0, 0, 0]], np.ones((8, 8))),
         np.kron([[0, 127, 255], [0, 0, 0], [255, 127, 0]], np.ones((8, 8))),
+        np.kron([[0, 1, 0, 100, 0, 255], [0, 0, 0, 0, 0, 0]], np.ones((2, 2))),
+        np.kron([[0, 5, 0, 100, 0, 255], [0, 0, 0, 0, 0, 0]], np.ones((8, 8))),
         _numbered(40, 7),
         _numbered(40, 5, height=1),  # lines
         _numbered(90, 1, height=1),  # pixels
@@ -102,6 +104,15 @@ def test_the_noise_of_jpeg_is_no_defect(tmp_path, quality):
         marked = read_masks([tmp_path / "m.jpg"], (80, 80))
         assert np.array_equal(marked, grey >= grey.max() / 2)
         assert not has_dark_regions(mask_share(tmp_path / "m.jpg"))
+
+
+def test_faint_regions_are_told_and_faint_ends_are_not():
+    share = np.zeros((64, 64), np.float32)
+    share[10:30, 10:30] = 1
+    share[30:33, 18:23] = 0.4  # where the square goes on
+    assert not has_dark_regions(share)
+    share[50:52, 5:50] = 0.4  # a scratch
+    assert has_dark_regions(share)
 
 
 def test_numbers_of_kinds_survive_jpeg(tmp_path):

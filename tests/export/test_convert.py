@@ -68,6 +68,9 @@ def test_mistakes_are_told_before_the_work(stpm, tmp_path, capsys, monkeypatch):
     other = str(tmp_path / "net.xml")
     assert main(["export", str(stpm), "--format", "onnx", "--out", other]) == 2
     assert "ends like a file of --format openvino, not onnx" in capsys.readouterr().err
+    monkeypatch.setitem(FORMATS, "other", Format(FORMATS["onnx"].make_files, suffix=".onnx"))
+    assert main(["export", "none.ckpt", "--format", "onnx", "--out", "net.onnx"]) == 2
+    assert "none.ckpt does not exist" in capsys.readouterr().err
     below = str(stpm / "net.onnx")
     assert main(["export", str(stpm), "--format", "onnx", "--out", below]) == 2
     assert f"--out {below} cannot be written: {stpm} is a file" in capsys.readouterr().err
@@ -91,7 +94,7 @@ def test_a_new_format_is_one_entry_of_the_table(stpm, tmp_path, monkeypatch):
     def make_files(source, out):
         return {out: " ".join(source.network().module.state_dict()).encode()}
 
-    monkeypatch.setitem(FORMATS, "names", Format(make_files, ".txt", ("numpy",), half=False))
+    monkeypatch.setitem(FORMATS, "names", Format(make_files, ("numpy",), half=False))
     export(stpm, "names", tmp_path / "names.txt")
     assert "student_teacher" in (tmp_path / "names.txt").read_text()
     with pytest.raises(PadsegError, match="--half cannot be combined with --format names"):

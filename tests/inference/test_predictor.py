@@ -3,6 +3,8 @@
 import copy
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,12 +98,24 @@ def test_scores_are_those_of_a_test_run(predictor, module, data_root):
 def test_a_module_that_scores_amid_its_training_stays_in_its_mode(predictor, module):
     image = picture(64, 64, 0)
     trained = copy.deepcopy(module).train()
+    trained._trainer = SimpleNamespace(training=True)
     trained.student_teacher.student.eval()  # as a user may freeze a part
     modes = [part.training for part in trained.modules()]
     found = Predictor(trained, device="cpu", precision="32-true")(image)
     assert [part.training for part in trained.modules()] == modes
     assert trained.training
     assert found.image_score == predictor(image).image_score
+
+
+def test_threads_score_with_a_module_that_was_in_training_mode(predictor, module):
+    shared = Predictor(copy.deepcopy(module).train(), device="cpu", precision="32-true")
+    images = [picture(64, 64, seed) for seed in range(4)]
+    expected = [predictor(image).image_score for image in images]
+    before = copy.deepcopy(shared.module.state_dict())
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(shared, images * 5))
+    assert [one.image_score for one in found] == expected * 5
+    assert all(torch.equal(value, before[key]) for key, value in shared.module.state_dict().items())
 
 
 def test_verdict_and_regions_follow_the_thresholds(predictor, module):

@@ -142,8 +142,11 @@ def test_a_training_that_ends_early_chooses_from_what_it_has_and_can_go_on(
     assert fitter.global_step == 3
     assert all((memory.image >= 0).all() for memory in module.student_teacher.student.memories)
     fitter.save_checkpoint(path)
-    with pytest.raises(CheckpointError, match=r"before its memory was complete: finish"):
+    with pytest.raises(CheckpointError, match=r"finish its training first"):
         tiny_segmentation(path)
+    image = torch.rand(1, 3, 64, 64)
+    scores = [one.eval()(image)["image_score"] for one in (module, load_module(path))]
+    assert torch.equal(*scores)
     resumed = tiny_student("tedseg")
     trainer(tmp_path, 10).fit(
         resumed, datamodule=tiny_data(data_root, batch_size=2), ckpt_path=path, weights_only=True

@@ -544,12 +544,17 @@ def test_loaders_without_their_data_module_are_told(data, distilled, tmp_path):
 def test_what_the_batches_of_other_loaders_lack_is_told(distilled, tmp_path):
     whole = {name: torch.zeros(1, 3, 64, 64) for name in ("clean", "corrupted")}
     for module, batch, missing in (
-        (tiny_student("stpm"), (whole["clean"],), "clean"),
+        (tiny_student("stpm"), {"image": whole["clean"]}, "clean"),
         (tiny_student("tedseg"), {"image": whole["clean"]}, "clean"),
         (tiny_student("tedseg"), whole, "index"),
         (segmentation(distilled), whole, "mask"),
     ):
         with pytest.raises(ConfigError, match=rf"batches of the data have no '{missing}': give"):
+            trainer(tmp_path, 1).fit(module, DataLoader([batch], batch_size=None))
+    for batch in ((whole["clean"],), whole["clean"]):
+        with pytest.raises(
+            ConfigError, match=r"batches of the data are of type (list|Tensor): give"
+        ):
             trainer(tmp_path, 1).fit(module, DataLoader([batch], batch_size=None))
     with pytest.raises(ConfigError, match=r"batches of the data have no 'image': give dicts"):
         trainer(tmp_path, 1).predict(module.eval(), DataLoader([whole], batch_size=None))
