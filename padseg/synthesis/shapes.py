@@ -1,7 +1,8 @@
 """Shapes of defects beside Perlin masks: lines, spots, blobs, bands and zones.
 
 A Perlin mask is a group of ragged patches all over the image. Real defects are also scratches, specks,
-holes, stains, strips and whole regions, which a network finds only if it was trained on similar ones.
+holes, stains, strips and whole regions. TEDSeg does not need to be trained on these: it finds more single
+defects with Perlin masks alone (`configs/tedseg/README.md`).
 
 Each function draws one mask, (H, W) uint8, 1 on the defect. Positions are anywhere in the image; widths
 and radii are given for a shorter side of 256 pixels and grow with it.
