@@ -16,7 +16,7 @@ _NOISE = 0.02  # likewise, in masks with so few values that none comes from loss
 _FEW = 8  # values
 _KINDS = 32  # a mask with smaller values only: these number the kinds of defect
 _EDGES = 0.95  # share of marked pixels at the edges of an inverted mask
-_RINGING = 16  # pixels that JPEG compression leaves in one place beside an edge, at most
+_RINGING = 9  # pixels that JPEG compression leaves in one place beside an edge, at most
 _SOLID = 7  # pixels, side of a dark square that no soft edge contains
 
 
