@@ -3,7 +3,7 @@
     python stopped_worker.py RANK training_step fit ...
 
 It comes during the fourth training step, while the other process waits in the reduction of the gradients,
-or, for `predict_step`, while the first batch is scored for the thresholds.
+or, for `score_batch`, while the first batch is scored for the thresholds.
 """
 
 import os
@@ -18,11 +18,12 @@ TOLD, WHERE = int(sys.argv[1]), sys.argv[2]
 step = getattr(StudentDistillModule, WHERE)
 
 
-def told_amid_a_step(self, batch, batch_idx):
-    if batch_idx == (3 if WHERE == "training_step" else 0) and self.global_rank == TOLD:
+def told_amid_a_step(self, batch, *number):
+    training = WHERE == "training_step"
+    if self.global_rank == TOLD and number == ((3,) if training else ()):
         time.sleep(2)
         os.kill(os.getpid(), signal.SIGTERM)
-    return step(self, batch, batch_idx)
+    return step(self, batch, *number)
 
 
 if __name__ == "__main__":

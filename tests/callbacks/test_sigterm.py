@@ -21,8 +21,8 @@ from tiny import tiny_arguments
     [
         (0, "training_step", 100_000),
         (1, "training_step", 100_000),
-        (0, "predict_step", 8),
-        (1, "predict_step", 8),
+        (0, "score_batch", 8),
+        (1, "score_batch", 8),
     ],
 )
 def test_two_processes_stop_together_when_one_is_told(data_root, tmp_path, told, where, steps):
