@@ -290,12 +290,13 @@ class StudentDistillModule(AnomalyModule):
             CheckpointError: As there; or it is of an unfinished training, and this is none.
         """
         super().on_load_checkpoint(checkpoint)
-        if self._trainer is None or self.trainer.state.fn != "fit":
+        resumes = self._trainer is not None and self.trainer.state.fn == "fit"
+        if not resumes:
             require_memory(checkpoint, "the checkpoint")
-            return
         network = self.student_teacher
         if isinstance(network, MemoryStudentTeacher):
-            stored = [(pair[0], pair[1]) for pair in checkpoint.get(CANDIDATES_KEY, [])]
+            pairs = checkpoint.get(CANDIDATES_KEY, []) if resumes else []
+            stored = [(pair[0], pair[1]) for pair in pairs]
             network.student.candidates = [stored] if stored else []
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -147,6 +147,10 @@ def test_a_training_that_ends_early_chooses_from_what_it_has_and_can_go_on(
     image = torch.rand(1, 3, 64, 64)
     scores = [one.eval()(image)["image_score"] for one in (module, load_module(path))]
     assert torch.equal(*scores)
+    scoring = tiny_student("tedseg")
+    scoring.student_teacher.student.candidates = module.student_teacher.student.candidates
+    scoring.on_load_checkpoint(read_checkpoint(path))
+    assert not scoring.student_teacher.student.candidates  # these are for resuming alone
     resumed = tiny_student("tedseg")
     trainer(tmp_path, 10).fit(
         resumed, datamodule=tiny_data(data_root, batch_size=2), ckpt_path=path, weights_only=True
