@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, get_args
 
 from padseg.data.mask_files import normalised
+from padseg.data.masks import is_empty_mask
 from padseg.data.samples import GOOD, NORMAL_NAMES, Sample, Split
 from padseg.errors import DataError
 
@@ -38,8 +39,8 @@ def list_table(
         columns: Other names for these columns.
 
     Raises:
-        DataError: The list cannot be read, lacks a column or the category, or a row is wrong; the message
-            names the row.
+        DataError: The list cannot be read, lacks a column or the category, or a row is wrong, such as that of
+            a good image whose mask marks a defect; the message names the row.
     """
     rows = _tidy(_read(table)).rename(columns=columns or {})
     lacking = [name for name in ("path", "split", "label") if name not in rows]
@@ -167,8 +168,13 @@ def _sample(root: Path, path: str, split: str, label: str, mask: str) -> Sample:
     good = label.strip().casefold() in _GOOD_LABELS
     if part != "test" and not good:
         raise ValueError(f"label is {label!r}, but only normal images are trained on")
-    masks = () if good or not mask.strip() else (_find(root, _inside(mask)),)
-    return Sample(_find(root, _inside(path)), part, GOOD if good else label.strip(), masks)
+    masks = (_find(root, _inside(mask)),) if mask.strip() else ()
+    if not good:
+        return Sample(_find(root, _inside(path)), part, label.strip(), masks)
+    for marked in masks:  # some lists give good images empty masks, which need not even exist
+        if marked.exists() and not is_empty_mask(marked):
+            raise ValueError(f"label is {label!r}, but mask {marked} marks a defect")
+    return Sample(_find(root, _inside(path)), part)
 
 
 def _inside(path: str) -> PurePosixPath:

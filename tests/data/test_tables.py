@@ -4,6 +4,7 @@ import unicodedata
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from padseg.data.layouts import list_samples
 from padseg.errors import DataError
@@ -110,6 +111,19 @@ def test_wrong_rows_are_named(tmp_path, row, told):
     with pytest.raises(DataError, match=r"samples\.csv, row 4") as error:
         list_samples(tmp_path, "x", "folder")
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_good_row_may_have_an_empty_mask_only(tmp_path, split):
+    table = tmp_path / "samples.csv"
+    table.write_text(f"path,split,label,mask\n0.png,train,good,gone.png\n1.png,{split},ok,m.png\n")
+    Image.new("L", (8, 8)).save(tmp_path / "m.png")
+    assert listed(tmp_path, "x", "folder")[1] == ("1.png", split, "good", [])
+    Image.new("L", (8, 8), 255).save(tmp_path / "m.png")
+    with pytest.raises(
+        DataError, match=r"row 2 below the header: label is 'ok', but mask .*m\.png marks"
+    ):
+        list_samples(tmp_path, "x", "folder")
 
 
 @pytest.mark.parametrize(
