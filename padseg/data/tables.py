@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 from padseg.data.mask_files import normalised
 from padseg.data.masks import is_empty_mask
-from padseg.data.samples import GOOD, NORMAL_NAMES, Sample, Split
+from padseg.data.samples import NORMAL_NAMES, Sample, Split
 from padseg.errors import DataError
 
 if TYPE_CHECKING:
