@@ -78,6 +78,7 @@ class Run:
         given: dict[str, Any] = {} if options.plugin is None else {"plugin": options.plugin}
         given |= {
             "seed_everything": self.seed,
+            "model.system": options.system,  # whose recipe may be another system's
             "data.root": options.root,
             "data.category": self.category,
             "data.layout": options.layout,
