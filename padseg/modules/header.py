@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from padseg import __version__
+from padseg.data.depth import ALL_BITS
 from padseg.data.images import Size
 from padseg.metrics.calibration import Calibration
 from padseg.models import NetworkOptions
@@ -35,8 +36,6 @@ class Header:
         scoring: Those arguments on which scores depend and weights do not, as they were when it was saved; Lightning's
             load_from_checkpoint writes its own over the others. Empty in older checkpoints.
         global_step: Number of optimiser steps; 0 in safetensors files, which do not store it.
-        version: Version of padseg that wrote it.
-        format_version: Format of the checkpoint; this version of padseg uses `FORMAT_VERSION`.
     """
 
     class_name: str
@@ -45,13 +44,11 @@ class Header:
     teacher_sha256: str
     hyper_parameters: Mapping[str, Any]
     calibration: Calibration | None = None
-    bits: int = 16
+    bits: int = ALL_BITS
     precision: str | None = None
     subclass: str | None = None
     scoring: Mapping[str, Any] = field(default_factory=dict)
     global_step: int = 0
-    version: str = __version__
-    format_version: int = FORMAT_VERSION
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Mapping[str, Any]) -> "Header":
@@ -70,13 +67,11 @@ class Header:
             teacher_sha256=own["teacher_sha256"],
             hyper_parameters=checkpoint["hyper_parameters"],
             calibration=None if calibration is None else Calibration.from_dict(calibration),
-            bits=int(own.get("bits", 16)),
+            bits=int(own.get("bits", ALL_BITS)),
             precision=own.get("precision"),
             subclass=own.get("subclass"),
             scoring=own.get("scoring", {}),
             global_step=int(checkpoint.get("global_step", 0)),
-            version=own["version"],
-            format_version=own["format"],
         )
 
     def calibration_for(self, image_size: Size, top_k: int) -> Calibration | None:
@@ -95,8 +90,8 @@ class Header:
     def to_checkpoint(self) -> dict[str, Any]:
         """The entries of a checkpoint that hold the header, except for the step, which Lightning writes."""
         own = {
-            "format": self.format_version,
-            "version": self.version,
+            "format": FORMAT_VERSION,
+            "version": __version__,
             "class": self.class_name,
             "system": self.system,
             "network": self.network.to_plain(),
