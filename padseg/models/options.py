@@ -56,22 +56,11 @@ class NetworkOptions:
         values: dict[str, Any] = as_stored(asdict(self))
         return values
 
-    def teacher_name(self, own: Sequence[str], second: bool = False) -> str:
-        """The timm tag of a teacher.
-
-        Args:
-            own: the system's own teachers.
-            second: whether the second one is meant.
-        """
-        name = self.teacher2 if second else self.teacher
-        return own[int(second)] if name is None else name
-
     def teacher_names(self, own: Sequence[str]) -> list[str]:
         """The timm tags of all teachers; `own` are the system's."""
-        names = [self.teacher_name(own)]
-        if self.teacher2 is not None or len(own) > 1:
-            names.append(self.teacher_name(own, second=True))
-        return names
+        given = zip((self.teacher, self.teacher2), [*own, None], strict=False)
+        names = [default if name is None else name for name, default in given]
+        return [name for name in names if name is not None]
 
     def block(self, own: BlockOptions) -> BlockOptions:
         """The options of the residual blocks.

@@ -46,7 +46,8 @@ def one_teacher(
         ConfigError: an option does not exist, or the backbone has other resolutions.
         CheckpointError: a teacher's weights cannot be used.
     """
-    teacher = Teacher(options.teacher_name(system.teachers), weights[0])
+    name, *_ = options.teacher_names(system.teachers)
+    teacher = Teacher(name, weights[0])
     assert system.student is not None
     student = system.student(teacher.channels, options.width, options.block(system.block))
     return StudentTeacher(teacher, student)
@@ -59,12 +60,11 @@ def two_teachers(
 
     See one_teacher.
     """
-    first = Teacher(options.teacher_name(system.teachers), weights[0], (4, 8, 16, 32))
+    name, name2 = options.teacher_names(system.teachers)
+    first = Teacher(name, weights[0], (4, 8, 16, 32))
     assert system.student is not None
     student = system.student(first.channels[:3], options.width, options.block(system.block))
-    second = Teacher(
-        options.teacher_name(system.teachers, second=True), weights[1], option="--model.weights2"
-    )
+    second = Teacher(name2, weights[1], option="--model.weights2")
     student2 = ReconstructionStudent(first.channels[3], second.channels, options.upsample)
     return TwoStudentTeacher(first, student, second, student2)
 
