@@ -19,7 +19,7 @@ from padseg.models import FeaturePair, MemoryStudentTeacher, NetworkOptions, fin
 from padseg.modules.base import AnomalyModule
 from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS
 from padseg.modules.launchers import refuse_averages
-from padseg.modules.optimizer import ParameterGroup, build_optimizer
+from padseg.modules.optimizer import build_optimizer
 from padseg.names import (
     STUDENT_INPUTS,
     Fusion,
@@ -304,7 +304,7 @@ class StudentDistillModule(AnomalyModule):
         parameters = [p for p in self.student_teacher.parameters() if p.requires_grad]
         if self.parts.memory:
             return torch.optim.SGD(parameters, lr=self.hparams["lr"])
-        return build_optimizer(self, [ParameterGroup(parameters, self.hparams["lr"])])
+        return build_optimizer(self, [{"params": parameters, "lr": self.hparams["lr"]}])
 
     def stored_hparams(self) -> dict[str, Any]:
         """The teachers' weights are in the checkpoint."""

@@ -1,32 +1,24 @@
 """The optimiser of a training, and its schedule."""
 
-from typing import NamedTuple
+from typing import Any
 
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch.nn import Parameter
 
 from padseg.errors import ConfigError
 from padseg.modules.base import AnomalyModule
 
 
-class ParameterGroup(NamedTuple):
-    """Parameters with the same learning rate."""
-
-    params: list[Parameter]
-    lr: float
-
-
-def build_optimizer(module: AnomalyModule, groups: list[ParameterGroup]) -> OptimizerLRScheduler:
+def build_optimizer(module: AnomalyModule, groups: list[dict[str, Any]]) -> OptimizerLRScheduler:
     """The system's optimiser, and its schedule over the steps of the training.
 
     Args:
         module: The module, with its Trainer, if there is one.
-        groups: Parameters with a learning rate each; empty groups are left out.
+        groups: `params` with an `lr` each, as torch takes them; groups without any are left out.
 
     Raises:
         ConfigError: A rate, the momentum or the weight decay is out of its range, or a schedule has no end.
     """
-    if not (lowest := min(group.lr for group in groups)) >= 0:
+    if not (lowest := min(group["lr"] for group in groups)) >= 0:
         raise ConfigError(f"a learning rate is {lowest}; it must not be negative.")
     if not 0 <= (momentum := module.hparams["momentum"]) < 1:
         raise ConfigError(f"--model.momentum is {momentum}; it must be from 0 to below 1.")
@@ -40,7 +32,7 @@ def build_optimizer(module: AnomalyModule, groups: list[ParameterGroup]) -> Opti
         # overflows in float16 would leave it with momentum from uninitialised memory (PyTorch 2.15).
         clips = trainer.gradient_clip_val is not None
         fused = fused and not clips and trainer.precision != "16-mixed"
-    given = [group._asdict() for group in groups if group.params]
+    given = [group for group in groups if group["params"]]
     optimizer = module.parts.optimizer(given, momentum=momentum, weight_decay=decay, fused=fused)
     if module.parts.schedule is None:
         return optimizer

@@ -31,7 +31,7 @@ from padseg.modules.checkpoint import (
 )
 from padseg.modules.distill import require_measured, require_memory
 from padseg.modules.header import STORED_WEIGHTS, Header
-from padseg.modules.optimizer import ParameterGroup, build_optimizer
+from padseg.modules.optimizer import build_optimizer
 from padseg.names import Context, Fusion, SecondConv
 
 
@@ -261,8 +261,8 @@ class SegmentationModule(AnomalyModule):
         return build_optimizer(
             self,
             [
-                ParameterGroup(res, self.hparams["lr_res"]),
-                ParameterGroup(rest, self.hparams["lr_head"]),
+                {"params": res, "lr": self.hparams["lr_res"]},
+                {"params": rest, "lr": self.hparams["lr_head"]},
             ],
         )
 
