@@ -89,8 +89,7 @@ class SegmentationModule(AnomalyModule):
         super().__init__()
         if distilled is not None:
             distilled = str(distilled)
-            checkpoint = read_distilled(distilled, system)
-            header = Header.from_checkpoint(checkpoint)
+            checkpoint, header = read_distilled(distilled, system)
             options = header.network
             image_size = image_size or header.hyper_parameters["image_size"]
             if layer_scale != 1 and (context or find_system(options.system).context) != "rcm":
@@ -119,7 +118,7 @@ class SegmentationModule(AnomalyModule):
             raise ConfigError(f"--model.gamma is {gamma}; it must be 0, or at least 1.")
         self.build(options, STORED_WEIGHTS, STORED_WEIGHTS, image_size or 256, top_k)
         if distilled is not None:
-            self._take_over(checkpoint, distilled)
+            self._take_over(checkpoint, header, distilled)
         self.student_teacher.requires_grad_(False)
         own = replace(
             options, fusion=fusion or options.fusion, second_conv=second_conv or options.second_conv
@@ -136,7 +135,7 @@ class SegmentationModule(AnomalyModule):
         self.segmentation2 = build(second) if second else None
         self.ready()
 
-    def _take_over(self, checkpoint: Checkpoint, path: str) -> None:
+    def _take_over(self, checkpoint: Checkpoint, header: Header, path: str) -> None:
         """Load teachers and student of phase one, and go on where its data ended.
 
         Raises:
@@ -151,8 +150,7 @@ class SegmentationModule(AnomalyModule):
         with told_if_changed(path):
             self.student_teacher.load_state_dict(state)
         self.complete = True
-        expected = Header.from_checkpoint(checkpoint).teacher_sha256
-        if expected != self.student_teacher.fingerprint():
+        if header.teacher_sha256 != self.student_teacher.fingerprint():
             raise CheckpointError(
                 f"a teacher in {path} is not the one that its student was trained with: repeat the distillation."
             )
@@ -271,8 +269,8 @@ class SegmentationModule(AnomalyModule):
         return {"distilled": None, "network": self.network.to_plain(), "system": self.system}
 
 
-def read_distilled(path: str, system: str | None) -> Checkpoint:
-    """Read the checkpoint of phase one.
+def read_distilled(path: str, system: str | None) -> tuple[Checkpoint, Header]:
+    """Read the checkpoint of phase one, and its header.
 
     Raises:
         CheckpointError: It cannot be read, is not of phase one, or is of another system.
@@ -290,7 +288,7 @@ def read_distilled(path: str, system: str | None) -> Checkpoint:
         raise CheckpointError(f"{path} was distilled for {header.system}, not for {system}.")
     if find_system(header.system).segmentation is None:
         raise CheckpointError(f"{path} is of {header.system}, which has no segmentation phase.")
-    return checkpoint
+    return checkpoint, header
 
 
 def _refuse_parts(title: str, *options: str | None) -> None:
