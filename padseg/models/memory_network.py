@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -80,12 +81,12 @@ class MemoryStudentTeacher(StudentTeacher):
     @property
     def channels(self) -> tuple[int, ...]:
         """Channels of the levels of all sources of the first teacher."""
-        return _joined(self.student.channels[: len(self.sources[0])])
+        return tuple(chain(*self.student.channels[: len(self.sources[0])]))
 
     @property
     def channels2(self) -> tuple[int, ...]:
         """Channels of those of the second teacher; none without one."""
-        return _joined(self.student.channels[len(self.sources[0]) :])
+        return tuple(chain(*self.student.channels[len(self.sources[0]) :]))
 
     def forward(
         self, clean: Tensor, corrupted: Tensor | None = None, index: Tensor | None = None
@@ -237,10 +238,6 @@ def memory_network(
         read.append([replace(transformer, levels=every)] if depth else sources)
         channels += [[teacher.channels[k] for k in source.levels] for source in read[-1]]
     return MemoryStudentTeacher(teachers, MemoryStudent(channels, options.memory_size), read)
-
-
-def _joined(channels: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    return tuple(number for of in channels for number in of)
 
 
 def _unit_levels(levels: list[Tensor], pool: int) -> list[Tensor]:
