@@ -169,6 +169,7 @@ class MemoryStudentTeacher(StudentTeacher):
         )
         if step + 1 >= collecting:
             student.choose()
+            student.candidates = []
         return None
 
 

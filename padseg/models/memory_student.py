@@ -83,12 +83,11 @@ class MemoryStudent(nn.Module):
         return torch.stack([mean, variance.clamp(min=0).sqrt() + _LEAST_DEVIATION])
 
     def forget(self) -> None:
-        """Empty the memories, for another training."""
+        """Empty the memories, for another training; the candidates stay."""
         for memory in self.memories:
             memory.get_buffer("image").fill_(-1)
         for statistic in (self.count, self.mean, self.moment):
             statistic.zero_()
-        self.candidates = []
         self._filled = False
 
     def collect(self, vectors: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -110,11 +109,10 @@ class MemoryStudent(nn.Module):
         return self.candidates[0] if self.candidates else []
 
     def choose(self) -> None:
-        """Choose the entries of all memories from the candidates, which are then forgotten."""
+        """Choose the entries of all memories from the candidates, which stay."""
         for memory, candidates in zip(self.memories, self.all_candidates(), strict=True):
             assert isinstance(memory, Memory)
             memory.choose(*candidates)
-        self.candidates = []
 
     @torch.no_grad()
     def measure(self, distances: Tensor) -> None:

@@ -260,21 +260,18 @@ class StudentDistillModule(AnomalyModule):
         """See AnomalyModule; a memory is filled anew, but a training that resumes keeps what it chooses from."""
         super().on_train_start()
         network = self.student_teacher
-        if isinstance(network, MemoryStudentTeacher) and (
-            self.global_step == 0 or network.student.candidates
-        ):
-            candidates = network.student.candidates if self.global_step else []
-            network.student.forget()
-            network.student.candidates = candidates
+        if isinstance(network, MemoryStudentTeacher):
+            if self.global_step == 0:
+                network.student.candidates = []
+            if self.global_step == 0 or network.student.candidates:
+                network.student.forget()
 
     def on_train_end(self) -> None:
         """Choose what to remember, if the training ends early; one that resumes chooses again, from more."""
         super().on_train_end()
         network = self.student_teacher
         if isinstance(network, MemoryStudentTeacher) and network.student.candidates:
-            candidates = network.student.all_candidates()
             network.student.choose()
-            network.student.candidates = [candidates]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See AnomalyModule; until a memory has chosen its entries, also what it chooses from."""
