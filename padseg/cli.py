@@ -23,7 +23,7 @@ from padseg.commands import (
     run,
     train,
 )
-from padseg.commands.arguments import is_option_of_fit, options_of_fit, split_options_of_fit
+from padseg.commands.arguments import parse
 from padseg.commands.lightning_help import help_text
 from padseg.errors import Interrupted, PadsegError
 from padseg.machine.console import escape_output
@@ -58,13 +58,8 @@ def main(args: Sequence[str]) -> int:
 
             lightning_cli.main(["--help" if arg == "--help=all" else arg for arg in args])
         else:
-            of_fit, own = split_options_of_fit(args)
-            options, unknown = parser().parse_known_args(own)
+            options = parse(parser(), args)
             how_to_resume = options.how_to_resume
-            others = [word for word in unknown if not is_option_of_fit(word)]
-            options.overrides = options_of_fit(
-                [*others, *of_fit], options.command, options.options_of_fit
-            )
             load_plugin(options.plugin)
             with _memory_told(
                 "lower --batch-size" if "batch_size" in options else "close other programs"

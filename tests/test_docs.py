@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from padseg.cli import LIGHTNING_COMMANDS, parser
-from padseg.commands.arguments import options_of_fit
+from padseg.commands.arguments import parse
 from test_imports import FLOORS
 
 ROOT = Path(__file__).parents[1]
@@ -86,8 +86,7 @@ def test_commands_are_understood(command):
         assert all((ROOT / name).is_file() for name in named)
         assert named or "--ckpt_path" in words
     else:
-        options, rest = parser().parse_known_args(words)
-        options_of_fit(rest, options.command, options.options_of_fit)
+        parse(parser(), words)
 
 
 @pytest.mark.parametrize("block", PYTHON)

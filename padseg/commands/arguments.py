@@ -124,11 +124,27 @@ def add_training(parser: argparse.ArgumentParser, phases: str, default: str) -> 
 
 
 def add_options_of_fit(parser: argparse.ArgumentParser, groups: Sequence[str]) -> None:
-    """Options that `fit` takes, such as `--model.KEY VALUE`, of these groups; see `options_of_fit`."""
+    """Options that `fit` takes, such as `--model.KEY VALUE`, of these groups; see `parse`."""
     parser.set_defaults(options_of_fit=tuple(groups))
 
 
-def split_options_of_fit(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line.
+
+    Returns:
+        What argparse returns, with the options of `fit` as `overrides`, from `model.KEY` to the value.
+
+    Raises:
+        ConfigError: The command has no such option.
+    """
+    of_fit, own = _split_options_of_fit(arguments)
+    options, unknown = parser.parse_known_args(own)
+    others = [word for word in unknown if not _is_option_of_fit(word)]
+    options.overrides = _options_of_fit([*others, *of_fit], options.command, options.options_of_fit)
+    return options
+
+
+def _split_options_of_fit(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The options of `fit` with their values, and all other arguments.
 
     argparse would take the value of an option that it does not know for a positional argument. The names of
@@ -141,7 +157,7 @@ def split_options_of_fit(arguments: Sequence[str]) -> tuple[list[str], list[str]
         word = left.pop(0)
         if word == "--":  # only positional arguments follow
             return of_fit, [*own, word, *left]
-        if not is_option_of_fit(word):
+        if not _is_option_of_fit(word):
             own.append(word)
             continue
         key, equals, _ = word.partition("=")
@@ -152,25 +168,12 @@ def split_options_of_fit(arguments: Sequence[str]) -> tuple[list[str], list[str]
     return of_fit, own
 
 
-def is_option_of_fit(word: str) -> bool:
-    """Whether it names an option such as `--model.KEY`."""
+def _is_option_of_fit(word: str) -> bool:
     return word.startswith("--") and "." in word.partition("=")[0]
 
 
-def options_of_fit(arguments: list[str], command: str, groups: Sequence[str]) -> dict[str, str]:
-    """Read the options of `fit` on the command line of another command.
-
-    Args:
-        arguments: `--model.KEY VALUE`, `--model.KEY=VALUE` and the like.
-        command: Its name, for messages.
-        groups: Groups of options that the command takes, such as `model`.
-
-    Returns:
-        From `model.KEY` to the value.
-
-    Raises:
-        ConfigError: The command has no such option.
-    """
+def _options_of_fit(arguments: list[str], command: str, groups: Sequence[str]) -> dict[str, str]:
+    """The values of `--model.KEY VALUE`, `--model.KEY=VALUE` and the like, of the groups that a command takes."""
     options: dict[str, str] = {}
     words = iter(arguments)
     for word in words:
