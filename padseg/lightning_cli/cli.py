@@ -43,7 +43,7 @@ from padseg.lightning_cli.arguments import (
 from padseg.lightning_cli.earlier_files import protect_earlier_files
 from padseg.lightning_cli.interrupts import exit_when_interrupted
 from padseg.lightning_cli.nulls import class_of, refuse_nulls
-from padseg.lightning_cli.option_errors import explain, one_line, options_explained
+from padseg.lightning_cli.option_errors import one_line, options_explained
 from padseg.lightning_cli.processes import refuse_lone_processes, refuse_too_many_processes
 from padseg.lightning_cli.wording import SCORING_COMMANDS, in_plain_words, missing_checkpoint
 from padseg.machine.console import print_figures
@@ -281,13 +281,8 @@ class PadsegCLI(LightningCLI):
         own = getattr(options.strategy, "_checkpoint_io", None)
         if own is None and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
-        try:
+        with options_explained():
             trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
-        except Exception as error:
-            message = explain(error)
-            if message is None:
-                raise
-            raise ConfigError(message) from None
         refuse_too_many_processes(trainer)
         refuse_lone_processes(trainer, self.subcommand)
         refuse_shards(trainer)

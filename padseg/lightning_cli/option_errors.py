@@ -45,18 +45,14 @@ def options_explained() -> Iterator[None]:
     except PadsegError:
         raise
     except Exception as error:
-        message = explain(error)
+        message = _explain(error)
         if message is None:
             raise
         raise ConfigError(message) from error
 
 
-def explain(error: BaseException) -> str | None:
-    """The sentence for an exception that an option causes; None for a fault of a program.
-
-    Args:
-        error: As it was caught above the library that raised it.
-    """
+def _explain(error: BaseException) -> str | None:
+    """The sentence for an exception that an option causes; None for a fault of a program."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     text = one_line(error) or "without a message"
     if isinstance(error, torch.OutOfMemoryError):
