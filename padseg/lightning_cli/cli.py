@@ -43,7 +43,7 @@ from padseg.lightning_cli.arguments import (
 from padseg.lightning_cli.earlier_files import protect_earlier_files
 from padseg.lightning_cli.interrupts import exit_when_interrupted
 from padseg.lightning_cli.nulls import class_of, refuse_nulls
-from padseg.lightning_cli.option_errors import one_line, options_explained
+from padseg.lightning_cli.option_errors import causes, one_line, options_explained
 from padseg.lightning_cli.processes import refuse_lone_processes, refuse_too_many_processes
 from padseg.lightning_cli.wording import SCORING_COMMANDS, in_plain_words, missing_checkpoint
 from padseg.machine.console import print_figures
@@ -246,11 +246,8 @@ class PadsegCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except Exception as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(
-                cause, PadsegError | MisconfigurationException
-            ):
-                cause = cause.__cause__ or cause.__context__
+            told = (PadsegError, MisconfigurationException)
+            cause = next((one for one in causes(error) if isinstance(one, told)), None)
             if cause is None:
                 raise
             if isinstance(cause, MisconfigurationException):  # from one of Lightning's callbacks

@@ -73,13 +73,20 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception, and those that led to it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
 def _from_options(error: BaseException) -> bool:
     """Whether a library failed on its own, before it called padseg or the user's code again."""
     # From another process, or about the arguments of a method that the library calls.
     if "Traceback (most recent call last)" in str(error) or _WRONG_CALL.search(str(error)):
         return False
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         names = [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
         ours = [at for at, frame in enumerate(names) if _room(frame) is not None]
         if any(_room(names[at]) not in _HANDING_OVER for at in ours):
@@ -89,7 +96,6 @@ def _from_options(error: BaseException) -> bool:
             return False
         if not all(frame.f_code.co_filename.startswith((*_INSTALLED, "<")) for frame in after):
             return False
-        cause = cause.__cause__ or cause.__context__
     return True
 
 
