@@ -268,13 +268,11 @@ class PadsegCLI(LightningCLI):
             # The model is built, and config.yaml is to begin the same training again.
             self.config["fit"].model = self._given_model
         options = self._get(self.config_init, "trainer")
-        given = options.callbacks or []
-        callbacks = [*given] if isinstance(given, list) else [given]
+        callbacks = _as_list(options.callbacks)
         has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         if options.enable_progress_bar is not False and not has_bar:
             callbacks.append(self._progress)
-        given = options.plugins or []
-        plugins = [*given] if isinstance(given, list) else [given]
+        plugins = _as_list(options.plugins)
         own = getattr(options.strategy, "_checkpoint_io", None)
         if own is None and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
@@ -318,6 +316,11 @@ class PadsegCLI(LightningCLI):
     def predict(self, **arguments: Any) -> None:
         """`Trainer.predict`, with score maps written to files instead of kept in memory."""
         self.trainer.predict(**{**arguments, "return_predictions": False})
+
+
+def _as_list(given: Any) -> list[Any]:
+    given = given or []
+    return [*given] if isinstance(given, list) else [given]
 
 
 def _seed(given: int | bool) -> int:
