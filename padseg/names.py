@@ -5,6 +5,9 @@ This file imports no library, so that the command line can list them at once.
 
 from typing import Literal, get_args
 
+SCORING_COMMANDS = ("validate", "test", "predict")
+"""Lightning's commands that score with a checkpoint."""
+
 SystemName = Literal["stpm", "rstpm", "destseg", "pfadseg", "tedseg"]
 SYSTEM_NAMES: tuple[SystemName, ...] = get_args(SystemName)
 DEFAULT_SYSTEM: SystemName = "tedseg"

@@ -3,7 +3,7 @@
 import pytest
 
 from padseg.cli import LIGHTNING_COMMANDS, main
-from padseg.commands.lightning_help import option_names
+from padseg.commands.lightning_help import SECTIONS
 
 
 @pytest.mark.parametrize("command", LIGHTNING_COMMANDS)
@@ -15,7 +15,8 @@ def test_the_short_help_names_options_of_the_long_one(command, capsys):
         main([command, "--help=all"])
     assert end.value.code == 0
     every = capsys.readouterr().out
-    names = option_names(command)
+    options = (option for section in SECTIONS.values() for option in section)
+    names = [option.name for option in options if command in option.commands]
     assert {"data.root", "data.category"} <= set(names)
     for name in names:
         assert f"--{name} " in short

@@ -6,8 +6,10 @@
 import argparse
 from typing import NamedTuple
 
-_FIT, _SCORING = ("fit",), ("validate", "test", "predict")
-_ALL = (*_FIT, *_SCORING)
+from padseg.names import SCORING_COMMANDS
+
+_FIT = ("fit",)
+_ALL = (*_FIT, *SCORING_COMMANDS)
 
 
 class _Option(NamedTuple):
@@ -17,7 +19,7 @@ class _Option(NamedTuple):
     text: str
 
 
-_SECTIONS: dict[str, tuple[_Option, ...]] = {
+SECTIONS: dict[str, tuple[_Option, ...]] = {
     "model": (
         _Option(
             _FIT, "config", "FILE", "recipe, such as configs/destseg/distill.yaml; may be repeated"
@@ -31,7 +33,12 @@ _SECTIONS: dict[str, tuple[_Option, ...]] = {
             _FIT, "model.KEY", "VALUE", "others: --model.help padseg.modules.StudentDistillModule"
         ),
         _Option(_FIT, "ckpt_path", "CKPT", "resume; `last` for the one in --checkpoint.dirpath"),
-        _Option(_SCORING, "ckpt_path", "CKPT", "the checkpoint to score with; it needs no recipe"),
+        _Option(
+            SCORING_COMMANDS,
+            "ckpt_path",
+            "CKPT",
+            "the checkpoint to score with; it needs no recipe",
+        ),
         _Option(_FIT, "seed_everything", "N", "seed of all draws (default: 0)"),
         _Option(
             _ALL, "plugin", "MODULE", "your module that registers systems, layouts and the like"
@@ -123,15 +130,9 @@ _USAGE = {
     "fit": "padseg fit --config FILE --data.root DIR --data.category NAME [options]",
     **{
         name: f"padseg {name} --ckpt_path CKPT --data.root DIR --data.category NAME [options]"
-        for name in _SCORING
+        for name in SCORING_COMMANDS
     },
 }
-
-
-def option_names(command: str) -> list[str]:
-    """The options that the help of a command names, without dashes."""
-    options = (option for section in _SECTIONS.values() for option in section)
-    return [option.name for option in options if command in option.commands]
 
 
 def help_text(command: str, purpose: str) -> str:
@@ -147,7 +148,7 @@ def help_text(command: str, purpose: str) -> str:
         epilog=f"padseg {command} --help=all lists every option.",
         add_help=False,
     )
-    for title, options in _SECTIONS.items():
+    for title, options in SECTIONS.items():
         group = parser.add_argument_group(title)
         for option in options:
             if command in option.commands:

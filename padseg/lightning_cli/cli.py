@@ -45,7 +45,7 @@ from padseg.lightning_cli.interrupts import exit_when_interrupted
 from padseg.lightning_cli.nulls import class_of, refuse_nulls
 from padseg.lightning_cli.option_errors import causes, one_line, options_explained
 from padseg.lightning_cli.processes import refuse_lone_processes, refuse_too_many_processes
-from padseg.lightning_cli.wording import SCORING_COMMANDS, in_plain_words, missing_checkpoint
+from padseg.lightning_cli.wording import in_plain_words, missing_checkpoint
 from padseg.machine.console import print_figures
 from padseg.machine.files import expanded
 from padseg.machine.precision import accelerator, default_precision
@@ -56,6 +56,7 @@ from padseg.modules.checkpoint import AtomicCheckpointIO, require_system
 from padseg.modules.expected_warnings import ignore_expected_warnings
 from padseg.modules.launchers import refuse_lossy_training, refuse_shards
 from padseg.modules.sync_batch_norm import LOCAL_FROM
+from padseg.names import SCORING_COMMANDS
 from padseg.options import check_seed
 from padseg.plugins import PLUGIN_HELP, load_plugin
 from padseg.synthesis import SynthesisParams

@@ -2,7 +2,8 @@
 
 import re
 
-SCORING_COMMANDS = ("validate", "test", "predict")
+from padseg.names import SCORING_COMMANDS
+
 # From the parser's wording to ours, applied in this order.
 REPLACEMENTS = {
     # The types that were tried, followed by what was wrong with each.
