@@ -25,10 +25,9 @@ from padseg.commands import (
 )
 from padseg.commands.arguments import parse
 from padseg.commands.lightning_help import help_text
-from padseg.errors import Interrupted, PadsegError
+from padseg.errors import Interrupted, PadsegError, is_out_of_memory
 from padseg.machine.console import escape_output
 from padseg.machine.files import CANNOT_WRITE
-from padseg.machine.memory import is_out_of_memory
 from padseg.names import SYSTEM_NAMES
 from padseg.plugins import load_plugin
 

@@ -4,6 +4,9 @@ Each message is one sentence that names the file or option, what is wrong with i
 command line prints it without a traceback and exits with status 2.
 """
 
+# In messages of torch and NumPy.
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "Unable to allocate", "out of memory")
+
 
 class PadsegError(Exception):
     """A user's mistake or a broken input."""
@@ -38,6 +41,11 @@ class Interrupted(SystemExit):
     def __init__(self, how_to_resume: str) -> None:
         super().__init__(f"padseg: interrupted; {how_to_resume}.")
         self.code = 130  # otherwise the message, with status 1
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, NumPy or torch had no memory left, on the CPU or on a device, also in another error's words."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -19,9 +19,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import Profiler
 
-from padseg.errors import ConfigError, PadsegError
+from padseg.errors import ConfigError, PadsegError, is_out_of_memory
 from padseg.lightning_cli.wording import in_plain_words
-from padseg.machine.memory import is_out_of_memory
 
 _PACKAGE = Path(__file__).parents[1]
 # Rooms that hand options over; an error below another room is a fault of that room.
