@@ -4,9 +4,10 @@ import shutil
 import stat
 import tarfile
 import zipfile
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from padseg.errors import DataError
+from padseg.machine.files import leads_out
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -72,8 +73,7 @@ def _unpack_tar(archive: Path, folder: Path) -> None:
 
 
 def _confine(archive: Path, name: str) -> None:
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or PureWindowsPath(path).drive:
+    if leads_out(name):
         raise _hostile(archive, name, "leads out of the archive")
 
 

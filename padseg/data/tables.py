@@ -2,13 +2,14 @@
 
 import csv
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, get_args
 
 from padseg.data.mask_files import normalised
 from padseg.data.masks import is_empty_mask
 from padseg.data.samples import NORMAL_NAMES, Sample, Split
 from padseg.errors import DataError
+from padseg.machine.files import leads_out
 
 if TYPE_CHECKING:
     import pandas as pd  # a third of a second, which only lists need
@@ -182,7 +183,6 @@ def _inside(path: str) -> PurePosixPath:
     inside = PurePosixPath(path.strip().replace("\\", "/"))
     if not inside.parts or "\0" in path:
         raise ValueError(f"path {path!r} names no file")
-    leaves = inside.is_absolute() or ".." in inside.parts or PureWindowsPath(inside).drive
-    if leaves:
+    if leads_out(str(inside)):
         raise ValueError(f"path {path!r} leads out of the data set's folder")
     return inside

@@ -9,7 +9,7 @@ import stat
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TextIO
 
 # Errors of the operating system if the whole disk or folder cannot be written at present.
@@ -152,6 +152,12 @@ def write_bytes(path: Path, content: bytes | memoryview, draft: str | None = Non
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file, which replaces the old one atomically; its numbers are finite or null."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def leads_out(path: str) -> bool:
+    """Whether a path, with slashes or backslashes, may lead out of the folder that it is appended to, on any system."""
+    inside = PurePosixPath(path.replace("\\", "/"))
+    return inside.is_absolute() or ".." in inside.parts or bool(PureWindowsPath(inside).drive)
 
 
 def absolute(path: str | Path) -> Path:
