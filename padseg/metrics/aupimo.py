@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from padseg.metrics import checks, functional
-from padseg.metrics.base import counting_device
+from padseg.metrics.base import as_scalar
 from padseg.metrics.checks import ArrayLike
 from padseg.metrics.curves import make_curves
 from padseg.metrics.maps import MapMetric
@@ -105,4 +105,4 @@ class AUPIMO(MapMetric):
         value = math.nan
         if ranking.negatives * self.lower >= 1 - 1e-9:  # 49 * (1 / 49) is below 1
             value = functional.aupimo(ranking, self.lower, self.upper)
-        return torch.tensor(value, dtype=torch.float64, device=counting_device(self.device))
+        return as_scalar(value, self.device)

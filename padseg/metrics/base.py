@@ -151,10 +151,12 @@ def as_tensors(
             f"{', '.join(undefined)} not defined and set to nan: there is no {lacking} {what}.",
             UserWarning,
         )
-    return {
-        name: torch.tensor(value, dtype=torch.float64, device=counting_device(device))
-        for name, value in values.items()
-    }
+    return {name: as_scalar(value, device) for name, value in values.items()}
+
+
+def as_scalar(value: float, device: torch.device) -> Tensor:
+    """A float64 scalar on the device, or on the one that counts for it."""
+    return torch.tensor(value, dtype=torch.float64, device=counting_device(device))
 
 
 def counting_device(device: torch.device) -> torch.device:

@@ -156,10 +156,8 @@ class MapMetric(RankingMetric):
         It has one even if there is nothing to count: a process with an empty list would send a tensor of
         another dtype than the others.
         """
-        home = torch.device("cpu") if self.exact else counting_device(self.device)
-        bound = None if self.exact else self.max_keys
-        empty = torch.empty(0, dtype=torch.int32, device=home)
-        shift, found = int(self.shift), empty
+        home, bound, shift = self._home, self._bound, int(self.shift)
+        found = empty = torch.empty(0, dtype=torch.int32, device=home)
         parts = [self._own_counts(home, shift)] if self.tally_keys else []
         if self.buffer_keys or not parts:
             sizes = [keys.shape[1] for keys in self.buffer_keys for _ in range(len(keys))]
@@ -174,9 +172,22 @@ class MapMetric(RankingMetric):
             counted, found = count_pixels(keys, regions, starts, self.overlap, bound, shift)
             parts.append(counted)
         counts = parts[0] if len(parts) == 1 else merge_counts(parts, bound)
+        self._keep(counts)
+        self.instance_keys = [torch.cat([part.to(home) for part in (*self.instance_keys, found)])]
+
+    @property
+    def _home(self) -> torch.device:
+        """Where the state is."""
+        return torch.device("cpu") if self.exact else counting_device(self.device)
+
+    @property
+    def _bound(self) -> int | None:
+        """Distinct scores in the state, at most."""
+        return None if self.exact else self.max_keys
+
+    def _keep(self, counts: ScoreCounts) -> None:
         for name, column in zip(COUNTS, counts, strict=False):
             setattr(self, name, [column])
-        self.instance_keys = [torch.cat([part.to(home) for part in (*self.instance_keys, found)])]
         self.shift = torch.full_like(self.shift, counts.shift)
 
     def _own_counts(self, home: torch.device, shift: int) -> ScoreCounts:
@@ -190,4 +201,4 @@ class MapMetric(RankingMetric):
         counts = self._own_counts(torch.device("cpu"), int(self.shift))
         if not self._is_synced:
             return counts
-        return merge_counts([counts], None if self.exact else self.max_keys)
+        return merge_counts([counts], self._bound)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from padseg.metrics import checks, functional
-from padseg.metrics.base import counting_device
+from padseg.metrics.base import as_scalar
 from padseg.metrics.checks import ArrayLike
 from padseg.metrics.curves import make_curves
-from padseg.metrics.maps import COUNTS, MapMetric
+from padseg.metrics.maps import MapMetric
 from padseg.metrics.saturation import count_saturated
 from padseg.metrics.score_counts import merge_counts, score_keys
 
@@ -65,15 +65,12 @@ class SPRO(MapMetric):
         mask = defects.any(dim=0)[None, None]
         score, _, _, wrong = self._check(score_map, mask, None)
         self._count_images(1, wrong)
-        home = torch.device("cpu") if self.exact else counting_device(self.device)
-        bound = None if self.exact else self.max_keys
+        home, shift = self._home, int(self.shift)
         keys, masks = score_keys(score).flatten().to(home), defects.flatten(1).to(home)
-        counts = count_saturated(keys, masks, saturation, bound, int(self.shift))
+        counts = count_saturated(keys, masks, saturation, self._bound, shift)
         if self.tally_keys:
-            counts = merge_counts([self._own_counts(home, int(self.shift)), counts], bound)
-        for name, column in zip(COUNTS, counts, strict=False):
-            setattr(self, name, [column])
-        self.shift = torch.full_like(self.shift, counts.shift)
+            counts = merge_counts([self._own_counts(home, shift), counts], self._bound)
+        self._keep(counts)
 
     def compute(self) -> Tensor:
         """Return the area of all images of all processes since the last reset.
@@ -88,4 +85,4 @@ class SPRO(MapMetric):
         ranking = functional.rank(self._all_counts())
         self._curves = make_curves(ranking)
         value = functional.pro(ranking, self.fpr_limit)
-        return torch.tensor(value, dtype=torch.float64, device=counting_device(self.device))
+        return as_scalar(value, self.device)
