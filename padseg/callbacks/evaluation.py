@@ -46,50 +46,42 @@ class EvaluationCallback(Callback):
         # The module has already checked for NaN; a second check would make the host wait for the GPU.
         self._normal_score = SumMetric(nan_strategy="disable")
         self._normal_count = SumMetric(nan_strategy="disable")
+        self._dataset: Any = None  # that is being evaluated
 
     def _metrics(self) -> tuple[Any, ...]:
         own = (self.pixel, self.image, self._normal_score, self._normal_count)
         return *own, *self.spro.values(), *self.further.values()
 
-    def _start(self, pl_module: LightningModule, dataset: Any) -> None:
-        if getattr(dataset, "saturations", None):
-            kinds = {sample.defect for sample in dataset.samples} - {GOOD}
-            self.spro = {kind: SPRO(exact=self.exact) for kind in sorted(kinds)}
-        for metric in self._metrics():
-            # Lightning does not move the metrics of callbacks, and NCCL reduces only states on the GPU.
-            metric.to(pl_module.device)
-            metric.reset()
-
-    def _update(self, outputs: dict[str, Tensor], batch: dict[str, Any], dataset: Any) -> None:
-        native = getattr(dataset, "native", False)
+    def _update(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> None:
+        native = getattr(self._dataset, "native", False)
         check_batch(batch, "label", "index" if native else "regions")
         label, score_map = batch["label"], outputs["score_map"]
         if native:
             # One after the other: the images' own sizes differ, and can be large.
             for at, index in enumerate(batch["index"].tolist()):
-                own = torch.from_numpy(dataset.own_regions(index)).to(score_map.device)
+                own = torch.from_numpy(self._dataset.own_regions(index)).to(score_map.device)
                 enlarged = map_at_size(score_map[at : at + 1], (own.shape[0], own.shape[1]))
                 self._update_pixels(enlarged, own[None, None], label[at : at + 1])
         else:
             self._update_pixels(score_map, batch["regions"], label)
         image_score = outputs["image_score"].float()
         self.image.update(image_score, label)
-        if getattr(dataset, "saturations", None):
-            self._update_spro(score_map, batch["index"].tolist(), dataset)
+        if getattr(self._dataset, "saturations", None):
+            self._update_spro(score_map, batch["index"].tolist())
         for name, metric in self.further.items():
             if FURTHER[name].level == "image":
                 metric.update(image_score, label)
         self._normal_score.update(score_map.mean(dim=(1, 2, 3)).masked_fill(label, 0))
         self._normal_count.update((~label).float())
 
-    def _update_spro(self, score_map: Tensor, indices: list[int], dataset: Any) -> None:
+    def _update_spro(self, score_map: Tensor, indices: list[int]) -> None:
         """Count the defects of MVTec LOCO, whose areas are those of the images' own size."""
         for at, index in enumerate(indices):
-            own = dataset.own_defects(index)
+            own = self._dataset.own_defects(index)
             enlarged = map_at_size(score_map[at : at + 1], own[0].shape[1:])
             defects, saturation = (torch.from_numpy(each).to(score_map.device) for each in own)
             for kind, metric in self.spro.items():
-                if dataset.samples[index].defect in (GOOD, kind):
+                if self._dataset.samples[index].defect in (GOOD, kind):
                     metric.update(enlarged, defects, saturation)
 
     def _update_pixels(self, score_map: Tensor, regions: Tensor, label: Tensor) -> None:
@@ -102,14 +94,14 @@ class EvaluationCallback(Callback):
             elif FURTHER[name].level == "pixel":
                 metric.update(score_map, mask)
 
-    def _figures(self, trainer: Trainer, dataset: Any) -> dict[str, Tensor]:
+    def _figures(self, trainer: Trainer) -> dict[str, Tensor]:
         figures = self.image.compute() | self.pixel.compute()
         figures |= {name: metric.compute() for name, metric in self.further.items()}
-        if getattr(dataset, "saturations", None):
+        if getattr(self._dataset, "saturations", None):
             # As published: each kind of anomaly has false positives of its own.
             areas = [_area(metric) for metric in self.spro.values()]
             figures["spro5"] = torch.tensor(areas, dtype=torch.float64).mean()  # nan without any
-        expected = len(dataset)
+        expected = len(self._dataset)
         if (seen := self.pixel.images_seen) != expected and not _limited(trainer):
             raise PadsegError(
                 f"{seen} images were evaluated, the data has {expected}: some process got a wrong "
@@ -119,7 +111,14 @@ class EvaluationCallback(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start afresh."""
-        self._start(pl_module, evaluated_dataset(trainer, evaluation_stage(trainer)))
+        self._dataset = evaluated_dataset(trainer, evaluation_stage(trainer))
+        if getattr(self._dataset, "saturations", None):
+            kinds = {sample.defect for sample in self._dataset.samples} - {GOOD}
+            self.spro = {kind: SPRO(exact=self.exact) for kind in sorted(kinds)}
+        for metric in self._metrics():
+            # Lightning does not move the metrics of callbacks, and NCCL reduces only states on the GPU.
+            metric.to(pl_module.device)
+            metric.reset()
 
     on_test_epoch_start = on_validation_epoch_start
 
@@ -133,7 +132,7 @@ class EvaluationCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Update the metrics with one batch."""
-        self._update(outputs, batch, evaluated_dataset(trainer, evaluation_stage(trainer)))
+        self._update(outputs, batch)
 
     on_test_batch_end = on_validation_batch_end
 
@@ -141,20 +140,19 @@ class EvaluationCallback(Callback):
         """Log `val_*`, with segmentation figures only if there are synthetic defects."""
         if trainer.sanity_checking:
             return  # only a few batches, whose logs are discarded
-        dataset = evaluated_dataset(trainer, "val")
         figures = {
             "score_map": self._normal_score.compute() / self._normal_count.compute(),
         }
-        if getattr(dataset, "defects", None) is not None:
+        if getattr(self._dataset, "defects", None) is not None:
             with warnings.catch_warnings():
                 # Among a few held-out images, the draws may leave all without a defect.
                 warnings.filterwarnings("ignore", message=".*not defined and set to nan")
-                figures |= self._figures(trainer, dataset)
+                figures |= self._figures(trainer)
         self._log(pl_module, {f"val_{name}": value for name, value in figures.items()})
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the test figures."""
-        self._log(pl_module, self._figures(trainer, evaluated_dataset(trainer, "test")))
+        self._log(pl_module, self._figures(trainer))
 
     def _log(self, pl_module: LightningModule, figures: dict[str, Tensor]) -> None:
         # The metrics are already reduced across processes.
