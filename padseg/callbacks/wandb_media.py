@@ -28,7 +28,7 @@ def log_pairs(logger: WandbLogger, trainer: Trainer, count: int) -> None:
     data: Any = getattr(trainer, "datamodule", None)
     if not count or not isinstance(data, AnomalyDataModule):
         return
-    pairs = data.pairs(data.first_sample, count)
+    pairs = data.pairs(data.start.sample, count)
     for name in ("clean", "texture"):
         if name in pairs:
             logger.log_image(f"train/{name}", _as_pixels(pairs[name]), step=0)

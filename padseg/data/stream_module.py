@@ -38,11 +38,6 @@ class StreamDataModule(LightningDataModule):
         """The options on which the samples depend."""
         raise NotImplementedError
 
-    @property
-    def first_sample(self) -> int:
-        """The sample with which the training begins or resumes."""
-        return self.start.sample
-
     def begin(self) -> None:
         """Start the stream anew, or go on in it with a Trainer that has trained before."""
         step = 0 if self.trainer is None else self.trainer.global_step
