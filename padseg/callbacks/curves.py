@@ -6,6 +6,7 @@ from lightning import Trainer
 
 from padseg.callbacks.evaluation import EvaluationCallback, evaluated_dataset
 from padseg.metrics.curves import Curve
+from padseg.modules.trainer_parts import callbacks_of
 
 _POINTS = 256
 
@@ -19,13 +20,10 @@ def evaluation_curves(trainer: Trainer, stage: str) -> dict[str, Curve]:
     """
     if getattr(evaluated_dataset(trainer, stage), "defects", True) is None:
         return {}
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, EvaluationCallback):
-            pixel, image = callback.pixel.curves(), callback.image.curves()
-            named = {
-                name if name in ("pro", "iap") else f"pixel_{name}": pixel[name] for name in pixel
-            }
-            return named | {f"image_{name}": image[name] for name in image}
+    for callback in callbacks_of(trainer, EvaluationCallback):
+        pixel, image = callback.pixel.curves(), callback.image.curves()
+        named = {name if name in ("pro", "iap") else f"pixel_{name}": pixel[name] for name in pixel}
+        return named | {f"image_{name}": image[name] for name in image}
     return {}
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from padseg.callbacks.curves import thin_out
 from padseg.callbacks.verdicts import Thresholds, banner, caption, verdict
-from padseg.data import AnomalyDataModule
 from padseg.drawing import judged
 from padseg.metrics.curves import CURVES, Curve
+from padseg.modules.trainer_parts import data_of
 from padseg.records import Records
 
 _COLUMNS = [
@@ -25,8 +25,8 @@ _COLUMNS = [
 
 def log_pairs(logger: WandbLogger, trainer: Trainer, count: int) -> None:
     """Log the first samples of the training stream as the model sees them."""
-    data: Any = getattr(trainer, "datamodule", None)
-    if not count or not isinstance(data, AnomalyDataModule):
+    data = data_of(trainer)
+    if not count or data is None:
         return
     pairs = data.pairs(data.start.sample, count)
     for name in ("clean", "texture"):

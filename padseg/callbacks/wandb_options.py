@@ -6,11 +6,11 @@ from typing import Any
 from lightning import LightningModule, Trainer
 
 from padseg import __version__
-from padseg.data import AnomalyDataModule
 from padseg.machine.files import expanded
 from padseg.metrics.calibration import Calibration
 from padseg.modules import AnomalyModule, SegmentationModule, read_header
 from padseg.modules.header import STORED_WEIGHTS
+from padseg.modules.trainer_parts import data_of
 
 _DATA = ("category", "seed", "batch_size", "val_fraction", "augmentation")
 _THRESHOLDS = (
@@ -36,8 +36,7 @@ def run_options(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         found["phase"] = "segment" if isinstance(pl_module, SegmentationModule) else "distill"
     if isinstance(pl_module, SegmentationModule):
         found["distill"] = _first_phase(pl_module)
-    data: Any = getattr(trainer, "datamodule", None)
-    if isinstance(data, AnomalyDataModule):
+    if (data := data_of(trainer)) is not None:
         found["data"] = {name: getattr(data, name) for name in _DATA}
         found["data"]["image_size"] = list(data.image_size)
         found["data"]["synthesis"] = data.stream_options().state()["synthesis"]

@@ -36,6 +36,7 @@ from padseg.modules.expected_warnings import ignore_expected_warnings
 from padseg.modules.header import STORED_WEIGHTS, Header
 from padseg.modules.launchers import refuse_lossy_training, refuse_shards
 from padseg.modules.sync_batch_norm import prepare, take_statistics_of_first
+from padseg.modules.trainer_parts import callbacks_of, data_of
 from padseg.names import PRECISION_NAMES
 from padseg.options import as_stored, one_of, refuse_changed_options
 
@@ -192,9 +193,7 @@ class AnomalyModule(LightningModule):
         """A training ends with thresholds; Lightning asks for this before every task."""
         from padseg.modules.thresholds import ThresholdCallback  # which knows this class
 
-        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        own = any(isinstance(callback, ThresholdCallback) for callback in callbacks)
-        return [] if own else [ThresholdCallback()]
+        return [] if callbacks_of(self.trainer, ThresholdCallback) else [ThresholdCallback()]
 
     def on_fit_start(self) -> None:
         """Set the training mode, also of a module that a `Predictor` or its user put into eval mode.
@@ -288,8 +287,7 @@ class AnomalyModule(LightningModule):
         )
         checkpoint.update(header.to_checkpoint())
         store_teachers(self, checkpoint["state_dict"])
-        data = None if self._trainer is None else getattr(self._trainer, "datamodule", None)
-        if isinstance(data, AnomalyDataModule):
+        if (data := data_of(self._trainer)) is not None:
             # Lightning stores it under the name of its own class, which may be a user's.
             checkpoint.setdefault(AnomalyDataModule.__qualname__, data.state_dict())
         drop_unreadable(checkpoint)

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from padseg.data import AnomalyDataModule
 from padseg.data.images import Size
 from padseg.data.pairs import check_batch
 from padseg.errors import CheckpointError, ConfigError, DataError
@@ -20,6 +18,7 @@ from padseg.modules.base import AnomalyModule
 from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS
 from padseg.modules.launchers import refuse_averages
 from padseg.modules.optimizer import build_optimizer
+from padseg.modules.trainer_parts import callbacks_of, data_of
 from padseg.names import (
     STUDENT_INPUTS,
     Fusion,
@@ -235,18 +234,13 @@ class StudentDistillModule(AnomalyModule):
             raise ConfigError(
                 f"--trainer.max_steps is {trainer.max_steps}; {self.parts.title} must know its last step."
             )
-        data = getattr(trainer, "datamodule", None)
-        if (
-            isinstance(data, AnomalyDataModule)
-            and data.trained_images
-            and data.trained_images.count < 2
-        ):
+        data = data_of(trainer)
+        if data is not None and data.trained_images and data.trained_images.count < 2:
             raise DataError(
                 f"{data.category} has 1 normal image to train on; {self.parts.title}, which compares an image with "
                 "the others, needs more."
             )
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        if any(isinstance(one, Timer) and one.time_remaining() is not None for one in callbacks):
+        if any(timer.time_remaining() is not None for timer in callbacks_of(trainer, Timer)):
             raise ConfigError(
                 f"--trainer.max_time: {self.parts.title}'s memory is complete after its last step alone; leave it "
                 "out of this phase, or give fewer steps."

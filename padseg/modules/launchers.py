@@ -1,11 +1,12 @@
 """Strategies and callbacks of Lightning with which the result of a training would be lost or incomplete."""
 
-from lightning import Callback, Trainer
+from lightning import Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from padseg.errors import ConfigError
+from padseg.modules.trainer_parts import callbacks_of
 
 
 def refuse_shards(trainer: Trainer) -> None:
@@ -33,8 +34,7 @@ def refuse_lossy_training(trainer: Trainer) -> None:
             "ddp_spawn, ddp_fork and ddp_notebook train in copies of the process, which lose the thresholds and the "
             "position in the data: use --trainer.strategy ddp, or one device in a notebook."
         )
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    if any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks):
+    if callbacks_of(trainer, StochasticWeightAveraging):
         raise ConfigError(
             "StochasticWeightAveraging averages the weights that each epoch begins with, but the stream of samples is a "
             "single epoch, so the initial ones would remain: use EMAWeightAveraging or WeightAveraging."
@@ -51,9 +51,8 @@ def refuse_averages(trainer: Trainer, title: str) -> None:
     Raises:
         ConfigError: It has such a callback.
     """
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, StochasticWeightAveraging | WeightAveraging):
-            raise ConfigError(
-                f"{type(callback).__name__}: {title}'s first phase has no weights to average; use EMAWeightAveraging or "
-                "WeightAveraging in its second phase."
-            )
+    for callback in callbacks_of(trainer, StochasticWeightAveraging, WeightAveraging):
+        raise ConfigError(
+            f"{type(callback).__name__}: {title}'s first phase has no weights to average; use EMAWeightAveraging or "
+            "WeightAveraging in its second phase."
+        )

@@ -32,6 +32,7 @@ from padseg.modules.checkpoint import (
 from padseg.modules.distill import require_measured, require_memory
 from padseg.modules.header import STORED_WEIGHTS, Header
 from padseg.modules.optimizer import build_optimizer
+from padseg.modules.trainer_parts import data_of
 from padseg.names import Context, Fusion, SecondConv
 
 
@@ -165,8 +166,8 @@ class SegmentationModule(AnomalyModule):
             CheckpointError: The images themselves are others now.
         """
         super().setup(stage)
-        data = getattr(self.trainer, "datamodule", None)
-        if stage != "fit" or not self.parts.memory or not isinstance(data, AnomalyDataModule):
+        data = data_of(self.trainer)
+        if stage != "fit" or not self.parts.memory or data is None:
             return
         previous = self.previous_data or {}
         before = previous.get("options", {}).get("val_fraction", data.val_fraction)

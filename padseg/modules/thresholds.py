@@ -19,6 +19,7 @@ from padseg.modules.checkpoint import read_checkpoint, read_header, store_calibr
 from padseg.modules.saving import wait_for_checkpoints
 from padseg.modules.signals import handled_signals, is_to_stop, stop_together
 from padseg.modules.sync_batch_norm import take_statistics_of_first
+from padseg.modules.trainer_parts import data_of
 
 _log = logging.getLogger(__name__)
 
@@ -157,9 +158,8 @@ class ThresholdCallback(Callback):
 
 def _held_out_data(trainer: Trainer, module: LightningModule) -> AnomalyDataModule | None:
     """The data of a training that ends with thresholds; None for others."""
-    data = getattr(trainer, "datamodule", None)
-    calibrated = isinstance(module, AnomalyModule) and isinstance(data, AnomalyDataModule)
-    return data if calibrated and not getattr(trainer, "fast_dev_run", False) else None
+    left_out = not isinstance(module, AnomalyModule) or getattr(trainer, "fast_dev_run", False)
+    return None if left_out else data_of(trainer)
 
 
 def _by_step(trainer: Trainer) -> dict[int, set[Path]]:

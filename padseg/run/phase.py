@@ -23,6 +23,7 @@ from padseg.machine.progress import working
 from padseg.metrics.names import METRIC_KEYS
 from padseg.modules import read_header
 from padseg.modules.saving import save_weights
+from padseg.modules.trainer_parts import callbacks_of
 from padseg.run.files import PhaseFiles
 from padseg.run.fingerprint import device_name
 from padseg.run.options import RunOptions
@@ -150,7 +151,7 @@ def _train(cli: PadsegCLI, files: PhaseFiles) -> int:
         start = files.resume if resumed_from else None
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=start)
         cost = TrainingCost(
-            train_minutes=_timer(cli.trainer).time_elapsed("train") / 60,
+            train_minutes=callbacks_of(cli.trainer, Timer)[0].time_elapsed("train") / 60,
             peak_memory_mb=peak_memory_mb(cli.trainer.strategy.root_device),
         )
         write_json(files.cost, asdict(cost))
@@ -181,11 +182,6 @@ def _test(cli: PadsegCLI, files: PhaseFiles) -> tuple[dict[str, float | None], f
 def _saved_step(path: Path) -> int:
     """The step of a checkpoint; 0 if there is none."""
     return read_header(path).global_step if path.exists() else 0
-
-
-def _timer(trainer: Trainer) -> Timer:
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return next(callback for callback in callbacks if isinstance(callback, Timer))
 
 
 def _keep_final(trainer: Trainer, path: Path) -> None:

@@ -1,0 +1,21 @@
+"""What a Trainer has that padseg knows: its callbacks of some kinds, and its data."""
+
+from typing import TypeVar
+
+from lightning import Callback, Trainer
+
+from padseg.data import AnomalyDataModule
+
+Kind = TypeVar("Kind", bound=Callback)
+
+
+def callbacks_of(trainer: Trainer, *kinds: type[Kind]) -> list[Kind]:
+    """The callbacks of these kinds."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, kinds)]
+
+
+def data_of(trainer: Trainer | None) -> AnomalyDataModule | None:
+    """The data module, if it is padseg's; a Trainer without one has no such attribute."""
+    data = getattr(trainer, "datamodule", None)
+    return data if isinstance(data, AnomalyDataModule) else None
