@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from padseg.synthesis.params import SynthesisParams
-from padseg.synthesis.rotate import rotate
+from padseg.synthesis.rotate import rotate, rotated
 
 # Points evaluated at a time. On a CPU, the dozen buffers of a chunk should stay in the cache; on an
 # accelerator, the limit keeps 32 masks of 1024x1024 within a few hundred MiB of scratch memory.
@@ -87,10 +87,7 @@ def _evaluate(
     size: tuple[int, int],
 ) -> Tensor:
     """Evaluate one chunk, in place where possible, because most of the cost is memory traffic."""
-    cos, sin = rotation[:, 0, None, None], rotation[:, 1, None, None]
-    row, column = row[:, None], column[None, :]
-    y = (row * cos + column * sin).add_((size[0] - 1) / 2)
-    x = (column * cos - row * sin).add_((size[1] - 1) / 2)
+    y, x = rotated(row, column, rotation, size)
     v, u = y.clamp(0, size[0] - 1), x.clamp(0, size[1] - 1)
     inside = y.eq_(v).mul_(x.eq_(u))
 

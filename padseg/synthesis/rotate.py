@@ -8,6 +8,17 @@ _CHUNK_CPU = 2**16
 _CHUNK_DEVICE = 2**22
 
 
+def rotated(
+    row: Tensor, column: Tensor, rotation: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Row and column, (N, h, w), of pixels before a rotation; `row` (h,) and `column` (w,) count from the centre."""
+    cos, sin = rotation[:, 0, None, None], rotation[:, 1, None, None]
+    row = row[:, None]
+    y = (row * cos + column * sin).add_((size[0] - 1) / 2)
+    x = (column * cos - row * sin).add_((size[1] - 1) / 2)
+    return y, x
+
+
 def rotate(pictures: Tensor, rotation: Tensor) -> Tensor:
     """Rotate pictures counter-clockwise about their centre and interpolate them bilinearly.
 
@@ -30,9 +41,7 @@ def _rotate(pictures: Tensor, rotation: Tensor) -> Tensor:
     device = pictures.device
     row = torch.arange(height, dtype=torch.float32, device=device).sub_((height - 1) / 2)
     column = torch.arange(width, dtype=torch.float32, device=device).sub_((width - 1) / 2)
-    cos, sin = rotation[:, 0, None, None], rotation[:, 1, None, None]
-    y = (row[:, None] * cos + column * sin).add_((height - 1) / 2)
-    x = (column * cos - row[:, None] * sin).add_((width - 1) / 2)
+    y, x = rotated(row, column, rotation, (height, width))
 
     # A ring of zeros around each picture. Pixel 0 of the picture is pixel 1 of this one.
     padded = torch.zeros((count, height + 3, width + 3), dtype=torch.float32, device=device)
