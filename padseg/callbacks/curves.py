@@ -7,6 +7,7 @@ from lightning import Trainer
 from padseg.callbacks.evaluation import EvaluationCallback, evaluated_dataset
 from padseg.metrics.curves import Curve
 from padseg.modules.trainer_parts import callbacks_of
+from padseg.records import spread
 
 _POINTS = 256
 
@@ -29,10 +30,8 @@ def evaluation_curves(trainer: Trainer, stage: str) -> dict[str, Curve]:
 
 def thin_out(curve: Curve) -> dict[str, list[float | None]]:
     """At most 256 points of a curve as plain numbers, with None for infinity."""
-    count = len(next(iter(curve.values())))
-    step = max(1, count - 1) / (_POINTS - 1)
-    at = range(count) if count <= _POINTS else [round(i * step) for i in range(_POINTS)]
+    at = spread(len(next(iter(curve.values()))), _POINTS)
     return {
-        name: [value if math.isfinite(value) else None for value in values[list(at)].tolist()]
+        name: [value if math.isfinite(value) else None for value in values[at].tolist()]
         for name, values in curve.items()
     }

@@ -14,6 +14,7 @@ from padseg.records.table import (
     ImageRow,
     choose_images,
     read_table,
+    spread,
     worst_first,
     write_table,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "read_table",
     "remove_pictures",
     "shrink",
+    "spread",
     "worst_first",
     "write_pictures",
     "write_table",

@@ -91,5 +91,10 @@ def choose_images(table: pd.DataFrame, limit: int) -> list[int]:
     worst = [*normal, *defective]
     ordered = table.sort_values("image_score", kind="stable")["index"]
     others: Sequence[int] = ordered[~ordered.isin(worst)].tolist()
-    places = np.linspace(0, len(others) - 1, limit - len(worst)).round().astype(int)
+    places = spread(len(others), limit - len(worst))
     return sorted([*worst, *(others[place] for place in places)])
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most `most` of the numbers 0 to `count` - 1, spread evenly, with the first and the last."""
+    return [int(place) for place in np.linspace(0, count - 1, min(count, most)).round()]

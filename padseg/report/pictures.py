@@ -11,6 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from padseg.drawing import HeatScale
+from padseg.records import spread
 from padseg.records.score_maps import LARGEST
 from padseg.report.runs import Run
 
@@ -101,9 +102,8 @@ def shown_scale(run: Run) -> HeatScale:
     ordered = run.images.sort_values("image_score", kind="stable")["index"]
     paths = [run.picture("maps", int(index)) for index in ordered]
     paths = [path for path in paths if path.is_file()]
-    places = np.linspace(0, len(paths) - 1, min(len(paths), _SAMPLED_MAPS)).round().astype(int)
     counts = np.zeros(LARGEST + 1, dtype=np.int64)
-    for place in places:
+    for place in spread(len(paths), _SAMPLED_MAPS):
         pixels = _read_map(paths[place])
         if pixels is not None:
             counts += np.bincount(pixels.ravel(), minlength=LARGEST + 1)

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from padseg.records import spread
 from padseg.run.files import PhaseFiles
 
 PHASES = ("distill", "segment")
@@ -43,7 +44,8 @@ def read_losses(run: Path) -> Losses:
                     if math.isfinite(loss)
                 }
         if points:
-            found[phase] = _thinned(sorted(points.items()))
+            steps = sorted(points.items())
+            found[phase] = [steps[place] for place in spread(len(steps), _POINTS)]
     return found
 
 
@@ -77,12 +79,6 @@ def _logs(folder: Path) -> list[Path]:
         *sorted(earlier, key=lambda path: int(path.stem[8:])),
         *folder.glob("metrics.csv"),
     ]
-
-
-def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    if len(points) <= _POINTS:
-        return points
-    return [points[round(at * (len(points) - 1) / (_POINTS - 1))] for at in range(_POINTS)]
 
 
 def _chosen(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
