@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from padseg.drawing import HeatScale
-from padseg.records import spread
+from padseg.records import spread, worst_first
 from padseg.records.score_maps import LARGEST
 from padseg.report.runs import Run
 
@@ -129,14 +129,12 @@ def _in_turn(runs: list[Run], leading: set[int]) -> Iterator[tuple[str, str]]:
 
 def _telling_first(images: pd.DataFrame) -> list[str]:
     """Paths: the worst verdicts, then all others in an order that covers the ranking evenly from the start."""
-    ordered = images.sort_values("image_score", kind="stable")
-    good = ordered.loc[ordered["label"] == 0, "path"].tolist()
-    bad = ordered.loc[ordered["label"] == 1, "path"].tolist()
-    worst = [*good[::-1][:_WORST], *bad[:_WORST]]
-    paths: list[Any] = ordered["path"].tolist()
+    normal, defective = worst_first(images, _WORST)
+    worst = images.set_index("index").loc[[*normal, *defective], "path"]
+    paths: list[Any] = images.sort_values("image_score", kind="stable")["path"].tolist()
     # Counting with reversed bits halves the largest gap again and again (van der Corput).
-    spread = sorted(range(len(paths)), key=lambda place: f"{place:032b}"[::-1])
-    return list(dict.fromkeys([*worst, *(paths[place] for place in spread)]))
+    places = sorted(range(len(paths)), key=lambda place: f"{place:032b}"[::-1])
+    return list(dict.fromkeys([*worst, *(paths[place] for place in places)]))
 
 
 def _jpeg(path: Path, side: int) -> str | None:
