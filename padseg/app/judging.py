@@ -9,6 +9,7 @@ from PIL import Image
 from padseg.drawing import (
     Banner,
     HeatScale,
+    enlarged,
     heatmap,
     overlay,
     score_words,
@@ -76,13 +77,7 @@ def pictures(
     prediction: Prediction, judgement: Judgement
 ) -> tuple[Image.Image, Image.Image, Image.Image]:
     """Image, overlay and coloured score map, in a size for the screen."""
-    image, score_map = prediction.image, prediction.score_map
-    factor = -(-_LEAST // max(score_map.shape))
-    if factor > 1:
-        size = score_map.shape[1] * factor, score_map.shape[0] * factor
-        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
-        resized = Image.fromarray(score_map).resize(size, Image.Resampling.BILINEAR)
-        score_map = np.asarray(resized)
+    image, score_map = enlarged(prediction.image, prediction.score_map, _LEAST)
     laid = overlay(image, score_map, judgement.colours, outlined=bool(judgement.anomalous))
     shown = [Image.fromarray(one) for one in (image, laid, heatmap(score_map, judgement.colours))]
     for picture in shown:

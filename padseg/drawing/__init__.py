@@ -4,6 +4,7 @@ from padseg.drawing.contour import line_width, outline
 from padseg.drawing.heat import COLOURS, HeatScale, heatmap, opacities, tint
 from padseg.drawing.sheet import (
     Banner,
+    enlarged,
     judged,
     overlay,
     panels,
@@ -18,6 +19,7 @@ __all__ = [
     "Banner",
     "HeatScale",
     "comparison",
+    "enlarged",
     "heatmap",
     "judged",
     "line_width",

@@ -67,6 +67,17 @@ def overlay(
     return outline(tinted, score_map > scale.threshold)
 
 
+def enlarged(
+    image: Pixels, score_map: NDArray[np.floating[Any]], least: int
+) -> tuple[Pixels, NDArray[np.floating[Any]]]:
+    """Image and score map, by a whole factor if both sides are shorter than `least`."""
+    factor = -(-least // max(image.shape[:2]))
+    if factor <= 1:
+        return image, score_map
+    size = image.shape[1] * factor, image.shape[0] * factor
+    return _resized(image, size), _resized(score_map.astype(np.float32), size)
+
+
 def judged(
     image: Pixels,
     score_map: NDArray[np.floating[Any]],
@@ -83,10 +94,7 @@ def judged(
         banner: As in `sheet`.
         outlined: As in `overlay`.
     """
-    factor = -(-_LEAST // max(image.shape[:2]))
-    if factor > 1:
-        size = image.shape[1] * factor, image.shape[0] * factor
-        image, score_map = _resized(image, size), _resized(score_map.astype(np.float32), size)
+    image, score_map = enlarged(image, score_map, _LEAST)
     laid = overlay(image, score_map, scale, outlined)
     return sheet([(Label(""), image), (Label(""), laid)], banner)
 
