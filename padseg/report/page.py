@@ -40,8 +40,7 @@ def report(out: Path) -> list[Path]:
         PadsegError: There is no finished run, or a `metrics.json` is broken; in that case, the files are
             written without its run.
     """
-    broken: list[DataError] = []
-    runs = read_runs(out, broken)
+    runs, broken = read_runs(out)
     if not runs:
         raise broken[0]
     table = results(runs)

@@ -70,17 +70,14 @@ class Run:
         return picture_path(self.folder, kind, index)
 
 
-def read_runs(out: Path, broken: list[DataError] | None = None) -> list[Run]:
-    """Read every finished run below a folder, ordered by category, label and seed.
+def read_runs(out: Path) -> tuple[list[Run], list[DataError]]:
+    """Read every finished run below a folder.
 
-    Args:
-        out: The folder.
-        broken: Receives the errors of runs whose `metrics.json` is broken, which are left out; None to raise
-            them.
+    Returns:
+        The runs, ordered by category, label and seed, and the errors of those whose `metrics.json` is broken.
 
     Raises:
         PadsegError: There is none.
-        DataError: A `metrics.json` is broken.
     """
     if not out.is_dir():
         raise PadsegError(f"{out} is not a folder: pass the --out folder of padseg run.")
@@ -94,14 +91,13 @@ def read_runs(out: Path, broken: list[DataError] | None = None) -> list[Run]:
             "folder of padseg run."
         )
     runs: list[Run] = []
+    broken: list[DataError] = []
     for path in paths:
         try:
             runs.append(_read_run(path))
         except DataError as error:
-            if broken is None:
-                raise
             broken.append(error)
-    return sorted(runs, key=lambda run: (run.category, run.label, run.seed))
+    return sorted(runs, key=lambda run: (run.category, run.label, run.seed)), broken
 
 
 def further_metrics(runs: list[Run]) -> list[str]:

@@ -19,7 +19,7 @@ from padseg.report import pictures
 from padseg.report.page import make_page, report
 from padseg.report.page_data import page_data
 from padseg.report.pictures import Pictures, shown_scale
-from padseg.report.runs import read_runs
+from padseg.report.runs import Run, read_runs
 from padseg.run.table import write_table
 
 from .conftest import CURVES, make_images, make_run
@@ -50,6 +50,12 @@ class Tags(HTMLParser):
 def data_of(page: str) -> dict:
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     return json.loads(found[1])
+
+
+def runs_below(out) -> list[Run]:
+    runs, broken = read_runs(out)
+    assert broken == []
+    return runs
 
 
 def make_data(out) -> dict:
@@ -108,7 +114,7 @@ def test_a_copy_of_a_run_is_no_further_run(tmp_path, caplog):
     folder = make_run(tmp_path, "x", "bolt")
     shutil.copytree(folder, folder.with_name("seed0-old"))
     shutil.copytree(folder, folder.with_name("seed00"))
-    (run,) = read_runs(tmp_path)
+    (run,) = runs_below(tmp_path)
     assert run.folder == folder
     (told,) = caplog.messages
     assert told.startswith("x/bolt/seed0-old, x/bolt/seed00: left out")
@@ -130,7 +136,7 @@ def test_a_copied_label_is_a_variant_of_its_own(tmp_path):
     shutil.copytree(tmp_path / "x", tmp_path / "x-old")
     (tmp_path / "x/bolt").rename(tmp_path / "x/nut")
     named = [("x-old", "bolt"), ("x", "nut")]
-    assert [(run.label, run.category) for run in read_runs(tmp_path)] == named
+    assert [(run.label, run.category) for run in runs_below(tmp_path)] == named
     table = write_table(tmp_path)
     assert list(zip(table["label"], table["category"], strict=True)) == named[::-1]
 
@@ -169,7 +175,7 @@ def test_broken_records_are_told(broken, reason, tmp_path):
     folder = make_run(tmp_path, "x", "bolt", images=make_images(3))
     (folder / "images.csv").write_text(broken)
     (folder / "curves.json").write_text('{"roc": [1]}')
-    (run,) = read_runs(tmp_path)
+    (run,) = runs_below(tmp_path)
     assert any("images.csv is broken" in told and reason in told for told in run.missing)
     assert any("curves.json is broken" in told for told in run.missing)
     report(tmp_path)
@@ -181,7 +187,7 @@ def test_broken_pictures_are_left_out(tmp_path):
     (folder / "thumbs/00001.jpg").unlink()
     (folder / "maps/00002.png").write_bytes((folder / "maps/00002.png").read_bytes()[:40])
     (folder / "masks/00004.png").write_bytes(b"")
-    found = Pictures(read_runs(tmp_path))
+    found = Pictures(runs_below(tmp_path))
     assert len(found.images) == 4
     assert {index for _, index in found.maps} == {3, 4, 5}
 
@@ -189,7 +195,7 @@ def test_broken_pictures_are_left_out(tmp_path):
 def test_names_that_look_like_tags_stay_text(tmp_path):
     images = [(f"bolt/test/{text}.png", text, 1, 0.5) for text in HOSTILE]
     make_run(tmp_path, HOSTILE[0], HOSTILE[2], images=images, curves={HOSTILE[1]: CURVES["pro"]})
-    page = make_page(HOSTILE[1], read_runs(tmp_path))
+    page = make_page(HOSTILE[1], runs_below(tmp_path))
     tags = Tags(page)
     names = [tag for tag, _ in tags.found]
     assert names.count("script") == 2
@@ -205,7 +211,7 @@ def test_names_that_look_like_tags_stay_text(tmp_path):
 def test_defects_keep_their_names(tmp_path):
     names = ["NA", "007", "", "null", "1e5"]
     make_run(tmp_path, "x", "bolt", images=[(f"{n}.png", n, 1, 0.5) for n in names])
-    assert list(read_runs(tmp_path)[0].images["defect"]) == names
+    assert list(runs_below(tmp_path)[0].images["defect"]) == names
 
 
 def test_the_page_points_nowhere(two_systems):
@@ -220,7 +226,7 @@ def test_pictures_keep_within_the_budget_and_every_category_has_some(tmp_path):
     for category in ("bolt", "nut"):
         make_run(tmp_path, "x", category, images=make_images(60, category))
         make_run(tmp_path, "y", category, images=make_images(60, category, seed=1))
-    runs = read_runs(tmp_path)
+    runs = runs_below(tmp_path)
     everything = Pictures(runs)
     assert everything.left_out == 0
     assert len(everything.maps) == 240
@@ -251,7 +257,7 @@ def test_maps_without_a_threshold_are_coloured_up_to_the_highest_scores(tmp_path
     maps = rng.integers(100, 4000, (5, 64, 64)).astype(np.uint16)
     for index, pixels in enumerate(maps):
         Image.fromarray(pixels).save(folder / f"maps/{index:05d}.png")
-    scale = shown_scale(read_runs(tmp_path)[0])
+    scale = shown_scale(runs_below(tmp_path)[0])
     assert scale.threshold is None
     assert scale.top * 65535 == pytest.approx(np.quantile(maps, 0.999), abs=1)
 
@@ -264,7 +270,7 @@ def test_maps_with_a_threshold_have_it_at_level_128(tmp_path):
     rng = np.random.default_rng(0)
     scores = rng.integers(0, 4000, (64, 64)).astype(np.uint16)
     Image.fromarray(scores).save(folder / "maps/00000.png")
-    found = Pictures(read_runs(tmp_path)).maps[0, 0]
+    found = Pictures(runs_below(tmp_path)).maps[0, 0]
     content = base64.b64decode(found.removeprefix("data:image/png;base64,"))
     with Image.open(io.BytesIO(content)) as image:
         levels = np.asarray(image)
@@ -306,7 +312,7 @@ def test_broken_logs_are_told(name, content, tmp_path):
     folder = make_run(tmp_path, "x", "bolt")
     (folder / "logs/segment").mkdir(parents=True)
     (folder / "logs/segment" / name).write_text(content)
-    (run,) = read_runs(tmp_path)
+    (run,) = runs_below(tmp_path)
     assert any("a log of the training is broken" in told for told in run.missing)
     report(tmp_path)
 
@@ -328,7 +334,7 @@ def test_further_metrics_are_shown_on_demand(tmp_path):
         path = make_run(tmp_path, label, "bolt") / "metrics.json"
         content = json.loads(path.read_text())
         path.write_text(json.dumps(content | ({"further_metrics": further} if further else {})))
-    data = page_data("Runs", read_runs(tmp_path))
+    data = page_data("Runs", runs_below(tmp_path))
     assert data.further == ["aupimo", "pixel_iou"]
     titles = {metric.key: metric.title for metric in data.metrics}
     assert titles["aupimo"] == "AUPIMO"
