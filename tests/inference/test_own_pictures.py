@@ -19,7 +19,7 @@ from padseg.export.int8 import to_int8
 from padseg.inference.inputs import find_images
 from padseg.machine.marks import save_marked
 from padseg.modules import read_checkpoint
-from padseg.records.pictures import Pictures, write_pictures
+from padseg.records.pictures import RecordPictures, write_pictures
 
 FAST = ("--device", "cpu", "--precision", "32-true")
 
@@ -152,7 +152,7 @@ def test_records_of_a_run_are_left_out(tmp_path):
         (tmp_path / kind).mkdir()
     pixels = np.zeros((8, 8, 3), np.uint8)
     write_pictures(
-        tmp_path, 0, Pictures(pixels, pixels[..., 0].astype(np.uint16), pixels[..., 0] == 0)
+        tmp_path, 0, RecordPictures(pixels, pixels[..., 0].astype(np.uint16), pixels[..., 0] == 0)
     )
     assert len(list(tmp_path.glob("*/*"))) == 3
     assert not list_images(tmp_path, recursive=True)
