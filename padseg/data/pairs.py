@@ -17,7 +17,7 @@ from padseg.data.augment import Augmentation
 from padseg.data.cache import ImageCache
 from padseg.errors import ConfigError
 from padseg.synthesis import Scene, SynthesisParams, corrupt, draw_defect
-from padseg.synthesis.fills import Pictures
+from padseg.synthesis.fills import ImageList
 
 # A sample or a collated batch, with the keys documented in `AnomalyDataModule`.
 Batch = dict[str, Any]
@@ -41,7 +41,7 @@ class DefectSource:
         self,
         rng: np.random.Generator,
         image: NDArray[np.uint8],
-        others: Pictures,
+        others: ImageList,
         foreground: NDArray[np.uint8] | None = None,
     ) -> dict[str, Tensor]:
         """Draw one defect.
