@@ -15,7 +15,7 @@ import pytest
 from padseg.cli import main
 from padseg.data import download as module
 from padseg.data.archives import unpack
-from padseg.data.download import SOURCES, Source, download
+from padseg.data.download import SOURCES, DataSetSource, download
 from padseg.errors import ConfigError, DataError
 
 IMAGES = {f"images/kind/{number}.jpg": bytes([number]) * 40_000 for number in range(5)}
@@ -114,7 +114,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def publish(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     digest = hashlib.sha256(server.content).hexdigest()
-    source = Source(server.url, digest, "https://example.org/dtd", "For research.", "--textures")
+    source = DataSetSource(
+        server.url, digest, "https://example.org/dtd", "For research.", "--textures"
+    )
     monkeypatch.setitem(SOURCES, "dtd", source)
 
 
