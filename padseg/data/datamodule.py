@@ -15,9 +15,8 @@ from padseg.data.cache import ImageCache
 from padseg.data.datasets import HeldOutDataset, TestDataset, TrainDataset
 from padseg.data.depth import ALL_BITS
 from padseg.data.duplicates import check_duplicates
-from padseg.data.evaluated import CheckedTest, check_evaluated
 from padseg.data.file_checks import check_files
-from padseg.data.findings import change_figures, raise_blocking, warn_once
+from padseg.data.findings import change_figures, raise_blocking, warn_each_once
 from padseg.data.foreground import OTSU, Foreground, find_foreground, foreground_source
 from padseg.data.held_out import split_held_out
 from padseg.data.image_files import list_textures
@@ -28,6 +27,7 @@ from padseg.data.samplers import CountedSampler, ShardSampler
 from padseg.data.samples import Sample
 from padseg.data.stream import StreamOptions, TrainedImages
 from padseg.data.stream_module import StreamDataModule
+from padseg.data.testset import CheckedTest, check_testset
 from padseg.data.workers import check_workers, default_workers, forks, start_worker
 from padseg.errors import ConfigError, DataError
 from padseg.machine.files import expanded
@@ -85,7 +85,7 @@ class AnomalyDataModule(StreamDataModule):
             for as many as the largest value of the normal images needs. The checkpoint stores them.
 
     Attributes:
-        evaluated: What a test is evaluated on; None before `setup` or `check_test` has checked it.
+        checked_test: What a test is evaluated on; None before `setup` or `check_test` has checked it.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class AnomalyDataModule(StreamDataModule):
         self.foreground = foreground_source(foreground)
         self.evaluation = evaluation
         self._bits = bits
-        self.evaluated: CheckedTest | None = None
+        self.checked_test: CheckedTest | None = None
         self._train: TrainDataset | None = None
         self._held_out: HeldOutDataset | None = None
         self._test: TestDataset | None = None
@@ -157,14 +157,14 @@ class AnomalyDataModule(StreamDataModule):
             findings = check_files([s for s in samples if s.split != "test"])
             raise_blocking(findings)
             raise_blocking(check_duplicates(samples))
-            warn_once(change_figures(findings))
+            warn_each_once(change_figures(findings))
             self._measure_bits(samples)
             self._setup_train(samples)
         if stage in ("test", "predict", None) and self._test is None:
-            evaluated = self.check_test()
+            checked = self.check_test()
             native = self.evaluation == "native"
-            saturations = evaluated.saturations
-            self._test = TestDataset(evaluated.samples, self.image_size, native, saturations)
+            saturations = checked.saturations
+            self._test = TestDataset(checked.samples, self.image_size, native, saturations)
 
     def _setup_train(self, samples: Sequence[Sample]) -> None:
         defects = self._defects()
@@ -230,11 +230,11 @@ class AnomalyDataModule(StreamDataModule):
         samples = list_samples(self.root, self.category, self.layout)
         size = None if self.evaluation == "native" else self.image_size
         bits = self._measure_bits(samples) if decoded else None
-        self.evaluated = check_evaluated(
+        self.checked_test = check_testset(
             self.root / self.category, samples, self.layout, size, bits=bits
         )
-        warn_once(self.evaluated.evaluation.warnings)
-        return self.evaluated
+        warn_each_once(self.checked_test.evaluation.warnings)
+        return self.checked_test
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The counted stream, from where a resumed run stopped to the last step of the Trainer.
