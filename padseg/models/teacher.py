@@ -131,12 +131,12 @@ class Teacher(nn.Module):
         """Stay in eval mode: Lightning switches every module, and the BN statistics would drift."""
         return super().train(False)
 
-    def fit(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The (height, width) at which the backbone sees an image of this size; pyramids take any."""
+    def input_size_for(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The (height, width) to resize an image of this size to before the backbone; pyramids take any."""
         if not isinstance(self.net, Transformer):
             return size
-        fitting = self.net.fit(size)
-        _tell(self.name, self.net.patch, size, fitting)
+        fitting = self.net.input_size_for(size)
+        _warn_of_resizing(self.name, self.net.patch, size, fitting)
         return fitting
 
     @torch.no_grad()
@@ -201,7 +201,9 @@ def _restandardize(name: str, weights: str) -> nn.Module:
 
 
 @lru_cache  # once
-def _tell(name: str, patch: int, size: tuple[int, int], fitting: tuple[int, int]) -> None:
+def _warn_of_resizing(
+    name: str, patch: int, size: tuple[int, int], fitting: tuple[int, int]
+) -> None:
     if fitting != size:
         before, after = (f"{height}x{width}" for height, width in (size, fitting))
         _log.warning(

@@ -27,9 +27,9 @@ from padseg.models import (
 from padseg.modules.checkpoint import (
     Checkpoint,
     drop_unreadable,
+    mismatch_explained,
     own_header,
     store_teachers,
-    told_if_changed,
 )
 from padseg.modules.divergence import diverged
 from padseg.modules.expected_warnings import ignore_expected_warnings
@@ -134,7 +134,7 @@ class AnomalyModule(LightningModule):
 
     @property
     def parts(self) -> System:
-        """What the system is made of."""
+        """The `System` record that `system` names."""
         return find_system(self.system)
 
     def compare(self, image: Tensor) -> list[FeaturePair]:
@@ -305,7 +305,7 @@ class AnomalyModule(LightningModule):
         if self._trainer is not None and self._trainer.state.fn == "fit":
             before = dict(header.hyper_parameters)
             if "network" in before:  # with options that padseg did not have yet
-                before["network"] = header.network.to_plain()
+                before["network"] = header.network.to_dict()
             refuse_changed_options("model", before, self._constructor_arguments())
             if header.precision not in (None, self.trainer.precision):
                 raise CheckpointError(
@@ -322,7 +322,7 @@ class AnomalyModule(LightningModule):
         Raises:
             CheckpointError: The weights are those of another network.
         """
-        with told_if_changed("the checkpoint"):
+        with mismatch_explained("the checkpoint"):
             return super().load_state_dict(*args, **kwargs)
 
     @property

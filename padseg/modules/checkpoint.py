@@ -196,7 +196,7 @@ def _is_plain(value: Any) -> bool:
 
 
 @contextmanager
-def told_if_changed(what: str) -> Iterator[None]:
+def mismatch_explained(what: str) -> Iterator[None]:
     """Turn the errors of weights or options that do not fit this version's network into a sentence.
 
     Args:
@@ -231,8 +231,8 @@ def require_system(header: Header, what: str) -> None:
         )
 
 
-def tell_subclass(header: Header, what: str) -> None:
-    """Warn that padseg's own class stands for the user's one that was trained; no checkpoint names code to import.
+def warn_of_subclass(header: Header, what: str) -> None:
+    """Warn that the user's subclass is replaced by padseg's own class: a checkpoint never names code to import.
 
     Args:
         header: Of the checkpoint.

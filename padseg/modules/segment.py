@@ -25,9 +25,9 @@ from padseg.models import (
 from padseg.modules.base import AnomalyModule
 from padseg.modules.checkpoint import (
     Checkpoint,
+    mismatch_explained,
     read_checkpoint,
     require_system,
-    told_if_changed,
 )
 from padseg.modules.distill import require_measured, require_memory
 from padseg.modules.header import STORED_WEIGHTS, Header
@@ -98,7 +98,7 @@ class SegmentationModule(AnomalyModule):
                     "--model.layer_scale is of the RCM: give --model.context rcm as well."
                 )
         elif network is not None:
-            options = NetworkOptions.from_plain(network)
+            options = NetworkOptions.from_dict(network)
         else:
             raise ConfigError(
                 "--model.distilled is not set: give the checkpoint of phase one. To load that itself, use "
@@ -148,7 +148,7 @@ class SegmentationModule(AnomalyModule):
             for key, value in checkpoint["state_dict"].items()
             if key.startswith(prefix)
         }
-        with told_if_changed(path):
+        with mismatch_explained(path):
             self.student_teacher.load_state_dict(state)
         self.complete = True
         expected = Header.from_checkpoint(checkpoint).teacher_sha256
@@ -268,7 +268,7 @@ class SegmentationModule(AnomalyModule):
 
     def stored_hparams(self) -> dict[str, Any]:
         """Teacher and student are in the checkpoint."""
-        return {"distilled": None, "network": self.network.to_plain(), "system": self.system}
+        return {"distilled": None, "network": self.network.to_dict(), "system": self.system}
 
 
 def read_distilled(path: str, system: str | None) -> Checkpoint:
