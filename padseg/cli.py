@@ -66,7 +66,7 @@ def main(args: Sequence[str]) -> int:
                 [*others, *of_fit], options.command, options.options_of_fit
             )
             load_plugin(options.plugin)
-            with _memory_told(
+            with _memory_errors_explained(
                 "lower --batch-size" if "batch_size" in options else "close other programs"
             ):
                 options.execute(options)
@@ -92,7 +92,7 @@ def main(args: Sequence[str]) -> int:
 
 
 @contextmanager
-def _memory_told(what_to_do: str) -> Iterator[None]:
+def _memory_errors_explained(what_to_do: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -35,20 +35,20 @@ def is_zero(value: Any) -> bool:
         return False
 
 
-def refuse_set(given: Iterable[str], setters: Mapping[str, str]) -> None:
+def refuse_set(given: Iterable[str], reasons: Mapping[str, str]) -> None:
     """Reject options of `fit` that a command sets itself.
 
     Args:
         given: The options, without the two hyphens.
-        setters: From such an option to what sets it.
+        reasons: From such an option to what to use instead, or to what sets it.
 
     Raises:
-        ConfigError: An option, or the group that it belongs to, has a setter.
+        ConfigError: An option, or the group that it belongs to, is among the reasons.
     """
     for option in given:
-        for name, setter in setters.items():
+        for name, reason in reasons.items():
             if option == name or option.startswith(f"{name}."):
-                raise ConfigError(f"--{option} is {setter} here.")
+                raise ConfigError(f"--{option} cannot be set here: {reason}.")
 
 
 def check_seed(option: str, seed: int) -> None:

@@ -30,7 +30,9 @@ def locked(folder: Path) -> Iterator[None]:
             inside = True
             yield
     except filelock.Timeout as error:
-        raise PadsegError(f"{folder} is in use by another process: wait, or pass --out.") from error
+        raise PadsegError(
+            f"{folder} is in use by another process: wait, or pass another --out."
+        ) from error
     except OSError as error:
         if error.errno not in CANNOT_WRITE:
             raise

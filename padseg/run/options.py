@@ -15,33 +15,33 @@ from padseg.modules import SegmentationModule, StudentDistillModule
 from padseg.options import check_seed, is_zero, one_of, refuse_set
 from padseg.plugins import load_plugin
 
-# Options of `fit` that a run sets itself, and what sets them.
+# Options of `fit` that a run sets itself, and what to use instead or what sets them.
 _SET_BY_RUN = {
-    "data.root": "--root",
-    "data.category": "--category",
-    "data.textures": "--textures",
-    "data.layout": "--layout",
-    "data.batch_size": "--batch-size",
-    "data.seed": "--seed",
-    "data.image_size": "--model.image_size",
-    "model.system": "SYSTEM",
-    "model.weights": "--weights",
-    "model.distilled": "the first phase",
-    "trainer.max_steps": "--steps",
-    "trainer.precision": "--precision",
-    "trainer.logger": "always a CSV log, and --wandb",
-    "trainer.default_root_dir": "the folder of the run",
-    "trainer.enable_checkpointing": "always on",
-    "trainer.fast_dev_run": "--steps",
+    "data.root": "use --root",
+    "data.category": "use --category",
+    "data.textures": "use --textures",
+    "data.layout": "use --layout",
+    "data.batch_size": "use --batch-size",
+    "data.seed": "use --seed",
+    "data.image_size": "use --model.image_size",
+    "model.system": "use SYSTEM",
+    "model.weights": "use --weights",
+    "model.distilled": "it is the student of the first phase",
+    "trainer.max_steps": "use --steps",
+    "trainer.precision": "use --precision",
+    "trainer.logger": "it is always a CSV log; --wandb adds Weights & Biases",
+    "trainer.default_root_dir": "it is the folder of the run",
+    "trainer.enable_checkpointing": "it is always on",
+    "trainer.fast_dev_run": "use --steps",
     **dict.fromkeys(
         (
             f"checkpoint.{name}"
             for name in ("dirpath", "filename", "save_last", "save_top_k", "save_weights_only")
         ),
-        "the run's own",
+        "the run sets it",
     ),
     **dict.fromkeys(
-        ("checkpoint.monitor", "checkpoint.mode"), "of BestCheckpoint (--trainer.callbacks)"
+        ("checkpoint.monitor", "checkpoint.mode"), "use BestCheckpoint (--trainer.callbacks)"
     ),
 }
 # Options on which no result depends; they may change between calls.
