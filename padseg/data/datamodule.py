@@ -189,8 +189,8 @@ class AnomalyDataModule(StreamDataModule):
             return None
         if self.textures is None:
             raise DataError(
-                "no textures to paint defects with: --data.textures (of preview, --textures) names "
-                "their folder, such as dtd/images."
+                "there are no textures to paint defects with: name their folder, such as dtd/images, "
+                "with --data.textures (preview: --textures)."
             )
         cache = self._cache(list_textures(self.textures), "Decoding textures")
         jitter = texture_jitter() if self.jitter_textures else None
@@ -260,7 +260,7 @@ class AnomalyDataModule(StreamDataModule):
         """
         if self._held_out is None and self.task() == "validate":
             raise ConfigError(
-                "--data.val_fraction is 0: no image is held out, there is nothing to validate on."
+                "--data.val_fraction is 0, so no image is held out to validate on: give more."
             )
         return [] if self._held_out is None else self._eval_loader(self._held_out)
 
@@ -276,7 +276,7 @@ class AnomalyDataModule(StreamDataModule):
         return self.test_dataloader()
 
     def calibration_dataloader(self) -> DataLoader[Batch] | None:
-        """The held-out images without, then those with a synthetic defect; None if none are held out."""
+        """The held-out images, first without synthetic defects, then those with one; None if there are none."""
         held_out = self._held_out
         if held_out is None:
             return None
@@ -310,7 +310,7 @@ class AnomalyDataModule(StreamDataModule):
         )
 
     def _workers(self) -> int:
-        """Of each process."""
+        """The number of workers of each process."""
         if self.num_workers is not None:
             return self.num_workers
         processes = 1 if self.trainer is None else self.trainer.num_devices

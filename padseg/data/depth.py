@@ -100,8 +100,8 @@ def _upper_eight(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
         warn_once("black", message)
     if (values > 255).mean() > _CLIPPED:
         message = (
-            f"An image of 16 bits is read as mostly white: it uses more than {bits} of them, the number of the "
-            "training, whose images may be of another camera; else train anew with --data.bits."
+            f"An image of 16 bits is read as mostly white: it uses more than the {bits} bits of the training's "
+            "images. If it is not from another camera, train again with a larger --data.bits."
         )
         warn_once("white", message)
     return reduced

@@ -139,7 +139,7 @@ def _make(
 ) -> None:
     part = folder.with_name(f".{name}.part") if archive is None else archive
     by_hand = (
-        f"fetch it by hand from {source.page} and call padseg download {name} --root {folder.parent} "
+        f"fetch it by hand from {source.page} and run padseg download {name} --root {folder.parent} "
         "--archive FILE"
     )
     if archive is None:
@@ -149,7 +149,7 @@ def _make(
             if _no_room(error):
                 raise
             raise DataError(
-                f"{name} cannot be fetched from {url or source.url} ({error}): call again to resume, "
+                f"{name} cannot be fetched from {url or source.url} ({error}): repeat the command to resume, "
                 f"or {by_hand}."
             ) from error
     elif not archive.is_file():
@@ -161,7 +161,7 @@ def _make(
                 raise DataError(f"archive {archive} {wrong}; fetch it again from {source.page}.")
             part.unlink()
             raise DataError(
-                f"what {url or source.url} sent {wrong}; it was deleted: call again, or {by_hand}."
+                f"what {url or source.url} sent {wrong}; it was deleted: repeat the command, or {by_hand}."
             )
         unpack(part, folder)
     if archive is None:
@@ -203,12 +203,12 @@ def _fetch(url: str, part: Path) -> None:
 
 
 def _no_room(error: Exception) -> bool:
-    """Whether the disk is full, which waiting does not mend."""
+    """Whether the disk is full, so that waiting does not help."""
     return isinstance(error, OSError) and error.errno in NO_ROOM
 
 
 def _fetch_once(url: str, part: Path, progress: Progress, task: object) -> bool:
-    """Ask for what is missing of `part`; whether it is complete afterwards."""
+    """Request the rest of `part`; return whether it is complete afterwards."""
     start = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "padseg"})  # noqa: S310
     if start:

@@ -79,7 +79,7 @@ def _check_sample(sample: Sample, *, unmasked: bool, bits: int | None) -> list[F
             if (brightest := int(pixels.max())) < DARK:
                 message = (
                     f"{path} is nearly black, its brightest value is {brightest} of 255: if its pixels use "
-                    "fewer than 16 bits, --data.bits in the training names their number."
+                    "fewer than 16 bits, give their number to the training with --data.bits."
                 )
                 findings.append(Finding("dark", path, message))
         else:

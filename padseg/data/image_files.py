@@ -66,7 +66,7 @@ def list_images(folder: Path, *, recursive: bool = False, textures: bool = False
 
 
 def sort_images(files: Iterable[Path]) -> list[Path]:
-    """Those of the files whose suffix is that of an image, in the order of `list_images`."""
+    """The files with the suffix of an image, in the order of `list_images`."""
     return sorted(filter(_is_image, files), key=lambda path: path.as_posix())
 
 

@@ -102,8 +102,8 @@ def check_batch(batch: Any, *needed: str) -> None:
     image = batch.get("image") if isinstance(batch, dict) else None
     if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.shape[-1:] == (3,):
         raise ConfigError(
-            "the loaders of an AnomalyDataModule were given without it, and it finishes their batches: pass "
-            "datamodule=data to the Trainer instead."
+            "the loaders of an AnomalyDataModule were given without the module, which finishes their batches: "
+            "pass datamodule=data to the Trainer instead."
         )
     if not isinstance(batch, Mapping):
         raise ConfigError(

@@ -160,5 +160,5 @@ class StreamOptions:
         if before.get("val_fraction", 1) < self.val_fraction:
             raise ConfigError(
                 f"{checkpoint} was trained with --data.val_fraction {before['val_fraction']}, not "
-                f"{self.val_fraction}: images that it was trained on are not held out; pass the same."
+                f"{self.val_fraction}, which would hold out images that it was trained on: pass the same."
             )

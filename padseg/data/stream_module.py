@@ -112,7 +112,7 @@ class StreamDataModule(LightningDataModule):
         self.start = Position.from_dict(state_dict)
 
     def require_whole_steps(self) -> None:
-        """Reject a checkpoint from which the Trainer would go on amid a step, but the stream at its beginning.
+        """Reject a checkpoint saved amid an accumulated step: the stream can resume only between steps.
 
         Raises:
             CheckpointError: As above.
@@ -131,7 +131,7 @@ class StreamDataModule(LightningDataModule):
             )
         if batches % accumulated:
             raise CheckpointError(
-                f"the checkpoint was saved after {batches} batches, which are no whole steps of "
+                f"the checkpoint was saved after {batches} batches, not a whole number of steps of "
                 f"--trainer.accumulate_grad_batches {accumulated}: give the number that it was trained with."
             )
 

@@ -234,7 +234,7 @@ def test_images_of_more_bits_than_those_of_the_training_are_told_once(tmp_path, 
     for number in range(2):
         Image.fromarray(bright).save(tmp_path / f"{number}.png")
         assert decode(tmp_path / f"{number}.png", 12).min() == 255
-    assert caplog.text.count("read as mostly white: it uses more than 12 of them") == 1
+    assert caplog.text.count("read as mostly white: it uses more than the 12 bits") == 1
     findings._warned.clear()
     caplog.clear()
     bright[:5] = 4095
