@@ -169,7 +169,7 @@ class _Events:
         return [[], 0, *self.view([], 0, THRESHOLD)]
 
     def view(self, entries: list[Entry], chosen: int, threshold: float) -> list[Any]:
-        """Verdict, pictures and regions of the chosen image; the thumbnails; whether to remove any."""
+        """Verdict, pictures and regions of the chosen image; the thumbnails; the button that clears them."""
         if not entries:
             hint = verdict_bar([_HINT], None)
             return [hint, None, None, None, "", gr.Gallery([], visible=False), _button(False)]

@@ -117,7 +117,7 @@ def _from_array(source: NDArray[Any] | Tensor) -> Image.Image:
     if not known or not (pixels.dtype == np.uint8 or deep or unit):
         kind = "a tensor" if tensor else "an array"
         raise DataError(
-            f"{kind} of {source.dtype} and shape {shape} is no image: give RGB or grey as (H, W, 3), "
+            f"{kind} of {source.dtype} and shape {shape} is not an image: give RGB or grey as (H, W, 3), "
             "(3, H, W) or (H, W), several grey ones as (B, 1, H, W), uint8, or a floating tensor in [0, 1]."
         )
     if not pixels.size:
@@ -134,7 +134,7 @@ def _from_array(source: NDArray[Any] | Tensor) -> Image.Image:
 
 def _no_image(given: Any) -> DataError:
     return DataError(
-        f"an object of type {type(given).__name__} is no image: give a file or its content, Pillow's image, an "
+        f"an object of type {type(given).__name__} is not an image: give a file or its content, Pillow's image, an "
         "array or a tensor, or an iterable of these."
     )
 

@@ -53,7 +53,7 @@ def find_images(
         del found[path]
     images = list(found)
     if not images and not unreadable:
-        raise DataError("there are only pictures that padseg itself wrote: give others.")
+        raise DataError("all images given are pictures that padseg itself wrote: give others.")
     return images
 
 

@@ -276,7 +276,7 @@ class _Job:
 
 @contextmanager
 def _eval_mode(module: AnomalyModule) -> Iterator[None]:
-    """A block in eval mode; a training in which a module scores goes on in the mode of before."""
+    """Score in eval mode, even during a training, which gets its mode back afterwards."""
     if not _in_training(module):
         yield
         return

@@ -92,8 +92,8 @@ def take_from_checkpoint(
     kind = class_of(model)
     if header.class_name not in {base.__name__ for base in kind.__mro__}:
         raise CheckpointError(
-            f"--ckpt_path {path} is a checkpoint of {header.class_name}, the configured model is {kind.__name__}: "
-            "the hand-off between the phases is --model.distilled."
+            f"--ckpt_path {path} is a checkpoint of {header.class_name}, but the configured model is "
+            f"{kind.__name__}: to hand phase one over to phase two, use --model.distilled."
         )
     if kind.__module__.startswith("padseg."):
         warn_of_subclass(header, path)

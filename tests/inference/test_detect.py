@@ -119,7 +119,10 @@ def test_overwrite_keeps_files_of_others(checkpoint, images, tmp_path, capsys):
     for given in ([], ["--overwrite"]):
         assert detect(checkpoint, out, images[0], options=given) == 2
         told = capsys.readouterr().err
-        assert f"{out / 'options.json'} is of a run or another program: pass another --out" in told
+        assert (
+            f"{out / 'options.json'} belongs to a run or another program: pass another --out"
+            in told
+        )
     assert (out / "options.json").read_text() == options
     (out / "options.json").rename(out / "predictions.csv")
     assert detect(checkpoint, out, images[0], options=["--overwrite"]) == 2

@@ -55,7 +55,7 @@ def test_folders_files_and_patterns_leave_them_out(shots, caplog):
     assert "Left out, as padseg wrote them: " in caplog.text
     assert sorted(names(find_images([f"{shots}/**/*.*g"]))) == THEIRS
     assert sorted(names(find_images(sorted(shots.glob("*.*"))))) == THEIRS
-    with pytest.raises(DataError, match="only pictures that padseg itself wrote"):
+    with pytest.raises(DataError, match="all images given are pictures that padseg itself wrote"):
         find_images([shots / "pictures"])
 
 
@@ -182,7 +182,7 @@ def test_one_image_whose_results_cannot_be_written_is_reported(
     detect = ["detect", str(checkpoint), str(folder), "--out", str(out), *FAST]
     assert main(detect) == 2
     (told,) = capsys.readouterr().err.strip().splitlines()
-    assert "2 of 5 images cannot be read, or their results not be written; the first is" in told
+    assert "2 of 5 images could not be read, or not all results written; the first is" in told
     assert "b.png.jpg cannot be written (it is a folder)" in told
     table = pd.read_csv(out / "predictions.csv").set_index("path")
     assert table["image_score"].notna().to_dict() == {

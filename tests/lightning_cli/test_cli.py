@@ -108,7 +108,9 @@ def test_processes_that_would_train_alone_are_told(
         monkeypatch.setenv(name, "4")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
     assert main(arguments) == 2
-    assert "srun has started 4 processes, each would train alone" in capsys.readouterr().err
+    assert (
+        "srun has started 4 processes, each of which would train alone" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow
