@@ -108,7 +108,7 @@ class Teacher(nn.Module):
         depth = find_depth(name)
         if depth is None and blocks is not None:
             raise ConfigError(
-                f"--model.blocks is of vision transformers, and {name} is none: leave it out."
+                f"--model.blocks is for vision transformers, and {name} is not one: leave it out."
             )
         self.restandardize = _restandardize(name, weights)
         self.net: nn.Module
@@ -207,5 +207,9 @@ def _warn_of_resizing(
     if fitting != size:
         before, after = (f"{height}x{width}" for height, width in (size, fitting))
         _log.warning(
-            "%s sees images at %s, not %s: whole patches of %d pixels.", name, after, before, patch
+            "%s sees images at %s, not %s, because its patches have %d pixels.",
+            name,
+            after,
+            before,
+            patch,
         )

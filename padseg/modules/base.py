@@ -121,7 +121,7 @@ class AnomalyModule(LightningModule):
             raise ConfigError(f"--model.top_k is {self.top_k}; it must be at least 1.")
 
     def ready(self) -> None:
-        """Last call of a subclass's constructor."""
+        """Finish the construction: the last call in a subclass's constructor."""
         # Convolutions run up to twice as fast in this layout, on CPUs and on GPUs with tensor cores.
         self.to(memory_format=torch.channels_last)
         # The Trainer does not change modes, so frozen parts must be in eval mode by now.
@@ -267,7 +267,7 @@ class AnomalyModule(LightningModule):
     def _check_complete(self) -> None:
         if not self.complete:
             raise ConfigError(
-                "the weights should come from a checkpoint and none was loaded: pass the --ckpt_path of one, "
+                "the weights should come from a checkpoint, but none was loaded: pass the --ckpt_path of one, "
                 "or, to train anew, --model.weights (and weights2) or --model.distilled."
             )
 

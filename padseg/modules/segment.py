@@ -95,14 +95,14 @@ class SegmentationModule(AnomalyModule):
             image_size = image_size or header.hyper_parameters["image_size"]
             if layer_scale != 1 and (context or find_system(options.system).context) != "rcm":
                 raise ConfigError(
-                    "--model.layer_scale is of the RCM: give --model.context rcm as well."
+                    "--model.layer_scale belongs to the RCM: give --model.context rcm as well."
                 )
         elif network is not None:
             options = NetworkOptions.from_dict(network)
         else:
             raise ConfigError(
-                "--model.distilled is not set: give the checkpoint of phase one. To load that itself, use "
-                "StudentDistillModule."
+                "--model.distilled is not set: give the checkpoint of phase one. To use that checkpoint alone, "
+                "use StudentDistillModule."
             )
         parts = find_system(options.system)
         if parts.memory:

@@ -59,7 +59,7 @@ def test_images_are_resized_to_whole_patches_and_that_is_told_once(caplog):
     assert not caplog.messages
     assert [teacher.input_size_for((70, 89)) for _ in range(2)] == [(64, 96)] * 2
     (told,) = caplog.messages
-    assert told == f"{NAME} sees images at 64x96, not 70x89: whole patches of 16 pixels."
+    assert told == f"{NAME} sees images at 64x96, not 70x89, because its patches have 16 pixels."
     image = torch.rand(1, 3, 70, 89)
     resized = functional.interpolate(image, (64, 96), mode="bilinear")
     for level, expected in zip(teacher(image), teacher(resized), strict=True):
@@ -105,7 +105,7 @@ def test_blocks_that_do_not_exist(blocks):
         (
             "test_resnet",
             BLOCKS,
-            r"--model\.blocks is of vision transformers, and test_resnet is none",
+            r"--model\.blocks is for vision transformers, and test_resnet is not one",
         ),
         ("xcit_nano_12_p8_224", None, "for images of one size; choose .*dinov2"),
         ("beit_base_patch16_224", None, "for images of one size; choose .*dinov2"),
