@@ -75,6 +75,6 @@ def refuse_changed_options(group: str, before: Mapping[str, Any], now: Mapping[s
     for name in before.keys() & now.keys():
         if as_stored(before[name]) != as_stored(now[name]):
             raise CheckpointError(
-                f"the checkpoint was trained with --{group}.{name} {before[name]}, not {now[name]}: a "
-                "training goes on as it began; start another one for other options."
+                f"the checkpoint was trained with --{group}.{name} {before[name]}, not {now[name]}: "
+                "resume with the same options, or start another training."
             )

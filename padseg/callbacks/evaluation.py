@@ -118,7 +118,7 @@ class EvaluationCallback(Callback):
         return figures
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start afresh."""
+        """Reset the metrics."""
         self._start(pl_module, evaluated_dataset(trainer, evaluation_stage(trainer)))
 
     on_test_epoch_start = on_validation_epoch_start

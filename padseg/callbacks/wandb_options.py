@@ -55,7 +55,7 @@ def threshold_figures(calibration: Calibration) -> dict[str, float]:
 
 
 def _first_phase(module: SegmentationModule) -> dict[str, Any]:
-    """The options of the distillation, as its checkpoint has them; none if that is not there any more."""
+    """The options of the distillation, as its checkpoint has them; none if that is gone."""
     path = module.hparams.get("distilled")
     if path is None or not expanded(path).is_file():
         return {}

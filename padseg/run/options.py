@@ -124,7 +124,7 @@ class RunOptions:
         names = [("--label", self.name), *(("--category", name) for name in self.categories)]
         for option, name in names:
             if name in ("", ".", "..") or {"/", "\\"} & set(name):
-                raise ConfigError(f"{option} {name!r} is not a plain name of a folder.")
+                raise ConfigError(f"{option} {name!r} must be the plain name of a folder.")
             if ": " in f"{self.out}/{name}":  # Lightning's CLI would parse it as a mapping
                 raise ConfigError(
                     f"{option} {name!r} in --out {self.out}: leave ': ' out of names."
@@ -137,7 +137,9 @@ class RunOptions:
             check_seed("--seed", seed)
         least = 2 if len(self.phases) == 2 else 1
         if self.batch_size is not None and self.batch_size < least:
-            raise ConfigError(f"--batch-size is {self.batch_size}; {self.system} takes {least} up.")
+            raise ConfigError(
+                f"--batch-size is {self.batch_size}; {self.system} needs at least {least}."
+            )
         if self.weights not in _NO_WEIGHT_FILES and self.weight_file is None:
             folder = Path(str(self.weights)).is_dir()
             wrong = "is a folder: name a file in it" if folder else "does not exist"
@@ -148,7 +150,7 @@ class RunOptions:
         refuse_set(self.overrides, _SET_BY_RUN)
         if "evaluation.recall" in self.overrides:
             raise ConfigError(
-                "--evaluation.recall: the results of a run hold iap90; use `fit` and `test`."
+                "--evaluation.recall cannot be set here: a run reports iap90; use `fit` and `test`."
             )
         for key in self.overrides:
             if not any(self._takes(phase, key) for phase in self.phases):

@@ -83,7 +83,7 @@ def test_a_checkpoint_amid_an_accumulated_step_is_no_start(data_root, tmp_path):
     with pytest.raises(CheckpointError, match=r"after 4 batches, in the middle of an accumulated"):
         fit(5, tmp_path / "step=1.ckpt")
     with pytest.raises(
-        CheckpointError, match=r"no whole steps of --trainer.accumulate_grad_b\w+ 5"
+        CheckpointError, match=r"not a whole number of steps of --trainer.accumulate_grad_b\w+ 5"
     ):
         fit(5, tmp_path / "step=4.ckpt", accumulated=5)
     assert fit(5, tmp_path / "step=4.ckpt").state_dict()["batches"] == 15
