@@ -157,7 +157,7 @@ def test_students_with_and_without_gradients_are_saved_in_time(
 
 def test_a_training_goes_on_with_the_options_it_began_with(data_root, tmp_path):
     fit(data_root, tmp_path, 1)
-    told = r"trained with --model.lr 0\.1, not 0\.2: a training goes on"
+    told = r"trained with --model.lr 0\.1, not 0\.2: resume with the same options"
     with pytest.raises(CheckpointError, match=told):
         fit(data_root, tmp_path, 2, lr=0.2)
     assert fit(data_root, tmp_path, 2)["global_step"] == 2
