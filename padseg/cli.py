@@ -60,7 +60,7 @@ def main(args: Sequence[str]) -> int:
             options = parse(parser(), args)
             how_to_resume = options.how_to_resume
             load_plugin(options.plugin)
-            with _memory_told(
+            with _memory_errors_explained(
                 "lower --batch-size" if "batch_size" in options else "close other programs"
             ):
                 options.execute(options)
@@ -86,7 +86,7 @@ def main(args: Sequence[str]) -> int:
 
 
 @contextmanager
-def _memory_told(what_to_do: str) -> Iterator[None]:
+def _memory_errors_explained(what_to_do: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:

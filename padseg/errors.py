@@ -44,7 +44,7 @@ class Interrupted(SystemExit):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python, NumPy or torch had no memory left, on the CPU or on a device, also in another error's words."""
+    """Whether memory has run out, on the CPU or a device, by the type of the error or by its words."""
     return isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
 
 

@@ -11,7 +11,7 @@ SCORING_COMMANDS = ("validate", "test", "predict")
 SystemName = Literal["stpm", "rstpm", "destseg", "pfadseg", "tedseg"]
 SYSTEM_NAMES: tuple[SystemName, ...] = get_args(SystemName)
 DEFAULT_SYSTEM: SystemName = "tedseg"
-"""The system of `padseg train`."""
+"""The system of `padseg train` and `padseg preview` where none is named."""
 
 LayoutName = Literal["mvtec", "mvtec_loco", "mvtec_ad_2", "btad", "visa", "kolektorsdd", "folder"]
 LAYOUT_NAMES: tuple[LayoutName, ...] = get_args(LayoutName)

@@ -35,20 +35,20 @@ def is_zero(value: Any) -> bool:
         return False
 
 
-def refuse_set(given: Iterable[str], setters: Mapping[str, str]) -> None:
+def refuse_set(given: Iterable[str], reasons: Mapping[str, str]) -> None:
     """Reject options of `fit` that a command sets itself.
 
     Args:
         given: The options, without the two hyphens.
-        setters: From such an option to what sets it.
+        reasons: From such an option to what to use instead, or to what sets it.
 
     Raises:
-        ConfigError: An option, or the group that it belongs to, has a setter.
+        ConfigError: An option, or the group that it belongs to, is among the reasons.
     """
     for option in given:
-        for name, setter in setters.items():
+        for name, reason in reasons.items():
             if option == name or option.startswith(f"{name}."):
-                raise ConfigError(f"--{option} is {setter} here.")
+                raise ConfigError(f"--{option} cannot be set here: {reason}.")
 
 
 def check_seed(option: str, seed: int) -> None:
@@ -75,6 +75,6 @@ def refuse_changed_options(group: str, before: Mapping[str, Any], now: Mapping[s
     for name in before.keys() & now.keys():
         if as_stored(before[name]) != as_stored(now[name]):
             raise CheckpointError(
-                f"the checkpoint was trained with --{group}.{name} {before[name]}, not {now[name]}: a "
-                "training goes on as it began; start another one for other options."
+                f"the checkpoint was trained with --{group}.{name} {before[name]}, not {now[name]}: "
+                "resume with the same options, or start another training."
             )

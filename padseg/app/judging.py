@@ -42,7 +42,7 @@ class Judgement:
 
     @property
     def verdict(self) -> str:
-        """In one word, or two."""
+        """The verdict in one or two words."""
         return verdict_text(self.anomalous)
 
 
@@ -101,7 +101,7 @@ class Entry:
 
     @classmethod
     def of(cls, name: str, prediction: Prediction) -> "Entry":
-        """Reduce the image for its thumbnail, in which the highest score of each spot is kept."""
+        """The entry of a prediction, with a small copy for its thumbnail that keeps the highest scores."""
         height, width = prediction.score_map.shape
         step = max(1, round(max(height, width) / _THUMBNAIL))
         image = Image.fromarray(prediction.image).reduce(step)

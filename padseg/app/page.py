@@ -14,7 +14,7 @@ from padseg.app.markup import region_table, verdict_bar
 from padseg.data.image_files import IMAGE_SUFFIXES
 from padseg.errors import DataError
 from padseg.inference import Predictor
-from padseg.inference.images import MOST_PIXELS, Source
+from padseg.inference.images import MOST_PIXELS, ImageSource
 
 _SYSTEM_FONT = ["system-ui", "sans-serif"]
 THEME = gr.themes.Base(primary_hue="blue", font=_SYSTEM_FONT, font_mono=["monospace"])
@@ -144,7 +144,7 @@ class _Events:
         return [None, *self._add(named, entries, chosen)]
 
     def _add(
-        self, named: Sequence[tuple[str, Source]], entries: list[Entry], chosen: int
+        self, named: Sequence[tuple[str, ImageSource]], entries: list[Entry], chosen: int
     ) -> list[Any]:
         entries, before = list(entries), len(entries)
         pixels = sum(entry.prediction.score_map.size for entry in entries)
@@ -169,7 +169,7 @@ class _Events:
         return [[], 0, *self.view([], 0, THRESHOLD)]
 
     def view(self, entries: list[Entry], chosen: int, threshold: float) -> list[Any]:
-        """Verdict, pictures and regions of the chosen image; the thumbnails; whether to remove any."""
+        """Verdict, pictures and regions of the chosen image; the thumbnails; the button that clears them."""
         if not entries:
             hint = verdict_bar([_HINT], None)
             return [hint, None, None, None, "", gr.Gallery([], visible=False), _button(False)]

@@ -52,7 +52,7 @@ def serve(
         socket.getaddrinfo(host, port)  # else Gradio would try it with one port after the other
     except OSError as error:
         raise ConfigError(
-            f"--host {host} is no address ({error.strerror}): pass another."
+            f"--host {host} is not an address ({error.strerror}): pass another."
         ) from error
     warn_of_verdicts(predictor.calibration, predictor.precision, predictor.tile)
     with tempfile.TemporaryDirectory(prefix="padseg-app-") as folder, stop_signals() as stop:
@@ -81,7 +81,7 @@ def serve(
             where = host if port is None else f"{host}, port {port}"
             # Gradio's own words name its variables, and no reason.
             reason = (
-                "it is no address of this machine, or its port is in use or reserved"
+                "it is not an address of this machine, or its port is in use or reserved"
                 if error.errno is None
                 else error
             )

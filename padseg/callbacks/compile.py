@@ -10,7 +10,7 @@ CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
 
 class CompileCallback(Callback):
-    """Compiles the networks that are trained with `torch.compile`, for the length of the training.
+    """Compiles the trained networks with `torch.compile` while a training lasts.
 
     Weights, checkpoints and exports are those of the networks themselves. The first step takes minutes, and
     results change by rounding. `reduce-overhead` uses CUDA graphs, which save most where a network has many

@@ -45,7 +45,7 @@ class WandbCallback(ImagesCallback):
         self.table = table
 
     def should_record(self, trainer: Trainer, stage: str) -> bool:
-        """If there is a `WandbLogger`."""
+        """Whether there is a `WandbLogger`."""
         return bool(_loggers(trainer))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -110,7 +110,7 @@ class EvaluationCallback(Callback):
         return figures
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start afresh."""
+        """Reset the metrics."""
         self._dataset = evaluated_dataset(trainer, evaluation_stage(trainer))
         if getattr(self._dataset, "saturations", None):
             kinds = {sample.defect for sample in self._dataset.samples} - {GOOD}

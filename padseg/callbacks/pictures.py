@@ -59,7 +59,7 @@ class PicturesCallback(ImagesCallback):
             require_writable(self.target / stage / "normal.png")
 
     def should_record(self, trainer: Trainer, stage: str) -> bool:
-        """If there is a folder or a logger for the pictures."""
+        """Whether there is a folder or a logger for the pictures."""
         return self.target is not None or bool(_tensorboards(trainer))
 
     def show(

@@ -90,11 +90,11 @@ class StepLines(ProgressBar):
         self._pace = Pace(0, None)
 
     def disable(self) -> None:
-        """Lightning's, for all processes but the first."""
+        """Print nothing; Lightning calls this in all processes but the first."""
         self._enabled = False
 
     def enable(self) -> None:
-        """Lightning's."""
+        """Print again."""
         self._enabled = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -31,7 +31,7 @@ class RecordsCallback(ImagesCallback):
         self.limit = limit
 
     def should_record(self, trainer: Trainer, stage: str) -> bool:
-        """Tests only."""
+        """Whether this is a test."""
         return stage == "test"
 
     def make_folder(self, trainer: Trainer) -> Path:

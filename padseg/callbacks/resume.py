@@ -104,12 +104,12 @@ class ResumeCheckpoint(ModelCheckpoint):
             self._save_when_due(trainer, pl_module)
 
     def _finish_step(self, trainer: Trainer, whole: bool) -> None:
-        """Let a training stop after whole steps only; nothing could go on exactly with a part of its gradient."""
+        """Let a training stop after whole steps only: it could not resume exactly with part of a gradient."""
         stops = self._stops or trainer.should_stop
         trainer.should_stop, self._stops = (stops, False) if whole else (False, stops)
 
     def _save_when_due(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let Lightning save; it knows no interval of time for modules that call the optimiser themselves (2.6)."""
+        """Let Lightning save, or save directly in manual optimisation, whose time interval it ignores (2.6)."""
         if pl_module.automatic_optimization:
             super().on_train_batch_end(trainer, pl_module, None, None, 0)
             return

@@ -73,7 +73,7 @@ def _best_f1(curve: Curve | None) -> float | None:
 
 
 def banner(row: "pd.Series[Any]", thresholds: Thresholds) -> Banner:
-    """Verdict, score and name of an image; a wrong verdict asks for attention."""
+    """Verdict, score and name of an image, with a mark if the verdict is wrong."""
     score, threshold, scale = float(row["image_score"]), thresholds.image, thresholds.image_scale
     wrong = None if threshold is None else (score > threshold) != bool(row["label"])
     if threshold is not None and scale is None:
@@ -85,7 +85,7 @@ def banner(row: "pd.Series[Any]", thresholds: Thresholds) -> Banner:
 
 
 def caption(row: "pd.Series[Any]", thresholds: Thresholds) -> str:
-    """The same as a line of text."""
+    """Verdict, score and name of an image in a line of text."""
     written = banner(row, thresholds)
     return f"{written.verdict}, {written.score}: {written.name}"
 

@@ -21,7 +21,7 @@ def _student_name(pl_module: AnomalyModule) -> str:
 
 def student_artifact(pl_module: AnomalyModule, path: Path) -> wandb.Artifact:
     """The artifact of a student whose checkpoint is at `path`."""
-    metadata = {"system": pl_module.system, "network": pl_module.network.to_plain()}
+    metadata = {"system": pl_module.system, "network": pl_module.network.to_dict()}
     artifact = wandb.Artifact(_student_name(pl_module), type="student", metadata=metadata)
     artifact.add_file(str(path), name="distill.ckpt")
     return artifact

@@ -32,14 +32,14 @@ def run_options(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
     if isinstance(pl_module, AnomalyModule):
         network = pl_module.network
         teachers = network.teacher_names(pl_module.parts.teachers)
-        found |= network.to_plain() | dict(zip(("teacher", "teacher2"), teachers, strict=False))
+        found |= network.to_dict() | dict(zip(("teacher", "teacher2"), teachers, strict=False))
         found["phase"] = "segment" if isinstance(pl_module, SegmentationModule) else "distill"
     if isinstance(pl_module, SegmentationModule):
         found["distill"] = _first_phase(pl_module)
     if (data := data_of(trainer)) is not None:
         found["data"] = {name: getattr(data, name) for name in _DATA}
         found["data"]["image_size"] = list(data.image_size)
-        found["data"]["synthesis"] = data.stream_options().state()["synthesis"]
+        found["data"]["synthesis"] = data.stream_options().to_dict()["synthesis"]
     return found
 
 
@@ -54,7 +54,7 @@ def threshold_figures(calibration: Calibration) -> dict[str, float]:
 
 
 def _first_phase(module: SegmentationModule) -> dict[str, Any]:
-    """The options of the distillation, as its checkpoint has them; none if that is not there any more."""
+    """The options of the distillation, as its checkpoint has them; none if that is gone."""
     path = module.hparams.get("distilled")
     if path is None or not expanded(path).is_file():
         return {}

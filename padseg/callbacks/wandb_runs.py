@@ -61,7 +61,7 @@ def wandb_callbacks() -> list[Callback]:
 
 @contextmanager
 def finished_wandb() -> Iterator[None]:
-    """End the W&B run that was started inside, because the next phase is another one."""
+    """End the W&B run that the block started, because the next phase has a run of its own."""
     before = wandb.run
     failed = 1
     try:

@@ -48,7 +48,7 @@ def execute(options: argparse.Namespace) -> None:
     from padseg.options import refuse_set
 
     names = ("root", "category", "textures", "seed", "layout")
-    refuse_set(options.overrides, {f"data.{name}": f"--{name}" for name in names})
+    refuse_set(options.overrides, {f"data.{name}": f"use --{name}" for name in names})
     given = {name: getattr(options, name) for name in names}
     named = {f"data.{name}": str(value) for name, value in given.items() if value is not None}
     data = build_data_module(data_options(options.system) | named | options.overrides)

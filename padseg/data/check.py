@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from padseg.data.duplicates import check_duplicates
-from padseg.data.evaluated import find_other_metric, find_unknown_defects
 from padseg.data.file_checks import check_files
 from padseg.data.findings import Finding, Severity
 from padseg.data.images import Size, measure_bits
@@ -16,6 +15,7 @@ from padseg.data.layouts import LAYOUTS, list_samples
 from padseg.data.loco import CONFIG_FILE, read_saturations
 from padseg.data.reduction import count_masks, find_losses
 from padseg.data.samples import GOOD, Sample
+from padseg.data.testset import find_other_metric, find_unknown_defects
 from padseg.data.unused import check_unused
 from padseg.errors import DataError, count
 from padseg.machine.console import print_figures, say

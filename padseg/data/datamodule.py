@@ -15,9 +15,8 @@ from padseg.data.cache import ImageCache
 from padseg.data.datasets import HeldOutDataset, TestDataset, TrainDataset
 from padseg.data.depth import ALL_BITS
 from padseg.data.duplicates import check_duplicates
-from padseg.data.evaluated import CheckedTest, check_evaluated
 from padseg.data.file_checks import check_files
-from padseg.data.findings import change_figures, raise_blocking, warn_once
+from padseg.data.findings import change_figures, raise_blocking, warn_each_once
 from padseg.data.foreground import OTSU, Foreground, find_foreground, foreground_source
 from padseg.data.held_out import split_held_out
 from padseg.data.image_files import list_textures
@@ -28,6 +27,7 @@ from padseg.data.samplers import CountedSampler, ShardSampler
 from padseg.data.samples import Sample
 from padseg.data.stream import StreamOptions, TrainedImages
 from padseg.data.stream_module import StreamDataModule
+from padseg.data.testset import CheckedTest, check_testset
 from padseg.data.workers import check_workers, default_workers, forks, start_worker
 from padseg.errors import ConfigError, DataError
 from padseg.machine.files import expanded
@@ -85,7 +85,7 @@ class AnomalyDataModule(StreamDataModule):
             for as many as the largest value of the normal images needs. The checkpoint stores them.
 
     Attributes:
-        evaluated: What a test is evaluated on; None before `setup` or `check_test` has checked it.
+        checked_test: What a test is evaluated on; None before `setup` or `check_test` has checked it.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class AnomalyDataModule(StreamDataModule):
         self.foreground = foreground_source(foreground)
         self.evaluation = evaluation
         self._bits = bits
-        self.evaluated: CheckedTest | None = None
+        self.checked_test: CheckedTest | None = None
         self._train: TrainDataset | None = None
         self._held_out: HeldOutDataset | None = None
         self._test: TestDataset | None = None
@@ -157,14 +157,14 @@ class AnomalyDataModule(StreamDataModule):
             findings = check_files([s for s in samples if s.split != "test"])
             raise_blocking(findings)
             raise_blocking(check_duplicates(samples))
-            warn_once(change_figures(findings))
+            warn_each_once(change_figures(findings))
             self._measure_bits(samples)
             self._setup_train(samples)
         if stage in ("test", "predict", None) and self._test is None:
-            evaluated = self.check_test()
+            checked = self.check_test()
             native = self.evaluation == "native"
-            saturations = evaluated.saturations
-            self._test = TestDataset(evaluated.samples, self.image_size, native, saturations)
+            saturations = checked.saturations
+            self._test = TestDataset(checked.samples, self.image_size, native, saturations)
 
     def _setup_train(self, samples: Sequence[Sample]) -> None:
         defects = self._defects()
@@ -189,8 +189,8 @@ class AnomalyDataModule(StreamDataModule):
             return None
         if self.textures is None:
             raise DataError(
-                "no textures to paint defects with: --data.textures (of preview, --textures) names "
-                "their folder, such as dtd/images."
+                "there are no textures to paint defects with: name their folder, such as dtd/images, "
+                "with --data.textures (preview: --textures)."
             )
         cache = self._cache(list_textures(self.textures), "Decoding textures")
         jitter = texture_jitter() if self.jitter_textures else None
@@ -230,11 +230,11 @@ class AnomalyDataModule(StreamDataModule):
         samples = list_samples(self.root, self.category, self.layout)
         size = None if self.evaluation == "native" else self.image_size
         bits = self._measure_bits(samples) if decoded else None
-        self.evaluated = check_evaluated(
+        self.checked_test = check_testset(
             self.root / self.category, samples, self.layout, size, bits=bits
         )
-        warn_once(self.evaluated.evaluation.warnings)
-        return self.evaluated
+        warn_each_once(self.checked_test.evaluation.warnings)
+        return self.checked_test
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The counted stream, from where a resumed run stopped to the last step of the Trainer.
@@ -260,7 +260,7 @@ class AnomalyDataModule(StreamDataModule):
         """
         if self._held_out is None and self.task() == "validate":
             raise ConfigError(
-                "--data.val_fraction is 0: no image is held out, there is nothing to validate on."
+                "--data.val_fraction is 0, so no image is held out to validate on: give more."
             )
         return [] if self._held_out is None else self._eval_loader(self._held_out)
 
@@ -276,7 +276,7 @@ class AnomalyDataModule(StreamDataModule):
         return self.test_dataloader()
 
     def calibration_dataloader(self) -> DataLoader[Batch] | None:
-        """The held-out images without, then those with a synthetic defect; None if none are held out."""
+        """The held-out images, first without synthetic defects, then those with one; None if there are none."""
         held_out = self._held_out
         if held_out is None:
             return None
@@ -310,7 +310,7 @@ class AnomalyDataModule(StreamDataModule):
         )
 
     def _workers(self) -> int:
-        """Of each process."""
+        """The number of workers of each process."""
         if self.num_workers is not None:
             return self.num_workers
         processes = 1 if self.trainer is None else self.trainer.num_devices

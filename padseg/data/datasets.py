@@ -18,7 +18,7 @@ from padseg.data.loco import Saturations, read_defects
 from padseg.data.masks import read_masks, read_own_masks
 from padseg.data.pairs import Batch, DefectSource, paint_pairs
 from padseg.data.samples import GOOD, Sample
-from padseg.synthesis.fills import Pictures
+from padseg.synthesis.fills import ImageList
 
 # The second word of a sample's seed identifies the stream, so that the streams are independent.
 _ORDER, _TRAIN, _HELD_OUT = 0, 1, 2
@@ -46,7 +46,7 @@ class TrainDataset(Dataset[Batch]):
 
     def __init__(
         self,
-        images: Pictures,
+        images: ImageList,
         augmentation: Augmentation | None,
         defects: DefectSource | None,
         seed: int,

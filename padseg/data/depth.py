@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from padseg.data.findings import warn_first
+from padseg.data.findings import warn_once
 from padseg.data.orientation import upright
 from padseg.data.pages import warn_of_pages
 
@@ -80,7 +80,7 @@ def to_rgb(image: Image.Image, bits: int = ALL_BITS) -> Image.Image:
             "A picture in memory is nearly black. If its file has colours of 16 bits, give the file: Pillow keeps "
             f"their upper eight, and the images of the training use the lower {bits}."
         )
-        warn_first("decoded", message)
+        warn_once("decoded", message)
     return rgb
 
 
@@ -97,13 +97,13 @@ def _upper_eight(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
             "An image of 16 bits is read as nearly black: if it uses fewer of them, give their number to the "
             "training with --data.bits."
         )
-        warn_first("black", message)
+        warn_once("black", message)
     if (values > 255).mean() > _CLIPPED:
         message = (
-            f"An image of 16 bits is read as mostly white: it uses more than {bits} of them, the number of the "
-            "training, whose images may be of another camera; else train anew with --data.bits."
+            f"An image of 16 bits is read as mostly white: it uses more than the {bits} bits of the training's "
+            "images. If it is not from another camera, train again with a larger --data.bits."
         )
-        warn_first("white", message)
+        warn_once("white", message)
     return reduced
 
 

@@ -32,7 +32,7 @@ _PAUSES = (1, 2, 4, 8, 16)  # seconds before each further attempt
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSetSource:
     """The source of a data set.
 
     Attributes:
@@ -52,8 +52,8 @@ class Source:
 
 _NON_COMMERCIAL = "CC BY-NC-SA 4.0: not for commercial use, nor are models trained on it."
 
-SOURCES: dict[str, Source] = {
-    "mvtec_ad": Source(
+SOURCES: dict[str, DataSetSource] = {
+    "mvtec_ad": DataSetSource(
         "https://www.mydrive.ch/shares/150996/b52ecdcbf521176e9db9c731f2304b27/download/"
         "420938113-1629960298/mvtec_anomaly_detection.tar.xz",
         "cf4313b13603bec67abb49ca959488f7eedce2a9f7795ec54446c649ac98cd3d",
@@ -61,7 +61,7 @@ SOURCES: dict[str, Source] = {
         f"MVTec AD (Bergmann et al., CVPR 2019), {_NON_COMMERCIAL}",
         "--layout mvtec",
     ),
-    "mvtec_ad_2": Source(
+    "mvtec_ad_2": DataSetSource(
         "https://www.mydrive.ch/shares/150997/701c90d3aea6588f404936e32a674602/download/"
         "466712769-1743429042/mvtec_ad_2.tar.gz",
         "c0ded99ef32bfc8e352d52beb44515e5b292b8598cb963aadfa91ca0763505e4",
@@ -69,21 +69,21 @@ SOURCES: dict[str, Source] = {
         f"MVTec AD 2 (Heckler-Kram et al., 2025), {_NON_COMMERCIAL}",
         "--layout mvtec_ad_2",
     ),
-    "visa": Source(
+    "visa": DataSetSource(
         "https://amazon-visual-anomaly.s3.us-west-2.amazonaws.com/VisA_20220922.tar",
         "2eb8690c803ab37de0324772964100169ec8ba1fa3f7e94291c9ca673f40f362",
         "https://github.com/amazon-science/spot-diff",
         "VisA (Zou et al., ECCV 2022): its terms are in LICENSE-DATASET of the archive.",
         "--layout visa",
     ),
-    "btad": Source(
+    "btad": DataSetSource(
         "https://avires.dimi.uniud.it/papers/btad/btad.zip",
         "461c9387e515bfed41ecaae07c50cf6b10def647b36c9e31d239ab2736b10d2a",
         "https://github.com/pankajmishra000/VT-ADL",
         f"BTAD (Mishra et al., ISIE 2021), {_NON_COMMERCIAL}",
         "--layout btad",
     ),
-    "dtd": Source(
+    "dtd": DataSetSource(
         "https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz",
         "e42855a52a4950a3b59612834602aa253914755c95b0cff9ead6d07395f8e205",
         "https://www.robots.ox.ac.uk/~vgg/data/dtd/",
@@ -134,10 +134,12 @@ def download(name: str, root: Path, archive: Path | None = None, url: str | None
     return folder
 
 
-def _make(source: Source, name: str, folder: Path, archive: Path | None, url: str | None) -> None:
+def _make(
+    source: DataSetSource, name: str, folder: Path, archive: Path | None, url: str | None
+) -> None:
     part = folder.with_name(f".{name}.part") if archive is None else archive
     by_hand = (
-        f"fetch it by hand from {source.page} and call padseg download {name} --root {folder.parent} "
+        f"fetch it by hand from {source.page} and run padseg download {name} --root {folder.parent} "
         "--archive FILE"
     )
     if archive is None:
@@ -147,7 +149,7 @@ def _make(source: Source, name: str, folder: Path, archive: Path | None, url: st
             if _no_room(error):
                 raise
             raise DataError(
-                f"{name} cannot be fetched from {url or source.url} ({error}): call again to resume, "
+                f"{name} cannot be fetched from {url or source.url} ({error}): repeat the command to resume, "
                 f"or {by_hand}."
             ) from error
     elif not archive.is_file():
@@ -159,7 +161,7 @@ def _make(source: Source, name: str, folder: Path, archive: Path | None, url: st
                 raise DataError(f"archive {archive} {wrong}; fetch it again from {source.page}.")
             part.unlink()
             raise DataError(
-                f"what {url or source.url} sent {wrong}; it was deleted: call again, or {by_hand}."
+                f"what {url or source.url} sent {wrong}; it was deleted: repeat the command, or {by_hand}."
             )
         unpack(part, folder)
     if archive is None:
@@ -173,7 +175,7 @@ def _fetch(url: str, part: Path) -> None:
         OSError: The server cannot be reached, refuses, or stops sending again and again.
     """
     if not url.startswith(("https://", "http://")):
-        raise ValueError("only http and https are spoken")
+        raise ValueError("only http and https addresses are supported")
     columns = (TextColumn(part.name[1:-5]), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn()) as progress:
         task = progress.add_task(url, total=None)
@@ -201,12 +203,12 @@ def _fetch(url: str, part: Path) -> None:
 
 
 def _no_room(error: Exception) -> bool:
-    """Whether the disk is full, which waiting does not mend."""
+    """Whether the disk is full, so that waiting does not help."""
     return isinstance(error, OSError) and error.errno in NO_ROOM
 
 
 def _fetch_once(url: str, part: Path, progress: Progress, task: object) -> bool:
-    """Ask for what is missing of `part`; whether it is complete afterwards."""
+    """Request the rest of `part`; return whether it is complete afterwards."""
     start = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "padseg"})  # noqa: S310
     if start:
@@ -220,7 +222,7 @@ def _fetch_once(url: str, part: Path, progress: Progress, task: object) -> bool:
     with answer:
         goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT
         if goes_on and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise ConnectionError("the server sent another part than it was asked for")
+            raise ConnectionError("the server sent a different byte range than requested")
         start = start if goes_on else 0
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length is not None else None

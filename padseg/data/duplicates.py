@@ -47,7 +47,7 @@ def check_duplicates(
         path: Finding(
             "two parts",
             path,
-            f"{path} is the image {found[other][key][0]}, which is {_USES[other]}: remove one of them.",
+            f"{path} is the same image as {found[other][key][0]}, which is {_USES[other]}: remove one of them.",
         )
         for other, name in combinations(_USES, 2)
         for key in found[name].keys() & found[other].keys()
@@ -56,7 +56,9 @@ def check_duplicates(
     findings = list(twice.values())
     if pixel_bits is not None:
         findings += [
-            Finding("duplicate", path, f"{path} is the image {same[0]} once more.")
+            Finding(
+                "duplicate", path, f"{path} is the same image as {same[0]}: remove one of them."
+            )
             for part in found.values()
             for same in part.values()
             for path in same[1:]
@@ -102,7 +104,7 @@ def _by_content(paths: Iterable[Path], content: Callable[[Path], str]) -> dict[s
 
 
 def _size(path: Path) -> int | None:
-    """In bytes; None if there is no such file."""
+    """The size of a file in bytes; None if there is no such file."""
     try:
         return path.stat().st_size or None
     except (OSError, ValueError):

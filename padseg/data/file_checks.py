@@ -79,7 +79,7 @@ def _check_sample(sample: Sample, *, unmasked: bool, bits: int | None) -> list[F
             if (brightest := int(pixels.max())) < DARK:
                 message = (
                     f"{path} is nearly black, its brightest value is {brightest} of 255: if its pixels use "
-                    "fewer than 16 bits, --data.bits in the training names their number."
+                    "fewer than 16 bits, give their number to the training with --data.bits."
                 )
                 findings.append(Finding("dark", path, message))
         else:
@@ -87,9 +87,7 @@ def _check_sample(sample: Sample, *, unmasked: bool, bits: int | None) -> list[F
     except DataError as error:
         return [Finding("unreadable", path, str(error))]
     if sample.defect != GOOD and not sample.masks and not unmasked:
-        message = (
-            f"{path} shows a defect but has no mask: add {path.stem}_mask.png where its like are."
-        )
+        message = f"{path} shows a defect but has no mask: add {path.stem}_mask.png beside the other masks."
         return [*findings, Finding("missing mask", path, message)]
     return findings + _check_masks(sample, (shape[0], shape[1]))
 

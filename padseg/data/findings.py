@@ -76,7 +76,7 @@ class Finding:
 
 
 def change_figures(findings: Iterable[Finding]) -> list[str]:
-    """What may change figures, as messages: one for each kind, the first with the number of its like."""
+    """What may change figures: one message per kind, the first finding's, with how many more there are."""
     by_kind: dict[Kind, list[Finding]] = {}
     for finding in findings:
         if finding.severity == "changes figures":
@@ -88,16 +88,16 @@ def change_figures(findings: Iterable[Finding]) -> list[str]:
     ]
 
 
-def warn_once(messages: Iterable[str]) -> None:
-    """Warn of each message once in a process: a run checks its test images several times."""
+def warn_each_once(messages: Iterable[str]) -> None:
+    """Log each message once in the process: a run checks its test images several times."""
     for message in messages:
-        warn_first(message, message)
+        warn_once(message, message)
 
 
-def warn_first(kind: str, message: str) -> None:
-    """Warn of a kind of fault in images, of the first image in a process that has it."""
-    if kind not in _warned:
-        _warned.add(kind)
+def warn_once(key: str, message: str) -> None:
+    """Log a warning the first time its key occurs in the process."""
+    if key not in _warned:
+        _warned.add(key)
         _log.warning("%s", message)
 
 

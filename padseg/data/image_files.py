@@ -66,7 +66,7 @@ def list_images(folder: Path, *, recursive: bool = False, textures: bool = False
 
 
 def sort_images(files: Iterable[Path]) -> list[Path]:
-    """Those of the files whose suffix is that of an image, in the order of `list_images`."""
+    """The files with the suffix of an image, in the order of `list_images`."""
     return sorted(filter(_is_image, files), key=lambda path: path.as_posix())
 
 
@@ -85,7 +85,7 @@ def list_entries(folder: Path) -> Entries:
     except (FileNotFoundError, NotADirectoryError):
         return Entries([], [], [], [])
     except OSError as error:
-        raise unreadable(folder, error) from error
+        raise cannot_read(folder, error) from error
     thumbnails = _thumbnails(found.files)
     found.left_out.extend(thumbnails)
     return found._replace(files=[path for path in found.files if path not in thumbnails])
@@ -140,7 +140,7 @@ def _thumbnails(files: list[Path]) -> set[Path]:
     }
 
 
-def unreadable(path: Path | str, error: OSError) -> DataError:
+def cannot_read(path: Path | str, error: OSError) -> DataError:
     """The message about a folder that cannot be read, or about a file or folder in one."""
     reason = error.strerror or error
     return DataError(f"{path} cannot be read ({reason}): give access to it, or move it elsewhere.")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from padseg.data.image_files import suffixes, unreadable
+from padseg.data.image_files import cannot_read, suffixes
 from padseg.data.listings import (
     list_btad,
     list_folder,
@@ -79,7 +79,7 @@ def list_samples(root: str | Path, category: str, layout: str = "mvtec") -> list
     try:
         samples = LAYOUTS[layout].list(root, category)
     except PermissionError as error:  # from looking at a single file or folder
-        raise unreadable(error.filename, error) from error
+        raise cannot_read(error.filename, error) from error
     if not any(sample.split == "train" for sample in samples):
         raise DataError(
             f"{root / category} holds no normal training images ({suffixes()}) in "

@@ -100,7 +100,7 @@ def list_folder(root: Path, category: str) -> list[Sample]:
     ]
     for path in list_images(test):
         raise DataError(
-            f"{path} lies in {test} itself: move it to a folder good or one named by its defect."
+            f"{path} lies directly in {test}: move it to a folder good or one named after its defect."
         )
     tested = _tested_beside_truth(folder, *NORMAL_NAMES, recursive=True)
     _refuse_defects(train, normal, {sample.defect.casefold() for sample in tested} - {GOOD})
@@ -112,16 +112,20 @@ def list_folder(root: Path, category: str) -> list[Sample]:
 
 
 def _refuse_defects(train: Path, images: Sequence[Path], defects: set[str]) -> None:
-    """Refuse images to train on that may have defects, whose names are in lower case, by their folders."""
+    """Refuse training images in a folder that is named like a defect; `defects` are in lower case."""
     parents = {parent for image in images for parent in image.parents}
     inside = sorted(folder for folder in parents if train in folder.parents)
     beside_good = {folder.parent for folder in inside if folder.name.casefold() in NORMAL_NAMES}
     for folder in inside:
         name, good = folder.name.casefold(), folder.parent in beside_good
         if name not in NORMAL_NAMES and (good or name in defects | OTHER_NAMES):
-            reason = "lies beside one of good images" if good else "is named like one of defects"
+            reason = (
+                "lies beside a folder of good images"
+                if good
+                else "is named like a folder of defects"
+            )
             raise DataError(
-                f"{folder} {reason}, but all of {train} is trained on as normal: move it out of there."
+                f"{folder} {reason}, but everything in {train} is trained on as normal: move it elsewhere."
             )
 
 

@@ -32,7 +32,7 @@ def upright_shape(image: Image.Image) -> tuple[int, int]:
 
 
 def _read_orientation(image: Image.Image) -> Any:
-    """1 to 8 as in EXIF; other values are those of broken files, and mean upright."""
+    """The orientation, 1 to 8 as in EXIF; broken files have other values, which mean upright."""
     try:
         if isinstance(image, PngImagePlugin.PngImageFile) and not _is_behind_pixels(image):
             exif = Image.Image.getexif(image)  # Pillow's own for PNG would decode every image

@@ -4,7 +4,7 @@ from typing import Any
 
 from PIL import Image
 
-from padseg.data.findings import warn_first
+from padseg.data.findings import warn_once
 
 _SUBFILE, _REDUCED, _MASK = 254, 1, 4  # a tag of TIFF 6.0, and bits of its value
 
@@ -35,7 +35,7 @@ def warn_of_pages(image: Image.Image) -> None:
     file = getattr(image, "fp", None)
     if file is not None and (pages := count_pages(image)) > 1:
         name = getattr(file, "name", "an image")
-        warn_first(
+        warn_once(
             "pages",
             f"{name} has {pages} pages or frames, of which only the first is read, as in any other such "
             "file: save each as an image of its own.",

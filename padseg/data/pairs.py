@@ -17,7 +17,7 @@ from padseg.data.augment import Augmentation
 from padseg.data.cache import ImageCache
 from padseg.errors import ConfigError
 from padseg.synthesis import Scene, SynthesisParams, corrupt, draw_defect
-from padseg.synthesis.fills import Pictures
+from padseg.synthesis.fills import ImageList
 
 # A sample or a collated batch, with the keys documented in `AnomalyDataModule`.
 Batch = dict[str, Any]
@@ -41,7 +41,7 @@ class DefectSource:
         self,
         rng: np.random.Generator,
         image: NDArray[np.uint8],
-        others: Pictures,
+        others: ImageList,
         foreground: NDArray[np.uint8] | None = None,
     ) -> dict[str, Tensor]:
         """Draw one defect.
@@ -102,8 +102,8 @@ def check_batch(batch: Any, *needed: str) -> None:
     image = batch.get("image") if isinstance(batch, dict) else None
     if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.shape[-1:] == (3,):
         raise ConfigError(
-            "the loaders of an AnomalyDataModule were given without it, and it finishes their batches: pass "
-            "datamodule=data to the Trainer instead."
+            "the loaders of an AnomalyDataModule were given without the module, which finishes their batches: "
+            "pass datamodule=data to the Trainer instead."
         )
     if not isinstance(batch, Mapping):
         raise ConfigError(

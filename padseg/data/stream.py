@@ -40,13 +40,13 @@ class Position:
         batches = (step - self.step) * batches_per_step
         return Position(self.sample + batches * samples_per_batch, step, self.batch + batches)
 
-    def state(self) -> dict[str, int]:
-        """As checkpoints hold it."""
+    def to_dict(self) -> dict[str, int]:
+        """Plain values, as checkpoints hold them."""
         return {"next_sample": self.sample, "step": self.step, "batches": self.batch}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "Position":
-        """The inverse of `state`; older checkpoints do not count batches and had one per step."""
+    def from_dict(cls, state: Mapping[str, Any]) -> "Position":
+        """The inverse of `to_dict`; older checkpoints do not count batches and had one per step."""
         sample, step = int(state["next_sample"]), int(state["step"])
         return cls(sample, step, int(state.get("batches", step)))
 
@@ -119,8 +119,8 @@ class StreamOptions:
     synthesis: SynthesisParams | None
     bits: int = ALL_BITS
 
-    def state(self) -> dict[str, Any]:
-        """As checkpoints hold it, in plain values."""
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as checkpoints hold them."""
         state: dict[str, Any] = as_stored(asdict(self))
         # What has no effect is left out; earlier checkpoints do not have it.
         if self.synthesis is not None and self.synthesis.backend != MIXED:
@@ -133,12 +133,12 @@ class StreamOptions:
         """Reject a second phase on other images than those of the first.
 
         Args:
-            before: The `state` of the first phase.
+            before: What `to_dict` gave in the first phase.
 
         Raises:
             ConfigError: That phase had another category or layout.
         """
-        now = self.state()
+        now = self.to_dict()
         known = {**now, "bits": ALL_BITS, **before}  # earlier versions kept the upper bits of 16
         for name in ("category", "layout", "bits"):
             if known[name] != now[name]:
@@ -151,7 +151,7 @@ class StreamOptions:
         """Reject validation on images that a training has seen.
 
         Args:
-            before: The `state` of that training.
+            before: What `to_dict` gave in that training.
             checkpoint: Name of its checkpoint in messages.
 
         Raises:
@@ -160,5 +160,5 @@ class StreamOptions:
         if before.get("val_fraction", 1) < self.val_fraction:
             raise ConfigError(
                 f"{checkpoint} was trained with --data.val_fraction {before['val_fraction']}, not "
-                f"{self.val_fraction}: images that it was trained on are not held out; pass the same."
+                f"{self.val_fraction}, which would hold out images that it was trained on: pass the same."
             )

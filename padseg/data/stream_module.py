@@ -75,7 +75,7 @@ class StreamDataModule(LightningDataModule):
         step = 0 if trainer is None else trainer.global_step
         position = self._position_at(step) if step else self.start
         images = {} if self.trained_images is None else {"images": asdict(self.trained_images)}
-        return {**position.state(), "options": self.stream_options().state(), **images}
+        return {**position.to_dict(), "options": self.stream_options().to_dict(), **images}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where the checkpoint was written.
@@ -87,7 +87,7 @@ class StreamDataModule(LightningDataModule):
         task, options = self.task(), self.stream_options()
         before = {"bits": ALL_BITS} | state_dict.get("options", {})
         if task == "fit":
-            refuse_changed_options("data", before, options.state())
+            refuse_changed_options("data", before, options.to_dict())
             if self.trained_images is not None:
                 images = state_dict.get("images")
                 self.trained_images.require_same(images, "the checkpoint", options.category)
@@ -104,10 +104,10 @@ class StreamDataModule(LightningDataModule):
                     f"the checkpoint was trained with --data.bits {before['bits']}, not {options.bits}: pass "
                     f"--data.bits {before['bits']}."
                 )
-        self.start = Position.from_state(state_dict)
+        self.start = Position.from_dict(state_dict)
 
     def require_whole_steps(self) -> None:
-        """Reject a checkpoint from which the Trainer would go on amid a step, but the stream at its beginning.
+        """Reject a checkpoint saved amid an accumulated step: the stream can resume only between steps.
 
         Raises:
             CheckpointError: As above.
@@ -126,7 +126,7 @@ class StreamDataModule(LightningDataModule):
             )
         if batches % accumulated:
             raise CheckpointError(
-                f"the checkpoint was saved after {batches} batches, which are no whole steps of "
+                f"the checkpoint was saved after {batches} batches, not a whole number of steps of "
                 f"--trainer.accumulate_grad_batches {accumulated}: give the number that it was trained with."
             )
 

@@ -68,7 +68,7 @@ def list_table(
         try:
             sample = _sample(root, path, split, label, mask)
             if sample.path in named:
-                raise ValueError(f"path {path!r} is there already, in another row")
+                raise ValueError(f"path {path!r} is in another row already")
             named.add(sample.path)
             samples.append(sample)
         except ValueError as error:
@@ -78,7 +78,7 @@ def list_table(
 
 
 def _read(table: Path) -> "pd.DataFrame":
-    """All cells as text, with the numbers of their rows; empty ones are empty."""
+    """All cells as text, with the numbers of their rows; cells without a value are empty strings."""
     import pandas as pd
 
     try:

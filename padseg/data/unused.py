@@ -33,7 +33,7 @@ def check_unused(folder: Path, samples: Sequence[Sample], layout: str) -> list[F
             Finding(
                 "lost link",
                 path,
-                f"{path} is a link to what does not exist, so that images may be missing: restore that, or "
+                f"{path} is a broken link, so that images may be missing: restore its target, or "
                 "remove the link.",
             )
             for found in entries

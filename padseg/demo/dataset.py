@@ -90,7 +90,9 @@ def _complete(root: Path, record: dict[str, object]) -> bool:
     except (OSError, ValueError):
         found = None
     if found != record:
-        raise DataError(f"{root} exists and is not this demo set: remove it or name another folder")
+        raise DataError(
+            f"{root} exists and is not this demo set: remove it or name another folder."
+        )
     return True
 
 

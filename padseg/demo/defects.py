@@ -19,14 +19,14 @@ from padseg.demo.paint import (
     stroke,
     wander,
 )
-from padseg.demo.parts import Part, Scene, cap, place, weave, wood
+from padseg.demo.parts import Part, PartScene, cap, place, weave, wood
 from padseg.synthesis.textures import clouds, smooth
 
-Defect = Callable[[Scene, np.random.Generator], tuple[Array, Array]]
+Defect = Callable[[PartScene, np.random.Generator], tuple[Array, Array]]
 
 
 def _scratch(colour: Array, lip: float) -> Defect:
-    def paint(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
+    def paint(scene: PartScene, rng: np.random.Generator) -> tuple[Array, Array]:
         x, y = place(scene, rng)
         heading = scene.along + rng.uniform(0.5, 2.6)
         points = wander(rng, x, y, heading, rng.uniform(34, 60), rng.uniform(0.1, 0.7))
@@ -40,7 +40,7 @@ def _scratch(colour: Array, lip: float) -> Defect:
 
 
 def _stain(colour: Array, strength: float, size: tuple[float, float]) -> Defect:
-    def paint(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
+    def paint(scene: PartScene, rng: np.random.Generator) -> tuple[Array, Array]:
         x, y = place(scene, rng)
         cover = polygon(blob(rng, x, y, rng.uniform(*size), 0.25))
         soaked = spread(cover, 1.2)
@@ -54,7 +54,7 @@ def _stain(colour: Array, strength: float, size: tuple[float, float]) -> Defect:
 
 
 def _hole(lip: Array, size: tuple[float, float], rough: float, fray: int) -> Defect:
-    def paint(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
+    def paint(scene: PartScene, rng: np.random.Generator) -> tuple[Array, Array]:
         x, y = place(scene, rng)
         outline = blob(rng, x, y, rng.uniform(*size), rough)
         gap = polygon(outline)
@@ -75,7 +75,7 @@ def _hole(lip: Array, size: tuple[float, float], rough: float, fray: int) -> Def
 
 
 def _thread(colour: Array) -> Defect:
-    def paint(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
+    def paint(scene: PartScene, rng: np.random.Generator) -> tuple[Array, Array]:
         x, y = place(scene, rng)
         points = wander(
             rng, x, y, rng.uniform(0, math.pi), rng.uniform(60, 95), rng.uniform(2.5, 4.5)
@@ -90,7 +90,7 @@ def _thread(colour: Array) -> Defect:
 
 
 def _dent(depth: float, size: tuple[float, float]) -> Defect:
-    def paint(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
+    def paint(scene: PartScene, rng: np.random.Generator) -> tuple[Array, Array]:
         x, y = place(scene, rng)
         radius = rng.uniform(*size)
         bowl = spread(polygon(blob(rng, x, y, radius, 0.2)), radius * 0.22)
@@ -102,7 +102,7 @@ def _dent(depth: float, size: tuple[float, float]) -> Defect:
     return paint
 
 
-def _crack(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
+def _crack(scene: PartScene, rng: np.random.Generator) -> tuple[Array, Array]:
     """A forked split along the grain."""
     x, y = place(scene, rng)
     heading = scene.along + rng.uniform(-0.15, 0.15)
@@ -118,7 +118,7 @@ def _crack(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
     return image, np.maximum(split, lit)
 
 
-def _chip(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
+def _chip(scene: PartScene, rng: np.random.Generator) -> tuple[Array, Array]:
     """A piece broken out of the rim of the cap, with the belt showing."""
     angle, reach = rng.uniform(0, 2 * math.pi), rng.uniform(41, 46)
     ys, xs = np.nonzero(scene.area)
@@ -130,7 +130,7 @@ def _chip(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
     return image, np.maximum(metal, bite * scene.solid)
 
 
-def _repainted(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
+def _repainted(scene: PartScene, rng: np.random.Generator) -> tuple[Array, Array]:
     """A manufacturing fault: the part is painted again with it."""
     if scene.with_fault is None:
         raise ValueError("this part has no manufacturing fault")

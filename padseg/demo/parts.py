@@ -15,7 +15,7 @@ _Y, _X = (np.mgrid[0:SIZE, 0:SIZE] + 0.5).astype(np.float32)
 
 
 @dataclass(frozen=True)
-class Scene:
+class PartScene:
     """A part without defects, and what a defect needs to know about it.
 
     Attributes:
@@ -36,17 +36,17 @@ class Scene:
     with_fault: Callable[[float], tuple[Array, Array]] | None = None
 
 
-Part = Callable[[np.random.Generator], Scene]
+Part = Callable[[np.random.Generator], PartScene]
 
 
-def place(scene: Scene, rng: np.random.Generator) -> tuple[float, float]:
+def place(scene: PartScene, rng: np.random.Generator) -> tuple[float, float]:
     """A random (x, y) inside the scene's area."""
     spots = np.flatnonzero(scene.area)
     row, col = divmod(int(spots[rng.integers(len(spots))]), SIZE)
     return col + 0.5, row + 0.5
 
 
-def weave(rng: np.random.Generator) -> Scene:
+def weave(rng: np.random.Generator) -> PartScene:
     """Blue twill cloth; its manufacturing fault is missing warp threads."""
     n = 2 * SIZE
     tilt, pitch = rng.uniform(-0.05, 0.05), rng.uniform(7.0, 7.5)
@@ -75,10 +75,10 @@ def weave(rng: np.random.Generator) -> Scene:
         return cloth(raised & ~gone), halve(gone.astype(np.float32))
 
     table = (1 + 0.15 * clouds(rng, 30, 30))[..., None] * rgb(30, 26, 28)
-    return Scene(cloth(raised), table, _inside(18), _SOLID, math.pi / 2 + tilt, slack)
+    return PartScene(cloth(raised), table, _inside(18), _SOLID, math.pi / 2 + tilt, slack)
 
 
-def wood(rng: np.random.Generator) -> Scene:
+def wood(rng: np.random.Generator) -> PartScene:
     """A planed oak board with vertical grain."""
     tilt = rng.uniform(-0.06, 0.06)
     drift = 0.9 * clouds(rng, 2, 3) + 0.25 * clouds(rng, 3, 8)
@@ -95,10 +95,10 @@ def wood(rng: np.random.Generator) -> Scene:
     image = image * (1 + tint + 0.045 * fibre)[..., None]
     image = over(image, rgb(104, 66, 36), 0.5 * pores)
     behind = np.broadcast_to(rgb(38, 24, 15), image.shape).astype(np.float32)
-    return Scene(image.astype(np.float32), behind, _inside(16), _SOLID, math.pi / 2 + tilt)
+    return PartScene(image.astype(np.float32), behind, _inside(16), _SOLID, math.pi / 2 + tilt)
 
 
-def cap(rng: np.random.Generator) -> Scene:
+def cap(rng: np.random.Generator) -> PartScene:
     """A plain red cap on a conveyor belt."""
     belt = 0.23 + 0.012 * clouds(rng, 60, 60) + 0.012 * np.sin(_X * 1.2 + rng.uniform(0, 6.3))
     belt = belt[..., None] * np.asarray((0.92, 1.0, 1.08), np.float32)
@@ -122,7 +122,7 @@ def cap(rng: np.random.Generator) -> Scene:
     below = belt * (1 - shadow[..., None])
 
     image = over(below, paint + gleam[..., None], body).astype(np.float32)
-    return Scene(image, belt.astype(np.float32), distance < 36, body, turn)
+    return PartScene(image, belt.astype(np.float32), distance < 36, body, turn)
 
 
 def _inside(margin: int) -> NDArray[np.bool_]:

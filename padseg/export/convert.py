@@ -8,7 +8,7 @@ from pathlib import Path
 from padseg.errors import ConfigError, PadsegError
 from padseg.export.description import describe, find_run
 from padseg.export.formats import FORMATS
-from padseg.export.source import Source
+from padseg.export.source import ExportSource
 from padseg.inference.inputs import find_images
 from padseg.machine.files import write_bytes
 from padseg.modules import Header
@@ -81,7 +81,7 @@ def export(
     require_system(header, str(checkpoint))
     run = find_run(checkpoint, header)
     description = describe(header, run, "float16" if half else "int8" if int8 else "float32")
-    source = Source(checkpoint, content, description, run, half, images, license)
+    source = ExportSource(checkpoint, content, description, run, half, images, license)
     write_new(chosen.make_files(source, out))
 
 
@@ -101,7 +101,9 @@ def write_new(files: dict[Path, bytes]) -> None:
         for path, content in new.items():
             write_bytes(path, content)
     except OSError as error:
-        raise PadsegError(f"{path} cannot be written ({error.strerror}): pass --out.") from error
+        raise PadsegError(
+            f"{path} cannot be written ({error.strerror}): pass another --out."
+        ) from error
 
 
 def _require(package: str, format: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from padseg.export import onnx, openvino, safetensors, torch_export
-from padseg.export.source import Source
+from padseg.export.source import ExportSource
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Format:
         suffix: The ending of its files, which no other format may have in their place; empty for any.
     """
 
-    make_files: Callable[[Source, Path], dict[Path, bytes]]
+    make_files: Callable[[ExportSource, Path], dict[Path, bytes]]
     packages: tuple[str, ...] = ()
     half: bool = True
     int8: bool = False

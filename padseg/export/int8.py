@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from padseg.data.depth import ALL_BITS
 from padseg.errors import count
-from padseg.inference.images import open_rgb
+from padseg.inference.images import load_rgb
 from padseg.machine.console import say
 from padseg.machine.progress import tracked
 
@@ -118,7 +118,7 @@ def find_looked_up(model: bytes) -> list[str]:
 
 def _read(paths: Iterable[Path], bits: int) -> Iterator[dict[str, NDArray[np.uint8]]]:
     for path in paths:
-        yield {"image": np.asarray(open_rgb(path, bits))[None]}
+        yield {"image": np.asarray(load_rgb(path, bits))[None]}
 
 
 def _print_differences(full: bytes, quantised: bytes, images: Sequence[Path], bits: int) -> None:

@@ -37,7 +37,7 @@ class Deployed(nn.Module):
         )
         self.calibration = known
         self.module = copy.deepcopy(module).cpu().eval()
-        _settle(self.module, self.size)
+        _fold_and_fix_size(self.module, self.size)
         # The layout in files; torch.export warns about weights in another one.
         self.module.to(memory_format=torch.contiguous_format)
         self.module.requires_grad_(False)
@@ -112,7 +112,7 @@ def _apply(weights: Tensor, image: Tensor) -> Tensor:
     return ((both[..., :target] + carry + _STEP / 2) / _STEP).floor()
 
 
-def _settle(module: AnomalyModule, size: tuple[int, int]) -> None:
+def _fold_and_fix_size(module: AnomalyModule, size: tuple[int, int]) -> None:
     """Fold the BatchNorms of a module in place, for images of this (height, width), and fix transformers to it."""
     hooks = []
     for part in module.modules():

@@ -8,17 +8,17 @@ import torch
 
 from padseg.export.int8 import to_int8
 from padseg.export.network import Deployed
-from padseg.export.source import Source
+from padseg.export.source import ExportSource
 from padseg.export.torch_export import AXES, to_program
 from padseg.modules.loading import DESCRIPTION_KEY
 
 
-def make_files(source: Source, out: Path) -> dict[Path, bytes]:
+def make_files(source: ExportSource, out: Path) -> dict[Path, bytes]:
     """A single file, including the weights."""
     return {out: make_model(source)}
 
 
-def make_model(source: Source) -> bytes:
+def make_model(source: ExportSource) -> bytes:
     """The content of the ONNX file, with convolutions in 8-bit integers if the source has images for this."""
     model = to_onnx(source.network(), json.dumps(source.description.to_dict()))
     if not source.int8_images:

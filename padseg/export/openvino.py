@@ -7,11 +7,11 @@ from xml.etree import ElementTree
 
 from padseg.errors import ConfigError
 from padseg.export.onnx import make_model
-from padseg.export.source import Source
+from padseg.export.source import ExportSource
 from padseg.modules.loading import DESCRIPTION_KEY
 
 
-def make_files(source: Source, out: Path) -> dict[Path, bytes]:
+def make_files(source: ExportSource, out: Path) -> dict[Path, bytes]:
     """Two files, the weights first, so that the pair is complete once the .xml exists.
 
     Raises:

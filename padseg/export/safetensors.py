@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 
 from padseg.export.card import model_card
-from padseg.export.source import Source
+from padseg.export.source import ExportSource
 from padseg.modules.loading import WEIGHTS_FILE, stored_module, to_safetensors
 
 
-def make_files(source: Source, out: Path) -> dict[Path, bytes]:
+def make_files(source: ExportSource, out: Path) -> dict[Path, bytes]:
     """A single file if `out` ends in .safetensors, otherwise a folder as hubs expect it."""
     description = source.description.to_dict()
     weights = to_safetensors(source.checkpoint, description)

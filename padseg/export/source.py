@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Source:
+class ExportSource:
     """A checkpoint to export.
 
     Attributes:

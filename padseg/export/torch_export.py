@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 from padseg.export.network import Deployed
-from padseg.export.source import Source
+from padseg.export.source import ExportSource
 
 AXES = ("batch", "height", "width")
 """Names of the dynamic axes of the input."""
 
 
-def make_files(source: Source, out: Path) -> dict[Path, bytes]:
+def make_files(source: ExportSource, out: Path) -> dict[Path, bytes]:
     """A single file with the saved program."""
     return {out: to_torch(source.network(), json.dumps(source.description.to_dict()))}
 

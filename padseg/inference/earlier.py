@@ -56,7 +56,7 @@ def refuse_files_of_others(folder: Path) -> None:
         raise ConfigError(f"{tables[0]} is not padseg's: pass another --out.")
     if recorded is not None and "checkpoint" not in recorded:
         raise ConfigError(
-            f"{folder / OPTIONS_FILE} is of a run or another program: pass another --out."
+            f"{folder / OPTIONS_FILE} belongs to a run or another program: pass another --out."
         )
 
 
@@ -70,7 +70,7 @@ def _remove_results(folder: Path) -> None:
 
 
 def _require_same_thresholds(folder: Path, options: Mapping[str, Any]) -> None:
-    """Reject a folder whose results differ in their thresholds alone, in plainer words than for others.
+    """Reject a folder whose results differ in their thresholds alone, with a message about these.
 
     Raises:
         ConfigError: They do.

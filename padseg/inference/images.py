@@ -12,20 +12,19 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from padseg.data.depth import ALL_BITS, to_rgb
-from padseg.data.images import image_shape
-from padseg.data.images import open_rgb as open_file
+from padseg.data.images import image_shape, open_rgb
 from padseg.errors import DataError
 
 MOST_PIXELS = 2**26
 """Total pixels of images that wait to be scored or written, unless a single one has more."""
 File = str | os.PathLike[str] | bytes | bytearray | BinaryIO
-Source = File | Image.Image | NDArray[Any] | Tensor
+ImageSource = File | Image.Image | NDArray[Any] | Tensor
 # Pillow decodes an image when it is first used, and threads may be given the same one.
 _DECODING = threading.Lock()
 _COLOURS = (1, 3, 4)  # channels of an image: grey, RGB, RGB with transparency
 
 
-def as_sources(images: Any) -> tuple[bool, list[Source] | Any]:
+def as_sources(images: Any) -> tuple[bool, list[ImageSource] | Any]:
     """Tell a single image from several.
 
     Args:
@@ -47,7 +46,7 @@ def as_sources(images: Any) -> tuple[bool, list[Source] | Any]:
     return False, images
 
 
-def kept(source: Source) -> Source:
+def snapshot(source: ImageSource) -> ImageSource:
     """The source, or a copy of one whose owner may reuse its memory for the next image, as loops over cameras do."""
     if isinstance(source, np.ndarray):
         return source.copy()
@@ -58,7 +57,7 @@ def kept(source: Source) -> Source:
     return bytes(source) if isinstance(source, bytearray | memoryview) else source
 
 
-def open_rgb(source: Source, bits: int = ALL_BITS) -> Image.Image:
+def load_rgb(source: ImageSource, bits: int = ALL_BITS) -> Image.Image:
     """An image as upright RGB.
 
     Args:
@@ -69,7 +68,7 @@ def open_rgb(source: Source, bits: int = ALL_BITS) -> Image.Image:
         DataError: It cannot be read, or its pixels are neither 8 nor 16 bits.
     """
     if isinstance(source, str | os.PathLike):
-        return open_file(Path(source), bits)
+        return open_rgb(Path(source), bits)
     try:
         if isinstance(source, Image.Image):
             with _DECODING:
@@ -118,7 +117,7 @@ def _from_array(source: NDArray[Any] | Tensor) -> Image.Image:
     if not known or not (pixels.dtype == np.uint8 or deep or unit):
         kind = "a tensor" if tensor else "an array"
         raise DataError(
-            f"{kind} of {source.dtype} and shape {shape} is no image: give RGB or grey as (H, W, 3), "
+            f"{kind} of {source.dtype} and shape {shape} is not an image: give RGB or grey as (H, W, 3), "
             "(3, H, W) or (H, W), several grey ones as (B, 1, H, W), uint8, or a floating tensor in [0, 1]."
         )
     if not pixels.size:
@@ -135,12 +134,12 @@ def _from_array(source: NDArray[Any] | Tensor) -> Image.Image:
 
 def _no_image(given: Any) -> DataError:
     return DataError(
-        f"an object of type {type(given).__name__} is no image: give a file or its content, Pillow's image, an "
+        f"an object of type {type(given).__name__} is not an image: give a file or its content, Pillow's image, an "
         "array or a tensor, or an iterable of these."
     )
 
 
-def count_pixels(source: Source) -> int:
+def count_pixels(source: ImageSource) -> int:
     """The pixels of an image; 0 if it cannot be read, which is reported when it is opened."""
     try:
         if isinstance(source, Image.Image):

@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from padseg.data.image_files import sort_images, walk, warn_of_foreign_images
-from padseg.data.image_files import unreadable as cannot_read
+from padseg.data.image_files import cannot_read, sort_images, walk, warn_of_foreign_images
 from padseg.errors import DataError, count
 from padseg.machine.files import absolute
 from padseg.machine.marks import is_marked
@@ -54,7 +53,7 @@ def find_images(
         del found[path]
     images = list(found)
     if not images and not unreadable:
-        raise DataError("there are only pictures that padseg itself wrote: give others.")
+        raise DataError("all images given are pictures that padseg itself wrote: give others.")
     return images
 
 

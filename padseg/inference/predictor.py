@@ -20,11 +20,11 @@ from padseg.errors import ConfigError, DataError, PadsegError
 from padseg.inference.images import (
     MOST_PIXELS,
     File,
-    Source,
+    ImageSource,
     as_sources,
     count_pixels,
-    kept,
-    open_rgb,
+    load_rgb,
+    snapshot,
 )
 from padseg.inference.prediction import Prediction, at_size, make_prediction
 from padseg.inference.tiles import Blend, Box, tile_boxes
@@ -115,9 +115,11 @@ class Predictor:
     def __call__(self, images: NDArray[Any] | Tensor) -> Prediction | list[Prediction]: ...  # type: ignore[overload-overlap]
 
     @overload
-    def __call__(self, images: Iterable[Source]) -> list[Prediction]: ...
+    def __call__(self, images: Iterable[ImageSource]) -> list[Prediction]: ...
 
-    def __call__(self, images: Source | Iterable[Source]) -> Prediction | list[Prediction]:
+    def __call__(
+        self, images: ImageSource | Iterable[ImageSource]
+    ) -> Prediction | list[Prediction]:
         """Score one image, or several.
 
         The first call warns if the thresholds were set for scores of other tiles or another precision.
@@ -145,7 +147,7 @@ class Predictor:
             predictions.append(prediction)
         return predictions[0] if single else predictions
 
-    def stream(self, images: Iterable[Source]) -> Iterator[Prediction | DataError]:
+    def stream(self, images: Iterable[ImageSource]) -> Iterator[Prediction | DataError]:
         """Score any number of images, keeping only some in memory.
 
         The network computes in this thread, while others open the next images and finish the last ones.
@@ -158,12 +160,12 @@ class Predictor:
             self._finish, self._scored(images), self.batch_size + 1, _Job.pixels, MOST_PIXELS // 4
         )
 
-    def _scored(self, images: Iterable[Source]) -> Iterator["_Job"]:
+    def _scored(self, images: Iterable[ImageSource]) -> Iterator["_Job"]:
         """The images in order, after the network has seen all tiles of each."""
         waiting: deque[_Job] = deque()
         batch: list[tuple[_Job, Box]] = []
         if not isinstance(images, list | tuple):
-            images = map(kept, images)  # before it is asked for the next ones
+            images = map(snapshot, images)  # before it is asked for the next ones
         for job in map_in_threads(
             self._open, images, 2 * self.batch_size, count_pixels, MOST_PIXELS
         ):
@@ -179,9 +181,9 @@ class Predictor:
             self._score(batch)
         yield from waiting
 
-    def _open(self, source: Source) -> "_Job":
+    def _open(self, source: ImageSource) -> "_Job":
         try:
-            image = open_rgb(source, self.module.bits)
+            image = load_rgb(source, self.module.bits)
         except DataError as error:
             return _Job(error=error)
         boxes = tile_boxes(image.height, image.width, self.tile)
@@ -274,7 +276,7 @@ class _Job:
 
 @contextmanager
 def _eval_mode(module: AnomalyModule) -> Iterator[None]:
-    """A block in eval mode; a training in which a module scores goes on in the mode of before."""
+    """Score in eval mode, even during a training, which gets its mode back afterwards."""
     if not _in_training(module):
         yield
         return

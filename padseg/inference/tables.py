@@ -15,7 +15,7 @@ _REGION_COLUMNS = ("path", *Box._fields, "area", "score", "peak")
 
 
 class Totals(NamedTuple):
-    """Of the images in a folder of results.
+    """How many images a folder of results holds.
 
     Attributes:
         scored: How many have scores.
@@ -81,7 +81,7 @@ def raise_failed(totals: Totals, folder: Path, base: Path) -> None:
     first = totals.failed[0]
     failed = len(totals.failed)
     raise DataError(
-        f"{failed} of {count(failed + totals.scored, 'image')} cannot be read, or their results not be written; the "
+        f"{failed} of {count(failed + totals.scored, 'image')} could not be read, or not all results written; the "
         f"first is {base / first.path} ({str(first.error).rstrip('.')}): see the column error of {folder / 'predictions.csv'}; the others "
         "are done."
     )

@@ -54,7 +54,9 @@ def watch(
     """
     for folder in folders:
         if not Path(folder).is_dir():
-            raise DataError(f"{folder} is no folder: --watch takes folders that images come into.")
+            raise DataError(
+                f"{folder} is not a folder: --watch takes folders that images come into."
+            )
     base = common_folder([], folders)
     warn_of_verdicts(predictor.calibration, predictor.precision, predictor.tile)
     with claimed(out, predictor, base, outline_all=outline_all, overwrite=overwrite):

@@ -10,7 +10,7 @@ from padseg.errors import CheckpointError, ConfigError
 from padseg.lightning_cli.nulls import class_of
 from padseg.lightning_cli.recipes import packaged_config
 from padseg.modules import Header, read_header
-from padseg.modules.checkpoint import tell_subclass
+from padseg.modules.checkpoint import warn_of_subclass
 from padseg.modules.header import STORED_WEIGHTS
 from padseg.options import as_stored
 
@@ -37,8 +37,8 @@ def complete_args(args: list[str]) -> list[str]:
     path = options[at][1] if len(options[at]) == 2 else (args[at + 1 :] or [""])[0]
     if args[0] == "fit":
         raise ConfigError(
-            "--config is not set: a checkpoint holds the model and no recipe; fit goes on with the command "
-            "it began with and --ckpt_path beside it."
+            "--config is not set, and a checkpoint does not hold the recipe: to resume, repeat the command that "
+            "started the training and add --ckpt_path."
         )
     if path in ("", *CHECKPOINT_KEYWORDS):
         raise ConfigError(not_a_path(path))
@@ -92,11 +92,11 @@ def take_from_checkpoint(
     kind = class_of(model)
     if header.class_name not in {base.__name__ for base in kind.__mro__}:
         raise CheckpointError(
-            f"--ckpt_path {path} is a checkpoint of {header.class_name}, the configured model is {kind.__name__}: "
-            "the hand-off between the phases is --model.distilled."
+            f"--ckpt_path {path} is a checkpoint of {header.class_name}, but the configured model is "
+            f"{kind.__name__}: to hand phase one over to phase two, use --model.distilled."
         )
     if kind.__module__.startswith("padseg."):
-        tell_subclass(header, path)
+        warn_of_subclass(header, path)
     for key, stored in header.hyper_parameters.items():
         configured = model.init_args.get(key)
         if key == "image_size" and configured is not None:

@@ -306,7 +306,7 @@ class PadsegCLI(LightningCLI):
         self._print(verbose, self.trainer.test(**arguments, verbose=False))
 
     def validate(self, verbose: bool = True, **arguments: Any) -> None:
-        """`Trainer.validate`, likewise."""
+        """`Trainer.validate`, with figures that fit any terminal."""
         self._print(verbose, self.trainer.validate(**arguments, verbose=False))
 
     def _print(self, verbose: bool, results: Sequence[Mapping[str, float]]) -> None:
@@ -326,7 +326,7 @@ def _as_list(given: Any) -> list[Any]:
 
 def _seed(given: int | bool) -> int:
     if isinstance(given, bool):  # Lightning would draw one after the data has received another
-        raise ConfigError("--seed_everything: give a number, which the data's draws depend on too.")
+        raise ConfigError("--seed_everything: give a number; the data's draws depend on it, too.")
     check_seed("--seed_everything", given)
     return given
 

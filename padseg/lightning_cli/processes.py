@@ -43,7 +43,7 @@ def refuse_lone_processes(trainer: Trainer, command: str | None) -> None:
     started = int(os.environ["WORLD_SIZE"]) if TorchElasticEnvironment.detect() else 1
     if started > 1:
         raise ConfigError(
-            f"torchrun has started {started} processes, each would train alone: pass --trainer.devices "
+            f"torchrun has started {started} processes, each of which would train alone: pass --trainer.devices "
             f"{os.environ.get('LOCAL_WORLD_SIZE', started)} --trainer.strategy ddp, and "
             "--trainer.num_nodes for several machines."
         )
@@ -52,7 +52,7 @@ def refuse_lone_processes(trainer: Trainer, command: str | None) -> None:
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) if SLURMEnvironment.detect() else 1
     if fits_once and tasks > 1:
         raise ConfigError(
-            f"srun has started {tasks} processes, each would train alone: pass --trainer.devices N for "
+            f"srun has started {tasks} processes, each of which would train alone: pass --trainer.devices N for "
             "the N of them on each machine, --trainer.num_nodes for several machines, and "
             "--trainer.strategy ddp; or start one."
         )

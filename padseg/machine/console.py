@@ -24,7 +24,7 @@ def escape_output() -> None:
 
 @contextmanager
 def quietly(quiet: bool = True) -> Iterator[None]:
-    """Leave out everything except warnings and errors until the block ends, or, if not `quiet`, nothing."""
+    """Inside the block, print only warnings and errors if `quiet`."""
     global _quiet
     before, _quiet = _quiet, quiet
     try:

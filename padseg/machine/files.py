@@ -59,7 +59,7 @@ def written_whole(path: Path, durable: bool = True, draft: str | None = None) ->
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        # Of a draft the user has never heard.
+        # Report the target; the user does not know the draft's name.
         if isinstance(error, OSError) and error.errno and error.filename in (None, str(temporary)):
             error.filename, error.filename2 = str(path), None
         raise

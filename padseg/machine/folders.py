@@ -30,7 +30,9 @@ def locked(folder: Path) -> Iterator[None]:
             inside = True
             yield
     except filelock.Timeout as error:
-        raise PadsegError(f"{folder} is in use by another process: wait, or pass --out.") from error
+        raise PadsegError(
+            f"{folder} is in use by another process: wait, or pass another --out."
+        ) from error
     except OSError as error:
         if error.errno not in CANNOT_WRITE:
             raise
@@ -87,7 +89,7 @@ def require_same_options(folder: Path, options: Mapping[str, Any], remedy: str) 
 
 
 def recorded_options(folder: Path) -> dict[str, Any] | None:
-    """What `require_same_options` has recorded in a folder; None if it has not yet.
+    """What `require_same_options` has recorded in a folder; None if it has not been called.
 
     Raises:
         ConfigError: The file is not padseg's, or broken.
@@ -105,7 +107,7 @@ def recorded_options(folder: Path) -> dict[str, Any] | None:
 
 
 def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested options, by both names."""
+    """Nested options on one level, named by group and option."""
     flat: dict[str, Any] = {}
     for key, value in options.items():
         if isinstance(value, dict):

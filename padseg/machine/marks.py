@@ -67,7 +67,7 @@ def require_own(path: Path) -> None:
 
 
 def is_texture(path: Path) -> bool:
-    """Whether a file has the mark of a texture; likewise."""
+    """Whether a file has the mark of a texture; no if it cannot be read."""
     return _has(path, TEXTURE_MARK)
 
 

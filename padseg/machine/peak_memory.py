@@ -40,7 +40,7 @@ def highest_peak(*peaks: float | None) -> float | None:
 
 
 def _peak_in_proc() -> float | None:
-    """MiB. Linux's `getrusage` would include the peak of the parent process."""
+    """The peak in MiB; Linux's `getrusage` would include the peak of the parent process."""
     for line in (_PROCESS / "status").read_text().splitlines():
         name, *words = line.split()
         if name == "VmHWM:":

@@ -69,7 +69,7 @@ def _bar(description: str, transient: bool) -> Progress:
 
 
 def working(description: str) -> AbstractContextManager[object]:
-    """A sign on a terminal that something goes on whose length is unknown."""
+    """Show on a terminal that work of unknown length is going on."""
     return Console().status(escape(description)) if shows_bars() else nullcontext()
 
 

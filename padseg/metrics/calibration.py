@@ -225,7 +225,7 @@ class Calibrator:
         image_threshold = float(normal[rank - 1])
         score, above = (np.atleast_1d(pixels[name].numpy()) for name in ("score", "normal"))
         highest = min(float(pixels["highest"]), 1.0)
-        pixel_threshold = exceeded_by(score, above, self.pixel_rate, highest)
+        pixel_threshold = quantile_threshold(score, above, self.pixel_rate, highest)
         image_recall = pixel_recall = None
         if len(defect):
             image_recall = float((defect > image_threshold).mean())
@@ -278,7 +278,7 @@ def conformal_rank(count: int, rate: float) -> int:
     return max(1, math.ceil((count + 1) * (1 - rate) - 1e-9))
 
 
-def exceeded_by(score: Any, above: Any, rate: float, highest: float) -> float:
+def quantile_threshold(score: Any, above: Any, rate: float, highest: float) -> float:
     """The lowest float32 number that at most a given share of all scores exceeds.
 
     Args:

@@ -46,7 +46,7 @@ class Evaluation:
     warnings: tuple[str, ...]
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any] | None) -> "Evaluation | None":
+    def from_dict(cls, content: Mapping[str, Any] | None) -> "Evaluation | None":
         """Read the content of a JSON file; None in those of early versions."""
         if content is None:
             return None

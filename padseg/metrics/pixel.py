@@ -73,7 +73,7 @@ class PixelMetrics(MapMetric):
         instance_keys = dim_zero_cat(self.instance_keys)
         if len(instance_keys) >= REGION_LIMIT:
             raise checks.MetricInputError(
-                f"the masks have {len(instance_keys)} regions, PRO can be computed for fewer than "
+                f"the masks have {len(instance_keys)} regions, but PRO can be computed only for fewer than "
                 f"{REGION_LIMIT}: evaluate fewer images at a time."
             )
         ranking = functional.rank(self._all_counts(), instance_keys)

@@ -43,7 +43,7 @@ class Transformer(nn.Module):
         info: Any = net.feature_info
         self.channels = tuple(info.channels()[:1]) * len(groups)
 
-    def fit(self, size: tuple[int, int]) -> tuple[int, int]:
+    def input_size_for(self, size: tuple[int, int]) -> tuple[int, int]:
         """The nearest (height, width) of whole patches."""
         height, width = (max(1, round(length / self.patch)) * self.patch for length in size)
         return height, width
@@ -52,11 +52,11 @@ class Transformer(nn.Module):
         """Resize the position embedding to images of this (height, width) once and for all."""
         set_size: Any = getattr(self.net.model, "set_input_size", None)
         if set_size is not None:
-            set_size(img_size=self.fit(size))
+            set_size(img_size=self.input_size_for(size))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Map images (B, 3, H, W) to levels (B, C, h, w), whose places are patches."""
-        image = resize_to(image, self.fit((image.shape[-2], image.shape[-1])))
+        image = resize_to(image, self.input_size_for((image.shape[-2], image.shape[-1])))
         blocks = dict(zip(self.numbers, self.net(image), strict=True))
         return [torch.stack([blocks[k] for k in group]).mean(dim=0) for group in self.groups]
 
@@ -64,11 +64,7 @@ class Transformer(nn.Module):
 def build_pyramid(name: str, weights: str, reductions: Sequence[int], option: str) -> nn.Module:
     """Build a backbone that has levels at several resolutions.
 
-    Args:
-        name: see Teacher, like the others.
-        weights: see there.
-        reductions: see there.
-        option: see there.
+    The arguments are those of `Teacher`.
 
     Returns:
         A network that maps images (B, 3, H, W) to these levels.
@@ -118,12 +114,7 @@ def build_transformer(
 ) -> Transformer:
     """Build a transformer up to the last of some blocks.
 
-    Args:
-        name: see Teacher, like the others.
-        weights: see there.
-        depth: the number of its blocks.
-        blocks: see there.
-        option: see there.
+    The arguments are those of `Teacher`; `depth` is the number of blocks.
 
     Raises:
         ConfigError: see Teacher.

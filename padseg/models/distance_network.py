@@ -117,13 +117,13 @@ class _UNet(nn.Module):
         assert self.out.bias is not None
         nn.init.constant_(self.out.bias, _START)
 
-    def forward(self, maps: Tensor, products: Tensor | None, way: Tensor | None = None) -> Tensor:
+    def forward(self, maps: Tensor, products: Tensor | None, flips: Tensor | None = None) -> Tensor:
         """Segment distances.
 
         Args:
             maps: distances, (B, maps, h, w).
             products: of the finest levels, (B, products, h_1, w_1); None if there are none.
-            way: in which each image is mirrored, (B,) int64; its two lowest bits count. None: as it is.
+            flips: how to mirror each image, (B,) int64: bit 0 left-right, bit 1 upside-down. None: not at all.
 
         Returns:
             Logits (B, 1, h, w), float32.
@@ -131,9 +131,9 @@ class _UNet(nn.Module):
         if self.squeeze is not None:
             squeezed = self.squeeze(products)
             maps = torch.cat([maps, resize_to(squeezed, (maps.shape[-2], maps.shape[-1]))], dim=1)
-        if way is None:
+        if flips is None:
             return self._segment(maps)
-        return _turn(self._segment(_turn(maps, way)), way)
+        return _mirror(self._segment(_mirror(maps, flips)), flips)
 
     def _segment(self, maps: Tensor) -> Tensor:
         stages = [self.encode[0](self.enter(self.norm(maps)))]
@@ -148,9 +148,9 @@ class _UNet(nn.Module):
         return logits
 
 
-def _turn(maps: Tensor, way: Tensor) -> Tensor:
-    """Mirror each map of a batch in its way; a second call undoes it."""
+def _mirror(maps: Tensor, flips: Tensor) -> Tensor:
+    """Mirror each map of a batch as the two lowest bits of its number say; a second call undoes it."""
     for bit, side in ((1, -1), (2, -2)):
-        mirrored = (way & bit).bool()[:, None, None, None]
+        mirrored = (flips & bit).bool()[:, None, None, None]
         maps = torch.where(mirrored, maps.flip(side), maps)
     return maps

@@ -180,7 +180,7 @@ def _look(teacher: Teacher, sources: Sequence[Source], image: Tensor) -> list[li
     for source in sources:
         if source.zoom not in seen:
             height, width = (int(length * source.zoom) for length in image.shape[-2:])
-            zoomed = resize_to(image, teacher.fit((height, width)))
+            zoomed = resize_to(image, teacher.input_size_for((height, width)))
             # The pyramid is a channels_last network; interpolation forgets the layout of its input.
             zoomed = zoomed.contiguous(memory_format=torch.channels_last)
             seen[source.zoom] = [x.float() for x in _features(teacher, zoomed)]

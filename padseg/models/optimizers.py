@@ -42,7 +42,7 @@ def warm_up_and_cosine(optimizer: Optimizer, steps: int) -> LambdaLR:
     Loshchilov and Hutter, "SGDR", ICLR 2017, without restarts.
 
     Args:
-        optimizer: with the highest rates.
+        optimizer: with the rates; the schedule rises to 1.01 times these and ends at 0.01 times.
         steps: of the training.
     """
     warm_up = max(1, int(_WARM_UP * steps))

@@ -44,14 +44,14 @@ class NetworkOptions:
     blocks: tuple[tuple[int, ...], ...] | None = None
 
     @classmethod
-    def from_plain(cls, stored: Mapping[str, Any]) -> Self:
-        """The inverse of `to_plain`."""
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
         lists = {name: tuple(stored[name]) for name in ("kernels", "dilations")}
         blocks = stored.get("blocks")
         groups = None if blocks is None else tuple(tuple(group) for group in blocks)
         return cls(**(dict(stored) | lists | {"blocks": groups}))
 
-    def to_plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The options by name, as a checkpoint stores them: lists instead of tuples."""
         values: dict[str, Any] = as_stored(asdict(self))
         return values

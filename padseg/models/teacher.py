@@ -108,7 +108,7 @@ class Teacher(nn.Module):
         depth = find_depth(name)
         if depth is None and blocks is not None:
             raise ConfigError(
-                f"--model.blocks is of vision transformers, and {name} is none: leave it out."
+                f"--model.blocks is for vision transformers, and {name} is not one: leave it out."
             )
         self.restandardize = _restandardize(name, weights)
         self.net: nn.Module
@@ -131,12 +131,12 @@ class Teacher(nn.Module):
         """Stay in eval mode: Lightning switches every module, and the BN statistics would drift."""
         return super().train(False)
 
-    def fit(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The (height, width) at which the backbone sees an image of this size; pyramids take any."""
+    def input_size_for(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The (height, width) to resize an image of this size to before the backbone; pyramids take any."""
         if not isinstance(self.net, Transformer):
             return size
-        fitting = self.net.fit(size)
-        _tell(self.name, self.net.patch, size, fitting)
+        fitting = self.net.input_size_for(size)
+        _warn_of_resizing(self.name, self.net.patch, size, fitting)
         return fitting
 
     @torch.no_grad()
@@ -201,9 +201,15 @@ def _restandardize(name: str, weights: str) -> nn.Module:
 
 
 @lru_cache  # once
-def _tell(name: str, patch: int, size: tuple[int, int], fitting: tuple[int, int]) -> None:
+def _warn_of_resizing(
+    name: str, patch: int, size: tuple[int, int], fitting: tuple[int, int]
+) -> None:
     if fitting != size:
         before, after = (f"{height}x{width}" for height, width in (size, fitting))
         _log.warning(
-            "%s sees images at %s, not %s: whole patches of %d pixels.", name, after, before, patch
+            "%s sees images at %s, not %s, because its patches have %d pixels.",
+            name,
+            after,
+            before,
+            patch,
         )

@@ -27,9 +27,9 @@ from padseg.models import (
 from padseg.modules.checkpoint import (
     Checkpoint,
     drop_unreadable,
+    mismatch_explained,
     own_header,
     store_teachers,
-    told_if_changed,
 )
 from padseg.modules.divergence import diverged
 from padseg.modules.expected_warnings import ignore_expected_warnings
@@ -122,7 +122,7 @@ class AnomalyModule(LightningModule):
             raise ConfigError(f"--model.top_k is {self.top_k}; it must be at least 1.")
 
     def ready(self) -> None:
-        """Last call of a subclass's constructor."""
+        """Finish the construction: the last call in a subclass's constructor."""
         # Convolutions run up to twice as fast in this layout, on CPUs and on GPUs with tensor cores.
         self.to(memory_format=torch.channels_last)
         # The Trainer does not change modes, so frozen parts must be in eval mode by now.
@@ -135,7 +135,7 @@ class AnomalyModule(LightningModule):
 
     @property
     def parts(self) -> System:
-        """What the system is made of."""
+        """The `System` record that `system` names."""
         return find_system(self.system)
 
     def compare(self, image: Tensor) -> list[FeaturePair]:
@@ -266,7 +266,7 @@ class AnomalyModule(LightningModule):
     def _check_complete(self) -> None:
         if not self.complete:
             raise ConfigError(
-                "the weights should come from a checkpoint and none was loaded: pass the --ckpt_path of one, "
+                "the weights should come from a checkpoint, but none was loaded: pass the --ckpt_path of one, "
                 "or, to train anew, --model.weights (and weights2) or --model.distilled."
             )
 
@@ -303,7 +303,7 @@ class AnomalyModule(LightningModule):
         if self._trainer is not None and self._trainer.state.fn == "fit":
             before = dict(header.hyper_parameters)
             if "network" in before:  # with options that padseg did not have yet
-                before["network"] = header.network.to_plain()
+                before["network"] = header.network.to_dict()
             refuse_changed_options("model", before, self._constructor_arguments())
             if header.precision not in (None, self.trainer.precision):
                 raise CheckpointError(
@@ -320,7 +320,7 @@ class AnomalyModule(LightningModule):
         Raises:
             CheckpointError: The weights are those of another network.
         """
-        with told_if_changed("the checkpoint"):
+        with mismatch_explained("the checkpoint"):
             return super().load_state_dict(*args, **kwargs)
 
     @property

@@ -118,13 +118,13 @@ def check_format(checkpoint: Checkpoint, what: str) -> None:
     own = checkpoint[HEADER_KEY]
     if own["format"] != FORMAT_VERSION:
         raise CheckpointError(
-            f"{what} has format {own['format']}, this padseg reads {FORMAT_VERSION}: use the padseg "
-            f"({own['version']}) that wrote it."
+            f"{what} has format {own['format']}, but this padseg reads {FORMAT_VERSION}: use padseg "
+            f"{own['version']}, which wrote it."
         )
 
 
 def own_header(checkpoint: Checkpoint, class_name: str, system: str) -> Header:
-    """The header of a checkpoint for a module that is already there.
+    """The header of a checkpoint that is to be loaded into an existing module.
 
     Args:
         checkpoint: What Lightning has read.
@@ -144,7 +144,7 @@ def own_header(checkpoint: Checkpoint, class_name: str, system: str) -> Header:
     ):
         if theirs != ours:
             raise CheckpointError(
-                f"the checkpoint is of {what} {theirs}, the configured {what} is {ours}: use "
+                f"the checkpoint is of {what} {theirs}, but the configured {what} is {ours}: use "
                 "the configuration it was trained with."
             )
     return header
@@ -196,7 +196,7 @@ def _is_plain(value: Any) -> bool:
 
 
 @contextmanager
-def told_if_changed(what: str) -> Iterator[None]:
+def mismatch_explained(what: str) -> Iterator[None]:
     """Turn the errors of weights or options that do not fit this version's network into a sentence.
 
     Args:
@@ -231,8 +231,8 @@ def require_system(header: Header, what: str) -> None:
         )
 
 
-def tell_subclass(header: Header, what: str) -> None:
-    """Warn that padseg's own class stands for the user's one that was trained; no checkpoint names code to import.
+def warn_of_subclass(header: Header, what: str) -> None:
+    """Warn that the user's subclass is replaced by padseg's own class: a checkpoint never names code to import.
 
     Args:
         header: Of the checkpoint.

@@ -164,7 +164,7 @@ class StudentDistillModule(AnomalyModule):
             if as_stored(given[name]) not in (as_stored(default), STORED_WEIGHTS):
                 lacking = parts.takes_second and name == "weights2"
                 raise ConfigError(
-                    f"--model.{name} is of a part that {parts.title} with these options does not have: "
+                    f"--model.{name} belongs to a part that {parts.title} with these options does not have: "
                     f"leave it out{', or give --model.teacher2' if lacking else ''}."
                 )
 

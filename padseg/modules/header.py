@@ -63,7 +63,7 @@ class Header:
         return cls(
             class_name=own["class"],
             system=own["system"],
-            network=NetworkOptions.from_plain(own["network"]),
+            network=NetworkOptions.from_dict(own["network"]),
             teacher_sha256=own["teacher_sha256"],
             hyper_parameters=checkpoint["hyper_parameters"],
             calibration=None if calibration is None else Calibration.from_dict(calibration),
@@ -94,7 +94,7 @@ class Header:
             "version": __version__,
             "class": self.class_name,
             "system": self.system,
-            "network": self.network.to_plain(),
+            "network": self.network.to_dict(),
             "teacher_sha256": self.teacher_sha256,
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "bits": self.bits,

@@ -14,9 +14,9 @@ from padseg.modules import AnomalyModule, SegmentationModule, StudentDistillModu
 from padseg.modules.checkpoint import (
     Checkpoint,
     check_format,
+    mismatch_explained,
     require_system,
-    tell_subclass,
-    told_if_changed,
+    warn_of_subclass,
 )
 from padseg.modules.header import HEADER_KEY, Header
 
@@ -48,10 +48,10 @@ def build_module(checkpoint: Mapping[str, Any], path: str | Path) -> AnomalyModu
     Raises:
         CheckpointError: The content is damaged, or does not fit this version of its system.
     """
-    with told_if_changed(str(path)):
+    with mismatch_explained(str(path)):
         header = Header.from_checkpoint(checkpoint)
         require_system(header, str(path))
-        tell_subclass(header, str(path))
+        warn_of_subclass(header, str(path))
         module = _CLASSES[header.class_name](**header.hyper_parameters)
         # Not the module's own, whose error would not name the file.
         LightningModule.load_state_dict(module, checkpoint["state_dict"])

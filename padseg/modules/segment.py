@@ -25,9 +25,9 @@ from padseg.models import (
 from padseg.modules.base import AnomalyModule
 from padseg.modules.checkpoint import (
     Checkpoint,
+    mismatch_explained,
     read_checkpoint,
     require_system,
-    told_if_changed,
 )
 from padseg.modules.distill import require_measured, require_memory
 from padseg.modules.header import STORED_WEIGHTS, Header
@@ -95,14 +95,14 @@ class SegmentationModule(AnomalyModule):
             image_size = image_size or header.hyper_parameters["image_size"]
             if layer_scale != 1 and (context or find_system(options.system).context) != "rcm":
                 raise ConfigError(
-                    "--model.layer_scale is of the RCM: give --model.context rcm as well."
+                    "--model.layer_scale belongs to the RCM: give --model.context rcm as well."
                 )
         elif network is not None:
-            options = NetworkOptions.from_plain(network)
+            options = NetworkOptions.from_dict(network)
         else:
             raise ConfigError(
-                "--model.distilled is not set: give the checkpoint of phase one. To load that itself, use "
-                "StudentDistillModule."
+                "--model.distilled is not set: give the checkpoint of phase one. To use that checkpoint alone, "
+                "use StudentDistillModule."
             )
         parts = find_system(options.system)
         if parts.memory:
@@ -148,7 +148,7 @@ class SegmentationModule(AnomalyModule):
             for key, value in checkpoint["state_dict"].items()
             if key.startswith(prefix)
         }
-        with told_if_changed(path):
+        with mismatch_explained(path):
             self.student_teacher.load_state_dict(state)
         self.complete = True
         if header.teacher_sha256 != self.student_teacher.fingerprint():
@@ -267,7 +267,7 @@ class SegmentationModule(AnomalyModule):
 
     def stored_hparams(self) -> dict[str, Any]:
         """Teacher and student are in the checkpoint."""
-        return {"distilled": None, "network": self.network.to_plain(), "system": self.system}
+        return {"distilled": None, "network": self.network.to_dict(), "system": self.system}
 
 
 def read_distilled(path: str, system: str | None) -> tuple[Checkpoint, Header]:

@@ -126,7 +126,7 @@ class ThresholdCallback(Callback):
         data: AnomalyDataModule,
         loader: DataLoader[dict[str, Any]],
     ) -> Calibration | None:
-        """Score as `Trainer.predict` does, but without callbacks and hooks, for which the images are no predictions."""
+        """Score without callbacks and hooks, which would treat these images as predictions."""
         before, device = module.device, trainer.strategy.root_device
         calibrator = Calibrator(self.false_alarm_rate, self.pixel_rate)
         calibrator.to(device)

@@ -2,7 +2,7 @@
 
 from padseg.records.folder import Records, empty_records, read_records
 from padseg.records.pictures import (
-    Pictures,
+    RecordPictures,
     picture_path,
     remove_pictures,
     shrink,
@@ -23,7 +23,7 @@ __all__ = [
     "COLUMNS",
     "TABLE",
     "ImageRow",
-    "Pictures",
+    "RecordPictures",
     "Records",
     "choose_images",
     "empty_records",

@@ -16,7 +16,7 @@ from padseg.records.score_maps import to_grey
 KINDS = ("maps", "thumbs", "masks")
 
 
-class Pictures(NamedTuple):
+class RecordPictures(NamedTuple):
     """The small pictures of one image.
 
     Attributes:
@@ -32,7 +32,7 @@ class Pictures(NamedTuple):
 
 def shrink(
     batch: dict[str, Tensor], shapes: Sequence[tuple[int, int]], side: int
-) -> list[Pictures]:
+) -> list[RecordPictures]:
     """Bring a batch to the host, with each image's own aspect ratio.
 
     A mask keeps every defect, however small.
@@ -62,12 +62,14 @@ def shrink(
             mask = functional.adaptive_max_pool2d(mask, size)
         pixels = (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
         pictures.append(
-            Pictures(pixels.numpy(), to_grey(score_map[0, 0].numpy()), (mask[0, 0] > 0).numpy())
+            RecordPictures(
+                pixels.numpy(), to_grey(score_map[0, 0].numpy()), (mask[0, 0] > 0).numpy()
+            )
         )
     return pictures
 
 
-def write_pictures(folder: Path, index: int, pictures: Pictures) -> None:
+def write_pictures(folder: Path, index: int, pictures: RecordPictures) -> None:
     """Write the pictures of one image."""
     save_marked(Image.fromarray(pictures.image), picture_path(folder, "thumbs", index), quality=90)
     # This takes a quarter of the default level's time, and a sixth more bytes.

@@ -17,7 +17,7 @@ from padseg.errors import DataError
 from padseg.machine.files import write_text
 from padseg.report.page_data import PageData, page_data
 from padseg.report.papers import latex, markdown, paper_tables
-from padseg.report.runs import Run, notes, read_runs, results
+from padseg.report.runs import FinishedRun, notes, read_runs, results
 
 _FOLDER = Path(__file__).parent / "web"
 # In the order in which they run.
@@ -60,7 +60,7 @@ def report(out: Path) -> list[Path]:
     return [out / name for name in files]
 
 
-def make_page(title: str, runs: list[Run]) -> str:
+def make_page(title: str, runs: list[FinishedRun]) -> str:
     """The page as text."""
     style = (_FOLDER / "page.css").read_text(encoding="utf-8")
     script = "\n".join((_FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)

@@ -14,8 +14,8 @@ from padseg.drawing import COLOURS, HeatScale, opacities
 from padseg.metrics.curves import AXIS_TITLES, CURVES, CurveAxes
 from padseg.metrics.names import FURTHER_METRICS, METRIC_KEYS, METRICS, MetricName
 from padseg.report.papers import Figure, comparable, read_published, read_sources, summarise
-from padseg.report.pictures import Pictures
-from padseg.report.runs import Run, further_metrics, resolutions, results
+from padseg.report.pictures import PagePictures
+from padseg.report.runs import FinishedRun, further_metrics, resolutions, results
 from padseg.report.trainings import Losses
 
 Spread = tuple[float | None, float | None]
@@ -191,9 +191,9 @@ class PageData:
     warnings: list[tuple[str, str]]
 
 
-def page_data(title: str, runs: list[Run]) -> PageData:
+def page_data(title: str, runs: list[FinishedRun]) -> PageData:
     """Collect the data of the page."""
-    pictures = Pictures(runs)
+    pictures = PagePictures(runs)
     table = results(runs)
     titles = {metric.key: metric for metric in FURTHER_METRICS}
     further = tuple(titles.get(key, MetricName(key, key, key)) for key in further_metrics(runs))
@@ -284,7 +284,7 @@ def _published(table: pd.DataFrame, counts: dict[str, int]) -> list[PublishedRow
     return rows
 
 
-def _images(runs: list[Run], pictures: Pictures) -> dict[str, list[PageImage]]:
+def _images(runs: list[FinishedRun], pictures: PagePictures) -> dict[str, list[PageImage]]:
     """The images of each category, from whichever run knows them."""
     images: dict[str, dict[str, PageImage]] = {}
     for run in runs:
@@ -296,7 +296,7 @@ def _images(runs: list[Run], pictures: Pictures) -> dict[str, list[PageImage]]:
     return {category: list(known.values()) for category, known in images.items()}
 
 
-def _run(number: int, run: Run, pictures: Pictures) -> PageRun:
+def _run(number: int, run: FinishedRun, pictures: PagePictures) -> PageRun:
     rows = run.images.to_dict("records")
     calibration = run.result.calibration
     scale = None if calibration is None else calibration.image_scale
@@ -321,7 +321,7 @@ def _run(number: int, run: Run, pictures: Pictures) -> PageRun:
     )
 
 
-def _software(run: Run) -> dict[str, str]:
+def _software(run: FinishedRun) -> dict[str, str]:
     fingerprint = run.result.fingerprint
     if fingerprint is None:
         return {}

@@ -13,7 +13,7 @@ from PIL import Image
 from padseg.drawing import HeatScale
 from padseg.records import spread, worst_first
 from padseg.records.score_maps import LARGEST
-from padseg.report.runs import Run
+from padseg.report.runs import FinishedRun
 
 BUDGET = 24 * 2**20
 """Upper limit for the characters of all pictures together, without scores and tables."""
@@ -26,7 +26,7 @@ _WORST = 8
 _BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
-class Pictures:
+class PagePictures:
     """Data URIs of images, masks and score maps.
 
     Images are stored by category and path, so that systems share them. The categories take turns, the
@@ -41,7 +41,7 @@ class Pictures:
         left_out: Images whose pictures exist but did not fit.
     """
 
-    def __init__(self, runs: list[Run], budget: int = BUDGET) -> None:
+    def __init__(self, runs: list[FinishedRun], budget: int = BUDGET) -> None:
         self.images: dict[tuple[str, str], tuple[str, str | None]] = {}
         self.maps: dict[tuple[int, int], str] = {}
         self.left_out = 0
@@ -91,7 +91,7 @@ class Pictures:
                 self.maps[number, index] = score_map
 
 
-def shown_scale(run: Run) -> HeatScale:
+def shown_scale(run: FinishedRun) -> HeatScale:
     """The scale of the colours of a run's maps.
 
     Without a calibrated threshold, it ends at the 99.9th percentile over the pixels of at most 64 maps,
@@ -113,7 +113,7 @@ def shown_scale(run: Run) -> HeatScale:
     return HeatScale(None, top=max(int(np.searchsorted(below, 0.999)), 1) / LARGEST)
 
 
-def _in_turn(runs: list[Run], leading: set[int]) -> Iterator[tuple[str, str]]:
+def _in_turn(runs: list[FinishedRun], leading: set[int]) -> Iterator[tuple[str, str]]:
     """Category and path of every image of the leading runs, with the categories taking turns."""
     queues: dict[str, list[str]] = {}
     for number in sorted(leading):

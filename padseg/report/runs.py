@@ -13,13 +13,13 @@ from padseg.records import COLUMNS as IMAGE_COLUMNS
 from padseg.records import picture_path, read_records
 from padseg.report.trainings import Losses, read_losses, read_options
 from padseg.run.files import METRICS_FILE, find_copies, find_finished
-from padseg.run.results import COLUMNS, RunResult, read_run
+from padseg.run.results import COLUMNS, RunResult, read_result
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Run:
+class FinishedRun:
     """One finished run.
 
     Attributes:
@@ -70,7 +70,7 @@ class Run:
         return picture_path(self.folder, kind, index)
 
 
-def read_runs(out: Path) -> tuple[list[Run], list[DataError]]:
+def read_runs(out: Path) -> tuple[list[FinishedRun], list[DataError]]:
     """Read every finished run below a folder.
 
     Returns:
@@ -90,7 +90,7 @@ def read_runs(out: Path) -> tuple[list[Run], list[DataError]]:
             f"{out} holds no finished run (<label>/<category>/seed<k>/{METRICS_FILE}): pass the --out "
             "folder of padseg run."
         )
-    runs: list[Run] = []
+    runs: list[FinishedRun] = []
     broken: list[DataError] = []
     for path in paths:
         try:
@@ -100,19 +100,19 @@ def read_runs(out: Path) -> tuple[list[Run], list[DataError]]:
     return sorted(runs, key=lambda run: (run.category, run.label, run.seed)), broken
 
 
-def further_metrics(runs: list[Run]) -> list[str]:
+def further_metrics(runs: list[FinishedRun]) -> list[str]:
     """The metrics of the runs that `results.csv` does not hold."""
     return list(dict.fromkeys(key for run in runs for key in run.result.further_metrics))
 
 
-def results(runs: list[Run]) -> pd.DataFrame:
+def results(runs: list[FinishedRun]) -> pd.DataFrame:
     """The rows of `results.csv`, and columns of further metrics."""
     rows = [{**run.result.row(), **run.result.further_metrics} for run in runs]
     table = pd.DataFrame(rows, columns=[*COLUMNS, *further_metrics(runs)])
     return table.astype(dict.fromkeys(further_metrics(runs), float))
 
 
-def resolutions(runs: list[Run]) -> dict[str, str]:
+def resolutions(runs: list[FinishedRun]) -> dict[str, str]:
     """At which size the pixel figures of each variant were computed, in words, where that is known."""
     found: dict[str, list[str]] = {}
     for run in runs:
@@ -121,7 +121,7 @@ def resolutions(runs: list[Run]) -> dict[str, str]:
     return {label: " or ".join(dict.fromkeys(words)) for label, words in found.items()}
 
 
-def notes(runs: list[Run]) -> list[str]:
+def notes(runs: list[FinishedRun]) -> list[str]:
     """At which size pixel figures were computed, and what may have changed figures, as lines."""
     lines = [f"{label}: {words}" for label, words in resolutions(runs).items()]
     warned: dict[str, list[str]] = {}
@@ -131,9 +131,9 @@ def notes(runs: list[Run]) -> list[str]:
     return lines + [f"{', '.join(names)}: {warning}" for warning, names in warned.items()]
 
 
-def _read_run(path: Path) -> Run:
+def _read_run(path: Path) -> FinishedRun:
     missing: list[str] = []
-    result = read_run(path)
+    result = read_result(path)
     if result.calibration is None:
         missing.append("no calibrated threshold")
     images = pd.DataFrame(columns=IMAGE_COLUMNS)
@@ -157,7 +157,7 @@ def _read_run(path: Path) -> Run:
         options = read_options(path.parent)
     except (ValueError, OSError) as error:
         missing.append(f"a log of the training is broken ({error})")
-    return Run(
+    return FinishedRun(
         folder=path.parent,
         result=result,
         images=images,

@@ -44,7 +44,7 @@ def run(
     if parallel is None:
         parallel = max(1, len(devices()))
     if parallel < 1:
-        raise ConfigError(f"--parallel {parallel}: at least one run at a time.")
+        raise ConfigError(f"--parallel is {parallel}; it must be at least 1.")
     _check_data(options)
     index, shards = shard
     runs = runs_of(options)[index - 1 :: shards]

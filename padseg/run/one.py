@@ -18,7 +18,7 @@ from padseg.plugins import load_plugin
 from padseg.run.files import METRICS_FILE, PhaseFiles
 from padseg.run.fingerprint import hash_data, versions
 from padseg.run.phase import run_phase
-from padseg.run.results import Fingerprint, PhaseResult, RunResult, read_run
+from padseg.run.results import Fingerprint, PhaseResult, RunResult, read_result
 from padseg.run.runs import Run
 from padseg.run.table import metrics_line, write_table
 
@@ -35,7 +35,7 @@ def run_one(run: Run) -> None:
     load_plugin(run.options.plugin)  # this may be another process than that of the command
     with quietly(run.options.quiet):
         run_in(run.folder, run, remedy="pass another --label or --out")
-    read_run(run.folder / METRICS_FILE)  # one that was finished before may be broken now
+    read_result(run.folder / METRICS_FILE)  # one that was finished before may be broken now
     write_table(run.options.out)
 
 

@@ -15,33 +15,33 @@ from padseg.modules import SegmentationModule, StudentDistillModule
 from padseg.options import check_seed, is_zero, one_of, refuse_set
 from padseg.plugins import load_plugin
 
-# Options of `fit` that a run sets itself, and what sets them.
+# Options of `fit` that a run sets itself, and what to use instead or what sets them.
 _SET_BY_RUN = {
-    "data.root": "--root",
-    "data.category": "--category",
-    "data.textures": "--textures",
-    "data.layout": "--layout",
-    "data.batch_size": "--batch-size",
-    "data.seed": "--seed",
-    "data.image_size": "--model.image_size",
-    "model.system": "SYSTEM",
-    "model.weights": "--weights",
-    "model.distilled": "the first phase",
-    "trainer.max_steps": "--steps",
-    "trainer.precision": "--precision",
-    "trainer.logger": "always a CSV log, and --wandb",
-    "trainer.default_root_dir": "the folder of the run",
-    "trainer.enable_checkpointing": "always on",
-    "trainer.fast_dev_run": "--steps",
+    "data.root": "use --root",
+    "data.category": "use --category",
+    "data.textures": "use --textures",
+    "data.layout": "use --layout",
+    "data.batch_size": "use --batch-size",
+    "data.seed": "use --seed",
+    "data.image_size": "use --model.image_size",
+    "model.system": "use SYSTEM",
+    "model.weights": "use --weights",
+    "model.distilled": "it is the student of the first phase",
+    "trainer.max_steps": "use --steps",
+    "trainer.precision": "use --precision",
+    "trainer.logger": "it is always a CSV log; --wandb adds Weights & Biases",
+    "trainer.default_root_dir": "it is the folder of the run",
+    "trainer.enable_checkpointing": "it is always on",
+    "trainer.fast_dev_run": "use --steps",
     **dict.fromkeys(
         (
             f"checkpoint.{name}"
             for name in ("dirpath", "filename", "save_last", "save_top_k", "save_weights_only")
         ),
-        "the run's own",
+        "the run sets it",
     ),
     **dict.fromkeys(
-        ("checkpoint.monitor", "checkpoint.mode"), "of BestCheckpoint (--trainer.callbacks)"
+        ("checkpoint.monitor", "checkpoint.mode"), "use BestCheckpoint (--trainer.callbacks)"
     ),
 }
 # Options on which no result depends; they may change between calls.
@@ -124,7 +124,7 @@ class RunOptions:
         names = [("--label", self.name), *(("--category", name) for name in self.categories)]
         for option, name in names:
             if name in ("", ".", "..") or {"/", "\\"} & set(name):
-                raise ConfigError(f"{option} {name!r} is not a plain name of a folder.")
+                raise ConfigError(f"{option} {name!r} must be the plain name of a folder.")
             if ": " in f"{self.out}/{name}":  # Lightning's CLI would parse it as a mapping
                 raise ConfigError(
                     f"{option} {name!r} in --out {self.out}: leave ': ' out of names."
@@ -137,7 +137,9 @@ class RunOptions:
             check_seed("--seed", seed)
         least = 2 if len(self.phases) == 2 else 1
         if self.batch_size is not None and self.batch_size < least:
-            raise ConfigError(f"--batch-size is {self.batch_size}; {self.system} takes {least} up.")
+            raise ConfigError(
+                f"--batch-size is {self.batch_size}; {self.system} needs at least {least}."
+            )
         if self.weights not in _NO_WEIGHT_FILES and self.weight_file is None:
             folder = Path(str(self.weights)).is_dir()
             wrong = "is a folder: name a file in it" if folder else "does not exist"
@@ -148,7 +150,7 @@ class RunOptions:
         refuse_set(self.overrides, _SET_BY_RUN)
         if "evaluation.recall" in self.overrides:
             raise ConfigError(
-                "--evaluation.recall: the results of a run hold iap90; use `fit` and `test`."
+                "--evaluation.recall cannot be set here: a run reports iap90; use `fit` and `test`."
             )
         for key in self.overrides:
             if not any(self._takes(phase, key) for phase in self.phases):

@@ -55,7 +55,7 @@ def run_phase(
     device = cli.trainer.strategy.root_device
     cost = TrainingCost(**read_json(files.cost))
     trained = read_header(files.checkpoint)
-    checked = cli.datamodule.evaluated
+    checked = cli.datamodule.checked_test
     result = PhaseResult(
         metrics=metrics,
         train_minutes=cost.train_minutes,

@@ -68,7 +68,7 @@ class PhaseResult:
     evaluation: Evaluation | None = None
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "PhaseResult":
+    def from_dict(cls, content: Mapping[str, Any]) -> "PhaseResult":
         """Read the content of a JSON file; early versions of padseg wrote fewer values.
 
         Raises:
@@ -77,7 +77,7 @@ class PhaseResult:
         early: dict[str, Any] = {"calibration": None, "precision": None, "device": None}
         known = early | {"evaluation": None} | dict(content)
         known["metrics"] = dict.fromkeys(METRIC_KEYS) | dict(known["metrics"])
-        known["evaluation"] = Evaluation.from_json(known["evaluation"])
+        known["evaluation"] = Evaluation.from_dict(known["evaluation"])
         known["calibration"] = _calibration(known["calibration"])
         return cls(**{field.name: known[field.name] for field in fields(cls)})
 
@@ -105,7 +105,7 @@ class Fingerprint:
     resumed_from_step: int
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "Fingerprint":
+    def from_dict(cls, content: Mapping[str, Any]) -> "Fingerprint":
         """Read the content of a JSON file; early versions of padseg wrote fewer values.
 
         Raises:
@@ -176,9 +176,9 @@ class RunResult:
                 | {key: _number(value) for key, value in content.get(_FURTHER, {}).items()},
                 **{name: _number(content.get(name)) for name in costs},
                 calibration=_calibration(content.get("calibration")),
-                distill=None if distill is None else PhaseResult.from_json(distill),
-                fingerprint=None if fingerprint is None else Fingerprint.from_json(fingerprint),
-                evaluation=Evaluation.from_json(content.get("evaluation")),
+                distill=None if distill is None else PhaseResult.from_dict(distill),
+                fingerprint=None if fingerprint is None else Fingerprint.from_dict(fingerprint),
+                evaluation=Evaluation.from_dict(content.get("evaluation")),
             )
         except (*_WRONG_CONTENT, OSError) as error:
             raise DataError(f"{path} is broken: delete it and call padseg run again.") from error
@@ -210,7 +210,7 @@ class RunResult:
         return value
 
 
-def read_run(path: Path) -> RunResult:
+def read_result(path: Path) -> RunResult:
     """Read the `metrics.json` of a run, `OUT/<label>/<category>/seed<k>/metrics.json`.
 
     Label and category are those of its folders, so that one which was copied counts as another variant and not
@@ -230,7 +230,7 @@ def read_phase_result(path: Path) -> PhaseResult:
         DataError: It is broken.
     """
     try:
-        return PhaseResult.from_json(read_json(path))
+        return PhaseResult.from_dict(read_json(path))
     except _WRONG_CONTENT as error:
         raise DataError(f"{path} is broken: delete it and call padseg run again.") from error
 

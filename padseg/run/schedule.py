@@ -126,7 +126,7 @@ def _stoppable() -> Iterator[None]:
 
 
 def _do_beside(folder: str, work: Work[Job], job: Job) -> bool:
-    """Do a job in a process that finds plugins in a folder, that of the command."""
+    """Do a job in a process that looks for plugins in the folder of the command, too."""
     if folder not in sys.path:
         sys.path.append(folder)
     return work(job)

@@ -13,7 +13,7 @@ from padseg.machine.console import print_figures
 from padseg.machine.files import write_text
 from padseg.metrics.names import METRIC_KEYS, METRICS
 from padseg.run.files import TABLE_FILE, find_finished
-from padseg.run.results import COLUMNS, read_run
+from padseg.run.results import COLUMNS, read_result
 
 _log = logging.getLogger(__name__)
 _MAIN = ("image_auroc", "pixel_auroc", "pixel_ap", "pro")
@@ -43,7 +43,7 @@ def write_table(out: Path) -> pd.DataFrame:
 
 def _row(path: Path) -> dict[str, Any] | None:
     try:
-        return read_run(path).row()
+        return read_result(path).row()
     except DataError as error:  # of one run, which is no reason to lose the table of the others
         _log.warning("%s It is left out of %s.", error, TABLE_FILE)
         return None

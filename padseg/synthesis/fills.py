@@ -21,7 +21,7 @@ Picture = NDArray[np.uint8]
 Colour = NDArray[np.float64]  # (3,)
 
 
-class Pictures(Protocol):
+class ImageList(Protocol):
     """A list of pictures, perhaps in a file."""
 
     def __len__(self) -> int: ...
@@ -41,7 +41,7 @@ class Scene:
 
     image: Picture
     texture: Picture
-    others: Pictures
+    others: ImageList
 
     @cached_property
     def grey(self) -> bool:

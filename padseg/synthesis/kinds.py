@@ -49,6 +49,6 @@ def register(name: str, kind: MaskKind) -> None:
     """
     if name == MIXED:
         raise ConfigError(
-            f"{name!r} is no kind of mask but the mixture of shapes and fills: register yours under another name."
+            f"{name!r} is the mixture of shapes and fills: register your kind of mask under another name."
         )
     MASKS[name] = kind

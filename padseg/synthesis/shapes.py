@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from padseg.synthesis.kinds import Size
+
 Mask = NDArray[np.uint8]
-Size = tuple[int, int]  # (H, W)
 
 
 def draw_line(rng: np.random.Generator, size: Size) -> Mask:

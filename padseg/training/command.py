@@ -31,9 +31,9 @@ from padseg.training.preview import PreviewCallback
 
 # Options of `fit` that are set by other means than by those of `padseg run`.
 _SET_BY_TRAIN = {
-    **dict.fromkeys(("data.root", "data.category", "data.layout"), "what FOLDER gives"),
-    "model.system": "--system",
-    "trainer.logger": "always a CSV log",
+    **dict.fromkeys(("data.root", "data.category", "data.layout"), "FOLDER determines it"),
+    "model.system": "use --system",
+    "trainer.logger": "it is always a CSV log",
 }
 # The share of the images that is held out for the thresholds, whatever the recipe of the system.
 _HELD_OUT = "0.1"

@@ -50,7 +50,7 @@ def good_images(folders: Sequence[Path], leave_out: Path | None = None) -> list[
 
 
 def _below(folder: Path, above: tuple[Path, ...], others: list[Path]) -> list[Path]:
-    """The images; files beside them are added to `others`."""
+    """The images below a folder; the other files are added to `others`."""
     entries = list_entries(folder)
     # Names may differ in case alone.
     inside = sorted(entries.folders, key=lambda path: (path.name.casefold(), path.name))

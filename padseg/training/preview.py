@@ -37,7 +37,7 @@ class PreviewCallback(Callback):
         self._held_out: list[dict[str, Any]] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the pairs, again if a phase paints defects, which the one before need not have done."""
+        """Draw the pairs, and draw them again in a later phase that paints defects."""
         data: AnomalyDataModule = trainer.datamodule  # type: ignore[attr-defined]
         if self._pairs is not None and data.synthesis is None:
             return

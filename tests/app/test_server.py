@@ -52,7 +52,7 @@ def test_it_stays_on_this_machine(checkpoint, launched, capsys):
 
 def test_a_host_without_an_address_is_told_at_once(checkpoint, launched, capsys):
     assert main(["app", str(checkpoint), "--device", "cpu", "--host", "no.host.invalid"]) == 2
-    assert "--host no.host.invalid is no address" in capsys.readouterr().err
+    assert "--host no.host.invalid is not an address" in capsys.readouterr().err
     assert not launched[0]
 
 
@@ -71,7 +71,7 @@ def test_a_port_in_use_is_told(checkpoint, launched, capsys, monkeypatch):
     monkeypatch.setattr(sys.modules["padseg.app.page"].build_page(), "launch", refuse)
     assert main(["app", str(checkpoint), "--device", "cpu", "--port", "80"]) == 2
     told = capsys.readouterr().err
-    assert "padseg cannot listen on 127.0.0.1, port 80: it is no address" in told
+    assert "padseg cannot listen on 127.0.0.1, port 80: it is not an address" in told
     assert "GRADIO" not in told
 
 

@@ -65,7 +65,7 @@ def padseg(system: str) -> nn.Module:
             nn.init.uniform_(part.entries)
     if parts.segmentation:
         weights = module.student_teacher.state_dict()
-        module = SegmentationModule(network=module.network.to_plain())
+        module = SegmentationModule(network=module.network.to_dict())
         module.student_teacher.load_state_dict(weights)
     return Deployed(module)
 

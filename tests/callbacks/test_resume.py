@@ -83,7 +83,7 @@ def test_a_checkpoint_amid_an_accumulated_step_is_no_start(data_root, tmp_path):
     with pytest.raises(CheckpointError, match=r"after 4 batches, in the middle of an accumulated"):
         fit(5, tmp_path / "step=1.ckpt")
     with pytest.raises(
-        CheckpointError, match=r"no whole steps of --trainer.accumulate_grad_b\w+ 5"
+        CheckpointError, match=r"not a whole number of steps of --trainer.accumulate_grad_b\w+ 5"
     ):
         fit(5, tmp_path / "step=4.ckpt", accumulated=5)
     assert fit(5, tmp_path / "step=4.ckpt").state_dict()["batches"] == 15
@@ -157,7 +157,7 @@ def test_students_with_and_without_gradients_are_saved_in_time(
 
 def test_a_training_goes_on_with_the_options_it_began_with(data_root, tmp_path):
     fit(data_root, tmp_path, 1)
-    told = r"trained with --model.lr 0\.1, not 0\.2: a training goes on"
+    told = r"trained with --model.lr 0\.1, not 0\.2: resume with the same options"
     with pytest.raises(CheckpointError, match=told):
         fit(data_root, tmp_path, 2, lr=0.2)
     assert fit(data_root, tmp_path, 2)["global_step"] == 2

@@ -99,7 +99,7 @@ def test_test_images_that_are_trained_on(root, reencoded):
     if not reencoded:  # training compares bytes, so that it starts at once
         for stage in ("fit", "test"):
             with pytest.raises(
-                DataError, match=r"test.good.3\.png is the image .*train.good.2\.png"
+                DataError, match=r"test.good.3\.png is the same image as .*train.good.2\.png"
             ):
                 setup(root, stage)
 
@@ -390,7 +390,7 @@ def test_validation_images_that_are_trained_on(root):
     assert ("two parts", "0.png") in found(root, "mvtec_loco")
     assert ("two parts", "1.png") not in found(root, "mvtec_loco")
     with pytest.raises(
-        DataError, match=r"validation.good.0\.png is the image .*, which is trained"
+        DataError, match=r"validation.good.0\.png is the same image as .*, which is trained"
     ):
         setup(root, "fit", "mvtec_loco")
 

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from padseg.data import AnomalyDataModule, findings
 from padseg.data.images import decode, measure_bits
 from padseg.errors import ConfigError, DataError
-from padseg.inference.images import open_rgb
+from padseg.inference.images import load_rgb
 
 from .conftest import SIZE
 
@@ -30,7 +30,7 @@ def test_grey_images_of_any_depth_are_one_picture(tmp_path, grey, name, bits):
         image = Image.open(tmp_path / name)
         if loaded:
             image.load()
-        assert np.array_equal(open_rgb(image, bits), np.dstack([grey] * 3))
+        assert np.array_equal(load_rgb(image, bits), np.dstack([grey] * 3))
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
@@ -44,11 +44,11 @@ def test_colours_of_any_depth_are_one_picture(tmp_path, name, bits):
     assert np.array_equal(decode(path, bits), colours)
     image = Image.open(path)
     image.load()
-    assert np.array_equal(open_rgb(image, bits), colours)
+    assert np.array_equal(load_rgb(image, bits), colours)
     changed = image.copy()
     changed.filename = str(path)
     changed.putpixel((0, 0), (0, 0, 0))
-    assert np.asarray(open_rgb(changed, bits))[0, 0].max() == 0
+    assert np.asarray(load_rgb(changed, bits))[0, 0].max() == 0
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
@@ -74,7 +74,7 @@ def test_grey_with_transparency_is_the_same_picture(tmp_path, grey, bits):
     assert measure_bits([path]) == bits
     expected = np.dstack([grey] * 3)
     for source in (path, path.read_bytes(), io.BytesIO(path.read_bytes()), Image.open(path)):
-        assert np.array_equal(open_rgb(source, bits), expected)
+        assert np.array_equal(load_rgb(source, bits), expected)
     write_grey_alpha(path, grey.astype(np.uint16) << (bits - 8), orientation=6)
     assert np.array_equal(decode(path, bits), np.rot90(expected, -1))
 
@@ -86,7 +86,7 @@ def test_a_deep_picture_that_was_decoded_elsewhere_is_told(tmp_path, caplog):
     cv2.imwrite(str(path), np.full((*SIZE, 3), 4095, np.uint16))
     image = Image.open(io.BytesIO(path.read_bytes()))
     image.load()
-    open_rgb(image, 12)
+    load_rgb(image, 12)
     assert "give the file: Pillow keeps their upper eight, and" in caplog.text
 
 
@@ -159,7 +159,7 @@ def test_a_set_is_read_with_the_bits_of_its_normal_images(tmp_path):
         data.setup("fit")
         data.setup("test")
         assert data.bits == bits
-        assert data.stream_options().state()["bits"] == bits
+        assert data.stream_options().to_dict()["bits"] == bits
         data.test_dataloader()
         pictures.append([data._train.images[0], data._held_out.images[0], data._test[0]["image"]])
     for ours, others in zip(*pictures, strict=True):
@@ -234,7 +234,7 @@ def test_images_of_more_bits_than_those_of_the_training_are_told_once(tmp_path, 
     for number in range(2):
         Image.fromarray(bright).save(tmp_path / f"{number}.png")
         assert decode(tmp_path / f"{number}.png", 12).min() == 255
-    assert caplog.text.count("read as mostly white: it uses more than 12 of them") == 1
+    assert caplog.text.count("read as mostly white: it uses more than the 12 bits") == 1
     findings._warned.clear()
     caplog.clear()
     bright[:5] = 4095

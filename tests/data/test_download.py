@@ -15,7 +15,7 @@ import pytest
 from padseg.cli import main
 from padseg.data import download as module
 from padseg.data.archives import unpack
-from padseg.data.download import SOURCES, Source, download
+from padseg.data.download import SOURCES, DataSetSource, download
 from padseg.errors import ConfigError, DataError
 
 IMAGES = {f"images/kind/{number}.jpg": bytes([number]) * 40_000 for number in range(5)}
@@ -114,7 +114,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def publish(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     digest = hashlib.sha256(server.content).hexdigest()
-    source = Source(server.url, digest, "https://example.org/dtd", "For research.", "--textures")
+    source = DataSetSource(
+        server.url, digest, "https://example.org/dtd", "For research.", "--textures"
+    )
     monkeypatch.setitem(SOURCES, "dtd", source)
 
 
@@ -175,7 +177,7 @@ def test_what_servers_do(server, tmp_path, script, requests):
 def test_a_second_call_resumes(server, tmp_path):
     server.script = ["cut", "404"]
     with pytest.raises(
-        DataError, match=r"HTTP Error 404.*call again to resume, or fetch it by hand"
+        DataError, match=r"HTTP Error 404.*repeat the command to resume, or fetch it by hand"
     ):
         download("dtd", tmp_path)
     assert left(tmp_path) == {".dtd.part"}
@@ -192,7 +194,7 @@ def test_a_part_that_is_whole_needs_nothing(server, tmp_path):
 
 def test_a_part_of_something_else_is_thrown_away(server, tmp_path):
     (tmp_path / ".dtd.part").write_bytes(b"x" * (len(ARCHIVE) + 5))
-    with pytest.raises(DataError, match="was deleted: call again"):
+    with pytest.raises(DataError, match="was deleted: repeat the command"):
         download("dtd", tmp_path)
     download("dtd", tmp_path)
     assert content(tmp_path / "dtd") == IMAGES

@@ -11,7 +11,7 @@ from padseg.data import images
 from padseg.data.images import decode, image_shape, open_image, read_image, resize
 from padseg.data.masks import read_masks
 from padseg.errors import DataError
-from padseg.inference.images import open_rgb
+from padseg.inference.images import load_rgb
 
 from .conftest import SIZE
 
@@ -101,7 +101,7 @@ def test_an_orientation_anywhere_in_a_png_counts(tmp_path, grey, behind, kind, o
         image = Image.open(path)
         if loaded:
             image.load()
-        assert np.array_equal(np.asarray(open_rgb(image))[..., 0], expected)
+        assert np.array_equal(np.asarray(load_rgb(image))[..., 0], expected)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.webp", "a.tif"])
@@ -111,7 +111,7 @@ def test_an_orientation_in_xmp_counts(tmp_path, grey, name):
     Image.fromarray(grey).convert("RGB").save(tmp_path / name, **options)
     assert image_shape(tmp_path / name) == SIZE[::-1]
     assert decode(tmp_path / name).shape[:2] == SIZE[::-1]
-    assert np.array_equal(open_rgb(Image.open(tmp_path / name)), decode(tmp_path / name))
+    assert np.array_equal(load_rgb(Image.open(tmp_path / name)), decode(tmp_path / name))
 
 
 @pytest.mark.parametrize("junk", [b"Exif\0\0XX*\0junk", b"Exif\0\0", b"MM\0*", b"\0"])
@@ -125,7 +125,7 @@ def test_broken_exif_means_upright(tmp_path, grey, junk):
             path.write_bytes(content[:at] + _png_chunk(b"eXIf", junk) + content[at:])
         assert image_shape(path) == SIZE
         assert decode(path).shape[:2] == SIZE
-        assert np.array_equal(open_rgb(Image.open(path)), decode(path))
+        assert np.array_equal(load_rgb(Image.open(path)), decode(path))
 
 
 def test_headers_alone_are_read_unless_an_orientation_follows(tmp_path, grey, monkeypatch):
@@ -223,4 +223,4 @@ def test_an_image_that_does_not_fit_into_memory_is_not_called_broken(tmp_path, m
 
     monkeypatch.setattr(Image, "open", exhausted)
     with pytest.raises(DataError, match="does not fit into memory: cut it into smaller ones"):
-        open_rgb(source)
+        load_rgb(source)

@@ -164,24 +164,27 @@ def test_folder_with_sub_folders(tmp_path):
         ("w/test/good/line 1/0.png", "test", "good", []),
     ]
     touch(tmp_path, "w/test/3.png")
-    with pytest.raises(DataError, match=r"3\.png lies in .* itself: move it"):
+    with pytest.raises(DataError, match=r"3\.png lies directly in .*: move it"):
         list_samples(tmp_path, "w", "folder")
 
 
 @pytest.mark.parametrize(
     ("train", "said"),
     [
-        (["Rejects/1.png"], "Rejects is named like one of defects"),
-        (["monday/NG/1.png"], "NG is named like one of defects"),
-        (["Dent/1.png"], "Dent is named like one of defects"),
-        (["ok/0.png", "scratch/1.png"], "scratch lies beside one of good images"),
-        (["monday/good/0.png", "monday/scratch/1.png"], "scratch lies beside one of good images"),
+        (["Rejects/1.png"], "Rejects is named like a folder of defects"),
+        (["monday/NG/1.png"], "NG is named like a folder of defects"),
+        (["Dent/1.png"], "Dent is named like a folder of defects"),
+        (["ok/0.png", "scratch/1.png"], "scratch lies beside a folder of good images"),
+        (
+            ["monday/good/0.png", "monday/scratch/1.png"],
+            "scratch lies beside a folder of good images",
+        ),
     ],
 )
 def test_defects_among_what_is_trained_on_are_refused(train, said, tmp_path):
     touch(tmp_path, "v/train/tuesday/0.png", "v/test/dent/2.png", "v/test/OK/3.png")
     touch(tmp_path, *(f"v/train/{name}" for name in train))
-    with pytest.raises(DataError, match=rf"{said}, but all of .* move it out"):
+    with pytest.raises(DataError, match=rf"{said}, but everything in .* move it elsewhere"):
         list_samples(tmp_path, "v", "folder")
 
 

@@ -91,7 +91,7 @@ def test_the_command_shows_what_the_system_sees(
     [
         (["--data.synthesis.threshold", "2"], "threshold"),
         (["--data.nothing", "2"], "nothing"),
-        (["--data.root", "elsewhere"], "--data.root is --root here"),
+        (["--data.root", "elsewhere"], "--data.root cannot be set here: use --root."),
         (["--data.batch_size", "many"], "error: --data.batch_size: expected int, not many (see"),
         (["--data.augmentation", "odd"], "--data.augmentation: expected one of 'auto', 'none', "),
         (["--data.synthesis.exponents", "3"], "expected tuple, not 3 (see padseg fit --help"),

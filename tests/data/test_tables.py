@@ -103,7 +103,7 @@ def test_a_comma_too_many_is_told(tmp_path):
         ("x.png,test,", "label is empty"),
         ("x.png,train,dent", "only normal images are trained on"),
         ("x.png", "split is ''"),
-        ("./0.png,test,dent", "is there already, in another row"),
+        ("./0.png,test,dent", "is in another row already"),
     ],
 )
 def test_wrong_rows_are_named(tmp_path, row, told):

@@ -119,7 +119,10 @@ def test_overwrite_keeps_files_of_others(checkpoint, images, tmp_path, capsys):
     for given in ([], ["--overwrite"]):
         assert detect(checkpoint, out, images[0], options=given) == 2
         told = capsys.readouterr().err
-        assert f"{out / 'options.json'} is of a run or another program: pass another --out" in told
+        assert (
+            f"{out / 'options.json'} belongs to a run or another program: pass another --out"
+            in told
+        )
     assert (out / "options.json").read_text() == options
     (out / "options.json").rename(out / "predictions.csv")
     assert detect(checkpoint, out, images[0], options=["--overwrite"]) == 2
@@ -241,7 +244,7 @@ def test_broken_images_are_counted_and_the_rest_is_done(checkpoint, images, tmp_
     (folder / "b/text.jpg").write_text("no image")
     assert detect(checkpoint, tmp_path / "out", folder) == 2
     told = capsys.readouterr().err
-    assert "2 of 6 images cannot be read" in told
+    assert "2 of 6 images could not be read" in told
     assert "a/empty.png" in told
     table = pd.read_csv(tmp_path / "out/predictions.csv").set_index("path")
     assert "0 bytes" in table.loc["a/empty.png", "error"]
@@ -488,7 +491,7 @@ def test_predict_finishes_in_threads_and_names_what_it_cannot_read(
     with pytest.raises(SystemExit) as status:
         sys.exit(main(predict_args(checkpoint, data_root, tmp_path / "out")))
     assert status.value.code == 2
-    assert "2 of 7 images cannot be read" in capsys.readouterr().err
+    assert "2 of 7 images could not be read" in capsys.readouterr().err
     table = pd.read_csv(tmp_path / "out/predictions.csv").set_index("path")
     assert table.loc["good/001.png", "error"].endswith("good/001.png has gone.")
     assert table["error"].notna().sum() == 2

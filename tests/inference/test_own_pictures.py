@@ -19,7 +19,7 @@ from padseg.export.int8 import to_int8
 from padseg.inference.inputs import find_images
 from padseg.machine.marks import save_marked
 from padseg.modules import read_checkpoint
-from padseg.records.pictures import Pictures, write_pictures
+from padseg.records.pictures import RecordPictures, write_pictures
 
 FAST = ("--device", "cpu", "--precision", "32-true")
 
@@ -55,7 +55,7 @@ def test_folders_files_and_patterns_leave_them_out(shots, caplog):
     assert "Left out, as padseg wrote them: " in caplog.text
     assert sorted(names(find_images([f"{shots}/**/*.*g"]))) == THEIRS
     assert sorted(names(find_images(sorted(shots.glob("*.*"))))) == THEIRS
-    with pytest.raises(DataError, match="only pictures that padseg itself wrote"):
+    with pytest.raises(DataError, match="all images given are pictures that padseg itself wrote"):
         find_images([shots / "pictures"])
 
 
@@ -152,7 +152,7 @@ def test_records_of_a_run_are_left_out(tmp_path):
         (tmp_path / kind).mkdir()
     pixels = np.zeros((8, 8, 3), np.uint8)
     write_pictures(
-        tmp_path, 0, Pictures(pixels, pixels[..., 0].astype(np.uint16), pixels[..., 0] == 0)
+        tmp_path, 0, RecordPictures(pixels, pixels[..., 0].astype(np.uint16), pixels[..., 0] == 0)
     )
     assert len(list(tmp_path.glob("*/*"))) == 3
     assert not list_images(tmp_path, recursive=True)
@@ -182,7 +182,7 @@ def test_one_image_whose_results_cannot_be_written_is_reported(
     detect = ["detect", str(checkpoint), str(folder), "--out", str(out), *FAST]
     assert main(detect) == 2
     (told,) = capsys.readouterr().err.strip().splitlines()
-    assert "2 of 5 images cannot be read, or their results not be written; the first is" in told
+    assert "2 of 5 images could not be read, or not all results written; the first is" in told
     assert "b.png.jpg cannot be written (it is a folder)" in told
     table = pd.read_csv(out / "predictions.csv").set_index("path")
     assert table["image_score"].notna().to_dict() == {

@@ -350,5 +350,5 @@ def test_what_is_watched_is_a_folder(checkpoint, pictures, tmp_path, capsys):
     for path in (pictures[0], tmp_path / "nothing"):
         command = ["detect", str(checkpoint), str(path), "--out", str(tmp_path / "out"), "--watch"]
         assert main([*command, *FAST]) == 2
-        assert f"{path} is no folder: --watch takes folders" in capsys.readouterr().err
+        assert f"{path} is not a folder: --watch takes folders" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -68,7 +68,9 @@ def test_another_class_of_checkpoint_is_refused(trained, data_root, textures, ca
         arguments += data_args(data_root, textures)
         arguments += ["--ckpt_path", str(trained / "distill/last.ckpt")]
         assert main(arguments) == 2
-        assert "the hand-off between the phases is --model.distilled" in capsys.readouterr().err
+        assert (
+            "to hand phase one over to phase two, use --model.distilled" in capsys.readouterr().err
+        )
 
 
 @pytest.mark.slow

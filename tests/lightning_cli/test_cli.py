@@ -89,7 +89,7 @@ def test_nothing_to_validate_on_is_told(trained, data_root, textures, capsys):
         "--data.val_fraction=0",
     ]
     assert main(arguments) == 2
-    assert "--data.val_fraction is 0: no image is held out" in capsys.readouterr().err
+    assert "--data.val_fraction is 0, so no image is held out" in capsys.readouterr().err
 
 
 def test_processes_that_would_train_alone_are_told(
@@ -108,7 +108,9 @@ def test_processes_that_would_train_alone_are_told(
         monkeypatch.setenv(name, "4")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
     assert main(arguments) == 2
-    assert "srun has started 4 processes, each would train alone" in capsys.readouterr().err
+    assert (
+        "srun has started 4 processes, each of which would train alone" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_recipes_of_the_papers(path, batch, steps, val_fraction, rates, tmp_path
     assert config["model"]["init_args"] == {"system": system}  # the rest are the classes' defaults
     module = tiny_student(system, image_size=32)
     if phase == "segment":
-        network = module.network.to_plain()
+        network = module.network.to_dict()
         module = tiny_segmentation(system=system, network=network)
     groups = module.configure_optimizers().param_groups
     assert [group["lr"] for group in groups] == rates

@@ -159,7 +159,7 @@ def test_blocks_are_of_the_transformer_among_two_teachers():
         first, second = names[::order]
         network = tiny(teacher=first, teacher2=second, blocks=blocks)
         assert [len(network.channels), len(network.channels2)] == levels[::order]
-    with pytest.raises(ConfigError, match=r"blocks is of vision transformers, and test_resnet is"):
+    with pytest.raises(ConfigError, match=r"blocks is for vision transformers, and test_resnet is"):
         tiny(teacher2="test_convnext", blocks=blocks)
 
 

@@ -55,17 +55,17 @@ def test_levels_are_means_of_the_patches_after_some_blocks(weights, size):
 def test_images_are_resized_to_whole_patches_and_that_is_told_once(caplog):
     teacher = transformer()
     caplog.set_level(logging.WARNING)
-    assert teacher.fit((64, 96)) == (64, 96)
+    assert teacher.input_size_for((64, 96)) == (64, 96)
     assert not caplog.messages
-    assert [teacher.fit((70, 89)) for _ in range(2)] == [(64, 96)] * 2
+    assert [teacher.input_size_for((70, 89)) for _ in range(2)] == [(64, 96)] * 2
     (told,) = caplog.messages
-    assert told == f"{NAME} sees images at 64x96, not 70x89: whole patches of 16 pixels."
+    assert told == f"{NAME} sees images at 64x96, not 70x89, because its patches have 16 pixels."
     image = torch.rand(1, 3, 70, 89)
     resized = functional.interpolate(image, (64, 96), mode="bilinear")
     for level, expected in zip(teacher(image), teacher(resized), strict=True):
         torch.testing.assert_close(level, expected)
-    assert teacher.fit((5, 5)) == (16, 16)
-    assert Teacher("test_resnet", "random").fit((70, 89)) == (70, 89)
+    assert teacher.input_size_for((5, 5)) == (16, 16)
+    assert Teacher("test_resnet", "random").input_size_for((70, 89)) == (70, 89)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_blocks_that_do_not_exist(blocks):
         (
             "test_resnet",
             BLOCKS,
-            r"--model\.blocks is of vision transformers, and test_resnet is none",
+            r"--model\.blocks is for vision transformers, and test_resnet is not one",
         ),
         ("xcit_nano_12_p8_224", None, "for images of one size; choose .*dinov2"),
         ("beit_base_patch16_224", None, "for images of one size; choose .*dinov2"),

@@ -125,7 +125,7 @@ def test_both_readers_refuse_the_same(read, checkpoint, tmp_path):
     broken = {name: value for name, value in stored[HEADER_KEY].items() if name != "network"}
     for changed, told in (
         ({}, None),
-        ({HEADER_KEY: stored[HEADER_KEY] | {"format": 99}}, "format 99, this padseg reads 1"),
+        ({HEADER_KEY: stored[HEADER_KEY] | {"format": 99}}, "format 99, but this padseg reads 1"),
         ({HEADER_KEY: broken}, "is damaged .*network"),
         ({HEADER_KEY: 1}, "is damaged"),
     ):

@@ -245,7 +245,7 @@ def test_a_checkpoint_that_is_loaded_in_a_wrong_way_says_so(distilled):
     assert load(distilled, weights="random").complete
     with pytest.raises(CheckpointError, match="loaded with other options than it was trained with"):
         load(distilled, width=32)
-    with pytest.raises(ConfigError, match="To load that itself, use StudentDistillModule"):
+    with pytest.raises(ConfigError, match="To use that checkpoint alone, use StudentDistillModule"):
         SegmentationModule.load_from_checkpoint(distilled)
 
 
@@ -618,18 +618,22 @@ def test_a_test_of_another_category_is_told(data_root, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("system", "options", "told"),
     [
-        ("destseg", {"kernels": (1, 3, 5)}, "kernels is of a part that DeSTSeg"),
+        ("destseg", {"kernels": (1, 3, 5)}, "kernels belongs to a part that DeSTSeg"),
         ("pfadseg", {"second_conv": "conv", "recalibration": "pixel"}, "recalibration .* PFADSeg"),
-        ("destseg", {"gates": "random"}, "gates is of a part that DeSTSeg"),
-        ("pfadseg", {"fusion": "add", "gates": "random"}, "gates is of a part that PFADSeg"),
-        ("destseg", {"teacher2": "test_resnet"}, "teacher2 is of a part that DeSTSeg"),
-        ("stpm", {"upsample": "bilinear"}, "upsample is of a part that STPM"),
-        ("stpm", {"weights2": "random"}, "weights2 is of a part that STPM"),
-        ("stpm", {"memory_size": 9}, "memory_size is of a part that STPM"),
+        ("destseg", {"gates": "random"}, "gates belongs to a part that DeSTSeg"),
+        ("pfadseg", {"fusion": "add", "gates": "random"}, "gates belongs to a part that PFADSeg"),
+        ("destseg", {"teacher2": "test_resnet"}, "teacher2 belongs to a part that DeSTSeg"),
+        ("stpm", {"upsample": "bilinear"}, "upsample belongs to a part that STPM"),
+        ("stpm", {"weights2": "random"}, "weights2 belongs to a part that STPM"),
+        ("stpm", {"memory_size": 9}, "memory_size belongs to a part that STPM"),
         ("tedseg", {"weights2": "random"}, "weights2 .* or give --model.teacher2"),
-        ("tedseg", {**SECOND_TEACHER, "upsample": "bilinear"}, "upsample is of a part that TEDSeg"),
-        ("tedseg", {"width": 32}, "width is of a part that TEDSeg"),
-        ("tedseg", {"lr": 0.1}, "lr is of a part that TEDSeg"),
+        (
+            "tedseg",
+            {**SECOND_TEACHER, "upsample": "bilinear"},
+            "upsample belongs to a part that TEDSeg",
+        ),
+        ("tedseg", {"width": 32}, "width belongs to a part that TEDSeg"),
+        ("tedseg", {"lr": 0.1}, "lr belongs to a part that TEDSeg"),
     ],
 )
 def test_options_that_no_part_reads_are_refused(system, options, told):
@@ -640,7 +644,7 @@ def test_options_that_no_part_reads_are_refused(system, options, told):
 
 
 def test_layer_scale_is_of_the_rcm(distilled):
-    with pytest.raises(ConfigError, match="layer_scale is of the RCM"):
+    with pytest.raises(ConfigError, match="layer_scale belongs to the RCM"):
         segmentation(distilled, layer_scale=0.1)
     assert segmentation(distilled, layer_scale=0.1, context="rcm").hparams["layer_scale"] == 0.1
 

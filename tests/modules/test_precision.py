@@ -41,7 +41,7 @@ def convolutions(module):
 def recorded(data_root, textures):
     """The types of one training step of DeSTSeg's phases, and of a score."""
     student = tiny_student("destseg")
-    head = tiny_segmentation(network=student.network.to_plain(), system="destseg", image_size=64)
+    head = tiny_segmentation(network=student.network.to_dict(), system="destseg", image_size=64)
     assert isinstance(head, SegmentationModule)
     batch = tiny_data(data_root, textures).pairs(0, 4)
     found = {"images and synthetic defects": batch["corrupted"].dtype}

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from padseg.records import Pictures, shrink, write_pictures
+from padseg.records import RecordPictures, shrink, write_pictures
 
 
 def test_large_images_shrink_and_small_defects_stay():
@@ -43,7 +43,7 @@ def test_pictures_survive_writing(tmp_path):
     score_map = rng.integers(0, 65536, (9, 7)).astype(np.uint16)
     mask = rng.random((9, 7)) < 0.5
     image = np.zeros((9, 7, 3), np.uint8)
-    write_pictures(tmp_path, 12, Pictures(image, score_map, mask))
+    write_pictures(tmp_path, 12, RecordPictures(image, score_map, mask))
     with Image.open(tmp_path / "maps/00012.png") as image:
         assert (np.array(image) == score_map).all()
     with Image.open(tmp_path / "masks/00012.png") as image:

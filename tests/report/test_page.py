@@ -18,8 +18,8 @@ from padseg.metrics.calibration import Calibration
 from padseg.report import pictures
 from padseg.report.page import make_page, report
 from padseg.report.page_data import page_data
-from padseg.report.pictures import Pictures, shown_scale
-from padseg.report.runs import Run, read_runs
+from padseg.report.pictures import PagePictures, shown_scale
+from padseg.report.runs import FinishedRun, read_runs
 from padseg.run.table import write_table
 
 from .conftest import CURVES, make_images, make_run
@@ -52,7 +52,7 @@ def data_of(page: str) -> dict:
     return json.loads(found[1])
 
 
-def runs_below(out) -> list[Run]:
+def runs_below(out) -> list[FinishedRun]:
     runs, broken = read_runs(out)
     assert broken == []
     return runs
@@ -187,7 +187,7 @@ def test_broken_pictures_are_left_out(tmp_path):
     (folder / "thumbs/00001.jpg").unlink()
     (folder / "maps/00002.png").write_bytes((folder / "maps/00002.png").read_bytes()[:40])
     (folder / "masks/00004.png").write_bytes(b"")
-    found = Pictures(runs_below(tmp_path))
+    found = PagePictures(runs_below(tmp_path))
     assert len(found.images) == 4
     assert {index for _, index in found.maps} == {3, 4, 5}
 
@@ -227,18 +227,18 @@ def test_pictures_keep_within_the_budget_and_every_category_has_some(tmp_path):
         make_run(tmp_path, "x", category, images=make_images(60, category))
         make_run(tmp_path, "y", category, images=make_images(60, category, seed=1))
     runs = runs_below(tmp_path)
-    everything = Pictures(runs)
+    everything = PagePictures(runs)
     assert everything.left_out == 0
     assert len(everything.maps) == 240
 
-    def size(found: Pictures) -> int:
+    def size(found: PagePictures) -> int:
         uris = [uri for pair in found.images.values() for uri in pair if uri] + [
             *found.maps.values()
         ]
         return sum(map(len, uris))
 
     budget = size(everything) // 4
-    some = Pictures(runs, budget)
+    some = PagePictures(runs, budget)
     assert budget // 2 < size(some) <= budget
     assert some.left_out == 120 - len(some.images)
     counts = [sum(category == name for category, _ in some.images) for name in ("bolt", "nut")]
@@ -270,7 +270,7 @@ def test_maps_with_a_threshold_have_it_at_level_128(tmp_path):
     rng = np.random.default_rng(0)
     scores = rng.integers(0, 4000, (64, 64)).astype(np.uint16)
     Image.fromarray(scores).save(folder / "maps/00000.png")
-    found = Pictures(runs_below(tmp_path)).maps[0, 0]
+    found = PagePictures(runs_below(tmp_path)).maps[0, 0]
     content = base64.b64decode(found.removeprefix("data:image/png;base64,"))
     with Image.open(io.BytesIO(content)) as image:
         levels = np.asarray(image)

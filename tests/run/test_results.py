@@ -155,6 +155,6 @@ def test_a_metric_that_an_earlier_phase_lacks_is_undefined():
     """Written by a version without it, before the next phase was trained by this one."""
     content = json.loads(json.dumps(asdict(DISTILL)))
     del content["metrics"]["iap"]
-    phase = PhaseResult.from_json(content)
+    phase = PhaseResult.from_dict(content)
     assert phase.metrics == {**DISTILL.metrics, "iap": None}
     assert math.isnan(replace(RUN, metrics=phase.metrics).row()["iap"])

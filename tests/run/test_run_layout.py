@@ -26,7 +26,7 @@ def test_a_folder_without_masks_has_image_figures(data_root, tmp_path, capsys):
     assert main(arguments) == 2
     assert "4 files cannot be used" in capsys.readouterr().err
     assert main([*arguments, "--data.layout", "folder"]) == 2
-    assert "--data.layout is --layout here" in capsys.readouterr().err
+    assert "--data.layout cannot be set here: use --layout." in capsys.readouterr().err
     assert main([*arguments, "--layout", "folder"]) == 0
     assert read_json(out / "mine/widget/seed0/options.json")["layout"] == "folder"
     table = pd.read_csv(out / "results.csv")

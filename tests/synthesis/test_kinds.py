@@ -36,6 +36,8 @@ def test_a_kind_from_outside_is_selected_by_its_name(monkeypatch, data_root, tex
 
 
 def test_the_name_of_the_mixture_is_refused():
-    with pytest.raises(ConfigError, match=r"'mixed' is no kind of mask .*: register yours"):
+    with pytest.raises(
+        ConfigError, match=r"'mixed' is the mixture of shapes and fills: register your kind"
+    ):
         register("mixed", MASKS["perlin"])
     assert "mixed" not in MASKS

@@ -205,9 +205,9 @@ def test_images_with_defects_are_not_taken_for_good_ones(data_root, tmp_path):
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("--data.root=elsewhere", "--data.root is what FOLDER gives here"),
-        ("--model.system=stpm", "--model.system is --system here"),
-        ("--trainer.logger.save_dir=x", "--trainer.logger.save_dir is always a CSV log here"),
+        ("--data.root=elsewhere", "--data.root cannot be set here: FOLDER determines it."),
+        ("--model.system=stpm", "--model.system cannot be set here: use --system."),
+        ("--trainer.logger.save_dir=x", "save_dir cannot be set here: it is always a CSV log."),
     ],
 )
 def test_options_that_training_sets_itself_are_refused(option, said, good, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The test images of a category as they are evaluated: checked, and with what may distort the figures."""
+"""Check the test images of a category before an evaluation, and find what may distort its figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class CheckedTest:
     saturations: Saturations | None = None
 
 
-def check_evaluated(
+def check_testset(
     folder: Path,
     samples: Sequence[Sample],
     layout: str,
@@ -105,12 +105,11 @@ def find_other_metric(folder: Path, layout: str, saturations: Saturations | None
     """
     if layout != "mvtec_loco" and not (folder / CONFIG_FILE).is_file():
         return []
-    remedy = (
-        "compare spro5 with them" if saturations is not None else f"for sPRO, restore {CONFIG_FILE}"
-    )
+    remedy = "compare only spro5 with published figures"
+    if saturations is None:
+        remedy = f"do not compare them with published ones; for sPRO, restore {CONFIG_FILE}"
     message = (
-        f"{folder}: pixel figures, PRO and IAP are not the metric of MVTec LOCO, which is sPRO; the masks of an "
-        "image are merged for them, and image figures are of both kinds of anomalies together, where the published "
-        f"ones are means of the two: do not compare them with those, but {remedy}."
+        f"{folder}: pixel figures, PRO and IAP are not the metric of MVTec LOCO, which is sPRO, and image figures "
+        f"mix both kinds of anomalies, while the published ones are means over the two: {remedy}."
     )
     return [Finding("other metric", folder, message)]
