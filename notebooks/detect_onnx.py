@@ -3,9 +3,9 @@
     python -m pip install onnxruntime numpy pillow
     python detect_onnx.py net.onnx part1.png part2.png
 
-Prints system, score and verdict of each image and writes its score map as <name>_map.png, or
-<name>_2_map.png and so on where names recur. Where the network is calibrated, 0.5 is the threshold, of the
-score and of the map.
+Prints system, score and verdict of each image and writes its score map into the folder `maps`, as <name>.png,
+or <name>_2.png and so on where names recur. Where the network is calibrated, 0.5 is the threshold, of the score
+and of the map.
 """
 
 import json
@@ -31,7 +31,8 @@ def read_rgb(path: Path, bits: int) -> np.ndarray:
         with suppress(Exception):
             stored.getexif()  # Pillow raises errors of broken metadata once, and ignores it afterwards
         picture, tags = ImageOps.exif_transpose(stored), getattr(stored, "tag_v2", {})
-    signed = picture.mode == "I" and tags.get(339) in (2, (2,))  # a TIFF of int16
+    int16 = tags.get(339) in (2, (2,)) and tags.get(258) in (16, (16,))  # of a TIFF
+    signed = picture.mode == "I" and int16
     if not picture.mode.startswith("I;16") and not signed:
         if picture.mode in ("I", "F"):
             sys.exit(f"{path} has pixels of 32 bits, of unknown range: save it with 8 or 16.")
@@ -47,7 +48,8 @@ network, *paths = sys.argv[1:]
 session = onnxruntime.InferenceSession(network)
 described = json.loads(session.get_modelmeta().custom_metadata_map["padseg"])
 names = [output.name for output in session.get_outputs()]
-written = set()
+maps = Path("maps")
+taken = {Path(path).resolve() for path in paths}  # no image is overwritten by a map
 for path in map(Path, paths):
     image = read_rgb(path, described.get("bits", 16))
     found = dict(zip(names, session.run(names, {"image": image[None]}), strict=True))
@@ -57,9 +59,10 @@ for path in map(Path, paths):
         verdict = "anomalous" if found["anomalous"][0] else "normal"
     print(path, described["system"], f"{score:#.4g}", verdict)
     heat = Image.fromarray((255 * score_map[0, 0]).round().astype(np.uint8))
-    out, number = f"{path.stem}_map.png", 1
-    while out in written:
+    out, number = maps / f"{path.stem}.png", 1
+    while out.resolve() in taken:
         number += 1
-        out = f"{path.stem}_{number}_map.png"
-    written.add(out)
+        out = maps / f"{path.stem}_{number}.png"
+    taken.add(out.resolve())
+    maps.mkdir(exist_ok=True)
     heat.resize(image.shape[1::-1], Image.Resampling.BILINEAR).save(out)

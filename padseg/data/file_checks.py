@@ -37,6 +37,19 @@ def check_files(
             f"none of the {len(defects)} defects has a mask: there will be image figures only."
         )
         findings.append(Finding("no masks", defects[0].path.parent.parent, message))
+    return findings + _check_shared(defects)
+
+
+def _check_shared(samples: Sequence[Sample]) -> list[Finding]:
+    """Masks that a list names for several images."""
+    findings: list[Finding] = []
+    first: dict[Path, Path] = {}
+    for sample in samples:
+        for mask in sample.masks:
+            other = first.setdefault(mask, sample.path)
+            if other != sample.path:
+                message = f"mask {mask} is that of both {other} and {sample.path}: if they show different parts, correct one."
+                findings.append(Finding("shared mask", mask, message))
     return findings
 
 

@@ -25,6 +25,7 @@ Blocking = Literal[
 ChangesFigures = Literal[
     "grey mask",
     "large mask",
+    "shared mask",
     "lost regions",
     "other metric",
     "several pages",

@@ -19,7 +19,7 @@ _OF_CAMERAS = frozenset({".arw", ".cr2", ".cr3", ".dng", ".heic", ".heif", ".nef
 _OF_SYSTEMS = frozenset(
     {
         *("@eadir", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot"),
-        *("$recycle.bin", "recycler", "recycled", "system volume information", "lost+found"),
+        *("$recycle.bin", "recycler", "system volume information", "lost+found"),
         *("__macosx", "network trash folder", "temporary items", "thumbnails", "thumbs"),
     }
 )
@@ -117,15 +117,23 @@ def is_foreign_image(path: Path) -> bool:
     return suffix not in IMAGE_SUFFIXES and (kind.startswith("image/") or suffix in _OF_CAMERAS)
 
 
-def warn_of_foreign_images(files: Iterable[Path]) -> None:
-    """Warn once of the images among these files that padseg does not read."""
-    foreign = [path for path in files if is_foreign_image(path)]
+def warn_of_left_out(entries: Iterable[Entries]) -> None:
+    """Warn once of images in folders that padseg does not read, and once of what `Entries.left_out` holds."""
+    entries = list(entries)
+    foreign = [path for one in entries for path in one.files if is_foreign_image(path)]
     if foreign:
         _log.warning(
             "Left out: %s in other formats, such as %s; padseg reads %s.",
             count(len(foreign), "image"),
             foreign[0],
             suffixes(),
+        )
+    named = [path for one in entries for path in one.left_out]
+    if named:
+        _log.warning(
+            "Left out: %s, by their names of copies or thumbnails, such as %s; rename images of parts.",
+            count(len(named), "file or folder", "files and folders"),
+            named[0],
         )
 
 

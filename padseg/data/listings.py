@@ -5,13 +5,13 @@ Heckler-Kram et al., arXiv 2503.21622. BTAD: Mishra et al., ISIE 2021. VisA: Zou
 KolektorSDD: Tabernik et al., Journal of Intelligent Manufacturing 2020.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from padseg.data.image_files import list_entries, list_images
 from padseg.data.mask_files import find_folder, find_masks, normalised, plain_name
 from padseg.data.masks import is_empty_mask
-from padseg.data.samples import GOOD, NORMAL_NAMES, OTHER_NAMES, Sample, Split
+from padseg.data.samples import GOOD, NORMAL_NAMES, Sample, Split, may_hold_defects
 from padseg.data.tables import find_table, list_table
 from padseg.errors import DataError
 
@@ -118,7 +118,7 @@ def _refuse_defects(train: Path, images: Sequence[Path], defects: set[str]) -> N
     beside_good = {folder.parent for folder in inside if folder.name.casefold() in NORMAL_NAMES}
     for folder in inside:
         name, good = folder.name.casefold(), folder.parent in beside_good
-        if name not in NORMAL_NAMES and (good or name in defects | OTHER_NAMES):
+        if name not in NORMAL_NAMES and (good or name in defects or may_hold_defects(name)):
             reason = (
                 "lies beside a folder of good images"
                 if good
@@ -175,7 +175,20 @@ def _tested(test: Path, truth: Path, *good: str, recursive: bool = False) -> lis
             samples += [Sample(path, "test") for path in images]
         else:
             masks = find_masks(find_folder(truth, kind.name), set(images.values()))
+            _refuse_shared_names(images, masks)
             samples += [
                 Sample(path, "test", kind.name, tuple(masks[name])) for path, name in images.items()
             ]
     return samples
+
+
+def _refuse_shared_names(images: Mapping[Path, str], masks: Mapping[str, list[Path]]) -> None:
+    """Refuse images whose names differ in their suffixes alone, if there is a mask of that name."""
+    first: dict[str, Path] = {}
+    for path, name in images.items():
+        other = first.setdefault(name, path)
+        if other != path and name in masks:
+            raise DataError(
+                f"{other} and {path} have one name, so that it is unknown whose mask {masks[name][0]} is: rename "
+                "one of them, and its mask."
+            )

@@ -1,6 +1,7 @@
 """The record of an image; `layouts` lists those of a data set."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Literal
 GOOD = "good"
 # Names that users give them, in upper or lower case.
 NORMAL_NAMES = frozenset({GOOD, "normal", "ok"})
-# Likewise, of folders whose images are no good ones, or need not be.
-OTHER_NAMES = frozenset(
+# Likewise, of folders whose images are no good ones, or need not be, without blanks, "_" and "-".
+_OTHER_NAMES = frozenset(
     {
-        *("test", "ground_truth", "mask", "masks", "bad", "ng", "ko", "reject", "rejects"),
-        *("defect", "defects", "defective", "anomaly", "anomalies", "anomalous", "broken"),
+        *("test", "testing", "testimages", "testset", "mask", "masks", "annotations"),
+        *("bad", "ng", "nok", "ko", "nio", "notok", "notgood", "nogood", "abnormal", "anomaly"),
+        *("anomalies", "anomalous", "broken", "damaged", "fail", "failed", "faulty", "scrap"),
     }
 )
+_OTHER_STARTS = ("defect", "groundtruth", "reject")
 Split = Literal["train", "validation", "test"]
 
 
@@ -40,3 +43,9 @@ def names_below_common(paths: Sequence[Path]) -> list[str]:
     """The paths of files below the folder that all share, with forward slashes."""
     base = os.path.commonpath([path.parent for path in paths])
     return [path.relative_to(base).as_posix() for path in paths]
+
+
+def may_hold_defects(name: str) -> bool:
+    """Whether a folder is named like one of masks, of test images or of images with defects."""
+    plain = re.sub(r"[\s_-]", "", name.casefold())
+    return plain in _OTHER_NAMES or plain.startswith(_OTHER_STARTS)

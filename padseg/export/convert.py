@@ -39,7 +39,7 @@ def export(
             with a configuration and a model card.
         out: The file to write.
         half: Store the weights in float16, for half the size; the arithmetic stays float32.
-        int8: Normal images, or folders of them, on which to measure the ranges of 8-bit convolutions; see
+        int8: Normal images, or folders of them (see `walk_good`), on which to measure the ranges of 8-bit convolutions; see
             `padseg.export.int8`. Empty for float32.
         license: Identifier of the licence in the model card, such as apache-2.0; None for that of the
             teacher's weights.
@@ -75,7 +75,7 @@ def export(
         raise ConfigError(f"--license is {license!r}; give an identifier such as apache-2.0.")
     for package in (*chosen.packages, *(("onnxruntime",) if int8 else ())):
         _require(package, format)
-    images = find_images(int8) if int8 else []
+    images = find_images(int8, good=True) if int8 else []
     content = read_any(checkpoint)
     header = Header.from_checkpoint(content)
     require_system(header, str(checkpoint))

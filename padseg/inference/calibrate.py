@@ -1,10 +1,12 @@
 """`padseg calibrate`: the thresholds of a checkpoint, from normal images."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from padseg.data.duplicates import find_copies
 from padseg.errors import CheckpointError, DataError, count
 from padseg.inference.inputs import find_images
 from padseg.inference.predictor import Predictor
@@ -14,6 +16,8 @@ from padseg.machine.progress import tracked
 from padseg.metrics.calibration import Calibration, Calibrator, warn_of_few_images
 from padseg.modules.checkpoint import require_writable_checkpoint, store_calibration
 
+_log = logging.getLogger(__name__)
+
 
 def calibrate(
     checkpoint: Path, paths: Sequence[str | Path], predictor: Predictor, calibrator: Calibrator
@@ -22,7 +26,8 @@ def calibrate(
 
     Args:
         checkpoint: The checkpoint of the predictor.
-        paths: Image files, folders and patterns; normal images that were not trained on.
+        paths: Image files, folders and patterns; normal images that were not trained on. Of folders, only the
+            good images are taken, as `padseg train` does; of copies, the first.
         predictor: Scores them.
         calibrator: Chooses the thresholds.
 
@@ -37,7 +42,16 @@ def calibrate(
         )
     require_writable_checkpoint(checkpoint)  # before hours of scoring
     before = file_version(checkpoint)
-    images = find_images(paths)
+    images = find_images(paths, good=True)
+    # Copies would feign a larger sample.
+    copies = {path for same in find_copies(images).values() for path in same[1:]}
+    if copies:
+        _log.warning(
+            "Left out: %s of other images, such as %s.",
+            count(len(copies), "copy", "copies"),
+            min(copies),
+        )
+        images = [path for path in images if path not in copies]
     for answer in tracked(predictor.stream(images), "Scoring", len(images)):
         if isinstance(answer, DataError):
             raise answer

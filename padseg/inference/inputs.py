@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from padseg.data.image_files import cannot_read, sort_images, walk, warn_of_foreign_images
+from padseg.data.good_folders import walk_good
+from padseg.data.image_files import cannot_read, sort_images, walk_folders, warn_of_left_out
 from padseg.errors import DataError, count
 from padseg.machine.files import absolute
 from padseg.machine.marks import is_marked
@@ -15,7 +16,10 @@ _log = logging.getLogger(__name__)
 
 
 def find_images(
-    paths: Sequence[str | Path], unreadable: dict[Path, DataError] | None = None
+    paths: Sequence[str | Path],
+    unreadable: dict[Path, DataError] | None = None,
+    *,
+    good: bool = False,
 ) -> list[Path]:
     """The images of files, folders (with all subfolders) and patterns, each once, in order.
 
@@ -24,12 +28,13 @@ def find_images(
     Args:
         paths: Patterns are those of `glob`, with `**` for any folders.
         unreadable: Gets the folders below `paths` that cannot be read, and why; None to raise this.
+        good: Take only the good images of folders, see `walk_good`.
 
     Returns:
         Absolute paths.
 
     Raises:
-        DataError: A path does not exist, or there is no image in it.
+        DataError: A path does not exist, or there is no image in it; or images to be good may have defects.
     """
     report = None if unreadable is None else unreadable.__setitem__
     found: dict[Path, None] = {}
@@ -37,9 +42,9 @@ def find_images(
         for path in _expand(str(given)):
             images = [path]
             if path.is_dir():
-                files = [*walk(path, report=report)]
-                warn_of_foreign_images(files)
-                images = sort_images(files)
+                entries = [*(walk_good(path) if good else walk_folders(path, report=report))]
+                warn_of_left_out(entries)
+                images = sort_images(file for one in entries for file in one.files)
             if not images and not unreadable:
                 raise DataError(f"{path} holds no image: give image files, or folders of them.")
             found.update(dict.fromkeys(map(absolute, images)))

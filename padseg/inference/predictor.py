@@ -299,7 +299,7 @@ def _device(device: str | torch.device | None) -> torch.device:
         return accelerator()
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
+        torch.zeros(1, device=found).item()  # that of `meta` has no value
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"--device {device} cannot be used here ({error}): give cpu.") from error
     return found

@@ -1,6 +1,7 @@
 """Folders of results: for one process at a time, and for one set of options."""
 
 import errno
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from padseg.machine.files import CANNOT_WRITE, read_json, write_json
 
 # Errors of the operating system if a drive, mostly one of the network, has no locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+_HASH = re.compile("[0-9a-f]{64}")  # of files, SHA-256
 OPTIONS_FILE = "options.json"  # what the results in a folder depend on
 
 
@@ -83,9 +85,15 @@ def require_same_options(folder: Path, options: Mapping[str, Any], remedy: str) 
     differing = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
     if differing:
         differences = ", ".join(
-            f"{key} {before.get(key)!r:.60} (now {now.get(key)!r:.60})" for key in differing
+            _difference(key, before.get(key), now.get(key)) for key in differing
         )
         raise ConfigError(f"{folder} holds results of {differences}: {remedy}.")
+
+
+def _difference(key: str, before: object, now: object) -> str:
+    if all(isinstance(value, str) and _HASH.fullmatch(value) for value in (before, now)):
+        return f"other {key} (changed since then)"
+    return f"{key} {before!r:.60} (now {now!r:.60})"
 
 
 def recorded_options(folder: Path) -> dict[str, Any] | None:

@@ -216,6 +216,11 @@ def test_the_deployment_script_reads_the_same_picture(tmp_path, grey, bits):
     Image.fromarray(grey).convert("RGBA").save(tmp_path / "alpha.webp")
     for path in tmp_path.iterdir():
         assert np.array_equal(names["read_rgb"](path, bits), decode(path, bits)), path
+    Image.fromarray(grey.astype(np.int32) << 8).save(tmp_path / "int32.tif")
+    with pytest.raises(SystemExit, match="pixels of 32 bits, of unknown range"):
+        names["read_rgb"](tmp_path / "int32.tif", bits)
+    with pytest.raises(DataError, match="32 bits, of unknown range"):
+        decode(tmp_path / "int32.tif", bits)
     write_grey_alpha(tmp_path / "alpha.png", grey.astype(np.uint16) << (bits - 8))
     cv2.imwrite(str(tmp_path / "rgba.png"), np.full((*SIZE, 4), 4095, np.uint16))
     for name in ("alpha.png", "rgba.png"):

@@ -2,10 +2,12 @@
 
 import unicodedata
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from padseg.data.file_checks import check_files
 from padseg.data.layouts import list_samples
 from padseg.errors import DataError
 
@@ -152,3 +154,16 @@ def test_a_row_without_a_category_is_named(tmp_path):
     TABLE.assign(category=["a", "a", " ", "b"]).to_csv(tmp_path / "samples.csv", index=False)
     with pytest.raises(DataError, match=r"row 3 below the header: category is empty"):
         list_samples(tmp_path, "a", "folder")
+
+
+def test_a_mask_of_two_images_is_told(tmp_path):
+    rows = ["0.png,train,good,", "1.png,test,dent,m.png", "2.png,test,dent,m.png"]
+    (tmp_path / "samples.csv").write_text("\n".join(["path,split,label,mask", *rows]))
+    for name in ("0.png", "1.png", "2.png", "m.png"):
+        Image.new("L", (8, 8), ord(name[0])).save(tmp_path / name)
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:4] = 255
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    (found,) = check_files(list_samples(tmp_path, "x", "folder"))
+    assert found.kind == "shared mask"
+    assert f"is that of both {tmp_path / '1.png'} and {tmp_path / '2.png'}" in found.message

@@ -1,6 +1,7 @@
 """ONNX files answer as the module does, in every runtime that reads them."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,9 +64,11 @@ def test_the_example_needs_neither_padseg_nor_torch(stpm, stpm_onnx, tmp_path):
         "for name in ('padseg', 'torch', 'lightning', 'timm'): sys.modules[name] = None\n"
         "sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
     )
+    (tmp_path / "maps").mkdir()
+    shutil.copy(tmp_path / "0.png", tmp_path / "maps/8.png")  # an image, which no map replaces
     (tmp_path / "else").mkdir()
     Image.fromarray(images[1][:40]).save(tmp_path / "else/1.png")
-    names = ["0.png", "1.png", "else/1.png", "8.png", "16.png", "turned.png"]
+    names = ["0.png", "1.png", "else/1.png", "maps/8.png", "8.png", "16.png", "turned.png"]
     done = subprocess.run(
         [sys.executable, "-c", code, str(EXAMPLE), str(stpm_onnx), *names],
         cwd=tmp_path,
@@ -77,15 +80,17 @@ def test_the_example_needs_neither_padseg_nor_torch(stpm, stpm_onnx, tmp_path):
     module = load_module(stpm)
     with torch.no_grad():
         scores = module(as_input(images))["image_score"].tolist()
-    *told, _, eight, sixteen, upright = [line.split() for line in done.stdout.splitlines()]
+    *told, _, again, eight, sixteen, upright = [line.split() for line in done.stdout.splitlines()]
     assert eight[2:] == sixteen[2:]
-    assert upright[2:] == told[0][2:]
+    assert upright[2:] == again[2:] == told[0][2:]
     normalised = [module.calibration.image_scale(score) for score in scores]
     assert [float(line[2]) for line in told] == pytest.approx(normalised, abs=1e-3)
     threshold = module.calibration.image_threshold
     assert [line[3] == "anomalous" for line in told] == [score > threshold for score in scores]
-    assert Image.open(tmp_path / "1_map.png").size == (70, 90)
-    assert Image.open(tmp_path / "1_2_map.png").size == (70, 40)  # of the other folder
+    assert Image.open(tmp_path / "maps/1.png").size == (70, 90)
+    assert Image.open(tmp_path / "maps/1_2.png").size == (70, 40)  # of the other folder
+    assert (tmp_path / "maps/8.png").read_bytes() == (tmp_path / "0.png").read_bytes()
+    assert Image.open(tmp_path / "maps/8_3.png").size == (70, 90)
 
 
 @pytest.mark.slow

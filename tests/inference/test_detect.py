@@ -399,6 +399,22 @@ def test_calibrate_changes_the_thresholds_and_nothing_else(checkpoint, data_root
     assert "12 normal images support a false-alarm rate of 7.7 %, not 1 %" in caplog.text
 
 
+def test_calibrate_takes_good_images_once(checkpoint, data_root, tmp_path, caplog, capsys):
+    ours, category = tmp_path / "ours.ckpt", tmp_path / "widget"
+    shutil.copy(checkpoint, ours)
+    shutil.copytree(data_root / "widget", category)
+    assert main(["calibrate", str(ours), str(category), *FAST]) == 0
+    assert "from 12 normal images." in capsys.readouterr().out
+    copies = shutil.copytree(category / "train/good", tmp_path / "again")
+    assert main(["calibrate", str(ours), str(category), str(copies), *FAST]) == 0
+    assert "from 12 normal images." in capsys.readouterr().out
+    assert f"Left out: 12 copies of other images, such as {copies / '000.png'}." in caplog.messages
+    (copies / "nok").mkdir()
+    (copies / "000.png").rename(copies / "nok/000.png")
+    assert main(["calibrate", str(ours), str(copies), *FAST]) == 2
+    assert f"{copies / 'nok'} may hold images with defects" in capsys.readouterr().err
+
+
 def test_a_checkpoint_that_changes_meanwhile_is_not_calibrated(
     checkpoint, data_root, tmp_path, monkeypatch
 ):
@@ -406,9 +422,9 @@ def test_a_checkpoint_that_changes_meanwhile_is_not_calibrated(
     shutil.copy(checkpoint, ours)
     predictor = Predictor(ours, device="cpu")
 
-    def find(paths):
+    def find(paths, **options):
         os.utime(ours, (1, 1))  # as a training that replaces it
-        return find_images(paths)
+        return find_images(paths, **options)
 
     monkeypatch.setattr("padseg.inference.calibrate.find_images", find)
     with pytest.raises(CheckpointError, match=r"ours\.ckpt has changed meanwhile"):

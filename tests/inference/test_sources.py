@@ -78,6 +78,19 @@ def test_images_in_other_formats_are_named(tmp_path, caplog):
         assert "; padseg reads .bmp, .jpeg" in message
 
 
+def test_images_that_are_left_out_by_their_names_are_told(tmp_path, caplog):
+    for name in ("1.png", "recycled/2.png", "thumbs/3.png", "thumb_1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for find in (find_images, lambda folders: good_images(map(Path, folders))):
+        caplog.clear()
+        assert find([str(tmp_path)]) == [tmp_path / "1.png", tmp_path / "recycled/2.png"]
+        (message,) = caplog.messages
+        assert message.startswith(
+            "Left out: 2 files and folders, by their names of copies or thumb"
+        )
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
 def test_a_file_in_a_folder_that_cannot_be_searched_is_left_to_its_reader(tmp_path, monkeypatch):
     def forbidden(path, *_, **__):

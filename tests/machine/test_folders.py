@@ -39,6 +39,11 @@ def test_options_within_options_are_compared(tmp_path):
                 tmp_path, options | {"calibration": options["calibration"] | {name: value}}, "go"
             )
         assert str(error.value) == f"{tmp_path} holds results of {told}: go."
+    require_same_options(tmp_path / "hash", {"images": 64 * "a"}, "go")
+    with pytest.raises(
+        ConfigError, match=r"holds results of other images \(changed since then\): go\."
+    ):
+        require_same_options(tmp_path / "hash", {"images": 64 * "b"}, "go")
     require_same_options(tmp_path / "none", {"calibration": None}, "go")
     with pytest.raises(ConfigError, match=r"calibration None \(now 1\)"):
         require_same_options(tmp_path / "none", {"calibration": 1}, "go")

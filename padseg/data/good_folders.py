@@ -1,0 +1,44 @@
+"""The folders of good images in folders as users have them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from padseg.data.image_files import Entries, list_entries, list_images
+from padseg.data.samples import NORMAL_NAMES, may_hold_defects
+from padseg.errors import DataError
+
+
+def walk_good(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Entries]:
+    """What is in a folder of good images and each of its subfolders.
+
+    Where a folder holds a folder `train`, only that is used, and where it holds a folder `good`, `normal`
+    or `ok`, only that. So a category in the layout of MVTec AD, and a folder of several such categories,
+    can be given as they are.
+
+    Args:
+        folder: The folder.
+        above: The folders that hold it, so that links to one of them are not followed.
+
+    Raises:
+        DataError: A folder cannot be read, or by its name, some of its images may have defects.
+    """
+    entries = list_entries(folder)
+    # Names may differ in case alone.
+    inside = sorted(entries.folders, key=lambda path: (path.name.casefold(), path.name))
+    chosen = [path for path in inside if path.name.casefold() == "train"]
+    chosen = chosen or [path for path in inside if path.name.casefold() in NORMAL_NAMES]
+    if not chosen:
+        yield entries
+        for path in inside:
+            # The results of `detect` may lie among the images; their pictures are marked.
+            if may_hold_defects(path.name) and list_images(path, recursive=True):
+                raise DataError(
+                    f"{path} may hold images with defects: give the folders of good images, or move them "
+                    "into a folder named good."
+                )
+        chosen = inside
+    above = (*above, folder.resolve())
+    for path in chosen:
+        target = path.resolve()
+        if not any(outer.is_relative_to(target) for outer in above):  # not a link to a parent
+            yield from walk_good(path, above)
