@@ -11,6 +11,7 @@ from conftest import save
 from padseg.cli import main
 from padseg.data.builtin_textures import builtin_textures
 from padseg.data.image_files import list_textures
+from padseg.data.layouts import LAYOUTS
 from padseg.errors import DataError
 from padseg.inference import Predictor
 from padseg.models import SYSTEMS
@@ -32,6 +33,15 @@ def arguments(folder: Path, out: Path, *more: str, system: str = DEFAULT_SYSTEM)
         "--data.num_workers=0",
         *("--trainer.enable_progress_bar=false", *more),
     ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def layouts():
+    """A training registers its images as a layout, which must not outlive these tests."""
+    before = dict(LAYOUTS)
+    yield
+    LAYOUTS.clear()
+    LAYOUTS.update(before)
 
 
 @pytest.fixture(scope="module")
