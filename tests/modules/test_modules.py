@@ -100,7 +100,7 @@ def test_phase_two_goes_on_in_the_stream(data, distilled, tmp_path):
     [
         ("category", "cap", r"category cap, not widget: give"),
         ("layout", "btad", r"layout btad, not mvtec: give"),
-        ("val_fraction", 0, r"val_fraction 0, not 0\.1: images that it was trained on"),
+        ("val_fraction", 0, r"val_fraction 0, not 0\.1, which would hold out images"),
     ],
 )
 def test_phase_two_wants_the_images_of_phase_one(data, distilled, tmp_path, name, value, told):
@@ -595,7 +595,9 @@ def test_what_was_trained_on_is_not_held_out(data_root, tmp_path):
     fitter.fit(module, datamodule=everything)
     fitter.save_checkpoint(tmp_path / "all.ckpt")
     some = AnomalyDataModule(str(data_root), "widget", **options)
-    with pytest.raises(ConfigError, match=r"--data\.val_fraction 0, not 0\.1: images that it"):
+    with pytest.raises(
+        ConfigError, match=r"--data\.val_fraction 0, not 0\.1, which would hold out images that it"
+    ):
         fitter.validate(module, datamodule=some, ckpt_path=tmp_path / "all.ckpt", verbose=False)
     deep = AnomalyDataModule(str(data_root), "widget", bits=12, val_fraction=0, **options)
     with pytest.raises(ConfigError, match=r"with --data\.bits 16, not 12: pass --data\.bits 16"):

@@ -74,7 +74,7 @@ def test_shards_cover_every_run_once(data_root, textures, tmp_path, monkeypatch)
 
 
 def test_bad_numbers_of_processes_are_refused(data_root, textures, tmp_path):
-    with pytest.raises(ConfigError, match="--parallel 0"):
+    with pytest.raises(ConfigError, match="--parallel is 0; it must be at least 1"):
         run(options(data_root, textures, tmp_path), parallel=0)
 
 
