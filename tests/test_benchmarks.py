@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from padseg.models import SYSTEMS
+from padseg.models import SYSTEMS, NetworkOptions, build_segmentation, build_student_teacher
+from tiny import fill_memory
 
-SCRIPTS = sorted(Path(__file__).with_name("benchmarks").glob("*.py"))
+ABLATION = Path(__file__).with_name("benchmarks") / "ablation.py"  # a plugin
+SCRIPTS = sorted({*Path(__file__).with_name("benchmarks").glob("*.py")} - {ABLATION})
 
 
 def load(path):
@@ -34,3 +36,53 @@ def test_the_speed_of_every_system_is_measured():
 def test_networks_whose_speed_is_measured(system):
     found = inference.padseg(system)(torch.zeros(1, 64, 48, 3, dtype=torch.uint8))
     assert found["score_map"].shape == (1, 1, 256, 256)
+
+
+@pytest.fixture
+def variants():
+    """TEDSeg's ablations, registered for one test."""
+    before = dict(SYSTEMS)
+    yield load(ABLATION).VARIANTS
+    SYSTEMS.clear()
+    SYSTEMS.update(before)
+
+
+def test_every_ablation_lacks_what_it_says(variants):
+    torch.manual_seed(0)
+    images, index = torch.rand(4, 3, 64, 64), torch.arange(4)
+    pairs, networks = {}, {}
+    for name in ("", *(f"-{name}" for name in variants)):
+        options = NetworkOptions(f"tedseg{name}", teacher="test_resnet", memory_size=24)
+        torch.manual_seed(0)
+        network = build_student_teacher(options, "random").eval()
+        fill_memory(network, images)
+        networks[name] = build_segmentation(options, network.channels, width=16).eval()
+        (pairs[name],) = network(images, index=index)
+        assert networks[name](pairs[name]).shape == (4, 1, 16, 16)
+    members = {name: len(network.members) for name, network in networks.items()}
+    assert members == dict.fromkeys(networks, 2) | {"-one-net": 1}
+    products = {name: network.products for name, network in networks.items()}
+    assert products == dict.fromkeys(networks, 2) | {"-no-products": 0, "-all-products": 4}
+    moved = {
+        name: not torch.equal(
+            networks[name](pairs[name]),
+            networks[name](pairs[name]._replace(usual=pairs[name].usual + 1)),
+        )
+        for name in networks
+    }
+    assert moved == dict.fromkeys(networks, True) | {"-no-places": False}
+    levels = {name: len(pair.teacher) for name, pair in pairs.items()}
+    assert levels == dict.fromkeys(networks, 4) | {"-fine": 2, "-coarse": 2}
+    own, left_out = (
+        (pairs[name].teacher[0] * pairs[name].student[0]).sum(dim=1).mean() for name in ("-own", "")
+    )
+    assert own > left_out
+    same = {name for name in networks if torch.equal(pairs[name].teacher[0], pairs[""].teacher[0])}
+    assert networks.keys() - same == {"-coarse", "-not-averaged"}
+    same = {
+        name for name in networks if torch.equal(pairs[name].teacher[-1], pairs[""].teacher[-1])
+    }
+    assert networks.keys() - same == {"-fine", "-not-enlarged", "-not-averaged"}
+    whole = SYSTEMS["tedseg"]
+    assert SYSTEMS["tedseg-focal"].gamma > whole.gamma
+    assert SYSTEMS["tedseg-probability"].segmentation_map is not whole.segmentation_map

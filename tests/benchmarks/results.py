@@ -29,6 +29,7 @@ import yaml
 from padseg.machine.files import write_text
 from padseg.metrics.names import METRICS
 from padseg.models import NetworkOptions, find_system
+from padseg.plugins import load_plugin
 from padseg.report.papers import read_published, summarise
 from padseg.run.files import METRICS_FILE
 from padseg.run.results import COLUMNS, RunResult, read_phase_result
@@ -58,6 +59,21 @@ SYNTHESIS = {  # masks and fills by label
     "tedseg": "Perlin, all fills",
     "tedseg-all-shapes": "all shapes, all fills",
     "tedseg-perlin": "Perlin, textures",
+}
+# What each variant of `ablation.py` lacks, by label.
+ABLATION = {
+    "tedseg-3min": "nothing: the default",
+    "tedseg-one-net": "the second U-net",
+    "tedseg-no-products": "the products",
+    "tedseg-all-products": "the limit to the finest products: those of all levels",
+    "tedseg-no-places": "what is usual at each place",
+    "tedseg-own": "leaving an image's own features out",
+    "tedseg-fine": "the source at strides 8 and 16",
+    "tedseg-coarse": "the source at strides 4 and 8",
+    "tedseg-not-enlarged": "the enlarged image",
+    "tedseg-not-averaged": "averaging features over 3x3 places",
+    "tedseg-probability": "the distance in the score map",
+    "tedseg-focal": "cross entropy: focal and L1 loss, as in DeSTSeg",
 }
 TWO = {"tedseg-two": "200 steps, all shapes", "tedseg-two-400": "400 steps, Perlin"}
 # For `{all_shapes}` in the list: what TEDSeg trained on until it drew Perlin masks alone.
@@ -89,6 +105,7 @@ def gather(out: Path, machine: str) -> None:
 
     Rows of labels that are no longer in the list go.
     """
+    load_plugin("tests.benchmarks.ablation")
     paths = [
         out / label / category / f"seed{seed}" / METRICS_FILE
         for label, variant in read_list().items()
@@ -271,6 +288,7 @@ TABLES: dict[str, dict[str, Callable[[pd.DataFrame], str]]] = {
         "distances": distances,
         "two": partial(seeds, label="tedseg-two"),
         "two longer": partial(variants, title="phase two", names=TWO),
+        "ablation": partial(variants, title="without", names=ABLATION),
         "lengths": lengths,
         "lengths with all shapes": partial(lengths, labels=LENGTHS_ALL_SHAPES),
         "synthesis": partial(variants, title="defects", names=SYNTHESIS),

@@ -1,11 +1,15 @@
 """The options of `padseg run`, and which of them the results depend on."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from padseg.cli import main
+from padseg.models import SYSTEMS
+from padseg.run.files import PhaseFiles
 from padseg.run.options import RunOptions
 from padseg.run.runs import Run
 
@@ -69,6 +73,19 @@ def test_options_of_gradients_are_of_the_phase_that_has_them(data_root, textures
         )
         assert list(options.overrides_of("distill")) == first
         assert list(options.overrides_of("segment")) == list(given)
+
+
+def test_a_system_may_share_the_recipes_of_another(data_root, tmp_path, monkeypatch, capsys):
+    recipes = Path(__file__).parents[2] / "configs" / "stpm"
+    shared = dataclasses.replace(SYSTEMS["stpm"], name="mine", recipes=recipes)
+    monkeypatch.setitem(SYSTEMS, "mine", shared)
+    options = RunOptions("mine", data_root, ("widget",), tmp_path)
+    run = Run(options, "widget", 0)
+    arguments = run.fit_args(PhaseFiles(run.folder, "distill"))
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", *arguments, "--print_config"])
+    assert ended.value.code == 0
+    assert yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["system"] == "mine"
 
 
 def test_files_behind_options_are_part_of_the_run(data_root, textures, tmp_path, monkeypatch):
