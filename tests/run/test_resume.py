@@ -34,7 +34,7 @@ def test_another_configuration_is_refused(
 
     monkeypatch.setattr("padseg.run.runs.config_path", changed)
     assert main(run_args(data_root, textures, finished)) == 2
-    assert "holds results of configuration distill" in capsys.readouterr().err
+    assert "holds results of other configuration distill (changed since then)" in capsys.readouterr().err
 
 
 def test_other_options_are_refused(finished, data_root, textures, capsys):
@@ -133,7 +133,7 @@ def test_other_data_is_refused_and_a_moved_one_is_not(
         before = changed.read_bytes() if changed.exists() else None
         changed.write_bytes(image.read_bytes() + b" ")
         assert main(arguments) == 2
-        assert "holds results of images '" in capsys.readouterr().err
+        assert "holds results of other images (changed since then)" in capsys.readouterr().err
         if before is not None:
             changed.write_bytes(before)
 
