@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import torch
 from lightning import Callback, LightningModule
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from padseg.data import AnomalyDataModule
@@ -24,6 +25,7 @@ from padseg.models import (
     build_student_teacher,
     find_system,
 )
+from padseg.modules.averages import ResumableAverages
 from padseg.modules.checkpoint import (
     Checkpoint,
     drop_unreadable,
@@ -193,7 +195,10 @@ class AnomalyModule(LightningModule):
         """A training ends with thresholds; Lightning asks for this before every task."""
         from padseg.modules.thresholds import ThresholdCallback  # which knows this class
 
-        return [] if callbacks_of(self.trainer, ThresholdCallback) else [ThresholdCallback()]
+        own: list[type[Callback]] = [ThresholdCallback]
+        if callbacks_of(self.trainer, WeightAveraging):
+            own.append(ResumableAverages)
+        return [kind() for kind in own if not callbacks_of(self.trainer, kind)]
 
     def on_fit_start(self) -> None:
         """Set the training mode, also of a module that a `Predictor` or its user put into eval mode.
