@@ -3,11 +3,12 @@
 import pytest
 import torch
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from padseg.callbacks import ResumeCheckpoint
 from padseg.modules import read_checkpoint
-from tiny import tiny_data, tiny_student
+from tiny import tiny_data, tiny_segmentation, tiny_student, tiny_trainer
 
 
 class Stop(Callback):
@@ -17,8 +18,9 @@ class Stop(Callback):
         trainer.should_stop |= trainer.global_step == 2
 
 
-def fit_averaged(module, data, folder, steps, *callbacks, resumed=None):
+def fit_averaged(module, data, folder, steps, *callbacks, resumed=None, averaging=None):
     """Train a module with averages; return the Trainer."""
+    averaging = averaging or EMAWeightAveraging(decay=0.8)
     trainer = Trainer(
         accelerator="cpu",
         default_root_dir=folder,
@@ -29,7 +31,7 @@ def fit_averaged(module, data, folder, steps, *callbacks, resumed=None):
         enable_progress_bar=False,
         enable_model_summary=False,
         limit_val_batches=0,
-        callbacks=[EMAWeightAveraging(decay=0.8), *callbacks],
+        callbacks=[averaging, *callbacks],
     )
     trainer.fit(module, datamodule=data, ckpt_path=resumed)
     return trainer
@@ -67,3 +69,43 @@ def test_a_training_with_averages_goes_on_from_the_weights_being_trained(data_ro
     assert all(torch.equal(averages[key], kept) for key, kept in checkpoint["state_dict"].items())
     fit_averaged(resumed, data, tmp_path, 4, resumed=path)
     assert same(resumed, whole)
+
+
+AVERAGES = {
+    "exponential": lambda: EMAWeightAveraging(decay=0.9),
+    "of lists": lambda: WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(0.9)),
+    "equal": WeightAveraging,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("average", AVERAGES)
+@pytest.mark.parametrize("system", ["destseg", "tedseg"])
+def test_averages_leave_what_is_not_trained_as_it_is(
+    data_root, textures, tmp_path, average, system
+):
+    """In phase one the teacher, in phase two the student too; then a training goes on exactly."""
+    data = tiny_data(data_root, textures)
+    module, path = tiny_student(system), tmp_path / "distill.ckpt"
+    if system == "tedseg":  # whose first phase has no averages
+        first = tiny_trainer(tmp_path, 2)
+        first.fit(module, datamodule=data)
+    else:
+        before = module.student_teacher.fingerprint()
+        first = fit_averaged(module, data, tmp_path, 3, averaging=AVERAGES[average]())
+        assert module.student_teacher.fingerprint() == before
+    first.save_checkpoint(path)
+
+    def segmentation():
+        torch.manual_seed(0)
+        return tiny_segmentation(path)
+
+    frozen = segmentation().student_teacher
+    saving = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=3, save_top_k=-1)
+    whole, resumed = segmentation(), segmentation()
+    fit_averaged(whole, data, tmp_path, 6, saving, averaging=AVERAGES[average]())
+    assert same(frozen, whole.student_teacher)
+    half = tmp_path / "step=3.ckpt"
+    fit_averaged(resumed, data, tmp_path, 6, resumed=half, averaging=AVERAGES[average]())
+    assert same(resumed, whole)
+    assert resumed.calibration == whole.calibration

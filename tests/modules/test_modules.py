@@ -7,9 +7,7 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import (
-    EMAWeightAveraging,
     GradientAccumulationScheduler,
-    ModelCheckpoint,
     StochasticWeightAveraging,
 )
 from torch.utils.data import DataLoader
@@ -371,16 +369,6 @@ def test_a_trainer_that_trains_on_goes_on_in_the_stream(data, distilled, tmp_pat
         fitter.fit(module, datamodule=data)
         assert torch.equal(torch.cat(seen.batches), data.pairs(first, 16)["clean"])
         assert data.state_dict()["next_sample"] == first + 16
-
-
-@pytest.mark.slow
-def test_averaged_weights_keep_the_teacher(data, tmp_path):
-    averaging = EMAWeightAveraging(decay=0.9)
-    resuming = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=1)
-    options = {"accelerator": "cpu", "max_epochs": -1, "logger": False}
-    fitter = Trainer(max_steps=6, callbacks=[averaging, resuming], **options)
-    fitter.fit(tiny_student(lr=0.05), datamodule=data)
-    segmentation(tmp_path / "last.ckpt")  # refuses another teacher
 
 
 def test_weights_that_only_a_checkpoint_brings_must_come(data, distilled, tmp_path):
