@@ -12,10 +12,11 @@ from torchmetrics import SumMetric
 
 from padseg.data.pairs import check_batch
 from padseg.data.samples import GOOD
-from padseg.errors import PadsegError
+from padseg.errors import ConfigError, PadsegError
 from padseg.metrics import AUPIMO, SPRO, ImageMetrics, MetricInputError, PixelMetrics
 from padseg.metrics.further import FURTHER
 from padseg.models.scores import map_at_size
+from padseg.modules.trainer_parts import callbacks_of
 
 
 class EvaluationCallback(Callback):
@@ -47,6 +48,18 @@ class EvaluationCallback(Callback):
         self._normal_score = SumMetric(nan_strategy="disable")
         self._normal_count = SumMetric(nan_strategy="disable")
         self._dataset: Any = None  # that is being evaluated
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Reject a second evaluation: Lightning would report the means of both under the same names.
+
+        Raises:
+            ConfigError: The Trainer has one.
+        """
+        if len(callbacks_of(trainer, EvaluationCallback)) > 1:
+            raise ConfigError(
+                "--trainer.callbacks: there are several EvaluationCallbacks, whose figures have the same names: give "
+                "one (on the command line, which has one already, set --evaluation.fpr_limit and the like instead)."
+            )
 
     def _metrics(self) -> tuple[Any, ...]:
         own = (self.pixel, self.image, self._normal_score, self._normal_count)

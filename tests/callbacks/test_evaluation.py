@@ -163,6 +163,12 @@ def test_other_loaders_are_evaluated_if_their_batches_are_complete(module, make_
         trainer.test(module, DataLoader([batch], batch_size=None), verbose=False)
 
 
+def test_a_second_evaluation_is_refused(module, data_root, make_trainer):
+    trainer = make_trainer(EvaluationCallback(), EvaluationCallback(fpr_limit=0.02))
+    with pytest.raises(ConfigError, match=r"several EvaluationCallbacks, .* set --evaluation\."):
+        trainer.test(module, tiny_data(data_root))
+
+
 def test_a_defect_whose_mask_vanishes_is_no_normal_image(root, module, make_trainer):
     (root / "w/ground_truth/cut/0_mask_2.png").unlink()
     mask = np.zeros(SHAPES[0], np.uint8)
