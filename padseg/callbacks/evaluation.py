@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
 from torchmetrics import SumMetric
 
+from padseg.data.datasets import HeldOutDataset, TestDataset
 from padseg.data.pairs import check_batch
 from padseg.data.samples import GOOD
 from padseg.errors import ConfigError, PadsegError
@@ -114,12 +115,14 @@ class EvaluationCallback(Callback):
             # As published: each kind of anomaly has false positives of its own.
             areas = [_area(metric) for metric in self.spro.values()]
             figures["spro5"] = torch.tensor(areas, dtype=torch.float64).mean()  # nan without any
-        expected = len(self._dataset)
-        if (seen := self.pixel.images_seen) != expected and not _limited(trainer):
-            raise PadsegError(
-                f"{seen} images were evaluated, the data has {expected}: some process got a wrong "
-                "share of them; do not replace the data module's samplers."
-            )
+        # Loaders of others may leave images out, and their data may have no length.
+        if isinstance(self._dataset, TestDataset | HeldOutDataset) and not _limited(trainer):
+            seen, expected = self.pixel.images_seen, len(self._dataset)
+            if seen != expected:
+                raise PadsegError(
+                    f"{seen} images were evaluated, the data has {expected}: some process got a wrong "
+                    "share of them; do not replace the data module's samplers."
+                )
         return figures
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
