@@ -98,7 +98,7 @@ def test_phase_two_goes_on_in_the_stream(data, distilled, tmp_path):
     [
         ("category", "cap", r"category cap, not widget: give"),
         ("layout", "btad", r"layout btad, not mvtec: give"),
-        ("val_fraction", 0, r"val_fraction 0, not 0\.1: images that it was trained on"),
+        ("val_fraction", 0, r"val_fraction 0, not 0\.1, which would hold out images that it"),
     ],
 )
 def test_phase_two_wants_the_images_of_phase_one(data, distilled, tmp_path, name, value, told):
@@ -583,11 +583,47 @@ def test_what_was_trained_on_is_not_held_out(data_root, tmp_path):
     fitter.fit(module, datamodule=everything)
     fitter.save_checkpoint(tmp_path / "all.ckpt")
     some = AnomalyDataModule(str(data_root), "widget", **options)
-    with pytest.raises(ConfigError, match=r"--data\.val_fraction 0, not 0\.1: images that it"):
+    with pytest.raises(
+        ConfigError, match=r"--data\.val_fraction 0, not 0\.1, which would hold out images"
+    ):
         fitter.validate(module, datamodule=some, ckpt_path=tmp_path / "all.ckpt", verbose=False)
     deep = AnomalyDataModule(str(data_root), "widget", bits=12, val_fraction=0, **options)
     with pytest.raises(ConfigError, match=r"with --data\.bits 16, not 12: pass --data\.bits 16"):
         fitter.validate(module, datamodule=deep, ckpt_path=tmp_path / "all.ckpt", verbose=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("load", ["load_from_checkpoint", "from_pretrained"])
+def test_a_module_that_was_loaded_remembers_what_it_was_trained_on(
+    data_root, distilled, tmp_path, load
+):
+    shutil.copytree(data_root / "widget", tmp_path / "cap")
+    shutil.copytree(data_root / "widget", tmp_path / "widget")
+    good = tmp_path / "widget/train/good"
+    shutil.copy(good / "000.png", good / "100.png")
+    fitter = trainer(tmp_path, 1)
+    fitter.fit(tiny_student("stpm"), datamodule=tiny_data(data_root, val_fraction=0))
+    fitter.save_checkpoint(tmp_path / "all.ckpt")
+    fitter.fit(tiny_student("stpm"), datamodule=tiny_data(data_root))
+    fitter.save_checkpoint(tmp_path / "some.ckpt")
+    module = getattr(StudentDistillModule, load)(tmp_path / "all.ckpt")
+    for start in ("validate", "fit"):
+        with pytest.raises(
+            ConfigError, match=r"loaded from was trained with .*val_fraction 0, not"
+        ):
+            getattr(trainer(tmp_path, 1), start)(module, datamodule=tiny_data(data_root))
+    deep = tiny_data(data_root, bits=12, val_fraction=0.1)
+    other = AnomalyDataModule(tmp_path, "cap", image_size=64, num_workers=0, synthesis=None)
+    trainer(tmp_path, 1).fit(module, datamodule=other)
+    trainer(tmp_path, 1).test(module, datamodule=tiny_data(data_root), verbose=False)
+    module = getattr(StudentDistillModule, load)(tmp_path / "some.ckpt")
+    with pytest.raises(ConfigError, match=r"loaded from was trained with --data\.bits 16, not 12"):
+        trainer(tmp_path, 1).validate(module, datamodule=deep)
+    with pytest.raises(CheckpointError, match=r"loaded from was trained on other .*11, now 12"):
+        trainer(tmp_path, 1).fit(module, datamodule=tiny_data(tmp_path))
+    # The weights are those of the other checkpoint then.
+    again = {"datamodule": tiny_data(data_root, val_fraction=0), "ckpt_path": tmp_path / "all.ckpt"}
+    trainer(tmp_path, 2).fit(module, **again)
 
 
 def test_a_test_of_another_category_is_told(data_root, tmp_path, caplog):
