@@ -312,9 +312,7 @@ class AnomalyModule(LightningModule):
         """
         header = own_header(checkpoint, self._phase.__name__, self.system)
         if self._trainer is not None and self._trainer.state.fn == "fit":
-            refuse_other_training(
-                header, self._constructor_arguments(), str(self.trainer.precision)
-            )
+            refuse_other_training(checkpoint, self._constructor_arguments(), self.trainer)
         self.complete = True
         self.calibration = header.calibration_for(self.image_size, self.top_k)
         self.bits = header.bits

@@ -420,6 +420,16 @@ def test_a_training_goes_on_in_its_precision(data, tmp_path):
         trainer(tmp_path, 2).fit(module(), datamodule=data, ckpt_path=tmp_path / "last.ckpt")
 
 
+def test_weights_alone_are_no_start(data, tmp_path):
+    fitter = trainer(tmp_path, 1)
+    fitter.fit(tiny_student("stpm"), datamodule=data)
+    fitter.save_checkpoint(tmp_path / "best.ckpt", weights_only=True)
+    with pytest.raises(CheckpointError, match=r"holds weights alone, .* pass the last\.ckpt"):
+        trainer(tmp_path, 2).fit(
+            tiny_student("stpm"), datamodule=data, ckpt_path=tmp_path / "best.ckpt"
+        )
+
+
 def test_divergence_is_told(data, tmp_path):
     module = tiny_student(lr=1e30)
     with pytest.raises(PadsegError, match=r"training diverged.*--model\.lr"):
@@ -594,9 +604,7 @@ def test_what_was_trained_on_is_not_held_out(data_root, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("load", ["load_from_checkpoint", "from_pretrained"])
-def test_a_module_that_was_loaded_remembers_what_it_was_trained_on(
-    data_root, distilled, tmp_path, load
-):
+def test_a_module_that_was_loaded_remembers_what_it_was_trained_on(data_root, tmp_path, load):
     shutil.copytree(data_root / "widget", tmp_path / "cap")
     shutil.copytree(data_root / "widget", tmp_path / "widget")
     good = tmp_path / "widget/train/good"
