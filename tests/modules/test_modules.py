@@ -420,6 +420,13 @@ def test_a_training_goes_on_in_its_precision(data, tmp_path):
         trainer(tmp_path, 2).fit(module(), datamodule=data, ckpt_path=tmp_path / "last.ckpt")
 
 
+def test_a_frozen_module_is_not_trained(data, distilled, tmp_path):
+    for module in (tiny_student("stpm"), tiny_student("tedseg"), segmentation(distilled)):
+        module.freeze()
+        with pytest.raises(ConfigError, match=r"every parameter is frozen, .* leave out module"):
+            trainer(tmp_path, 1).fit(module, datamodule=data)
+
+
 def test_weights_alone_are_no_start(data, tmp_path):
     fitter = trainer(tmp_path, 1)
     fitter.fit(tiny_student("stpm"), datamodule=data)
