@@ -36,8 +36,10 @@ class ResumableAverages(Callback):
         """Keep the weights: a training that was finished before ends here, without an epoch."""
         self._trained = copy.deepcopy(pl_module.state_dict())
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Discard them, because they change now."""
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Discard them, because they change now; a training that resumes amid an epoch does not start one."""
         self._trained = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -109,3 +109,16 @@ def test_averages_leave_what_is_not_trained_as_it_is(
     fit_averaged(resumed, data, tmp_path, 6, resumed=half, averaging=AVERAGES[average]())
     assert same(resumed, whole)
     assert resumed.calibration == whole.calibration
+
+
+@pytest.mark.slow
+def test_a_training_with_averages_that_was_cut_off_twice_goes_on(data_root, tmp_path):
+    data = tiny_data(data_root, image_size=32)
+    whole, resumed = student(), None
+    paths = [None, tmp_path / "0/step=1.ckpt", tmp_path / "1/step=3.ckpt"]
+    for number, path in enumerate(paths):
+        folder = tmp_path / str(number)
+        saving = ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
+        resumed = student()
+        fit_averaged(resumed if path else whole, data, tmp_path, 4, saving, resumed=path)
+    assert same(resumed, whole)
