@@ -51,14 +51,23 @@ def refuse_set(given: Iterable[str], reasons: Mapping[str, str]) -> None:
                 raise ConfigError(f"--{option} cannot be set here: {reason}.")
 
 
+def check_range(option: str, value: int | None, lowest: int, highest: int) -> None:
+    """Reject a number that an option does not accept; None is not checked.
+
+    Raises:
+        ConfigError: It is below the lowest or above the highest one.
+    """
+    if value is not None and not lowest <= value <= highest:
+        raise ConfigError(f"{option} is {value}; it must be from {lowest} to {highest}.")
+
+
 def check_seed(option: str, seed: int) -> None:
     """Reject a seed that NumPy does not accept.
 
     Raises:
         ConfigError: It is negative, or needs more than 32 bits.
     """
-    if not 0 <= seed < 2**32:
-        raise ConfigError(f"{option} is {seed}; it must be from 0 to {2**32 - 1}.")
+    check_range(option, seed, 0, 2**32 - 1)
 
 
 def refuse_changed_options(group: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -10,12 +10,14 @@ from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
 from torchmetrics import SumMetric
 
+from padseg.data.datasets import HeldOutDataset, TestDataset
 from padseg.data.pairs import check_batch
 from padseg.data.samples import GOOD
-from padseg.errors import PadsegError
+from padseg.errors import ConfigError, PadsegError
 from padseg.metrics import AUPIMO, SPRO, ImageMetrics, MetricInputError, PixelMetrics
 from padseg.metrics.further import FURTHER
 from padseg.models.scores import map_at_size
+from padseg.modules.trainer_parts import callbacks_of
 
 
 class EvaluationCallback(Callback):
@@ -47,6 +49,18 @@ class EvaluationCallback(Callback):
         self._normal_score = SumMetric(nan_strategy="disable")
         self._normal_count = SumMetric(nan_strategy="disable")
         self._dataset: Any = None  # that is being evaluated
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Reject a second evaluation: Lightning would report the means of both under the same names.
+
+        Raises:
+            ConfigError: The Trainer has one.
+        """
+        if len(callbacks_of(trainer, EvaluationCallback)) > 1:
+            raise ConfigError(
+                "--trainer.callbacks: there are several EvaluationCallbacks, whose figures have the same names: give "
+                "one (on the command line, which has one already, set --evaluation.fpr_limit and the like instead)."
+            )
 
     def _metrics(self) -> tuple[Any, ...]:
         own = (self.pixel, self.image, self._normal_score, self._normal_count)
@@ -101,12 +115,14 @@ class EvaluationCallback(Callback):
             # As published: each kind of anomaly has false positives of its own.
             areas = [_area(metric) for metric in self.spro.values()]
             figures["spro5"] = torch.tensor(areas, dtype=torch.float64).mean()  # nan without any
-        expected = len(self._dataset)
-        if (seen := self.pixel.images_seen) != expected and not _limited(trainer):
-            raise PadsegError(
-                f"{seen} images were evaluated, the data has {expected}: some process got a wrong "
-                "share of them; do not replace the data module's samplers."
-            )
+        # Loaders of others may leave images out, and their data may have no length.
+        if isinstance(self._dataset, TestDataset | HeldOutDataset) and not _limited(trainer):
+            seen, expected = self.pixel.images_seen, len(self._dataset)
+            if seen != expected:
+                raise PadsegError(
+                    f"{seen} images were evaluated, the data has {expected}: some process got a wrong "
+                    "share of them; do not replace the data module's samplers."
+                )
         return figures
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,14 +1,16 @@
 """The LightningDataModule for one category."""
 
+import inspect
 import operator
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, default_collate
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler, Subset, default_collate
 
 from padseg.data.augment import chosen_group, normal_augmentation, texture_jitter
 from padseg.data.cache import ImageCache
@@ -32,7 +34,7 @@ from padseg.data.workers import check_workers, default_workers, forks, start_wor
 from padseg.errors import ConfigError, DataError
 from padseg.machine.files import expanded
 from padseg.names import AUGMENTATIONS, EVALUATION_SIZES, AugmentationName, EvaluationSize
-from padseg.options import check_seed, one_of
+from padseg.options import check_range, check_seed, one_of
 from padseg.plugins import loaded_plugins
 from padseg.synthesis import SynthesisParams
 
@@ -43,46 +45,44 @@ _DEFAULT_SYNTHESIS = SynthesisParams()
 class AnomalyDataModule(StreamDataModule):
     """Normal images, synthetic pairs made from them, and the test images of one category.
 
-    Training batches are pairs, painted on the device by `on_after_batch_transfer`: `clean` and
-    `corrupted` (B, 3, H, W) float32 in [0, 1], `mask` (B, 1, H, W) float32 in {0, 1}, `texture` like
-    the images, `index` and `number` (B,) int64, of the image among those trained on and of the sample in the
-    stream; `clean` and these two alone without synthesis. Validation, test and prediction batches hold `image`
-    (B, 3, H, W) float32 in [0, 1], `mask` (B, 1, H, W) uint8, `regions` (B, 1, H, W) int32, `label`
-    (B,) bool, `index` (B,) int64 and `path`, a list.
+    Training batches are pairs, painted on the device by `on_after_batch_transfer`: `clean` and `corrupted` (B, 3, H,
+    W) float32 in [0, 1], `mask` (B, 1, H, W) float32 in {0, 1}, `texture` like the images, `index` and `number` (B,)
+    int64, of the image among those trained on and of the sample in the stream; `clean` and these two alone without
+    synthesis. Validation, test and prediction batches hold `image` (B, 3, H, W) float32 in [0, 1], `mask` (B, 1, H, W)
+    uint8, `regions` (B, 1, H, W) int32, `label` (B,) bool, `index` (B,) int64 and `path`, a list.
 
-    Validation uses only held-out normal images and synthetic defects. Only `test` and `predict` score the
-    test set; `fit` compares the sizes and bytes of its files, to reject images that are on both sides.
+    Validation uses only held-out normal images and synthetic defects. Only `test` and `predict` score the test set;
+    `fit` compares the sizes and bytes of its files, to reject images that are on both sides.
 
     Args:
         root: Folder of the data set.
         category: Its category, a folder in `root`.
-        textures: Folder of texture images for synthetic defects, such as `dtd/images`.
-            Required unless `synthesis` is null.
+        textures: Folder of texture images for synthetic defects, such as `dtd/images`. Required unless `synthesis` is
+            null.
         image_size: Height and width in pixels, or one number for both.
         batch_size: Images per step and device.
         seed: Seed of all draws.
-        val_fraction: Share of the normal training images that is held out for validation. With 0, all
-            are trained on, as in the papers, and there is no validation. If the data set has validation
-            images, these are held out instead.
-        augmentation: Augmentation of normal images: a group of DeSTSeg's lists, or `auto` for the group of
-            the category in the layout `mvtec` (`none` for other layouts and other categories).
+        val_fraction: Share of the normal training images that is held out for validation. With 0, all are trained on,
+            as in the papers, and there is no validation. If the data set has validation images, these are held out
+            instead.
+        augmentation: Augmentation of normal images: a group of DeSTSeg's lists, or `auto` for the group of the
+            category in the layout `mvtec` (`none` for other layouts and other categories).
         jitter_textures: Whether textures get DRAEM's colour and geometry operators; not in DeSTSeg.
         synthesis: How defects are drawn; null for systems that train on normal images only.
-        num_workers: Number of data worker processes, each with one thread. Null for two fewer than this
-            process has cores, at most 8, and no more than fit into shared memory, which containers limit.
-        cache_limit_mb: Images and textures are decoded once, into files that all processes and later
-            trainings share: up to this many MiB in the folder `padseg-decoded-...` of the temporary folder
-            (TMPDIR), where those unused for longest make room. If a set finds no room, it is in memory.
-            One that is larger is in a temporary file of this training alone; with 0, every set is.
+        num_workers: Number of data worker processes, each with one thread. Null for two fewer than this process has
+            cores, at most 8, and no more than fit into shared memory, which containers limit.
+        cache_limit_mb: Images and textures are decoded once, into files that all processes and later trainings share:
+            up to this many MiB in the folder `padseg-decoded-...` of the temporary folder (TMPDIR), where those
+            unused for longest make room. If a set finds no room, it is in memory. One that is larger is in a
+            temporary file of this training alone; with 0, every set is.
         layout: Layout of the data set's folder, see `padseg.data.layouts`.
-        foreground: Keeps synthetic defects on the object, which `otsu` finds by a threshold. Or a folder
-            that mirrors `root`, with a mask for each normal image, white on the object. With null,
-            defects lie anywhere. A defect that misses the object leaves its sample clean;
-            `synthesis.retries` draws further Perlin masks.
-        evaluation: At which size a test compares score maps and masks: `model`, at `image_size`, as in the
-            papers; or `native`, at each image's own size, to which its score map is enlarged bilinearly.
-        bits: Bits that the pixels of 16-bit images use, 8 to 16, as many cameras fill only 10 or 12; null
-            for as many as the largest value of the normal images needs. The checkpoint stores them.
+        foreground: Keeps synthetic defects on the object, which `otsu` finds by a threshold. Or a folder that mirrors
+            `root`, with a mask for each normal image, white on the object. With null, defects lie anywhere. A defect
+            that misses the object leaves its sample clean; `synthesis.retries` draws further Perlin masks.
+        evaluation: At which size a test compares score maps and masks: `model`, at `image_size`, as in the papers; or
+            `native`, at each image's own size, to which its score map is enlarged bilinearly.
+        bits: Bits that the pixels of 16-bit images use, 8 to 16, as many cameras fill only 10 or 12; null for as many
+            as the largest value of the normal images needs. The checkpoint stores them.
 
     Attributes:
         checked_test: What a test is evaluated on; None before `setup` or `check_test` has checked it.
@@ -108,18 +108,14 @@ class AnomalyDataModule(StreamDataModule):
         bits: int | None = None,
     ) -> None:
         super().__init__()
-        if not 1 <= batch_size <= _LARGEST_BATCH:
-            raise ConfigError(
-                f"--data.batch_size is {batch_size}; it must be from 1 to {_LARGEST_BATCH}."
-            )
+        check_range("--data.batch_size", batch_size, 1, _LARGEST_BATCH)
         if not 0 <= val_fraction < 1:
             raise ConfigError(f"--data.val_fraction is {val_fraction}; it must be in [0, 1).")
         if not cache_limit_mb >= 0:
             raise ConfigError(f"--data.cache_limit_mb is {cache_limit_mb:g}; it must be from 0 up.")
         check_seed("--data.seed (of fit, --seed_everything)", seed)
         check_workers(num_workers)
-        if bits is not None and not 8 <= bits <= ALL_BITS:
-            raise ConfigError(f"--data.bits is {bits}; it must be from 8 to {ALL_BITS}.")
+        check_range("--data.bits", bits, 8, ALL_BITS)
         one_of("--data.layout", layout, LAYOUTS)
         one_of("--data.augmentation", augmentation, AUGMENTATIONS)
         one_of("--data.evaluation", evaluation, EVALUATION_SIZES)
@@ -138,18 +134,33 @@ class AnomalyDataModule(StreamDataModule):
         self.layout = layout
         self.foreground = foreground_source(foreground)
         self.evaluation = evaluation
-        self._bits = bits
+        self._given_bits = bits
+        self._forget()
+
+    def _options(self) -> dict[str, Any]:
+        """The options that the datasets are made of; a Trainer may change the others without decoding again."""
+        every = inspect.signature(AnomalyDataModule).parameters.keys()
+        names = every - {"batch_size", "num_workers", "bits"}
+        return {name: getattr(self, name) for name in names}
+
+    def _forget(self) -> None:
+        """Discard the datasets; the next ones are made of the options as they are now."""
+        self._made_of = self._options()
+        self._bits = self._given_bits
+        self.trained_images, self.own_validation = None, False
         self.checked_test: CheckedTest | None = None
         self._train: TrainDataset | None = None
         self._held_out: HeldOutDataset | None = None
         self._test: TestDataset | None = None
 
     def setup(self, stage: str | None = None) -> None:
-        """List and check the category, and decode the images that the stage trains or validates on.
+        """List, check and decode the images that the stage needs, unless they are there and no option has changed.
 
         Raises:
             DataError: Something is missing or broken, or would distort results; the message names it.
         """
+        if self._options() != self._made_of:
+            self._forget()
         if stage == "fit":
             self.begin()  # a resumed training sets its position after this
         if stage in ("fit", "validate", None) and self._train is None:
@@ -294,9 +305,7 @@ class AnomalyDataModule(StreamDataModule):
             )
         return self._loader(dataset, ShardSampler(dataset, world_size, rank))
 
-    def _loader(
-        self, dataset: Dataset[Batch], sampler: CountedSampler | ShardSampler
-    ) -> DataLoader[Batch]:
+    def _loader(self, dataset: Dataset[Batch], sampler: Sampler[int]) -> DataLoader[Batch]:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         workers = self._workers()
         return DataLoader(
@@ -328,8 +337,7 @@ class AnomalyDataModule(StreamDataModule):
         Returns:
             A training batch, as described above, on the CPU.
         """
-        if self._train is None:
-            self.setup("fit")
+        self.setup("validate")
         assert self._train is not None
         batch = default_collate([self._train[index] for index in range(start, start + n)])
         with torch.no_grad():
@@ -337,14 +345,6 @@ class AnomalyDataModule(StreamDataModule):
 
     def stream_options(self) -> StreamOptions:
         """The options on which the samples depend."""
-        return StreamOptions(
-            category=self.category,
-            layout=self.layout,
-            seed=self.seed,
-            val_fraction=self.val_fraction,
-            augmentation=self.augmentation,
-            jitter_textures=self.jitter_textures,
-            foreground=self.foreground if self.foreground in (None, OTSU) else "masks",
-            synthesis=self.synthesis,
-            bits=self.bits,
-        )
+        own = {field.name: getattr(self, field.name) for field in fields(StreamOptions)}
+        foreground = self.foreground if self.foreground in (None, OTSU) else "masks"
+        return StreamOptions(**own | {"foreground": foreground})

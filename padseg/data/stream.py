@@ -129,11 +129,12 @@ class StreamOptions:
             del state["synthesis"]["resampled"]
         return state
 
-    def require_same_images(self, before: Mapping[str, Any]) -> None:
+    def require_same_images(self, before: Mapping[str, Any], checkpoint: str) -> None:
         """Reject a second phase on other images than those of the first.
 
         Args:
             before: What `to_dict` gave in the first phase.
+            checkpoint: Name of its checkpoint in messages.
 
         Raises:
             ConfigError: That phase had another category or layout.
@@ -143,8 +144,8 @@ class StreamOptions:
         for name in ("category", "layout", "bits"):
             if known[name] != now[name]:
                 raise ConfigError(
-                    f"--model.distilled was trained with --data.{name} {known[name]}, not {now[name]}: "
-                    "give the checkpoint of phase one that saw the same images."
+                    f"{checkpoint} was trained with --data.{name} {known[name]}, not {now[name]}: "
+                    "give one that saw the same images."
                 )
 
     def require_held_out(self, before: Mapping[str, Any], checkpoint: str) -> None:

@@ -54,15 +54,35 @@ class StreamDataModule(LightningDataModule):
             CheckpointError: It trained on other images, of which some may be held out now.
         """
         options = before.get("options", {})
-        self.stream_options().require_same_images(options)
+        self.stream_options().require_same_images(options, "--model.distilled")
         self._require_held_out(before, "--model.distilled")
         self.start = Position(before.get("next_sample", 0))
 
+    def refuse_seen(self, before: Mapping[str, Any], checkpoint: str) -> None:
+        """Reject weights that have seen what a training or validation holds out, or that a validation reads differently.
+
+        Args:
+            before: The `state_dict` of the data module with which they were trained.
+            checkpoint: The name of their checkpoint in messages.
+
+        Raises:
+            ConfigError: As above.
+            CheckpointError: They have seen other images, of which some may be held out now.
+        """
+        if self.task() in ("fit", "validate"):
+            self._require_held_out(before, checkpoint)
+        known, now = before.get("options", {}).get("bits", ALL_BITS), self.stream_options().bits
+        if self.task() == "validate" and known != now:
+            raise ConfigError(
+                f"{checkpoint} was trained with --data.bits {known}, not {now}: pass --data.bits {known}."
+            )
+
     def _require_held_out(self, before: Mapping[str, Any], checkpoint: str) -> None:
         options = self.stream_options()
-        if self.own_validation or options.val_fraction == 0:
-            return
         known = before.get("options", {})
+        others = known.get("category", options.category) != options.category
+        if others or self.own_validation or options.val_fraction == 0:
+            return
         options.require_held_out(known, checkpoint)
         same = ("category", "val_fraction")
         comparable = all(known.get(name) == getattr(options, name) for name in same)
@@ -98,12 +118,7 @@ class StreamDataModule(LightningDataModule):
                 options.category,
             )
         if task == "validate":
-            self._require_held_out(state_dict, "the checkpoint")
-            if before["bits"] != options.bits:
-                raise ConfigError(
-                    f"the checkpoint was trained with --data.bits {before['bits']}, not {options.bits}: pass "
-                    f"--data.bits {before['bits']}."
-                )
+            self.refuse_seen(state_dict, "the checkpoint")
         self.start = Position.from_dict(state_dict)
 
     def require_whole_steps(self) -> None:

@@ -29,6 +29,8 @@ class MapMetric(RankingMetric):
     On CUDA, `update` with `regions` copies nothing to the host, and the host waits only once every 2**22
     pixels, when the buffer is counted on the device and the number of distinct scores determines the
     size of the state. Processes synchronise once, in `compute`; any of them may have seen no images.
+    After a `compute`, torchmetrics keeps its value where nothing is updated: then either all processes update or
+    `reset` before the next one, or none does, or those that did would wait for the others for ever.
 
     Args:
         exact: Keep every pixel on the CPU (8 bytes each) and never drop bits.

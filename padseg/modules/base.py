@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import torch
 from lightning import Callback, LightningModule
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from padseg.data import AnomalyDataModule
@@ -24,6 +25,7 @@ from padseg.models import (
     build_student_teacher,
     find_system,
 )
+from padseg.modules.averages import ResumableAverages
 from padseg.modules.checkpoint import (
     Checkpoint,
     drop_unreadable,
@@ -35,11 +37,13 @@ from padseg.modules.divergence import diverged
 from padseg.modules.expected_warnings import ignore_expected_warnings
 from padseg.modules.header import STORED_WEIGHTS, Header
 from padseg.modules.launchers import refuse_lossy_training, refuse_shards
+from padseg.modules.resuming import refuse_other_training
 from padseg.modules.sync_batch_norm import prepare, take_statistics_of_first
 from padseg.modules.trainer_parts import callbacks_of, data_of
 from padseg.names import PRECISION_NAMES
-from padseg.options import as_stored, one_of, refuse_changed_options
+from padseg.options import as_stored, one_of
 
+LOADED = "the checkpoint that the module was loaded from"
 _CHECK_EVERY = 50  # steps between checks of the loss on a GPU, each of which must wait
 
 
@@ -55,6 +59,7 @@ class AnomalyModule(LightningModule):
         top_k: Pixels averaged to the image score.
         complete: Whether the weights are there: given, or loaded since.
         previous_data: What the data module of the phase before has left in its checkpoint.
+        trained_on: The same, of the checkpoint that the weights were loaded from.
         calibration: Thresholds from normal images; None before calibration.
         bits: Bits that the pixels of 16-bit images use, by the images it is trained on.
     """
@@ -65,6 +70,7 @@ class AnomalyModule(LightningModule):
     top_k: int
     complete: bool
     previous_data: Mapping[str, Any] | None = None
+    trained_on: Mapping[str, Any] | None = None
     calibration: Calibration | None = None
     bits: int = ALL_BITS
     _last_loss: Tensor | None = None
@@ -193,15 +199,18 @@ class AnomalyModule(LightningModule):
         """A training ends with thresholds; Lightning asks for this before every task."""
         from padseg.modules.thresholds import ThresholdCallback  # which knows this class
 
-        return [] if callbacks_of(self.trainer, ThresholdCallback) else [ThresholdCallback()]
+        averages = callbacks_of(self.trainer, WeightAveraging)
+        own = [ThresholdCallback, ResumableAverages] if averages else [ThresholdCallback]
+        return [kind() for kind in own if not callbacks_of(self.trainer, kind)]
 
     def on_fit_start(self) -> None:
         """Set the training mode, also of a module that a `Predictor` or its user put into eval mode.
 
         Raises:
             ConfigError: The weights should have come from a checkpoint, and none was loaded.
+            PadsegError: They were trained on images that may be held out now.
         """
-        self._check_complete()
+        self._check_weights()
         self.train()
 
     def on_train_start(self) -> None:
@@ -231,12 +240,12 @@ class AnomalyModule(LightningModule):
             raise diverged(f"the last loss is {self._last_loss.item()}")
 
     def on_validation_start(self) -> None:
-        """Reject evaluating weights that were never loaded or trained; evaluate one network on all devices.
+        """Evaluate one network on all devices, if its weights were loaded or trained, and not on what is held out.
 
         Raises:
-            ConfigError: As above.
+            PadsegError: As in `on_fit_start`.
         """
-        self._check_complete()
+        self._check_weights()
         if self.trainer.world_size > 1:
             take_statistics_of_first(self)
 
@@ -263,12 +272,14 @@ class AnomalyModule(LightningModule):
     test_step = validation_step
     predict_step = validation_step
 
-    def _check_complete(self) -> None:
+    def _check_weights(self) -> None:
         if not self.complete:
             raise ConfigError(
                 "the weights should come from a checkpoint, but none was loaded: pass the --ckpt_path of one, "
                 "or, to train anew, --model.weights (and weights2) or --model.distilled."
             )
+        if self.trained_on is not None and (data := data_of(self.trainer)) is not None:
+            data.refuse_seen(self.trained_on, LOADED)
 
     def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Make the checkpoint complete, so that nothing else is needed to load it, and leave out what cannot be read."""
@@ -301,18 +312,11 @@ class AnomalyModule(LightningModule):
         """
         header = own_header(checkpoint, self._phase.__name__, self.system)
         if self._trainer is not None and self._trainer.state.fn == "fit":
-            before = dict(header.hyper_parameters)
-            if "network" in before:  # with options that padseg did not have yet
-                before["network"] = header.network.to_dict()
-            refuse_changed_options("model", before, self._constructor_arguments())
-            if header.precision not in (None, self.trainer.precision):
-                raise CheckpointError(
-                    f"the checkpoint was trained in {header.precision}, not {self.trainer.precision}: "
-                    f"pass --trainer.precision {header.precision}."
-                )
+            refuse_other_training(checkpoint, self._constructor_arguments(), self.trainer)
         self.complete = True
         self.calibration = header.calibration_for(self.image_size, self.top_k)
         self.bits = header.bits
+        self.trained_on = checkpoint.get(AnomalyDataModule.__qualname__)
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """See PyTorch.

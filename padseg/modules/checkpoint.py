@@ -280,8 +280,8 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
 def store_teachers(module: nn.Module, state: dict[str, Tensor]) -> None:
     """Store the weights of the teachers as they are, in float16 if that changes none of them.
 
-    A callback that averages weights over steps rounds those that never change as well. Weights that come from
-    a file in float16, as those of large transformers often do, become float32 with the same values when they are
+    A callback that averages weights may have rounded those that never change as well. Weights that come from a
+    file in float16, as those of large transformers often do, become float32 with the same values when they are
     loaded.
 
     Args:

@@ -17,7 +17,7 @@ from padseg.models import FeaturePair, MemoryStudentTeacher, NetworkOptions, fin
 from padseg.modules.base import AnomalyModule
 from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS
 from padseg.modules.launchers import refuse_averages
-from padseg.modules.optimizer import build_optimizer
+from padseg.modules.optimizer import build_optimizer, refuse_frozen
 from padseg.modules.trainer_parts import callbacks_of, data_of
 from padseg.names import (
     STUDENT_INPUTS,
@@ -294,6 +294,7 @@ class StudentDistillModule(AnomalyModule):
         """One optimiser; students without shared parameters do not affect each other in it."""
         parameters = [p for p in self.student_teacher.parameters() if p.requires_grad]
         if self.parts.memory:
+            refuse_frozen(parameters)
             return torch.optim.SGD(parameters, lr=self.hparams["lr"])
         return build_optimizer(self, [{"params": parameters, "lr": self.hparams["lr"]}])
 

@@ -1,11 +1,26 @@
 """The optimiser of a training, and its schedule."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch.nn import Parameter
 
 from padseg.errors import ConfigError
 from padseg.modules.base import AnomalyModule
+
+
+def refuse_frozen(parameters: Iterable[Parameter]) -> None:
+    """Reject a training without anything to train.
+
+    Raises:
+        ConfigError: All parameters are frozen.
+    """
+    if not any(parameter.requires_grad for parameter in parameters):
+        raise ConfigError(
+            "every parameter is frozen, so nothing would be trained: leave out module.freeze(), or build the module "
+            "again."
+        )
 
 
 def build_optimizer(module: AnomalyModule, groups: list[dict[str, Any]]) -> OptimizerLRScheduler:
@@ -16,8 +31,10 @@ def build_optimizer(module: AnomalyModule, groups: list[dict[str, Any]]) -> Opti
         groups: `params` with an `lr` each, as torch takes them; groups without any are left out.
 
     Raises:
-        ConfigError: A rate, the momentum or the weight decay is out of its range, or a schedule has no end.
+        ConfigError: A rate, the momentum or the weight decay is out of its range, a schedule has no end, or all is
+            frozen.
     """
+    refuse_frozen(parameter for group in groups for parameter in group["params"])
     if not (lowest := min(group["lr"] for group in groups)) >= 0:
         raise ConfigError(f"a learning rate is {lowest}; it must not be negative.")
     if not 0 <= (momentum := module.hparams["momentum"]) < 1:

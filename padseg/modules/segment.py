@@ -1,5 +1,6 @@
 """Phase two: a segmentation network reads the discrepancy between teacher and student."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from padseg.models import (
     build_segmentation,
     find_system,
 )
-from padseg.modules.base import AnomalyModule
+from padseg.modules.base import LOADED, AnomalyModule
 from padseg.modules.checkpoint import (
     Checkpoint,
     mismatch_explained,
@@ -166,19 +167,32 @@ class SegmentationModule(AnomalyModule):
             CheckpointError: The images themselves are others now.
         """
         super().setup(stage)
-        data = data_of(self.trainer)
-        if stage != "fit" or not self.parts.memory or data is None:
+        if stage == "fit" and self.previous_data is not None:
+            self._refuse_other_numbers(self.previous_data, "--model.distilled")
+
+    def on_fit_start(self) -> None:
+        """See AnomalyModule.
+
+        Raises:
+            ConfigError: As in `setup`, for a module that was loaded, and CheckpointError likewise.
+        """
+        super().on_fit_start()
+        if self.trained_on is not None:
+            self._refuse_other_numbers(self.trained_on, LOADED)
+
+    def _refuse_other_numbers(self, before: Mapping[str, Any], checkpoint: str) -> None:
+        """Reject a memory of images that have other numbers now: it knows them by their numbers."""
+        data, options = data_of(self.trainer), before.get("options")
+        if not self.parts.memory or data is None or options is None:
             return
-        previous = self.previous_data or {}
-        before = previous.get("options", {}).get("val_fraction", data.val_fraction)
-        if before != data.val_fraction:
+        data.stream_options().require_same_images(options, checkpoint)
+        if (fraction := options.get("val_fraction", data.val_fraction)) != data.val_fraction:
             raise ConfigError(
-                f"--model.distilled was trained with --data.val_fraction {before}, not {data.val_fraction}: "
+                f"{checkpoint} was trained with --data.val_fraction {fraction}, not {data.val_fraction}: "
                 f"{self.parts.title} remembers which image is which, so give both phases the same."
             )
         assert data.trained_images is not None
-        # The memory knows the images by their numbers.
-        data.trained_images.require_same(previous.get("images"), "--model.distilled", data.category)
+        data.trained_images.require_same(before.get("images"), checkpoint, data.category)
 
     def train(self, mode: bool = True) -> "SegmentationModule":
         """Train the segmentation network alone: teacher and student keep their BatchNorm statistics."""

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from scipy import ndimage
 from torch.nn import functional
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, IterableDataset, SubsetRandomSampler
 
 from padseg.callbacks import EvaluationCallback
 from padseg.data import AnomalyDataModule
 from padseg.data.images import read_image
 from padseg.data.pairs import to_unit
-from padseg.errors import ConfigError, DataError
+from padseg.errors import ConfigError, DataError, PadsegError
 from padseg.metrics.functional import rank
 from padseg.modules import StudentDistillModule
 from tiny import tiny_data, tiny_student
@@ -161,6 +161,55 @@ def test_other_loaders_are_evaluated_if_their_batches_are_complete(module, make_
     assert "val_score_map" in trainer.validate(module, loader, verbose=False)[0]
     with pytest.raises(ConfigError, match=r"batches of the data have no 'regions': give dicts"):
         trainer.test(module, DataLoader([batch], batch_size=None), verbose=False)
+
+
+class Images(Dataset):
+    """Images of others, of which every second has a defect."""
+
+    def __len__(self):
+        return 7
+
+    def __getitem__(self, index):
+        image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(index))
+        regions = torch.zeros(1, 64, 64, dtype=torch.int32)
+        regions[:, :9, :9] = index % 2
+        return {"image": image, "label": bool(index % 2), "regions": regions}
+
+
+class Endless(IterableDataset):
+    """The same images, of unknown number."""
+
+    def __iter__(self):
+        return (Images()[index] for index in range(4))
+
+
+@pytest.mark.parametrize(
+    ("loader", "seen"),
+    [
+        (DataLoader(Endless(), 2), 4),
+        (DataLoader(Images(), 2, sampler=SubsetRandomSampler([0, 1, 2])), 3),
+        (DataLoader(Images(), 2, drop_last=True), 6),
+    ],
+)
+def test_loaders_of_others_may_leave_images_out(module, make_trainer, loader, seen):
+    evaluation = EvaluationCallback()
+    (found,) = make_trainer(evaluation).test(module, loader, verbose=False)
+    assert evaluation.pixel.images_seen == seen
+    assert 0 <= found["pixel_ap"] <= 1
+
+
+def test_a_wrong_share_of_the_images_is_told(module, data_root, make_trainer):
+    data = tiny_data(data_root)
+    data.setup("test")
+    data.test_dataloader = lambda: DataLoader(data._test, 4, sampler=[0, 1, 1])
+    with pytest.raises(PadsegError, match=r"3 images were evaluated, the data has \d+: some proc"):
+        make_trainer(EvaluationCallback()).test(module, datamodule=data, verbose=False)
+
+
+def test_a_second_evaluation_is_refused(module, data_root, make_trainer):
+    trainer = make_trainer(EvaluationCallback(), EvaluationCallback(fpr_limit=0.02))
+    with pytest.raises(ConfigError, match=r"several EvaluationCallbacks, .* set --evaluation\."):
+        trainer.test(module, tiny_data(data_root))
 
 
 def test_a_defect_whose_mask_vanishes_is_no_normal_image(root, module, make_trainer):

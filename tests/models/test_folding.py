@@ -66,6 +66,23 @@ def test_new_weights_or_another_dtype_are_folded_again():
     assert folded.double()(IMAGES.double())[0].dtype == torch.float64
 
 
+@pytest.mark.parametrize("copied", [False, True])
+def test_weights_that_are_loaded_into_the_network_itself_are_folded_again(copied):
+    folded, plain = pair("test_resnet")
+    before = folded(IMAGES)
+    folded = copy.deepcopy(folded) if copied else folded
+    state = {key: value * 0.9 for key, value in plain.net.state_dict().items()}
+    for net, stem in ((folded.net, "conv1."), (plain.net, "conv1.")):
+        part = {key.removeprefix(stem): state[key] for key in state if key.startswith(stem)}
+        net.conv1.load_state_dict(part)
+    assert part
+    assert_near(folded(IMAGES), plain(IMAGES))
+    for net in (folded.net, plain.net):
+        net.load_state_dict(state)
+    assert_near(folded(IMAGES), plain(IMAGES))
+    assert (folded(IMAGES)[0] - before[0]).abs().max() > 1e-2
+
+
 @pytest.mark.parametrize("system", ["stpm", "rstpm", "destseg", "pfadseg"])
 def test_every_system_folds_its_teachers_and_scores_alike(system):
     module = tiny_student(system).eval()

@@ -17,10 +17,11 @@ from lightning.pytorch.callbacks import (
 from torch.utils.data import DataLoader
 
 from padseg.cli import main
+from padseg.data import AnomalyDataModule
 from padseg.errors import CheckpointError, ConfigError, DataError
 from padseg.export.description import describe
 from padseg.inference import Predictor, load_module
-from padseg.modules import read_checkpoint, read_header
+from padseg.modules import SegmentationModule, read_checkpoint, read_header
 from padseg.modules.distill import CANDIDATES_KEY
 from tiny import TRANSFORMER, tiny_arguments, tiny_data, tiny_segmentation, tiny_student
 from tiny import tiny_trainer as trainer
@@ -318,6 +319,24 @@ def test_phase_two_tells_that_images_are_others(trained, data_root, textures, tm
             datamodule=tiny_data(data.root, batch_size=2),
             ckpt_path=trained / "9.ckpt",
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("load", ["load_from_checkpoint", "from_pretrained"])
+def test_a_memory_that_was_loaded_needs_its_images(trained, data_root, textures, tmp_path, load):
+    shutil.copytree(data_root / "widget", tmp_path / "cap")
+    fitter = trainer(tmp_path, 1)
+    fitter.fit(tiny_segmentation(trained / "10.ckpt"), datamodule=tiny_data(data_root, textures))
+    fitter.save_checkpoint(tmp_path / "segment.ckpt")
+    module = getattr(SegmentationModule, load)(tmp_path / "segment.ckpt")
+    options = {"image_size": 64, "num_workers": 0}
+    for data, told in (
+        (tiny_data(data_root, textures, val_fraction=0), r"val_fraction 0\.1, not 0: TEDSeg rem"),
+        (AnomalyDataModule(tmp_path, "cap", textures, **options), "category widget, not cap: give"),
+    ):
+        with pytest.raises(ConfigError, match=f"loaded from was trained with --data.{told}"):
+            trainer(tmp_path, 1).fit(module, datamodule=data)
+    trainer(tmp_path, 1).fit(module, datamodule=tiny_data(data_root, textures))
 
 
 def test_another_training_of_a_module_forgets_the_first_one(trained, data_root, tmp_path):

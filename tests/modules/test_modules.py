@@ -7,9 +7,7 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import (
-    EMAWeightAveraging,
     GradientAccumulationScheduler,
-    ModelCheckpoint,
     StochasticWeightAveraging,
 )
 from torch.utils.data import DataLoader
@@ -373,16 +371,6 @@ def test_a_trainer_that_trains_on_goes_on_in_the_stream(data, distilled, tmp_pat
         assert data.state_dict()["next_sample"] == first + 16
 
 
-@pytest.mark.slow
-def test_averaged_weights_keep_the_teacher(data, tmp_path):
-    averaging = EMAWeightAveraging(decay=0.9)
-    resuming = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=1)
-    options = {"accelerator": "cpu", "max_epochs": -1, "logger": False}
-    fitter = Trainer(max_steps=6, callbacks=[averaging, resuming], **options)
-    fitter.fit(tiny_student(lr=0.05), datamodule=data)
-    segmentation(tmp_path / "last.ckpt")  # refuses another teacher
-
-
 def test_weights_that_only_a_checkpoint_brings_must_come(data, distilled, tmp_path):
     network = read_checkpoint(distilled)[HEADER_KEY]["network"]
     for module in (
@@ -430,6 +418,23 @@ def test_a_training_goes_on_in_its_precision(data, tmp_path):
     fitter.save_checkpoint(tmp_path / "last.ckpt")
     with pytest.raises(CheckpointError, match=r"bf16-mixed, not 32-true: .*precision bf16-mixed"):
         trainer(tmp_path, 2).fit(module(), datamodule=data, ckpt_path=tmp_path / "last.ckpt")
+
+
+def test_a_frozen_module_is_not_trained(data, distilled, tmp_path):
+    for module in (tiny_student("stpm"), tiny_student("tedseg"), segmentation(distilled)):
+        module.freeze()
+        with pytest.raises(ConfigError, match=r"every parameter is frozen, .* leave out module"):
+            trainer(tmp_path, 1).fit(module, datamodule=data)
+
+
+def test_weights_alone_are_no_start(data, tmp_path):
+    fitter = trainer(tmp_path, 1)
+    fitter.fit(tiny_student("stpm"), datamodule=data)
+    fitter.save_checkpoint(tmp_path / "best.ckpt", weights_only=True)
+    with pytest.raises(CheckpointError, match=r"holds weights alone, .* pass the last\.ckpt"):
+        trainer(tmp_path, 2).fit(
+            tiny_student("stpm"), datamodule=data, ckpt_path=tmp_path / "best.ckpt"
+        )
 
 
 def test_divergence_is_told(data, tmp_path):
@@ -602,6 +607,38 @@ def test_what_was_trained_on_is_not_held_out(data_root, tmp_path):
     deep = AnomalyDataModule(str(data_root), "widget", bits=12, val_fraction=0, **options)
     with pytest.raises(ConfigError, match=r"with --data\.bits 16, not 12: pass --data\.bits 16"):
         fitter.validate(module, datamodule=deep, ckpt_path=tmp_path / "all.ckpt", verbose=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("load", ["load_from_checkpoint", "from_pretrained"])
+def test_a_module_that_was_loaded_remembers_what_it_was_trained_on(data_root, tmp_path, load):
+    shutil.copytree(data_root / "widget", tmp_path / "cap")
+    shutil.copytree(data_root / "widget", tmp_path / "widget")
+    good = tmp_path / "widget/train/good"
+    shutil.copy(good / "000.png", good / "100.png")
+    fitter = trainer(tmp_path, 1)
+    fitter.fit(tiny_student("stpm"), datamodule=tiny_data(data_root, val_fraction=0))
+    fitter.save_checkpoint(tmp_path / "all.ckpt")
+    fitter.fit(tiny_student("stpm"), datamodule=tiny_data(data_root))
+    fitter.save_checkpoint(tmp_path / "some.ckpt")
+    module = getattr(StudentDistillModule, load)(tmp_path / "all.ckpt")
+    for start in ("validate", "fit"):
+        with pytest.raises(
+            ConfigError, match=r"loaded from was trained with .*val_fraction 0, not"
+        ):
+            getattr(trainer(tmp_path, 1), start)(module, datamodule=tiny_data(data_root))
+    deep = tiny_data(data_root, bits=12, val_fraction=0.1)
+    other = AnomalyDataModule(tmp_path, "cap", image_size=64, num_workers=0, synthesis=None)
+    trainer(tmp_path, 1).fit(module, datamodule=other)
+    trainer(tmp_path, 1).test(module, datamodule=tiny_data(data_root), verbose=False)
+    module = getattr(StudentDistillModule, load)(tmp_path / "some.ckpt")
+    with pytest.raises(ConfigError, match=r"loaded from was trained with --data\.bits 16, not 12"):
+        trainer(tmp_path, 1).validate(module, datamodule=deep)
+    with pytest.raises(CheckpointError, match=r"loaded from was trained on other .*11, now 12"):
+        trainer(tmp_path, 1).fit(module, datamodule=tiny_data(tmp_path))
+    # The weights are those of the other checkpoint then.
+    again = {"datamodule": tiny_data(data_root, val_fraction=0), "ckpt_path": tmp_path / "all.ckpt"}
+    trainer(tmp_path, 2).fit(module, **again)
 
 
 def test_a_test_of_another_category_is_told(data_root, tmp_path, caplog):

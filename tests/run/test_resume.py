@@ -34,7 +34,10 @@ def test_another_configuration_is_refused(
 
     monkeypatch.setattr("padseg.run.runs.config_path", changed)
     assert main(run_args(data_root, textures, finished)) == 2
-    assert "holds results of other configuration distill (changed since then)" in capsys.readouterr().err
+    assert (
+        "holds results of other configuration distill (changed since then)"
+        in capsys.readouterr().err
+    )
 
 
 def test_other_options_are_refused(finished, data_root, textures, capsys):
