@@ -28,15 +28,24 @@ def check_files(
         bits: Decodes the images, as in `read_image`; None reads their headers.
     """
     defects = [sample for sample in samples if sample.defect != GOOD]
-    unmasked = masks_optional and not any(sample.masks for sample in defects)
+    unmasked = not any(sample.masks for sample in defects)
     look = partial(_check_sample, unmasked=unmasked, bits=bits)
     findings = [finding for found in map_in_threads(look, samples) for finding in found]
     findings = _join_inverted(findings, [mask for sample in defects for mask in sample.masks])
     if unmasked and defects:
-        message = (
-            f"none of the {len(defects)} defects has a mask: there will be image figures only."
+        folder, none = (
+            defects[0].path.parent.parent,
+            f"none of the {len(defects)} defects has a mask",
         )
-        findings.append(Finding("no masks", defects[0].path.parent.parent, message))
+        findings.append(
+            Finding("no masks", folder, f"{none}: there will be image figures only.")
+            if masks_optional
+            else Finding(
+                "missing mask",
+                folder,
+                f"{folder}: {none}: restore them, or pass --layout folder for image figures alone.",
+            )
+        )
     return findings + _check_shared(defects)
 
 

@@ -81,7 +81,7 @@ def require_same_options(folder: Path, options: Mapping[str, Any], remedy: str) 
     if stored is None:
         write_json(folder / OPTIONS_FILE, options)
         return
-    before, now = _flat(stored), _flat(options)
+    before, now = flat_options(stored), flat_options(options)
     differing = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
     if differing:
         differences = ", ".join(
@@ -114,7 +114,7 @@ def recorded_options(folder: Path) -> dict[str, Any] | None:
     raise ConfigError(f"{path} is not from padseg, or broken: move it, or pass another folder.")
 
 
-def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+def flat_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Nested options on one level, named by group and option."""
     flat: dict[str, Any] = {}
     for key, value in options.items():

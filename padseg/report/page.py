@@ -16,7 +16,13 @@ from pathlib import Path
 from padseg.errors import DataError
 from padseg.machine.files import write_text
 from padseg.report.page_data import PageData, page_data
-from padseg.report.papers import latex, markdown, paper_tables
+from padseg.report.papers import (
+    escape_latex,
+    escape_markdown,
+    latex,
+    markdown,
+    paper_tables,
+)
 from padseg.report.runs import FinishedRun, notes, read_runs, results
 
 _FOLDER = Path(__file__).parent / "web"
@@ -46,10 +52,11 @@ def report(out: Path) -> list[Path]:
     table = results(runs)
     counts = {run.category: len(run.images) for run in runs if len(run.images)}
     papers = paper_tables(table, counts)
+    below = notes(runs)
     files = {
         "report.html": make_page(out.resolve().name, runs),
-        "tables.md": markdown(papers) + "".join(f"\n- {note}" for note in notes(runs)) + "\n",
-        "tables.tex": latex(papers) + "".join(f"% {note}\n" for note in notes(runs)),
+        "tables.md": "\n- ".join([markdown(papers), *map(escape_markdown, below)]) + "\n",
+        "tables.tex": latex(papers) + "".join(f"% {escape_latex(note)}\n" for note in below),
     }
     for name, text in files.items():
         write_text(out / name, text)

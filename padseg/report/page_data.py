@@ -4,7 +4,7 @@ Shares and scores are in [0, 1]; undefined values are None.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,7 +15,7 @@ from padseg.metrics.curves import AXIS_TITLES, CURVES, CurveAxes
 from padseg.metrics.names import FURTHER_METRICS, METRIC_KEYS, METRICS, MetricName
 from padseg.report.papers import Figure, comparable, read_published, read_sources, summarise
 from padseg.report.pictures import PagePictures
-from padseg.report.runs import FinishedRun, further_metrics, resolutions, results
+from padseg.report.runs import FinishedRun, further_metrics, resolutions, results, warnings_of
 from padseg.report.trainings import Losses
 
 Spread = tuple[float | None, float | None]
@@ -171,7 +171,7 @@ class PageData:
         left_out: Number of images whose pictures did not fit.
         missing: Folders of runs, and what could not be read in them.
         resolutions: At which size the pixel figures of a variant were computed, in words, by label.
-        warnings: Folders of runs, and what may have changed their figures.
+        warnings: Names of runs, and what may have changed their figures or makes them incomparable.
     """
 
     title: str
@@ -198,6 +198,7 @@ def page_data(title: str, runs: list[FinishedRun]) -> PageData:
     titles = {metric.key: metric for metric in FURTHER_METRICS}
     further = tuple(titles.get(key, MetricName(key, key, key)) for key in further_metrics(runs))
     counts = {run.category: len(run.images) for run in runs if len(run.images)}
+    images = _images(runs, pictures)
     return PageData(
         title=title,
         heat=Heat(
@@ -212,12 +213,12 @@ def page_data(title: str, runs: list[FinishedRun]) -> PageData:
         axis_titles=AXIS_TITLES,
         summary=_summary(table, [*METRIC_KEYS, *further_metrics(runs)]),
         published=_published(table, counts),
-        images=_images(runs, pictures),
-        runs=[_run(number, run, pictures) for number, run in enumerate(runs)],
+        images={category: [*known.values()] for category, known in images.items()},
+        runs=[_run(number, run, pictures, images[run.category]) for number, run in enumerate(runs)],
         left_out=pictures.left_out,
         missing=[(run.name, reason) for run in runs for reason in run.missing],
         resolutions=resolutions(runs),
-        warnings=[(run.name, warning) for run in runs for warning in run.warnings],
+        warnings=warnings_of(runs),
     )
 
 
@@ -284,8 +285,8 @@ def _published(table: pd.DataFrame, counts: dict[str, int]) -> list[PublishedRow
     return rows
 
 
-def _images(runs: list[FinishedRun], pictures: PagePictures) -> dict[str, list[PageImage]]:
-    """The images of each category, from whichever run knows them."""
+def _images(runs: list[FinishedRun], pictures: PagePictures) -> dict[str, dict[str, PageImage]]:
+    """The images of each category by their paths, from whichever run knows them."""
     images: dict[str, dict[str, PageImage]] = {}
     for run in runs:
         known = images.setdefault(run.category, {})
@@ -293,11 +294,18 @@ def _images(runs: list[FinishedRun], pictures: PagePictures) -> dict[str, list[P
             path = row["path"]
             image, mask = pictures.images.get((run.category, path), (None, None))
             known.setdefault(path, PageImage(path, row["defect"], int(row["label"]), image, mask))
-    return {category: list(known.values()) for category, known in images.items()}
+    return images
 
 
-def _run(number: int, run: FinishedRun, pictures: PagePictures) -> PageRun:
-    rows = run.images.to_dict("records")
+def _run(
+    number: int, run: FinishedRun, pictures: PagePictures, images: Mapping[str, PageImage]
+) -> PageRun:
+    # An image with another label in this run, because it was corrected meanwhile, cannot be judged by the page's.
+    rows = [
+        row
+        for row in run.images.to_dict("records")
+        if (images[row["path"]].label, images[row["path"]].defect) == (row["label"], row["defect"])
+    ]
     calibration = run.result.calibration
     scale = None if calibration is None else calibration.image_scale
     maps = {row["path"]: pictures.maps.get((number, int(row["index"]))) for row in rows}

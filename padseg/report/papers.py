@@ -126,7 +126,7 @@ def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
     for title, table in tables.items():
         head = ["category", *table.columns]
         lines = [head, ["---"] * len(head), *([name, *table.loc[name]] for name in table.index)]
-        body = "\n".join("| " + " | ".join(map(_markdown, line)) + " |" for line in lines)
+        body = "\n".join("| " + " | ".join(map(escape_markdown, line)) + " |" for line in lines)
         parts.append(f"**{title}** (%)\n\n{body}\n")
     return "\n".join([*parts, *(f"- {note}" for note in _notes(tables)), ""])
 
@@ -135,15 +135,15 @@ def latex(tables: Mapping[str, pd.DataFrame]) -> str:
     r"""The tables for a paper, all figures in percent; they need `\usepackage{booktabs}`."""
     parts = [r"% \usepackage{booktabs}"]
     for title, table in tables.items():
-        lines = [" & ".join(map(_latex, ["category", *table.columns])) + r" \\", r"\midrule"]
+        lines = [" & ".join(map(escape_latex, ["category", *table.columns])) + r" \\", r"\midrule"]
         for name in table.index:
             if name.startswith(("average", "textures", "objects")):
                 lines.append(r"\midrule")
-            lines.append(" & ".join(map(_latex, [name, *table.loc[name]])) + r" \\")
+            lines.append(" & ".join(map(escape_latex, [name, *table.loc[name]])) + r" \\")
         parts += [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{_latex(title)} (\%).}}",
+            rf"\caption{{{escape_latex(title)} (\%).}}",
             rf"\begin{{tabular}}{{l{'c' * len(table.columns)}}}",
             r"\toprule",
             *lines,
@@ -151,7 +151,7 @@ def latex(tables: Mapping[str, pd.DataFrame]) -> str:
             r"\end{tabular}",
             r"\end{table}",
         ]
-    return "\n".join([*parts, *(f"% {_latex(note)}" for note in _notes(tables)), ""])
+    return "\n".join([*parts, *(f"% {escape_latex(note)}" for note in _notes(tables)), ""])
 
 
 def _groups(present: list[str]) -> list[tuple[str, list[str]]]:
@@ -220,16 +220,21 @@ def _notes(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     return notes
 
 
-def _markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """A text on one line without what Markdown would read as its own."""
     escaped = "".join(f"\\{letter}" if letter in "\\`*_[]|<>" else letter for letter in text)
     return " ".join(escaped.split())
 
 
-def _latex(text: str) -> str:
+def escape_latex(text: str) -> str:
+    """A text on one line without what LaTeX would read as its own."""
     special = {
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
+        "|": r"\textbar{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
         "±": r"$\pm$",
         _DASH: "--",
     }

@@ -2,13 +2,17 @@
 
 import logging
 import math
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from padseg.errors import DataError, PadsegError
 from padseg.machine.files import read_json
+from padseg.machine.folders import flat_options
 from padseg.records import COLUMNS as IMAGE_COLUMNS
 from padseg.records import picture_path, read_records
 from padseg.report.trainings import Losses, read_losses, read_options
@@ -123,12 +127,49 @@ def resolutions(runs: list[FinishedRun]) -> dict[str, str]:
 
 def notes(runs: list[FinishedRun]) -> list[str]:
     """At which size pixel figures were computed, and what may have changed figures, as lines."""
-    lines = [f"{label}: {words}" for label, words in resolutions(runs).items()]
+    return [
+        *(f"{label}: {words}" for label, words in resolutions(runs).items()),
+        *(f"{names}: {warning}" for names, warning in warnings_of(runs)),
+    ]
+
+
+def warnings_of(runs: list[FinishedRun]) -> list[tuple[str, str]]:
+    """What may have changed figures or makes runs incomparable: the runs' names, and a sentence."""
     warned: dict[str, list[str]] = {}
     for run in runs:
         for warning in run.warnings:
             warned.setdefault(warning, []).append(run.name)
-    return lines + [f"{', '.join(names)}: {warning}" for warning, names in warned.items()]
+    found = [(", ".join(names), warning) for warning, names in warned.items()]
+    for label, of_label in _grouped(runs, lambda run: run.label):
+        differing = _differing(of_label, leave_out={"seed", "category", "images", "layout"})
+        if differing:
+            words = f"its runs differ in {', '.join(differing)}: their mean and spread mix several variants."
+            found.append((label, words))
+    for category, of_category in _grouped(runs, lambda run: run.category):
+        if "images" in _differing(of_category):
+            words = "its runs saw different images, or other labels of them: do not compare their figures."
+            found.append((category, words))
+    return found
+
+
+def _grouped(
+    runs: list[FinishedRun], key: Callable[[FinishedRun], str]
+) -> list[tuple[str, list[FinishedRun]]]:
+    names = dict.fromkeys(map(key, runs))
+    return [(name, [run for run in runs if key(run) == name]) for name in names]
+
+
+def _differing(runs: list[FinishedRun], leave_out: AbstractSet[str] = frozenset()) -> list[str]:
+    """The options of `Run.results_depend_on` in which runs differ, where that is known."""
+    options = [run.result.fingerprint.options for run in runs if run.result.fingerprint is not None]
+    flat = [flat_options(one) for one in options]
+    return [
+        key
+        for key in sorted({key for one in flat for key in one} - leave_out)
+        # Runs of older versions know fewer options; overrides are known if given.
+        if key.startswith("overrides ") or all(key in one for one in flat)
+        if any(one.get(key) != flat[0].get(key) for one in flat)
+    ]
 
 
 def _read_run(path: Path) -> FinishedRun:
@@ -157,6 +198,8 @@ def _read_run(path: Path) -> FinishedRun:
         options = read_options(path.parent)
     except (ValueError, OSError) as error:
         missing.append(f"a log of the training is broken ({error})")
+    if result.fingerprint is not None:
+        options |= _trainer_options(result.fingerprint.options, options)
     return FinishedRun(
         folder=path.parent,
         result=result,
@@ -166,6 +209,18 @@ def _read_run(path: Path) -> FinishedRun:
         options=options,
         missing=missing,
     )
+
+
+def _trainer_options(made_with: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
+    """The options of the Trainer that were given to a run, for each of its phases."""
+    phases = dict.fromkeys(name.partition(" ")[0] for name in known)
+    given = {key: str(value) for key, value in made_with.get("overrides", {}).items()}
+    return {
+        f"{phase} {key}": value
+        for phase in phases
+        for key, value in given.items()
+        if key.startswith("trainer.")
+    }
 
 
 def _read_curves(path: Path) -> dict[str, dict[str, list[float | None]]]:

@@ -16,6 +16,7 @@ _POINTS = 300  # of a curve
 _LOSS = "train_loss"
 # Results do not depend on where files lie, and a page that is passed on should not tell.
 _PATHS = frozenset({"root", "textures", "weights", "weights2", "distilled", "foreground"})
+_NO_PATHS = ("otsu", "pretrained", "random")  # words that such an option takes as well
 _TRAINER = ("max_steps", "precision")
 _SECTIONS = ("model", "data", "thresholds")
 
@@ -93,7 +94,7 @@ def _flat(name: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in options.items():
         if isinstance(value, Mapping):
             yield from _flat(f"{name}.{key}", value)
-        elif value is not None and key not in _PATHS:
+        elif value is not None and (key not in _PATHS or value in _NO_PATHS):
             yield f"{name}.{key}", _text(value)
 
 

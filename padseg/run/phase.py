@@ -4,7 +4,7 @@ import gc
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from lightning import Callback, Trainer
@@ -56,6 +56,10 @@ def run_phase(
     cost = TrainingCost(**read_json(files.cost))
     trained = read_header(files.checkpoint)
     checked = cli.datamodule.checked_test
+    evaluation = None if checked is None else checked.evaluation
+    if evaluation is not None and cli.trainer.limit_test_batches != 1.0:
+        part = "only a part of the test images was evaluated (--trainer.limit_test_batches)."
+        evaluation = replace(evaluation, warnings=(*evaluation.warnings, part))
     result = PhaseResult(
         metrics=metrics,
         train_minutes=cost.train_minutes,
@@ -67,7 +71,7 @@ def run_phase(
         device=device_name(device),
         steps=trained.global_step,
         resumed_from_step=resumed_from,
-        evaluation=None if checked is None else checked.evaluation,
+        evaluation=evaluation,
     )
     write_json(files.result, asdict(result))
     return result

@@ -64,7 +64,8 @@ def print_table(rows: pd.DataFrame) -> None:
         ]
         for row in rows.to_dict("records")
     ]
-    means = [_percent(rows[metric.key].mean()) for metric in METRICS]
+    # A mean over fewer categories would not be comparable.
+    means = [_percent(rows[metric.key].mean(skipna=False)) for metric in METRICS]
     mean = ["mean", "", *means, f"{rows['train_minutes'].mean():.1f}"] if len(rows) > 1 else []
     title = f"{', '.join(rows['label'].unique())}: test results in percent"
     print_figures(title, headers, lines, mean)

@@ -124,7 +124,9 @@ def test_no_masks_at_all_is_for_folders_alone(root):
         path.unlink()
     assert found(root, "folder") == [("no masks", "test")]
     setup(root, "test", "folder")
-    with pytest.raises(DataError, match="4 files cannot be used"):
+    with pytest.raises(
+        DataError, match="none of the 4 defects has a mask: restore them, or pass --layout folder"
+    ):
         setup(root, "test")
 
 

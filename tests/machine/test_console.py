@@ -52,6 +52,16 @@ def test_no_figure_of_a_run_is_cut(width, capsys, monkeypatch):
         assert all(len(line) <= max(width, 22) for line in figures)
 
 
+def test_a_mean_over_fewer_rows_is_left_out(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    some = rows().replace({LONG: "x"})
+    some.loc[0, "image_auroc"] = None
+    print_table(some)
+    mean = capsys.readouterr().out.splitlines()[-1].split()
+    assert mean[:2] == ["mean", "-"]
+    assert mean[2:-1] == [f"{100 * some[key].mean():.1f}" for key in METRIC_KEYS[1:]]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_single_column_of_figures_is_whole(width, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))

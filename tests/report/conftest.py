@@ -23,13 +23,18 @@ def make_run(
     curves: dict | None = None,
     system: str = "destseg",
     side: int = 48,
+    made_with: dict | None = None,
 ) -> Path:
-    """`images`: path, defect, label, score."""
+    """`images`: path, defect, label, score; `made_with`: the options in the fingerprint."""
     folder = out / label.replace("/", "_") / category.replace("/", "_") / f"seed{seed}"
     folder.mkdir(parents=True)
     metrics = dict.fromkeys(METRIC_KEYS, 0.5 + 0.01 * seed) | (figures or {})
     times = {"train_minutes": 1.5, "peak_memory_mb": 100.0, "images_per_second": 9.0}
     row = {"label": label, "system": system, "category": category, "seed": seed}
+    if made_with is not None:
+        none = {key: {} for key in ("versions", "precision", "device")}
+        hashes = dict.fromkeys(("data_sha256", "teacher_sha256"), "")
+        row["fingerprint"] = {"options": made_with, **none, **hashes, "resumed_from_step": 0}
     (folder / "metrics.json").write_text(
         json.dumps(
             {**row, **metrics, **times, "calibration": calibration and calibration.to_dict()}

@@ -280,7 +280,8 @@ def test_maps_with_a_threshold_have_it_at_level_128(tmp_path):
 
 
 def test_losses_and_options_of_each_phase(tmp_path):
-    folder = make_run(tmp_path, "x", "bolt")
+    overrides = {"trainer.gradient_clip_val": "1", "data.jitter_textures": "true"}
+    folder = make_run(tmp_path, "x", "bolt", made_with={"overrides": overrides})
     logs = folder / "logs/distill"
     logs.mkdir(parents=True)
     # An interrupted process, and the one that resumed at step 100.
@@ -288,7 +289,12 @@ def test_losses_and_options_of_each_phase(tmp_path):
     (logs / "metrics.csv").write_text("epoch,step,train_loss\n0,149,2\n0,150,\n0,199,1\n")
     options = {
         "model": {"init_args": {"width": 64, "fusion": None, "kernels": [3, 3], "weights": "/a"}},
-        "data": {"root": "/secret", "synthesis": {"beta": 0.5}, "jitter_textures": True},
+        "data": {
+            "root": "/secret",
+            "foreground": "otsu",
+            "synthesis": {"beta": 0.5},
+            "jitter_textures": True,
+        },
         "trainer": {"max_steps": 200, "devices": 1},
     }
     (logs / "config.yaml").write_text(yaml.safe_dump(options))
@@ -297,8 +303,10 @@ def test_losses_and_options_of_each_phase(tmp_path):
     assert run["options"] == {
         "distill model.kernels": "3, 3",
         "distill model.width": "64",
+        "distill data.foreground": "otsu",
         "distill data.jitter_textures": "true",
         "distill data.synthesis.beta": "0.5",
+        "distill trainer.gradient_clip_val": "1",
         "distill trainer.max_steps": "200",
     }
     assert "/secret" not in (tmp_path / "report.html").read_text()
@@ -343,3 +351,46 @@ def test_further_metrics_are_shown_on_demand(tmp_path):
     assert values["new"]["aupimo"][0] == 0.25
     assert values["old"]["aupimo"][0] is None
     assert values["new"]["pixel_iou"][0] is None
+
+
+def test_runs_of_a_label_that_differ_are_told(tmp_path):
+    same = {"steps": [4], "overrides": {}, "images": "a", "layout": "mvtec", "system": "destseg"}
+    make_run(tmp_path, "one", "bolt", seed=0, made_with={**same, "seed": 0})
+    make_run(tmp_path, "one", "bolt", seed=1, made_with={**same, "seed": 1})
+    other = {**same, "layout": "folder", "images": "b"}
+    make_run(tmp_path, "one", "nut", made_with=other)
+    make_run(tmp_path, "one", "old")  # an early version, which stored no options
+    assert page_data("x", runs_below(tmp_path)).warnings == []
+    overrides = {"model.lr": "0.1", "trainer.gradient_clip_val": "1"}
+    changed = {**same, "steps": [8], "overrides": overrides}
+    make_run(tmp_path, "one", "bolt", seed=2, made_with=changed)
+    told = "its runs differ in overrides model.lr, overrides trainer.gradient_clip_val, steps: their mean"
+    ((name, sentence),) = page_data("x", runs_below(tmp_path)).warnings
+    assert (name, sentence.startswith(told)) == ("one", True)
+    report(tmp_path)
+    assert "one: its runs differ in overrides model.lr, " in (tmp_path / "tables.md").read_text()
+
+
+def test_an_image_whose_label_was_corrected_is_judged_by_no_other_run(tmp_path):
+    images = make_images(6)
+    corrected = [(images[0][0], "crack", 1, 0.9), *images[1:]]
+    make_run(tmp_path, "one", "bolt", images=images, made_with={"images": "a"})
+    make_run(tmp_path, "two", "bolt", images=corrected, made_with={"images": "b"})
+    data = page_data("x", runs_below(tmp_path))
+    assert [image.label for image in data.images["bolt"]] == [label for *_, label, _ in images]
+    assert [len(run.scores) for run in data.runs] == [6, 5]
+    assert images[0][0] not in data.runs[1].scores
+    ((name, sentence),) = data.warnings
+    assert name == "bolt"
+    assert sentence.startswith("its runs saw different images, or other labels of them")
+
+
+def test_notes_cannot_break_the_tables(tmp_path):
+    made = {"steps": [4]}, {"steps": [8]}
+    for seed, options in enumerate(made):
+        make_run(tmp_path, "a\n\\input{evil}|<i>", "bolt", seed=seed, made_with=options)
+    report(tmp_path)
+    (line,) = [x for x in (tmp_path / "tables.tex").read_text().splitlines() if "runs differ" in x]
+    assert line.startswith(r"% a \textbackslash{}input\{evil\}\textbar{}\textless{}i")
+    (line,) = [x for x in (tmp_path / "tables.md").read_text().splitlines() if "runs differ" in x]
+    assert line.startswith(r"- a \\input{evil}\|\<i\>: its runs differ in steps")

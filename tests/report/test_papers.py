@@ -139,6 +139,9 @@ def test_names_cannot_break_the_tables():
     header = markdown(tables).splitlines()[2]
     assert header == r"| category | a\|b\_c & 50% \\x {y} \<i\> # (ours) |"
     text = latex(tables)
-    assert r"category & a|b\_c \& 50\% \textbackslash{}x \{y\} <i> \# (ours) \\" in text
+    assert (
+        r"category & a\textbar{}b\_c \& 50\% \textbackslash{}x \{y\} \textless{}i\textgreater{} \# (ours)"
+        in text
+    )
     assert r"k\_1 & 50.0 \\" in text
     assert text.count(r"\begin{tabular}{lc}") == 3

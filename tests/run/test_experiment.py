@@ -18,6 +18,7 @@ from padseg.lightning_cli.cli import PadsegCLI
 from padseg.machine.console import is_quiet
 from padseg.modules import read_checkpoint
 from padseg.run.one import run_one
+from padseg.run.results import read_result
 
 from .conftest import run_args
 
@@ -56,6 +57,8 @@ def test_the_speed_is_that_of_the_images_that_were_tested(data_root, tmp_path, m
     arguments = run_args(data_root, "unused", tmp_path, system="stpm")
     assert main([*arguments, "--trainer.limit_test_batches=0.5"]) == 0
     assert pd.read_csv(tmp_path / "results.csv")["images_per_second"].tolist() == [2.0]  # 4 of 7
+    (warning,) = read_result(tmp_path / "small/widget/seed0/metrics.json").evaluation.warnings
+    assert warning.startswith("only a part of the test images was evaluated")
 
 
 @pytest.mark.slow
