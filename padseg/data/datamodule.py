@@ -134,33 +134,33 @@ class AnomalyDataModule(StreamDataModule):
         self.layout = layout
         self.foreground = foreground_source(foreground)
         self.evaluation = evaluation
-        self._given_bits = bits
-        self._forget()
-
-    def _options(self) -> dict[str, Any]:
-        """The options that the datasets are made of; a Trainer may change the others without decoding again."""
-        every = inspect.signature(AnomalyDataModule).parameters.keys()
-        names = every - {"batch_size", "num_workers", "bits"}
-        return {name: getattr(self, name) for name in names}
-
-    def _forget(self) -> None:
-        """Discard the datasets; the next ones are made of the options as they are now."""
-        self._made_of = self._options()
-        self._bits = self._given_bits
-        self.trained_images, self.own_validation = None, False
+        self._bits = bits
+        self._made_of: dict[str, Any] | None = None  # at the first `setup`
         self.checked_test: CheckedTest | None = None
         self._train: TrainDataset | None = None
         self._held_out: HeldOutDataset | None = None
         self._test: TestDataset | None = None
 
+    def _options(self) -> dict[str, Any]:
+        """The options that the datasets are made of; a Trainer may change the others."""
+        every = inspect.signature(AnomalyDataModule).parameters.keys()
+        names = every - {"batch_size", "num_workers", "bits"}
+        return {name: getattr(self, name) for name in names}
+
     def setup(self, stage: str | None = None) -> None:
-        """List, check and decode the images that the stage needs, unless they are there and no option has changed.
+        """List, check and decode the images that the stage needs, unless they are there.
 
         Raises:
+            ConfigError: An option has been changed since the first call.
             DataError: Something is missing or broken, or would distort results; the message names it.
         """
-        if self._options() != self._made_of:
-            self._forget()
+        options = self._options()
+        self._made_of = self._made_of or options
+        for name, value in options.items():
+            if value != self._made_of[name]:
+                raise ConfigError(
+                    f"data.{name} was changed after the data had been set up: build another AnomalyDataModule."
+                )
         if stage == "fit":
             self.begin()  # a resumed training sets its position after this
         if stage in ("fit", "validate", None) and self._train is None:

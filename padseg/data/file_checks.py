@@ -7,7 +7,7 @@ from pathlib import Path
 from padseg.data.depth import DARK
 from padseg.data.findings import Finding
 from padseg.data.images import Size, decode, image_pages, image_shape
-from padseg.data.masks import has_dark_regions, has_white_background, mask_share
+from padseg.data.masks import has_dark_regions, has_white_background, is_empty_mask, mask_share
 from padseg.data.samples import GOOD, Sample
 from padseg.errors import DataError
 from padseg.machine.marks import is_marked
@@ -111,7 +111,21 @@ def _check_sample(sample: Sample, *, unmasked: bool, bits: int | None) -> list[F
     if sample.defect != GOOD and not sample.masks and not unmasked:
         message = f"{path} shows a defect but has no mask: add {path.stem}_mask.png beside the other masks."
         return [*findings, Finding("missing mask", path, message)]
+    if sample.defect == GOOD:
+        return findings + _check_good(sample)
     return findings + _check_masks(sample, (shape[0], shape[1]))
+
+
+def _check_good(sample: Sample) -> list[Finding]:
+    findings: list[Finding] = []
+    for mask in sample.masks:
+        try:
+            if not is_empty_mask(mask):
+                message = f"mask {mask} marks a defect, but {sample.path} is listed as good: correct one of them."
+                findings.append(Finding("marked good", mask, message))
+        except DataError as error:
+            findings.append(Finding("unreadable", mask, str(error)))
+    return findings
 
 
 def _check_masks(sample: Sample, shape: Size) -> list[Finding]:

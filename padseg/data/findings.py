@@ -18,6 +18,7 @@ Blocking = Literal[
     "mask pages",
     "mask value",
     "empty mask",
+    "marked good",
     "inverted masks",
     "two parts",
 ]

@@ -128,12 +128,18 @@ def warn_of_left_out(entries: Iterable[Entries]) -> None:
             foreign[0],
             suffixes(),
         )
-    named = [path for one in entries for path in one.left_out]
+    named = [
+        path
+        for one in entries
+        for path in one.left_out
+        if path.is_file() or list_images(path, recursive=True)
+    ]
     if named:
+        more = f" (and {len(named) - 1} more)" if len(named) > 1 else ""
         _log.warning(
-            "Left out: %s, by their names of copies or thumbnails, such as %s; rename images of parts.",
-            count(len(named), "file or folder", "files and folders"),
+            "Left out, as copies or thumbnails by name: %s%s; rename what shows parts.",
             named[0],
+            more,
         )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from padseg.data.findings import Finding
 from padseg.data.images import Size
 from padseg.data.masks import read_masks, read_own_masks
-from padseg.data.samples import Sample
+from padseg.data.samples import GOOD, Sample
 from padseg.errors import DataError
 from padseg.machine.threads import map_in_threads
 from padseg.metrics.evaluation import MaskCounts
@@ -20,7 +20,7 @@ def count_masks(samples: Sequence[Sample], size: Size | None) -> MaskCounts:
     """Count the masks of samples, and what is lost of them.
 
     Args:
-        samples: Those without masks do not count, nor do those whose masks cannot be used, which
+        samples: Good ones and those without masks do not count, nor do those whose masks cannot be used, which
             `check_files` reports.
         size: (H, W) to which the masks are reduced; None for their own size.
     """
@@ -31,7 +31,7 @@ def count_masks(samples: Sequence[Sample], size: Size | None) -> MaskCounts:
         except (DataError, ValueError):  # the latter for masks of several sizes
             return MaskCounts()
 
-    masked = [sample for sample in samples if sample.masks]
+    masked = [sample for sample in samples if sample.masks and sample.defect != GOOD]
     return sum(map_in_threads(count, masked), MaskCounts())
 
 

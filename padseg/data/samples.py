@@ -30,7 +30,7 @@ class Sample:
         path: The image file.
         split: `train` and `validation` (normal images only) or `test`.
         defect: `good`, or the name of the kind of defect.
-        masks: The masks of the defect, which are combined; none for a good image.
+        masks: The masks of the defect, which are combined; those of a good image, which lists may name, are empty.
     """
 
     path: Path
@@ -48,4 +48,5 @@ def names_below_common(paths: Sequence[Path]) -> list[str]:
 def may_hold_defects(name: str) -> bool:
     """Whether a folder is named like one of masks, of test images or of images with defects."""
     plain = re.sub(r"[\s_-]", "", name.casefold())
-    return plain in _OTHER_NAMES or plain.startswith(_OTHER_STARTS)
+    other = plain in _OTHER_NAMES or plain.startswith(_OTHER_STARTS)
+    return other and not plain.startswith("defectfree")

@@ -6,8 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, get_args
 
 from padseg.data.mask_files import normalised
-from padseg.data.masks import is_empty_mask
-from padseg.data.samples import NORMAL_NAMES, Sample, Split
+from padseg.data.samples import GOOD, NORMAL_NAMES, Sample, Split
 from padseg.errors import DataError
 from padseg.machine.files import leads_out
 
@@ -40,8 +39,8 @@ def list_table(
         columns: Other names for these columns.
 
     Raises:
-        DataError: The list cannot be read, lacks a column or the category, or a row is wrong, such as that of
-            a good image whose mask marks a defect; the message names the row.
+        DataError: The list cannot be read, lacks a column or the category, or a row is wrong; the message
+            names the row.
     """
     rows = _tidy(_read(table)).rename(columns=columns or {})
     lacking = [name for name in ("path", "split", "label") if name not in rows]
@@ -169,13 +168,10 @@ def _sample(root: Path, path: str, split: str, label: str, mask: str) -> Sample:
     good = label.strip().casefold() in _GOOD_LABELS
     if part != "test" and not good:
         raise ValueError(f"label is {label!r}, but only normal images are trained on")
-    masks = (_find(root, _inside(mask)),) if mask.strip() else ()
-    if not good:
-        return Sample(_find(root, _inside(path)), part, label.strip(), masks)
-    for marked in masks:  # some lists give good images empty masks, which need not even exist
-        if marked.exists() and not is_empty_mask(marked):
-            raise ValueError(f"label is {label!r}, but mask {marked} marks a defect")
-    return Sample(_find(root, _inside(path)), part)
+    masks = [_find(root, _inside(mask))] if mask.strip() else []
+    if good:  # some lists give good images empty masks, which need not even exist
+        masks = [path for path in masks if path.is_file()]
+    return Sample(_find(root, _inside(path)), part, GOOD if good else label.strip(), tuple(masks))
 
 
 def _inside(path: str) -> PurePosixPath:

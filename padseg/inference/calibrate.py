@@ -1,6 +1,7 @@
 """`padseg calibrate`: the thresholds of a checkpoint, from normal images."""
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from padseg.inference.inputs import find_images
 from padseg.inference.predictor import Predictor
 from padseg.inference.results import file_version
 from padseg.machine.console import say
+from padseg.machine.files import absolute
 from padseg.machine.progress import tracked
 from padseg.metrics.calibration import Calibration, Calibrator, warn_of_few_images
 from padseg.modules.checkpoint import require_writable_checkpoint, store_calibration
@@ -43,6 +45,14 @@ def calibrate(
     require_writable_checkpoint(checkpoint)  # before hours of scoring
     before = file_version(checkpoint)
     images = find_images(paths, good=True)
+    for folder in map(absolute, filter(os.path.isdir, paths)):
+        below = (path.relative_to(folder) for path in images if path.is_relative_to(folder))
+        if any("train" in path.as_posix().casefold().split("/")[:-1] for path in below):
+            _log.warning(
+                "%s: the good images in its folder train are taken. Those that were trained on score lower than new "
+                "ones: for thresholds, give others.",
+                folder,
+            )
     # Copies would feign a larger sample.
     copies = {path for same in find_copies(images).values() for path in same[1:]}
     if copies:

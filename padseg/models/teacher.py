@@ -123,10 +123,11 @@ class Teacher(nn.Module):
         net = copy.deepcopy(self.net).to("meta").eval()
         size = (timm.get_pretrained_cfg(name) or PretrainedCfg()).input_size
         self.folds: tuple[Fold, ...] = find_folds(net, torch.empty(1, *size, device="meta"))
-        self._folded: list[nn.Module] = []  # of one, or none; a list hides it from checkpoints
+        self._folded: tuple[nn.Module] | None = None  # a tuple hides it from checkpoints
+        self._stale: list[bool] = []  # not empty: weights were loaded since the network was folded
         for part in self.net.modules():  # weights may be loaded into a part alone
-            # Not a method of this class, with which a copy of the network would copy the teacher around it.
-            hook = partial(_forget, self._folded)
+            # No method of this class, with which a copy of the network would copy the teacher around it.
+            hook = partial(_mark, self._stale)
             part.register_load_state_dict_post_hook(hook)  # type: ignore[no-untyped-call]
         self.requires_grad_(False)
         self.eval()
@@ -163,16 +164,17 @@ class Teacher(nn.Module):
     def _quick_net(self) -> nn.Module:
         if not self.folds:
             return self.net
-        if not self._folded:
+        if self._folded is None or self._stale:
+            self._stale.clear()
             with torch.inference_mode(False):
                 folded = copy.deepcopy(self.net).eval().requires_grad_(False)
                 fold_batch_norms(folded, self.folds)
-                self._folded.append(folded.to(memory_format=torch.channels_last))
+                self._folded = (folded.to(memory_format=torch.channels_last),)
         return self._folded[0]
 
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
         super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
-        self._folded.clear()  # device, dtype or layout may have changed
+        self._folded = None  # device, dtype or layout may have changed
         return self
 
     def fingerprint(self) -> str:
@@ -180,8 +182,8 @@ class Teacher(nn.Module):
         return hash_weights(self.net.state_dict())
 
 
-def _forget(folded: list[nn.Module], *_: Any) -> None:
-    folded.clear()
+def _mark(stale: list[bool], *_: Any) -> None:
+    stale.append(True)
 
 
 def _restandardize(name: str, weights: str) -> nn.Module:

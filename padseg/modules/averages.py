@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from padseg.models import StudentTeacher, Teacher
+from padseg.models import Normalize, StudentTeacher, Teacher
 from padseg.modules.trainer_parts import callbacks_of
 
 
@@ -78,7 +78,7 @@ def _leave_out_frozen(averages: AveragedModel) -> None:
 
 
 def _is_frozen(part: nn.Module) -> bool:
-    """Whether it is never trained: a teacher, or, in phase two, all that phase one has made."""
+    """Whether it never changes: a teacher, constants, or, in phase two, all that phase one has made."""
     if isinstance(part, StudentTeacher):
         return not any(parameter.requires_grad for parameter in part.parameters())
-    return isinstance(part, Teacher)
+    return isinstance(part, Teacher | Normalize)

@@ -37,13 +37,13 @@ from padseg.modules.divergence import diverged
 from padseg.modules.expected_warnings import ignore_expected_warnings
 from padseg.modules.header import STORED_WEIGHTS, Header
 from padseg.modules.launchers import refuse_lossy_training, refuse_shards
-from padseg.modules.resuming import refuse_other_training
+from padseg.modules.resuming import refuse_other_training, store_data
 from padseg.modules.sync_batch_norm import prepare, take_statistics_of_first
 from padseg.modules.trainer_parts import callbacks_of, data_of
 from padseg.names import PRECISION_NAMES
 from padseg.options import as_stored, one_of
 
-LOADED = "the checkpoint that the module was loaded from"
+MODULE = "the module"  # what was trained, in messages
 _CHECK_EVERY = 50  # steps between checks of the loss on a GPU, each of which must wait
 
 
@@ -59,7 +59,7 @@ class AnomalyModule(LightningModule):
         top_k: Pixels averaged to the image score.
         complete: Whether the weights are there: given, or loaded since.
         previous_data: What the data module of the phase before has left in its checkpoint.
-        trained_on: The same, of the checkpoint that the weights were loaded from.
+        trained_on: The same, of the training that the weights come from; None if it is unknown.
         calibration: Thresholds from normal images; None before calibration.
         bits: Bits that the pixels of 16-bit images use, by the images it is trained on.
     """
@@ -231,13 +231,15 @@ class AnomalyModule(LightningModule):
         self.log("train_loss", loss, prog_bar=on_cpu)
 
     def on_train_end(self) -> None:
-        """Check the last loss, which may not have been checked on a GPU.
+        """Check the last loss, which may not have been checked on a GPU, and keep what was trained on.
 
         Raises:
             PadsegError: It is not finite.
         """
         if self._last_loss is not None and not torch.isfinite(self._last_loss):
             raise diverged(f"the last loss is {self._last_loss.item()}")
+        data = data_of(self.trainer)
+        self.trained_on = None if data is None else data.state_dict()
 
     def on_validation_start(self) -> None:
         """Evaluate one network on all devices, if its weights were loaded or trained, and not on what is held out.
@@ -279,7 +281,7 @@ class AnomalyModule(LightningModule):
                 "or, to train anew, --model.weights (and weights2) or --model.distilled."
             )
         if self.trained_on is not None and (data := data_of(self.trainer)) is not None:
-            data.refuse_seen(self.trained_on, LOADED)
+            data.refuse_seen(self.trained_on, MODULE)
 
     def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Make the checkpoint complete, so that nothing else is needed to load it, and leave out what cannot be read."""
@@ -298,9 +300,7 @@ class AnomalyModule(LightningModule):
         )
         checkpoint.update(header.to_checkpoint())
         store_teachers(self, checkpoint["state_dict"])
-        if (data := data_of(self._trainer)) is not None:
-            # Lightning stores it under the name of its own class, which may be a user's.
-            checkpoint.setdefault(AnomalyDataModule.__qualname__, data.state_dict())
+        store_data(checkpoint, self.trained_on, self._trainer)
         drop_unreadable(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:

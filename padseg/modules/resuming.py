@@ -1,13 +1,15 @@
-"""What a training may resume from."""
+"""What a training may resume from, and what a checkpoint tells of the images that were trained on."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from lightning import Trainer
 
+from padseg.data import AnomalyDataModule
 from padseg.errors import CheckpointError
 from padseg.modules.checkpoint import Checkpoint
 from padseg.modules.header import Header
+from padseg.modules.trainer_parts import data_of
 from padseg.options import refuse_changed_options
 
 
@@ -39,3 +41,22 @@ def refuse_other_training(
             f"the checkpoint was trained in {header.precision}, not {precision}: "
             f"pass --trainer.precision {header.precision}."
         )
+
+
+def store_data(
+    checkpoint: Checkpoint, trained_on: Mapping[str, Any] | None, trainer: Trainer | None
+) -> None:
+    """Store the state of the data module that was trained on, which phase two and later checks need.
+
+    Args:
+        checkpoint: What will be written.
+        trained_on: The state at the end of the module's training; None if it is unknown.
+        trainer: The Trainer that writes it, if any.
+    """
+    name, state = AnomalyDataModule.__qualname__, None if trainer is None else trainer.state
+    fitting = state is not None and state.fn == "fit" and state.status != "finished"
+    if trained_on is not None and not fitting:
+        checkpoint[name] = trained_on  # Lightning has stored the state of what was tested
+    elif (data := data_of(trainer)) is not None:
+        # Lightning stores it under the name of its own class, which may be a user's.
+        checkpoint.setdefault(name, data.state_dict())

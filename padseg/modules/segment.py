@@ -23,7 +23,7 @@ from padseg.models import (
     build_segmentation,
     find_system,
 )
-from padseg.modules.base import LOADED, AnomalyModule
+from padseg.modules.base import MODULE, AnomalyModule
 from padseg.modules.checkpoint import (
     Checkpoint,
     mismatch_explained,
@@ -178,7 +178,7 @@ class SegmentationModule(AnomalyModule):
         """
         super().on_fit_start()
         if self.trained_on is not None:
-            self._refuse_other_numbers(self.trained_on, LOADED)
+            self._refuse_other_numbers(self.trained_on, MODULE)
 
     def _refuse_other_numbers(self, before: Mapping[str, Any], checkpoint: str) -> None:
         """Reject a memory of images that have other numbers now: it knows them by their numbers."""

@@ -57,7 +57,8 @@ def run_phase(
     trained = read_header(files.checkpoint)
     checked = cli.datamodule.checked_test
     evaluation = None if checked is None else checked.evaluation
-    if evaluation is not None and cli.trainer.limit_test_batches != 1.0:
+    loader = cli.trainer.test_dataloaders
+    if evaluation is not None and sum(cli.trainer.num_test_batches) < len(loader or ()):
         part = "only a part of the test images was evaluated (--trainer.limit_test_batches)."
         evaluation = replace(evaluation, warnings=(*evaluation.warnings, part))
     result = PhaseResult(

@@ -176,27 +176,19 @@ def test_what_is_decoded_needs_no_folder_any_more(data_root, tmp_path):
     assert data.calibration_dataloader() is not None
 
 
-def test_options_that_are_changed_later_count(data_root, textures, tmp_path):
-    shutil.copytree(data_root / "widget", tmp_path / "cap")
-    for path in sorted((tmp_path / "cap/train/good").iterdir())[::2]:
-        path.unlink()
+def test_options_that_are_changed_after_the_setup_are_refused(data_root, textures):
     data = tiny_data(data_root, textures)
-    data.setup()
-    images, test = data.trained_images, data._test
-    train = data._train
-    data.batch_size = 3
-    data.setup()
-    assert data._train is train
-    assert data._test is test
-    data.seed = 5
-    changed = data.pairs(0, 4)
-    for name, value in tiny_data(data_root, textures, seed=5).pairs(0, 4).items():
-        assert torch.equal(changed[name], value)
-    data.root, data.category = tmp_path, "cap"
+    data.val_fraction = 0.25
     data.setup("fit")
-    assert data.trained_images.count < images.count
-    data.val_fraction = 0
+    assert data.trained_images.count == 9  # of 12
+    train = data._train
+    data.batch_size = 3  # as Lightning's BatchSizeFinder does
+    data.setup("fit")
+    assert data._train is train
+    for name, value in {"seed": 5, "category": "cap", "image_size": 32, "textures": "x"}.items():
+        before = getattr(data, name)
+        setattr(data, name, value)
+        with pytest.raises(ConfigError, match=f"data.{name} was changed after the data had been"):
+            data.setup("fit")
+        setattr(data, name, before)
     data.setup("validate")
-    assert data.val_dataloader() == []
-    data.setup("test")
-    assert data.checked_test.samples[0].path.is_relative_to(tmp_path)

@@ -120,12 +120,14 @@ def test_a_good_row_may_have_an_empty_mask_only(tmp_path, split):
     table = tmp_path / "samples.csv"
     table.write_text(f"path,split,label,mask\n0.png,train,good,gone.png\n1.png,{split},ok,m.png\n")
     Image.new("L", (8, 8)).save(tmp_path / "m.png")
-    assert listed(tmp_path, "x", "folder")[1] == ("1.png", split, "good", [])
+    for name in ("0.png", "1.png"):
+        Image.new("L", (8, 8)).save(tmp_path / name)
+    assert listed(tmp_path, "x", "folder")[1] == ("1.png", split, "good", ["m.png"])
+    assert check_files(list_samples(tmp_path, "x", "folder")) == []
     Image.new("L", (8, 8), 255).save(tmp_path / "m.png")
-    with pytest.raises(
-        DataError, match=r"row 2 below the header: label is 'ok', but mask .*m\.png marks"
-    ):
-        list_samples(tmp_path, "x", "folder")
+    (found,) = check_files(list_samples(tmp_path, "x", "folder"))
+    assert found.blocks
+    assert found.message.startswith(f"mask {tmp_path / 'm.png'} marks a defect, but ")
 
 
 @pytest.mark.parametrize(

@@ -405,6 +405,11 @@ def test_calibrate_takes_good_images_once(checkpoint, data_root, tmp_path, caplo
     shutil.copytree(data_root / "widget", category)
     assert main(["calibrate", str(ours), str(category), *FAST]) == 0
     assert "from 12 normal images." in capsys.readouterr().out
+    assert f"{category}: the good images in its folder train are taken." in caplog.text
+    caplog.clear()
+    assert main(["calibrate", str(ours), str(category / "train"), *FAST]) == 0
+    assert "folder train" not in caplog.text
+    assert "from 12 normal images." in capsys.readouterr().out
     copies = shutil.copytree(category / "train/good", tmp_path / "again")
     assert main(["calibrate", str(ours), str(category), str(copies), *FAST]) == 0
     assert "from 12 normal images." in capsys.readouterr().out

@@ -82,13 +82,13 @@ def test_images_that_are_left_out_by_their_names_are_told(tmp_path, caplog):
     for name in ("1.png", "recycled/2.png", "thumbs/3.png", "thumb_1.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
+    (tmp_path / "@eaDir").mkdir()  # empty
     for find in (find_images, lambda folders: good_images(map(Path, folders))):
         caplog.clear()
         assert find([str(tmp_path)]) == [tmp_path / "1.png", tmp_path / "recycled/2.png"]
         (message,) = caplog.messages
-        assert message.startswith(
-            "Left out: 2 files and folders, by their names of copies or thumb"
-        )
+        assert message.startswith("Left out, as copies or thumbnails by name: ")
+        assert message.endswith(" (and 1 more); rename what shows parts.")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")

@@ -91,9 +91,12 @@ def test_averages_leave_what_is_not_trained_as_it_is(
         first = tiny_trainer(tmp_path, 2)
         first.fit(module, datamodule=data)
     else:
-        before = module.student_teacher.fingerprint()
+        before, constants = module.student_teacher.fingerprint(), module.student_teacher.normalize
+        mean, std = constants.mean.clone(), constants.std.clone()
         first = fit_averaged(module, data, tmp_path, 3, averaging=AVERAGES[average]())
         assert module.student_teacher.fingerprint() == before
+        assert torch.equal(constants.mean, mean)
+        assert torch.equal(constants.std, std)
     first.save_checkpoint(path)
 
     def segmentation():

@@ -609,6 +609,30 @@ def test_what_was_trained_on_is_not_held_out(data_root, tmp_path):
         fitter.validate(module, datamodule=deep, ckpt_path=tmp_path / "all.ckpt", verbose=False)
 
 
+def test_a_module_knows_what_it_was_trained_on_last(data_root, tmp_path):
+    def data(**more):
+        return tiny_data(data_root, synthesis=None, **more)
+
+    module = tiny_student("stpm", lr=0.05)
+    trainer(tmp_path, 1).fit(module, datamodule=data(val_fraction=0))
+    seen = r"the module was trained with --data\.val_fraction 0, not 0\.1, which would hold out"
+    with pytest.raises(ConfigError, match=seen):
+        trainer(tmp_path, 1).validate(module, datamodule=data(), verbose=False)
+    # A file that another Trainer writes after a test on other data tells the same.
+    tester = trainer(tmp_path, 1)
+    tester.test(module, datamodule=data(), verbose=False)
+    tester.save_checkpoint(tmp_path / "tested.ckpt")
+    loaded = StudentDistillModule.load_from_checkpoint(tmp_path / "tested.ckpt")
+    assert loaded.trained_on["options"]["val_fraction"] == 0
+    with pytest.raises(ConfigError, match=seen):
+        trainer(tmp_path, 1).validate(loaded, datamodule=data(), verbose=False)
+    # Trained further with other bits, it is validated with these.
+    module, deep = tiny_student("stpm", lr=0.05), data(bits=12)
+    trainer(tmp_path, 1).fit(module, datamodule=data())
+    trainer(tmp_path, 1).fit(module, datamodule=deep)
+    trainer(tmp_path, 1).validate(module, datamodule=deep, verbose=False)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("load", ["load_from_checkpoint", "from_pretrained"])
 def test_a_module_that_was_loaded_remembers_what_it_was_trained_on(data_root, tmp_path, load):
