@@ -65,15 +65,11 @@ ABLATION = {
     "tedseg-3min": "nothing: the default",
     "tedseg-one-net": "the second U-net",
     "tedseg-no-products": "the products",
-    "tedseg-all-products": "the limit to the finest products: those of all levels",
     "tedseg-no-places": "what is usual at each place",
     "tedseg-own": "leaving an image's own features out",
-    "tedseg-fine": "the source at strides 8 and 16",
     "tedseg-coarse": "the source at strides 4 and 8",
-    "tedseg-not-enlarged": "the enlarged image",
+    "tedseg-not-enlarged": "enlarging the image for strides 8 and 16",
     "tedseg-not-averaged": "averaging features over 3x3 places",
-    "tedseg-probability": "the distance in the score map",
-    "tedseg-focal": "cross entropy: focal and L1 loss, as in DeSTSeg",
 }
 TWO = {"tedseg-two": "200 steps, all shapes", "tedseg-two-400": "400 steps, Perlin"}
 # For `{all_shapes}` in the list: what TEDSeg trained on until it drew Perlin masks alone.
