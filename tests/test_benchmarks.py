@@ -47,6 +47,7 @@ def variants():
     SYSTEMS.update(before)
 
 
+@pytest.mark.slow
 def test_every_ablation_lacks_what_it_says(variants):
     torch.manual_seed(0)
     images, index = torch.rand(4, 3, 64, 64), torch.arange(4)

@@ -41,6 +41,7 @@ def train(make_data, mode, accelerator="cpu"):
     return module, losses
 
 
+@pytest.mark.slow
 def test_compiles_what_is_trained_and_leaves_no_trace(make_data):
     plain, losses = train(make_data, None)
     assert losses.compiled == set()

@@ -65,6 +65,7 @@ def test_no_picture_occurs_twice(root: Path) -> None:
     assert len(set(pictures.values())) == len(pictures)
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_set(root: Path, tmp_path: Path) -> None:
     again = make_demo(tmp_path / "again", categories=DEMO_CATEGORIES[:1])
     kept = digests(again / DEMO_CATEGORIES[0])

@@ -53,7 +53,10 @@ def test_wide_images_are_stacked():
     assert holds(picture, image)
 
 
-@pytest.mark.parametrize("shape", [(20, 30), (64, 64), (1, 400), (400, 1), (2000, 3000)])
+@pytest.mark.parametrize(
+    "shape",
+    [(20, 30), (64, 64), (1, 400), (400, 1), pytest.param((2000, 3000), marks=pytest.mark.slow)],
+)
 def test_the_verdict_is_legible_at_any_size(shape):
     image = picture_of(shape)
     drawn = [

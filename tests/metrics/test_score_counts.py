@@ -141,6 +141,7 @@ def test_memory_does_not_grow_with_images(literal):
     assert 5 * max(sizes) < 60 * 4 * 24 * 20 * 8
 
 
+@pytest.mark.slow
 def test_regions_whose_weights_would_overflow_are_refused():
     """Of a sum of so many weights, only the sign bit would be left."""
     weights = torch.tensor([REGION_LIMIT - 1, 1]) * REGION_UNIT

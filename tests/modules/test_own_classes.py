@@ -92,6 +92,7 @@ def test_a_checkpoint_can_be_read_whatever_users_add(data_root, textures, tmp_pa
     assert caplog.text.count(told) == 1
 
 
+@pytest.mark.slow
 def test_a_users_module_is_scored_with_its_own_code(
     data_root, textures, tmp_path, monkeypatch, capsys, caplog
 ):
