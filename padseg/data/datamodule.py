@@ -337,7 +337,7 @@ class AnomalyDataModule(StreamDataModule):
         Returns:
             A training batch, as described above, on the CPU.
         """
-        self.setup("validate")
+        self.setup("validate")  # `fit` would start the stream anew
         assert self._train is not None
         batch = default_collate([self._train[index] for index in range(start, start + n)])
         with torch.no_grad():

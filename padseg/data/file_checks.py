@@ -33,19 +33,13 @@ def check_files(
     findings = [finding for found in map_in_threads(look, samples) for finding in found]
     findings = _join_inverted(findings, [mask for sample in defects for mask in sample.masks])
     if unmasked and defects:
-        folder, none = (
-            defects[0].path.parent.parent,
-            f"none of the {len(defects)} defects has a mask",
-        )
-        findings.append(
-            Finding("no masks", folder, f"{none}: there will be image figures only.")
-            if masks_optional
-            else Finding(
-                "missing mask",
-                folder,
-                f"{folder}: {none}: restore them, or pass --layout folder for image figures alone.",
-            )
-        )
+        folder = defects[0].path.parent.parent
+        message = f"none of the {len(defects)} images with defects in {folder} has a mask: "
+        if masks_optional:
+            message += "there will be image figures only."
+        else:
+            message += "restore them, or pass --layout folder for image figures alone."
+        findings.append(Finding("no masks" if masks_optional else "missing mask", folder, message))
     return findings + _check_shared(defects)
 
 

@@ -132,12 +132,13 @@ def warn_of_left_out(entries: Iterable[Entries]) -> None:
         path
         for one in entries
         for path in one.left_out
-        if path.is_file() or list_images(path, recursive=True)
+        # Systems may keep their folders unreadable, which are none of the user's images then.
+        if path.is_file() or any(map(_is_image, walk(path, report=lambda *_: None)))
     ]
     if named:
         more = f" (and {len(named) - 1} more)" if len(named) > 1 else ""
         _log.warning(
-            "Left out, as copies or thumbnails by name: %s%s; rename what shows parts.",
+            "Left out, because of a name like that of a thumbnail or a copy: %s%s; rename it if it shows parts.",
             named[0],
             more,
         )

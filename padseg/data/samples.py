@@ -10,7 +10,7 @@ from typing import Literal
 GOOD = "good"
 # Names that users give them, in upper or lower case.
 NORMAL_NAMES = frozenset({GOOD, "normal", "ok"})
-# Likewise, of folders whose images are no good ones, or need not be, without blanks, "_" and "-".
+# Likewise, of folders whose images have defects, or may have some, without blanks, "_" and "-".
 _OTHER_NAMES = frozenset(
     {
         *("test", "testing", "testimages", "testset", "mask", "masks", "annotations"),

@@ -39,8 +39,8 @@ def export(
             with a configuration and a model card.
         out: The file to write.
         half: Store the weights in float16, for half the size; the arithmetic stays float32.
-        int8: Normal images, or folders of them (see `walk_good`), on which to measure the ranges of 8-bit convolutions; see
-            `padseg.export.int8`. Empty for float32.
+        int8: Normal images, or folders, of which the good images are taken as by `padseg train`, on which to
+            measure the ranges of 8-bit convolutions; see `padseg.export.int8`. Empty for float32.
         license: Identifier of the licence in the model card, such as apache-2.0; None for that of the
             teacher's weights.
 

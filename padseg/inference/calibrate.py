@@ -53,7 +53,7 @@ def calibrate(
                 "ones: for thresholds, give others.",
                 folder,
             )
-    # Copies would feign a larger sample.
+    # With copies, the sample would seem larger than it is.
     copies = {path for same in find_copies(images).values() for path in same[1:]}
     if copies:
         _log.warning(

@@ -22,9 +22,8 @@ class ResumableAverages(Callback):
     """
 
     def __init__(self) -> None:
-        self._trained: dict[str, Tensor] | None = (
-            None  # the weights being trained, between two epochs
-        )
+        # The weights being trained, while no batch is.
+        self._trained: dict[str, Tensor] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave frozen parts out of the averages, which `WeightAveraging.setup` has begun."""

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import struct
 import sys
 from pathlib import Path
@@ -87,8 +88,25 @@ def test_images_that_are_left_out_by_their_names_are_told(tmp_path, caplog):
         caplog.clear()
         assert find([str(tmp_path)]) == [tmp_path / "1.png", tmp_path / "recycled/2.png"]
         (message,) = caplog.messages
-        assert message.startswith("Left out, as copies or thumbnails by name: ")
-        assert message.endswith(" (and 1 more); rename what shows parts.")
+        assert message.startswith(
+            "Left out, because of a name like that of a thumbnail or a copy: "
+        )
+        assert message.endswith(" (and 1 more); rename it if it shows parts.")
+
+
+def test_an_unreadable_folder_of_the_system_is_no_obstacle(tmp_path, monkeypatch, caplog):
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "1.png").touch()
+    scan = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert find_images([tmp_path]) == good_images([tmp_path]) == [tmp_path / "1.png"]
+    assert not caplog.messages
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
