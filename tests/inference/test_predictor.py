@@ -325,3 +325,8 @@ def test_pixels_are_read_with_the_bits_that_the_checkpoint_names(make_calibratio
     for found in (by_path, by_image):
         assert np.array_equal(found.image, np.dstack([grey] * 3))
     assert by_path.image_score == pytest.approx(predictor(grey).image_score, rel=1e-5)
+
+
+def test_a_device_that_holds_no_values_is_refused(checkpoint):
+    with pytest.raises(ConfigError, match="meta"):
+        Predictor(checkpoint, device="meta")
