@@ -125,7 +125,8 @@ def test_no_masks_at_all_is_for_folders_alone(root):
     assert found(root, "folder") == [("no masks", "test")]
     setup(root, "test", "folder")
     with pytest.raises(
-        DataError, match="none of the 4 images with defects in .* has a mask: restore them, or pass"
+        DataError,
+        match=r"none of the 4 images with defects in .* has a mask: restore them, or pass",
     ):
         setup(root, "test")
 
