@@ -1,7 +1,8 @@
 """Samples from a list: a CSV or Parquet file with one row per image."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, get_args
 
@@ -60,12 +61,12 @@ def list_table(
                 f"category {category!r} does not exist in {table}, which has {', '.join(known) or 'none'}."
             )
     masks = rows["mask"] if "mask" in rows else [""] * len(rows)
-    samples, named = [], set()
+    find, samples, named = _finder(root), [], set()
     for index, path, split, label, mask in zip(
         rows.index, rows["path"], rows["split"], rows["label"], masks, strict=True
     ):
         try:
-            sample = _sample(root, path, split, label, mask)
+            sample = _sample(find, path, split, label, mask)
             if sample.path in named:
                 raise ValueError(f"path {path!r} is in another row already")
             named.add(sample.path)
@@ -143,22 +144,35 @@ def _tidy(cells: "pd.DataFrame") -> "pd.DataFrame":
     return cells.loc[:, [not empty for empty in unnamed]]
 
 
-def _find(root: Path, inside: PurePosixPath) -> Path:
-    """The file of a list's path, also if accents in its name are encoded otherwise on this disk."""
-    path = root / inside
-    if path.exists():
-        return path
-    found = root
-    for part in inside.parts:
-        exact = found / part
-        if not exact.exists() and found.is_dir():
-            alike = [path for path in found.iterdir() if normalised(path.name) == normalised(part)]
-            exact = alike[0] if len(alike) == 1 else exact
-        found = exact
-    return found if found.exists() else path
+def _finder(root: Path) -> Callable[[PurePosixPath], Path]:
+    """Finds the file of a list's path, also if accents in its name are encoded otherwise on this disk."""
+
+    @cache  # a list may have thousands of rows for one folder
+    def spellings(folder: Path) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for path in folder.iterdir() if folder.is_dir() else ():
+            found.setdefault(normalised(path.name), []).append(path)
+        return found
+
+    def find(inside: PurePosixPath) -> Path:
+        path = root / inside
+        if path.exists():
+            return path
+        found = root
+        for part in inside.parts:
+            exact = found / part
+            if not exact.exists():
+                alike = spellings(found).get(normalised(part), ())
+                exact = alike[0] if len(alike) == 1 else exact
+            found = exact
+        return found if found.exists() else path
+
+    return find
 
 
-def _sample(root: Path, path: str, split: str, label: str, mask: str) -> Sample:
+def _sample(
+    find: Callable[[PurePosixPath], Path], path: str, split: str, label: str, mask: str
+) -> Sample:
     splits: dict[str, Split] = {name: name for name in get_args(Split)} | {"val": "validation"}
     part = splits.get(split.strip().casefold())
     if part is None:
@@ -168,10 +182,10 @@ def _sample(root: Path, path: str, split: str, label: str, mask: str) -> Sample:
     good = label.strip().casefold() in _GOOD_LABELS
     if part != "test" and not good:
         raise ValueError(f"label is {label!r}, but only normal images are trained on")
-    masks = [_find(root, _inside(mask))] if mask.strip() else []
+    masks = [find(_inside(mask))] if mask.strip() else []
     if good:  # some lists give good images empty masks, which need not even exist
         masks = [path for path in masks if path.is_file()]
-    return Sample(_find(root, _inside(path)), part, GOOD if good else label.strip(), tuple(masks))
+    return Sample(find(_inside(path)), part, GOOD if good else label.strip(), tuple(masks))
 
 
 def _inside(path: str) -> PurePosixPath:
@@ -180,5 +194,7 @@ def _inside(path: str) -> PurePosixPath:
     if not inside.parts or "\0" in path:
         raise ValueError(f"path {path!r} names no file")
     if leads_out(str(inside)):
-        raise ValueError(f"path {path!r} leads out of the data set's folder")
+        raise ValueError(
+            f"path {path!r} is absolute or leads out of the data set's folder; give it relative to that"
+        )
     return inside

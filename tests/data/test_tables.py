@@ -84,6 +84,18 @@ def test_lists_of_other_systems(tmp_path):
         assert all(sample.path.exists() for sample in samples)
 
 
+def test_a_folder_is_searched_for_other_spellings_once(tmp_path, monkeypatch):
+    text = "path,split,label\n" + "".join(f"a/{n}.jpg,train,good\n" for n in range(9))
+    (tmp_path / "samples.csv").write_text(text)
+    (tmp_path / "a").mkdir()
+    searched = []
+    monkeypatch.setattr(
+        type(tmp_path), "iterdir", lambda self: searched.append(self) or iter([self / "0.png"])
+    )
+    assert len(list_samples(tmp_path, "x", "folder")) == 9
+    assert searched == [tmp_path / "a"]
+
+
 def test_a_comma_too_many_is_told(tmp_path):
     text = "path,split,label,mask\n0.png,train,good\n\n1, 2.png,test,cut,m.png,\n"
     (tmp_path / "samples.csv").write_text(text.replace("m.png,", "m.png"))
@@ -96,8 +108,8 @@ def test_a_comma_too_many_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ("../x.png,train,good", "row 4 below the header: path '../x.png' leads out"),
-        ("/etc/x.png,train,good", "leads out"),
+        ("../x.png,train,good", "row 4 below the header: path '../x.png' is absolute or leads out"),
+        ("/etc/x.png,train,good", "is absolute or leads out of the data set's folder; give it relative"),
         ("C:\\x.png,train,good", "leads out"),
         ("a/..\\..\\x.png,train,good", "leads out"),
         (",train,good", "names no file"),
