@@ -13,6 +13,7 @@ from padseg.data.findings import Finding, Severity
 from padseg.data.images import Size, measure_bits
 from padseg.data.layouts import LAYOUTS, list_samples
 from padseg.data.loco import CONFIG_FILE, read_saturations
+from padseg.data.mask_files import find_folder
 from padseg.data.reduction import count_masks, find_losses
 from padseg.data.samples import GOOD, Sample
 from padseg.data.testset import find_other_metric, find_unknown_defects
@@ -91,7 +92,7 @@ def check_category(
         samples = list_samples(root, category, layout)
     except DataError as error:
         return [Finding("not listed", root / category, str(error))]
-    folder, tested = root / category, [s for s in samples if s.split == "test"]
+    folder, tested = find_folder(root, category), [s for s in samples if s.split == "test"]
     bits = measure_bits([sample.path for sample in samples if sample.split != "test"])
     findings = check_files(samples, masks_optional=LAYOUTS[layout].masks_optional, bits=bits)
     blocking = {finding.file for finding in findings if finding.blocks}

@@ -24,6 +24,7 @@ from padseg.data.held_out import split_held_out
 from padseg.data.image_files import list_textures
 from padseg.data.images import as_size, measure_bits
 from padseg.data.layouts import LAYOUTS, list_samples
+from padseg.data.mask_files import find_folder
 from padseg.data.pairs import Batch, DefectSource, paint_pairs, to_unit
 from padseg.data.samplers import CountedSampler, ShardSampler
 from padseg.data.samples import Sample
@@ -241,9 +242,8 @@ class AnomalyDataModule(StreamDataModule):
         samples = list_samples(self.root, self.category, self.layout)
         size = None if self.evaluation == "native" else self.image_size
         bits = self._measure_bits(samples) if decoded else None
-        self.checked_test = check_testset(
-            self.root / self.category, samples, self.layout, size, bits=bits
-        )
+        folder = find_folder(self.root, self.category)
+        self.checked_test = check_testset(folder, samples, self.layout, size, bits=bits)
         warn_each_once(self.checked_test.evaluation.warnings)
         return self.checked_test
 

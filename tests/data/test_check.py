@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import sys
+import unicodedata
 from pathlib import Path
 
 import cv2
@@ -318,6 +319,18 @@ def test_figures_of_mvtec_loco_are_told_not_to_be_its_metric(root, layout, caplo
     assert found(root, layout) == [("other metric", "w")]
     setup(root, "test", layout)
     assert "are not the metric of MVTec LOCO, which is sPRO" in caplog.text
+
+
+def test_a_folder_whose_accents_are_encoded_otherwise_is_checked_as_well(root):
+    composed, apart = (unicodedata.normalize(form, "Stück") for form in ("NFC", "NFD"))
+    (root / "w").rename(root / apart)
+    kinds = [{"pixel_value": 255, "saturation_threshold": 1, "relative_saturation": True}]
+    (root / apart / "defects_config.json").write_text(json.dumps(kinds))
+    shutil.copy(root / apart / "test/cut/0.png", root / apart)
+    kinds_found = [finding.kind for finding in check_category(root, composed)]
+    assert kinds_found == ["other metric", "unused"]
+    data = AnomalyDataModule(str(root), composed, synthesis=None, image_size=32)
+    assert data.check_test().saturations is not None
 
 
 def test_masks_that_the_configuration_of_mvtec_loco_lacks_are_all_named(root, capsys):
