@@ -88,7 +88,9 @@ def train(
     folder, model, picture = out / "training", out / "model.ckpt", out / "preview.png"
     _require_free(folder, model, picture)
     with quietly(quiet):
-        images = good_images([Path(path) for path in given], leave_out=folder)
+        foreground = (overrides or {}).get("data.foreground")
+        others = [other for other in (folder, textures, foreground) if other is not None]
+        images = good_images([Path(path) for path in given], leave_out=others)
         register_good_images(images)
         say(f"Training {system} on {count(len(images), 'good image')}.")
         options = RunOptions(

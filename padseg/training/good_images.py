@@ -14,12 +14,12 @@ from padseg.machine.marks import is_marked
 LAYOUT = "good_images"
 
 
-def good_images(folders: Sequence[Path], leave_out: Path | None = None) -> list[Path]:
+def good_images(folders: Sequence[Path], leave_out: Sequence[str | Path] = ()) -> list[Path]:
     """The images below folders of good images, each once; see `walk_good` for what is taken.
 
     Args:
         folders: The folders.
-        leave_out: A folder whose images to ignore: that of the training, which may lie in one of them.
+        leave_out: Folders whose images are ignored, should they lie in one of them, such as that of the textures.
 
     Returns:
         Absolute paths.
@@ -35,12 +35,13 @@ def good_images(folders: Sequence[Path], leave_out: Path | None = None) -> list[
         folder = absolute(given)
         if not folder.is_dir():
             raise DataError(f"{given} is not a folder: give folders of good images.")
+        inside = [path for path in map(absolute, leave_out) if folder in path.parents]
         entries = [*walk_good(folder)]
         images = [
             path
             for one in entries
             for path in sort_images(one.files)
-            if not is_marked(path) and (leave_out is None or not path.is_relative_to(leave_out))
+            if not is_marked(path) and not any(map(path.is_relative_to, inside))
         ]
         if not images:
             raise DataError(f"{given} holds no image ({suffixes()}).")

@@ -140,7 +140,7 @@ def test_every_system_ends_with_thresholds(system, good, tmp_path):
 
 
 @pytest.mark.slow
-def test_textures_are_the_given_ones(good, textures, tmp_path):
+def test_textures_are_the_given_ones_and_no_good_images(good, textures, tmp_path, capsys):
     def painted(out: Path) -> bool:
         return (out / "training/textures").exists()
 
@@ -152,8 +152,11 @@ def test_textures_are_the_given_ones(good, textures, tmp_path):
         "trainer.enable_progress_bar": "false",
     }
     given = {"steps": (1, 1), "batch_size": 4, "weights": "random", "overrides": options}
-    out = tmp_path / "given"
-    assert train(good, out, "destseg", textures, **given) == out / "model.ckpt"
+    out, parts = tmp_path / "given", tmp_path / "parts"
+    shutil.copytree(good, parts)
+    shutil.copytree(textures, parts / "textures")
+    assert train(parts, out, "destseg", parts / "textures", **given) == out / "model.ckpt"
+    assert "Training destseg on 12 good images." in capsys.readouterr().out
     assert not painted(out)
     train([good], tmp_path / "none", "destseg", **given)
     assert painted(tmp_path / "none")
@@ -170,7 +173,10 @@ def test_good_images_are_found_in_folders_as_users_have_them(data_root, tmp_path
     assert good_images([data_root]) == train_set
     assert good_images([data_root, data_root / "widget/train"]) == train_set
     save(flat / "b/training/textures/3.png", np.zeros((8, 8, 3), np.uint8))
-    assert len(good_images([flat], leave_out=flat / "b/training")) == 3
+    assert len(good_images([flat], leave_out=[flat / "b/training"])) == 3
+    # Textures may be the images themselves.
+    assert len(good_images([flat], leave_out=[flat, tmp_path])) == 4
+    assert len(good_images([flat, flat / "b"], leave_out=[flat / "b"])) == 4
     shutil.rmtree(flat / "b/training")
     (flat / "loop").symlink_to(flat)
     assert len(good_images([flat])) == 3
