@@ -7,6 +7,7 @@ from pathlib import Path
 from padseg.data.depth import DARK
 from padseg.data.findings import Finding
 from padseg.data.images import Size, decode, image_pages, image_shape
+from padseg.data.mask_files import possible_images
 from padseg.data.masks import has_dark_regions, has_white_background, is_empty_mask, mask_share
 from padseg.data.samples import GOOD, Sample
 from padseg.errors import DataError
@@ -20,7 +21,7 @@ def check_files(
     masks_optional: bool = False,
     bits: int | None = None,
 ) -> list[Finding]:
-    """Unreadable files, and masks that are missing, empty or of another size than their image.
+    """Unreadable files, misleading names, and masks that are missing, empty or of another size than their image.
 
     Args:
         samples: The samples to check.
@@ -40,7 +41,33 @@ def check_files(
         else:
             message += "restore them, or pass --layout folder for image figures alone."
         findings.append(Finding("no masks" if masks_optional else "missing mask", folder, message))
-    return findings + _check_shared(defects)
+    return findings + check_names([sample.path for sample in samples]) + _check_shared(defects)
+
+
+def check_names(paths: Sequence[Path]) -> list[Finding]:
+    """Images named like the mask of another one in their folder, or like a copy of it."""
+    findings: list[Finding] = []
+    first: dict[tuple[Path, str], Path] = {}
+    for path in paths:
+        first.setdefault((path.parent, path.stem), path)
+    for path in paths:
+        for name in possible_images(path.stem):
+            other = first.get((path.parent, name))
+            if other is None or other == path:
+                continue
+            if name == path.stem:
+                message = (
+                    f"{path} has the name of {other}: if it is a mask or a copy of that, remove it."
+                )
+                findings.append(Finding("one name", path, message))
+            else:
+                message = (
+                    f"{path} lies among the images, but is named like a mask of {other}: move it to the masks, or "
+                    "rename it."
+                )
+                findings.append(Finding("mask as image", path, message))
+            break
+    return findings
 
 
 def _check_shared(samples: Sequence[Sample]) -> list[Finding]:

@@ -30,7 +30,7 @@ def find_masks(folder: Path, images: Collection[str]) -> defaultdict[str, list[P
         same[image.casefold()].add(image)
     masks: defaultdict[str, list[Path]] = defaultdict(list)
     for path in list_images(folder, recursive=True):
-        for name in _possible_images(plain_name(path, folder)):
+        for name in possible_images(plain_name(path, folder)):
             meant = {name} if name in images else same.get(name.casefold(), set())
             if len(meant) == 1:
                 masks[meant.pop()].append(path)
@@ -38,7 +38,7 @@ def find_masks(folder: Path, images: Collection[str]) -> defaultdict[str, list[P
     return masks
 
 
-def _possible_images(name: str) -> Iterator[str]:
+def possible_images(name: str) -> Iterator[str]:
     """The names of images that a mask of this name may belong to, the most specific first."""
     yield name
     for match in reversed([*_MASK.finditer(name, name.rfind("/") + 1)]):

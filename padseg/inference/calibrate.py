@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 
 from padseg.data.duplicates import find_copies
+from padseg.data.file_checks import check_names
+from padseg.data.findings import raise_blocking
 from padseg.errors import CheckpointError, DataError, count
 from padseg.inference.inputs import find_images
 from padseg.inference.predictor import Predictor
@@ -34,7 +36,7 @@ def calibrate(
         calibrator: Chooses the thresholds.
 
     Raises:
-        DataError: An image is missing or cannot be read; the checkpoint is unchanged.
+        DataError: An image is missing, cannot be read or is named like a mask; the checkpoint is unchanged.
         CheckpointError: The checkpoint is an exported one, has been replaced meanwhile, or cannot be written.
     """
     if checkpoint.is_dir() or checkpoint.suffix == ".safetensors":
@@ -45,6 +47,7 @@ def calibrate(
     require_writable_checkpoint(checkpoint)  # before hours of scoring
     before = file_version(checkpoint)
     images = find_images(paths, good=True)
+    raise_blocking(check_names(images))
     for folder in map(absolute, filter(os.path.isdir, paths)):
         below = (path.relative_to(folder) for path in images if path.is_relative_to(folder))
         if any("train" in path.as_posix().casefold().split("/")[:-1] for path in below):

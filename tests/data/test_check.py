@@ -146,6 +146,22 @@ def test_wrong_masks(root):
         setup(root, "test")
 
 
+@pytest.mark.parametrize("folder", ["train/good", "test/good", "test/cut"])
+def test_masks_and_copies_among_the_images_are_told(folder, root, caplog):
+    images = root / "w" / folder
+    shutil.copy(images / "0.png", images / "_mask.png")
+    mask = Image.open(root / "w/ground_truth/cut/3_mask.png")
+    mask.save(images / "1.bmp")
+    shutil.rmtree(root / "w/ground_truth")
+    stage = "fit" if folder == "train/good" else "test"
+    setup(root, stage, "folder")
+    assert f"{images / '1.png'} has the name of {images / '1.bmp'}: if it is a mask" in caplog.text
+    (images / "1.bmp").rename(images / "2_Mask-1.bmp")
+    assert ("mask as image", "2_Mask-1.bmp") in found(root)
+    with pytest.raises(DataError, match=r"2_Mask-1\.bmp lies among .* mask of .*2\.png: move it"):
+        setup(root, stage, "folder")
+
+
 def test_images_without_a_use_are_told(root):
     image = Image.new("RGB", (48, 40))
     for name in ("val/good/0.png", "val/good/1.png", "train/good/7.gif", "masks/0.png"):

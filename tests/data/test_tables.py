@@ -109,7 +109,10 @@ def test_a_comma_too_many_is_told(tmp_path):
     ("row", "told"),
     [
         ("../x.png,train,good", "row 4 below the header: path '../x.png' is absolute or leads out"),
-        ("/etc/x.png,train,good", "is absolute or leads out of the data set's folder; give it relative"),
+        (
+            "/etc/x.png,train,good",
+            "is absolute or leads out of the data set's folder; give it relative",
+        ),
         ("C:\\x.png,train,good", "leads out"),
         ("a/..\\..\\x.png,train,good", "leads out"),
         (",train,good", "names no file"),

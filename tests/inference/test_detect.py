@@ -414,8 +414,11 @@ def test_calibrate_takes_good_images_once(checkpoint, data_root, tmp_path, caplo
     assert main(["calibrate", str(ours), str(category), str(copies), *FAST]) == 0
     assert "from 12 normal images." in capsys.readouterr().out
     assert f"Left out: 12 copies of other images, such as {copies / '000.png'}." in caplog.messages
+    (copies / "000.png").rename(copies / "001_mask.png")
+    assert main(["calibrate", str(ours), str(copies), *FAST]) == 2
+    assert "001_mask.png lies among the images, but is named like" in capsys.readouterr().err
     (copies / "nok").mkdir()
-    (copies / "000.png").rename(copies / "nok/000.png")
+    (copies / "001_mask.png").rename(copies / "nok/000.png")
     assert main(["calibrate", str(ours), str(copies), *FAST]) == 2
     assert f"{copies / 'nok'} may hold images with defects" in capsys.readouterr().err
 
