@@ -5,13 +5,13 @@ Heckler-Kram et al., arXiv 2503.21622. BTAD: Mishra et al., ISIE 2021. VisA: Zou
 KolektorSDD: Tabernik et al., Journal of Intelligent Manufacturing 2020.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from padseg.data.image_files import list_entries, list_images
 from padseg.data.mask_files import find_folder, find_masks, normalised, plain_name
 from padseg.data.masks import is_empty_mask
-from padseg.data.samples import GOOD, NORMAL_NAMES, Sample, Split, may_hold_defects
+from padseg.data.samples import GOOD, NORMAL_NAMES, Sample, Split, may_hold_defects, may_hold_masks
 from padseg.data.tables import find_table, list_table
 from padseg.errors import DataError
 
@@ -172,14 +172,25 @@ def _tested(test: Path, truth: Path, *good: str, recursive: bool = False) -> lis
             continue
         images = {path: plain_name(path, kind) for path in list_images(kind, recursive=recursive)}
         if kind.name.casefold() in good:
+            _refuse_mask_folders(images, kind, truth)
             samples += [Sample(path, "test") for path in images]
         else:
             masks = find_masks(find_folder(truth, kind.name), set(images.values()))
+            _refuse_mask_folders(images, kind if masks else test, truth)
             _refuse_shared_names(images, masks)
             samples += [
                 Sample(path, "test", kind.name, tuple(masks[name])) for path, name in images.items()
             ]
     return samples
+
+
+def _refuse_mask_folders(images: Iterable[Path], above: Path, truth: Path) -> None:
+    """Refuse test images in a folder that is named like one of masks, below another one."""
+    for path in images:
+        if any(map(may_hold_masks, path.parent.relative_to(above).parts)):
+            raise DataError(
+                f"{path.parent} is named like a folder of masks, but lies among the test images: move it to {truth}."
+            )
 
 
 def _refuse_shared_names(images: Mapping[Path, str], masks: Mapping[str, list[Path]]) -> None:

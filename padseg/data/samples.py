@@ -10,15 +10,18 @@ from typing import Literal
 GOOD = "good"
 # Names that users give them, in upper or lower case.
 NORMAL_NAMES = frozenset({GOOD, "normal", "ok"})
-# Likewise, of folders whose images have defects, or may have some, without blanks, "_" and "-".
+# Likewise, of folders of masks, without blanks, "_" and "-".
+_MASK_NAMES = frozenset({"mask", "masks", "annotations"})
+_MASK_START = "groundtruth"
+# Likewise, of folders whose images have defects, or may have some.
 _OTHER_NAMES = frozenset(
     {
-        *("test", "testing", "testimages", "testset", "mask", "masks", "annotations"),
+        *("test", "testing", "testimages", "testset"),
         *("bad", "ng", "nok", "ko", "nio", "notok", "notgood", "nogood", "abnormal", "anomaly"),
         *("anomalies", "anomalous", "broken", "damaged", "fail", "failed", "faulty", "scrap"),
     }
 )
-_OTHER_STARTS = ("defect", "groundtruth", "reject")
+_OTHER_STARTS = ("defect", "reject")
 Split = Literal["train", "validation", "test"]
 
 
@@ -45,8 +48,18 @@ def names_below_common(paths: Sequence[Path]) -> list[str]:
     return [path.relative_to(base).as_posix() for path in paths]
 
 
+def may_hold_masks(name: str) -> bool:
+    """Whether a folder is named like one of masks."""
+    plain = _plain(name)
+    return plain in _MASK_NAMES or plain.startswith(_MASK_START)
+
+
 def may_hold_defects(name: str) -> bool:
     """Whether a folder is named like one of masks, of test images or of images with defects."""
-    plain = re.sub(r"[\s_-]", "", name.casefold())
+    plain = _plain(name)
     other = plain in _OTHER_NAMES or plain.startswith(_OTHER_STARTS)
-    return other and not plain.startswith("defectfree")
+    return may_hold_masks(name) or (other and not plain.startswith("defectfree"))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name.casefold())

@@ -188,6 +188,21 @@ def test_defects_among_what_is_trained_on_are_refused(train, said, tmp_path):
         list_samples(tmp_path, "v", "folder")
 
 
+@pytest.mark.parametrize(
+    "folder", ["bad/Masks", "good/mask", "bad/1/ground-truth", "masks", "ground_truth/bad"]
+)
+def test_masks_among_the_test_images_are_refused(tmp_path, folder):
+    touch(tmp_path, "b/train/0.png", "b/test/good/0.png", "b/test/bad/0.png")
+    touch(tmp_path, f"b/test/{folder}/1.png")
+    with pytest.raises(DataError, match=r"named like a folder of masks, but lies among the test"):
+        list_samples(tmp_path, "b", "folder")
+
+
+def test_a_kind_of_defect_may_be_called_mask(tmp_path):
+    touch(tmp_path, "b/train/0.png", "b/test/mask/0.png", "b/ground_truth/mask/0.png")
+    assert listed(tmp_path, "b", "folder")[-1][2:] == ("mask", ["b/ground_truth/mask/0.png"])
+
+
 def test_folders_of_good_images_may_be_nested(tmp_path):
     touch(tmp_path, "w/train/0.png", "w/train/tuesday/0.png", "w/train/monday/good/line 1/0.png")
     assert len(listed(tmp_path, "w", "folder")) == 3
