@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler, Subset
 
 from padseg.data.augment import chosen_group, normal_augmentation, texture_jitter
 from padseg.data.cache import ImageCache
-from padseg.data.datasets import HeldOutDataset, TestDataset, TrainDataset
+from padseg.data.datasets import HeldOutDataset, TestDataset, TrainDataset, set_up
 from padseg.data.depth import ALL_BITS
 from padseg.data.duplicates import check_duplicates
 from padseg.data.file_checks import check_files
@@ -251,24 +251,22 @@ class AnomalyDataModule(StreamDataModule):
         """The counted stream, from where a resumed run stopped to the last step of the Trainer.
 
         Raises:
-            ConfigError: The Trainer counts or limits epochs.
+            ConfigError: The data is not set up; or the Trainer counts or limits epochs.
             CheckpointError: A resumed training would go on amid a step.
         """
-        assert self._train is not None
+        train = set_up(self._train)
         self.require_whole_steps()
-        world_size, rank = self.shard()
         first, stop = self.start, self.last_sample()
-        sampler = CountedSampler(
-            first.sample, stop, self.batch_size, world_size, rank, behind=first.batch
-        )
-        return self._loader(self._train, sampler)
+        sampler = CountedSampler(first.sample, stop, self.batch_size, *self.shard(), first.batch)
+        return self._loader(train, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """The held-out images; nothing when `val_fraction` is 0.
 
         Raises:
-            ConfigError: `Trainer.validate` would have nothing to do.
+            ConfigError: The data is not set up; or `Trainer.validate` would have nothing to do.
         """
+        set_up(self._train)
         if self._held_out is None and self.task() == "validate":
             raise ConfigError(
                 "--data.val_fraction is 0, so no image is held out to validate on: give more."
@@ -277,10 +275,10 @@ class AnomalyDataModule(StreamDataModule):
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """The test images, each on one device."""
-        assert self._test is not None
+        test = set_up(self._test)
         module = None if self.trainer is None else self.trainer.lightning_module
-        self._test.bits = getattr(module, "bits", None) or self._measure_bits()
-        return self._eval_loader(self._test)
+        test.bits = getattr(module, "bits", None) or self._measure_bits()
+        return self._eval_loader(test)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """The test images."""
@@ -338,8 +336,8 @@ class AnomalyDataModule(StreamDataModule):
             A training batch, as described above, on the CPU.
         """
         self.setup("validate")  # `fit` would start the stream anew
-        assert self._train is not None
-        batch = default_collate([self._train[index] for index in range(start, start + n)])
+        train = set_up(self._train)
+        batch = default_collate([train[index] for index in range(start, start + n)])
         with torch.no_grad():
             return paint_pairs(batch, self.synthesis)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -18,8 +19,10 @@ from padseg.data.loco import Saturations, read_defects
 from padseg.data.masks import read_masks, read_own_masks
 from padseg.data.pairs import Batch, DefectSource, paint_pairs
 from padseg.data.samples import GOOD, Sample
+from padseg.errors import ConfigError
 from padseg.synthesis.fills import ImageList
 
+Made = TypeVar("Made")
 # The second word of a sample's seed identifies the stream, so that the streams are independent.
 _ORDER, _TRAIN, _HELD_OUT = 0, 1, 2
 
@@ -182,6 +185,17 @@ class TestDataset(Dataset[Batch]):
         if not sample.masks:
             return np.zeros(image_shape(sample.path), np.int32)
         return number_regions(read_own_masks(sample.masks))
+
+
+def set_up(dataset: Made | None) -> Made:
+    """A dataset of a data module that has made it.
+
+    Raises:
+        ConfigError: It has not.
+    """
+    if dataset is None:
+        raise ConfigError("the data is not set up: call its setup(), or pass it to a Trainer.")
+    return dataset
 
 
 def eval_item(

@@ -192,3 +192,9 @@ def test_options_that_are_changed_after_the_setup_are_refused(data_root, texture
             data.setup("fit")
         setattr(data, name, before)
     data.setup("validate")
+
+
+@pytest.mark.parametrize("stage", ["train", "val", "test"])
+def test_loaders_need_the_data_to_be_set_up(data_root, textures, stage):
+    with pytest.raises(ConfigError, match=r"the data is not set up: call its setup\(\)"):
+        getattr(module(data_root, textures), f"{stage}_dataloader")()
