@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, get_args
 
+from padseg.data.image_files import list_entries
 from padseg.data.mask_files import normalised
 from padseg.data.samples import GOOD, NORMAL_NAMES, Sample, Split
 from padseg.errors import DataError
@@ -19,8 +20,9 @@ _GOOD_LABELS = NORMAL_NAMES | {"0", "0.0", "false"}
 
 
 def find_table(root: Path) -> Path | None:
-    """The list in a data set's folder, if there is one."""
-    return next((root / name for name in NAMES if (root / name).is_file()), None)
+    """The list in a data set's folder, its name in upper or lower case, if there is one."""
+    files = {path.name.casefold(): path for path in sorted(list_entries(root).files)}
+    return next((files[name] for name in NAMES if name in files), None)
 
 
 def list_table(
@@ -82,7 +84,7 @@ def _read(table: Path) -> "pd.DataFrame":
     import pandas as pd
 
     try:
-        if table.suffix == ".parquet":
+        if table.suffix.lower() == ".parquet":
             # Whole numbers beside an empty cell become floats: a label 0 would be read as "0.0".
             cells = pd.read_parquet(table).convert_dtypes().astype("string")
             cells.index = pd.RangeIndex(1, len(cells) + 1)

@@ -24,9 +24,9 @@ TABLE = pd.DataFrame(
 )
 
 
-@pytest.mark.parametrize("name", ["samples.csv", "samples.parquet"])
+@pytest.mark.parametrize("name", ["samples.csv", "Samples.CSV", "samples.parquet"])
 def test_list(tmp_path, name):
-    write = TABLE.to_csv if name.endswith("csv") else TABLE.to_parquet
+    write = TABLE.to_parquet if name.endswith("parquet") else TABLE.to_csv
     write(tmp_path / name, index=False)
     assert listed(tmp_path, "a", "folder") == [
         ("a/0.png", "train", "good", []),
