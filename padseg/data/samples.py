@@ -11,7 +11,7 @@ GOOD = "good"
 # Names that users give them, in upper or lower case.
 NORMAL_NAMES = frozenset({GOOD, "normal", "ok"})
 # Likewise, of folders of masks, without blanks, "_" and "-".
-_MASK_NAMES = frozenset({"mask", "masks", "annotations"})
+_MASK_NAMES = frozenset({"mask", "masks", "annotations", "gt"})
 _MASK_START = "groundtruth"
 # Likewise, of folders whose images have defects, or may have some.
 _OTHER_NAMES = frozenset(

@@ -189,7 +189,7 @@ def test_defects_among_what_is_trained_on_are_refused(train, said, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "folder", ["bad/Masks", "good/mask", "bad/1/ground-truth", "masks", "ground_truth/bad"]
+    "folder", ["bad/Masks", "good/gt", "bad/1/ground-truth", "masks", "ground_truth/bad"]
 )
 def test_masks_among_the_test_images_are_refused(tmp_path, folder):
     touch(tmp_path, "b/train/0.png", "b/test/good/0.png", "b/test/bad/0.png")
