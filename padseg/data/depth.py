@@ -74,7 +74,8 @@ def to_rgb(image: Image.Image, bits: int = ALL_BITS) -> Image.Image:
         return Image.fromarray(reduced).convert("RGB")
     if image.mode in ("I", "F"):
         raise ValueError("its pixels have 32 bits, of unknown range; save it with 8 or 16")
-    rgb = image.convert("RGB")
+    # Pillow warns of palettes with transparency unless it is kept at first.
+    rgb = (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")
     if bits < ALL_BITS and decoded and np.asarray(rgb).max() < DARK:
         message = (
             "A picture in memory is nearly black. If its file has colours of 16 bits, give the file: Pillow keeps "

@@ -32,6 +32,13 @@ def test_every_mode_becomes_rgb(tmp_path, grey, mode, name):
     assert image_shape(tmp_path / name) == SIZE
 
 
+@pytest.mark.filterwarnings("error")
+def test_transparency_of_a_palette_is_dropped_without_a_warning(tmp_path, grey):
+    picture = Image.fromarray(grey).convert("P")
+    picture.save(tmp_path / "a.png", transparency=bytes(range(256)))
+    assert np.array_equal(decode(tmp_path / "a.png"), np.asarray(picture.convert("RGB")))
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_16_bit_images_keep_their_upper_bits(tmp_path, grey, suffix):
     path = tmp_path / f"a.{suffix}"
