@@ -1,6 +1,7 @@
 """Samples from a list: a CSV or Parquet file with one row per image."""
 
 import csv
+import io
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -50,7 +51,7 @@ def list_table(
     if lacking or not rows.columns.is_unique:
         raise DataError(
             f"list {table} has the columns {', '.join(map(str, rows.columns))}: it needs path, split "
-            "and label, each once, separated by commas."
+            "and label, each once, separated by commas or semicolons."
         )
     if "category" in rows:
         unnamed = rows.index[rows["category"] == ""]
@@ -100,7 +101,7 @@ def _read(table: Path) -> "pd.DataFrame":
         raise DataError(f"list {table} does not exist: restore the data set's file.") from error
     except UnicodeDecodeError as error:
         raise DataError(
-            f"list {table} cannot be read, as it is not UTF-8: save it as CSV in UTF-8, separated by commas."
+            f"list {table} cannot be read, as it is not UTF-8: save it as CSV in UTF-8."
         ) from error
     except Exception as error:  # pandas and pyarrow raise any error of their parsers
         reason = str(error).strip().partition("\n")[0]
@@ -118,7 +119,11 @@ def _read_csv(table: Path) -> "pd.DataFrame":
     import pandas as pd
 
     with table.open(encoding="utf-8-sig", newline="") as file:
-        lines = list(csv.reader(file, strict=True))
+        text = file.read()
+    header = next(iter(text.strip().splitlines()), "")
+    # Spreadsheets write semicolons where the comma is the decimal mark.
+    delimiter = ";" if ";" in header and "," not in header else ","
+    lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     filled = [at for at, line in enumerate(lines) if any(map(str.strip, line))]
     if not filled:
         raise ValueError("it is empty")
@@ -129,7 +134,7 @@ def _read_csv(table: Path) -> "pd.DataFrame":
         if any(cell.strip() for cell in row[width:]):
             raise ValueError(
                 f"row {number} below the header has {len(row)} cells, the header {width}; put cells with "
-                "commas in quotes"
+                f"{delimiter!r} in quotes"
             )
     padded = [[*row, *[""] * width][:width] for row in rows.values()]
     return pd.DataFrame(padded, index=list(rows), columns=header, dtype=object)

@@ -49,10 +49,12 @@ def test_parquet_labels_of_any_type(tmp_path):
         assert defects[1].casefold() in ("1", "true")
 
 
-def test_list_from_excel(tmp_path):
-    text = "path,split,label\r\nÄ.png,train,ok\r\n"
+@pytest.mark.parametrize(("mark", "name"), [(",", "Ä.png"), (";", "Ä, 1.png")])
+def test_list_from_excel(tmp_path, mark, name):
+    rows = [["path", "split", "label"], [name, "train", "ok"]]
+    text = "".join(mark.join(row) + "\r\n" for row in rows)
     (tmp_path / "samples.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
-    assert listed(tmp_path, "any", "folder") == [("Ä.png", "train", "good", [])]
+    assert listed(tmp_path, "any", "folder") == [(name, "train", "good", [])]
 
 
 def test_words_of_a_list_are_no_empty_cells(tmp_path):
@@ -149,7 +151,7 @@ def test_a_good_row_may_have_an_empty_mask_only(tmp_path, split):
     ("content", "told"),
     [
         (b"", "cannot be read"),
-        (b"path;split;label\n", "has the columns path;split;label"),
+        (b"path\tsplit\tlabel\n", "has the columns path\tsplit\tlabel"),
         (b"\xff\xfe\x00\x01", "cannot be read"),
         (b'path,split,label\n"a', "cannot be read"),
         (b"path,split,label\n", "no normal training images"),
