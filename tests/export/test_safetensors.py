@@ -12,7 +12,9 @@ from padseg.export import export
 from padseg.export.card import model_card
 from padseg.export.description import describe, find_run
 from padseg.inference import Predictor, load_module
-from padseg.modules import SegmentationModule, StudentDistillModule, read_header
+from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint, read_header
+from padseg.modules.checkpoint import write_checkpoint
+from padseg.modules.header import DATA_KEY
 
 from .helpers import SIZE
 
@@ -43,6 +45,15 @@ def test_safetensors_come_back_without_pickle(stpm, tmp_path, monkeypatch):
     assert names == ["README.md", "config.json", "model.safetensors"]
     config = json.loads((tmp_path / "hub/config.json").read_text())
     assert config["module"]["hyper_parameters"]["image_size"] == [SIZE, SIZE]
+
+
+def test_safetensors_know_what_the_network_was_trained_on(stpm, tmp_path):
+    content = read_checkpoint(stpm)
+    content[DATA_KEY] = {"options": {"category": "widget", "seed": 3}, "images": {"count": 12}}
+    write_checkpoint(content, tmp_path / "trained.ckpt")
+    for source, out in (("trained.ckpt", "net.safetensors"), ("net.safetensors", "again")):
+        export(tmp_path / source, "safetensors", tmp_path / out)
+        assert load_module(tmp_path / out).trained_on == content[DATA_KEY]
 
 
 def test_the_model_card_names_the_tiles_of_the_thresholds(stpm):
