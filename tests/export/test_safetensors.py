@@ -91,6 +91,15 @@ def test_the_model_card_tells_what_the_run_measured(stpm, tmp_path):
         for content in ("", "[]", '{"loss": 1}'):  # somebody else's file of this name
             beside.write_text(content)
             assert find_run(stpm, read_header(stpm)) is None
+        # Of several runs, whose checkpoints were gathered in one folder.
+        header = read_header(stpm)
+        run["fingerprint"]["teacher_sha256"] = header.teacher_sha256
+        beside.write_text(json.dumps(run))
+        for data, found in ((("widget", 3), True), (("bolt", 3), False), (("widget", 4), False)):
+            of_data = replace(
+                header, data_options=dict(zip(("category", "seed"), data, strict=True))
+            )
+            assert (find_run(stpm, of_data) is not None) == found
     finally:
         beside.unlink()
     card = (tmp_path / "hub/README.md").read_text()
