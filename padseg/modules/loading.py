@@ -66,7 +66,7 @@ def read_any(path: str | Path) -> Checkpoint:
         if not (path / WEIGHTS_FILE).is_file():
             raise CheckpointError(
                 f"{path} is a folder without {WEIGHTS_FILE}: name the checkpoint first, such as "
-                f"{min(path.glob('*.ckpt'), default=path / 'segment.ckpt')}."
+                f"{max(path.glob('*.ckpt'), default=path / 'segment.ckpt')}."
             )
         path /= WEIGHTS_FILE
     return _read_safetensors(path) if path.suffix == ".safetensors" else read_checkpoint(path)
