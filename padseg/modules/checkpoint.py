@@ -247,6 +247,8 @@ def warn_of_subclass(header: Header, what: str) -> None:
 
 
 def _foreign(path: Path) -> CheckpointError:
+    if path.suffix == ".safetensors":
+        return CheckpointError(f"{path} is an export: pass the checkpoint that it was made from.")
     return CheckpointError(f"{path} is not a checkpoint of padseg: pass one that padseg wrote.")
 
 
