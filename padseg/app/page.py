@@ -71,7 +71,8 @@ def build_page(predictor: Predictor, checkpoint: Path) -> gr.Blocks:
         busy = {**network, "show_progress_on": outputs[:5]}
         upload = files.upload(events.add_files, [files, *listed], [files, *listed], **busy)
         photo = camera.input(events.add_photo, [camera, *listed], [camera, *listed], **busy)
-        redraw = {"show_progress": "hidden", "api_visibility": "private"}
+        # Gradio would answer with an error while a number is being typed, so `view` checks it.
+        redraw = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
         # With the threshold of then: it may have been moved meanwhile.
         for added in (upload, photo):
             added.then(events.view, state, outputs, **redraw)
@@ -160,7 +161,9 @@ class _Events:
             entries.append(Entry.of(name, answer))
         return [entries, before if len(entries) > before else chosen]
 
-    def choose(self, event: gr.SelectData, entries: list[Entry], threshold: float) -> list[Any]:
+    def choose(
+        self, event: gr.SelectData, entries: list[Entry], threshold: float | None
+    ) -> list[Any]:
         """Show the image whose thumbnail was clicked."""
         return [event.index, *self.view(entries, event.index, threshold)]
 
@@ -168,11 +171,15 @@ class _Events:
         """Forget all images."""
         return [[], 0, *self.view([], 0, THRESHOLD)]
 
-    def view(self, entries: list[Entry], chosen: int, threshold: float) -> list[Any]:
-        """Verdict, pictures and regions of the chosen image; the thumbnails; the button that clears them."""
+    def view(self, entries: list[Entry], chosen: int, threshold: float | None) -> list[Any]:
+        """Verdict, pictures and regions of the chosen image; the thumbnails; the button that clears them.
+
+        The threshold is None while its field is empty, and may be any number that was typed.
+        """
         if not entries:
             hint = verdict_bar([_HINT], None)
             return [hint, None, None, None, "", gr.Gallery([], visible=False), _button(False)]
+        threshold = THRESHOLD if threshold is None else min(max(threshold, 0), 1)
         entry = entries[chosen]
         judgement = judge(entry.prediction, threshold)
         verdict = [judgement.verdict, f"score {judgement.score}", entry.name]

@@ -8,7 +8,7 @@ from pathlib import Path
 from padseg.errors import ConfigError, PadsegError
 from padseg.export.description import describe, find_run
 from padseg.export.formats import FORMATS
-from padseg.export.source import ExportSource
+from padseg.export.source import ExportSource, other_content
 from padseg.inference.inputs import find_images
 from padseg.machine.files import write_bytes
 from padseg.modules import Header
@@ -64,6 +64,10 @@ def export(
         )
     if format != "safetensors" and out.is_dir():
         raise ConfigError(f"--out {out} is a folder: {format} is a file, so name one in it.")
+    if format == "safetensors" and out.suffix != ".safetensors" and out.is_file():
+        raise ConfigError(
+            f"--out {out} is a file: safetensors is a folder, or a file whose name ends in .safetensors."
+        )
     above = next((folder for folder in out.absolute().parents if folder.exists()), out)
     if not above.is_dir():
         raise ConfigError(f"--out {out} cannot be written: {above} is a file.")
@@ -96,7 +100,7 @@ def write_new(files: dict[Path, bytes]) -> None:
         if not path.exists():
             new[path] = content
         elif path.is_dir() or path.read_bytes() != content:
-            raise PadsegError(f"{path} exists with other content: remove it or pass another --out.")
+            raise other_content(path)
     try:
         for path, content in new.items():
             write_bytes(path, content)

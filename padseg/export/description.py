@@ -77,7 +77,7 @@ def describe(header: Header, run: RunResult | None, weights: str) -> Description
 
 
 def find_run(checkpoint: Path, header: Header) -> RunResult | None:
-    """Read the metrics.json beside a checkpoint of `padseg run`; None without one of the same teacher."""
+    """Read the metrics.json beside a checkpoint of `padseg run`; None without one, or if it is of another training."""
     beside = checkpoint.parent / METRICS_FILE
     if not beside.is_file():
         return None
@@ -88,4 +88,9 @@ def find_run(checkpoint: Path, header: Header) -> RunResult | None:
     same_teacher = run.fingerprint is not None and (
         run.fingerprint.teacher_sha256 == header.teacher_sha256
     )
-    return run if same_teacher and run.system == header.system else None
+    # Checkpoints of several runs may have been gathered in one folder.
+    same_data = all(
+        header.data_options.get(name, of_run) == of_run
+        for name, of_run in (("category", run.category), ("seed", run.seed))
+    )
+    return run if same_teacher and same_data and run.system == header.system else None

@@ -1,6 +1,5 @@
 """A network as one ONNX file."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,13 @@ from padseg.modules.loading import DESCRIPTION_KEY
 
 def make_files(source: ExportSource, out: Path) -> dict[Path, bytes]:
     """A single file, including the weights."""
+    source.require_own(out)
     return {out: make_model(source)}
 
 
 def make_model(source: ExportSource) -> bytes:
     """The content of the ONNX file, with convolutions in 8-bit integers if the source has images for this."""
-    model = to_onnx(source.network(), json.dumps(source.description.to_dict()))
+    model = to_onnx(source.network(), source.described)
     if not source.int8_images:
         return model
     return to_int8(model, source.int8_images, source.description.bits)

@@ -1,6 +1,5 @@
 """A network for OpenVINO: an .xml file with the graph and a .bin file with the weights."""
 
-import json
 import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
@@ -21,10 +20,11 @@ def make_files(source: ExportSource, out: Path) -> dict[Path, bytes]:
         raise ConfigError(
             f"--out {out}: the .bin file is for the weights; give the name of the .xml file."
         )
+    source.require_own(out)
     import openvino
 
     model = openvino.Core().read_model(make_model(source))
-    model.set_rt_info(json.dumps(source.description.to_dict()), [DESCRIPTION_KEY])
+    model.set_rt_info(source.described, [DESCRIPTION_KEY])
     with tempfile.TemporaryDirectory() as folder:
         xml = Path(folder) / "model.xml"
         openvino.save_model(model, xml, compress_to_fp16=False)

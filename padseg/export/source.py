@@ -1,10 +1,13 @@
 """The source of an export: a checkpoint, and what is known about it."""
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.sax.saxutils import escape
 
+from padseg.errors import PadsegError
 from padseg.export.description import Description
 from padseg.export.network import Deployed
 from padseg.metrics.calibration import Calibration
@@ -37,12 +40,32 @@ class ExportSource:
     int8_images: Sequence[Path] = ()
     license: str | None = None
 
+    @property
+    def described(self) -> str:
+        """The description as JSON, for the file."""
+        return json.dumps(self.description.to_dict())
+
+    def require_own(self, out: Path) -> None:
+        """Refuse, before a long conversion, an existing file without this description.
+
+        Raises:
+            PadsegError: There is such a file.
+        """
+        spellings = (self.described, escape(self.described, {'"': "&quot;"}))  # also of XML
+        if out.exists() and not any(one.encode() in out.read_bytes() for one in spellings):
+            raise other_content(out)
+
     def network(self) -> Deployed:
         """The network to deploy; warns if its verdicts differ from the module's."""
         module = build_module(self.checkpoint, self.path)
         if module.calibration is not None:
             _warn_of_verdicts(module.calibration)
         return Deployed(module, self.half).eval()
+
+
+def other_content(path: Path) -> PadsegError:
+    """The error about a file that would be overwritten."""
+    return PadsegError(f"{path} exists with other content: remove it or pass another --out.")
 
 
 def _warn_of_verdicts(calibration: Calibration) -> None:

@@ -1,7 +1,6 @@
 """A network as a torch.export program, which torch runs without padseg."""
 
 import io
-import json
 from pathlib import Path
 
 import torch
@@ -15,7 +14,8 @@ AXES = ("batch", "height", "width")
 
 def make_files(source: ExportSource, out: Path) -> dict[Path, bytes]:
     """A single file with the saved program."""
-    return {out: to_torch(source.network(), json.dumps(source.description.to_dict()))}
+    source.require_own(out)
+    return {out: to_torch(source.network(), source.described)}
 
 
 def to_torch(network: Deployed, description: str) -> bytes:

@@ -16,9 +16,9 @@ Maps and masks have the size of the image. In an overlay, the image has its own 
 images below 256 pixels are enlarged, and an overlay with a side above 65,500 pixels, the limit of JPEG,
 is reduced. Without calibration, there are no verdicts, masks and regions.
 The log, `.log-0.jsonl`, gets a line for each image once its files are written. Images in it are
-finished, unless their files have changed. Images that no longer exist stay in the tables, except those
-that could not be read, which have no pictures either. While several processes predict, each has its own log,
-`.log-<process>.jsonl`.
+finished, unless their files have changed or their pictures are gone. Images that no longer exist stay in
+the tables, except those that could not be read, which have no pictures either. While several processes
+predict, each has its own log, `.log-<process>.jsonl`.
 """
 
 from collections import deque
@@ -52,14 +52,14 @@ class Results:
     Args:
         folder: The folder, `locked`, with the same options as before.
         process: Number of this process; each has a log.
-        versions: Version of each image by name, to see whether its file has changed; see `file_version`.
-            Those of further images may come before these are added.
+        versions: Version of each image by name, to see whether its file has changed or its pictures are gone; see
+            `file_version`. Those of further images may come before these are added.
         outline_all: Whether images that are judged normal are outlined as well.
         report: Called with each outcome once its files are written.
 
     Attributes:
-        done: Version of each image in the log by name; at first without those that failed or have
-            changed.
+        done: Version of each image in the log by name; at first without those that failed, have
+            changed or lack pictures.
     """
 
     def __init__(
@@ -107,10 +107,18 @@ class Results:
         """Reduce the log to the images that are done."""
         with text_written_whole(self._path) as log:
             for outcome in read_log(self._path):
-                version = self._versions.get(outcome.path)
-                if outcome.error is None and version in (None, outcome.version):
+                if self._is_done(outcome):
                     log.write(outcome.to_line())
                     self.done[outcome.path] = outcome.version
+
+    def _is_done(self, outcome: Outcome) -> bool:
+        version = self._versions.get(outcome.path)
+        if outcome.error is not None or version is None:
+            return outcome.error is None
+        pictures = picture_paths(self.folder, outcome.path)
+        if outcome.anomalous is None:
+            del pictures["masks"]
+        return version == outcome.version and all(path.exists() for path in pictures.values())
 
     def add(self, name: str, answer: Prediction | DataError) -> None:
         """Write the files of one image."""

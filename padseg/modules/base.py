@@ -35,7 +35,7 @@ from padseg.modules.checkpoint import (
 )
 from padseg.modules.divergence import diverged
 from padseg.modules.expected_warnings import ignore_expected_warnings
-from padseg.modules.header import STORED_WEIGHTS, Header
+from padseg.modules.header import DATA_KEY, STORED_WEIGHTS, Header
 from padseg.modules.launchers import refuse_lossy_training, refuse_shards
 from padseg.modules.resuming import refuse_other_training, store_data
 from padseg.modules.sync_batch_norm import prepare, take_statistics_of_first
@@ -316,7 +316,7 @@ class AnomalyModule(LightningModule):
         self.complete = True
         self.calibration = header.calibration_for(self.image_size, self.top_k)
         self.bits = header.bits
-        self.trained_on = checkpoint.get(AnomalyDataModule.__qualname__)
+        self.trained_on = checkpoint.get(DATA_KEY)
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """See PyTorch.

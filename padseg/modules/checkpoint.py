@@ -63,7 +63,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 def _load(path: Path, mmap: bool) -> Checkpoint:
     if path.is_dir():
-        example = min(path.glob("*.ckpt"), default=Path("segment.ckpt"))
+        example = max(path.glob("*.ckpt"), default=Path("segment.ckpt"))
         raise CheckpointError(
             f"checkpoint {path} is a folder: name a file in it, such as {example.name}."
         )
@@ -247,6 +247,8 @@ def warn_of_subclass(header: Header, what: str) -> None:
 
 
 def _foreign(path: Path) -> CheckpointError:
+    if path.suffix == ".safetensors":
+        return CheckpointError(f"{path} is an export: pass the checkpoint that it was made from.")
     return CheckpointError(f"{path} is not a checkpoint of padseg: pass one that padseg wrote.")
 
 
@@ -258,11 +260,13 @@ def store_calibration(path: str | Path, calibration: Calibration | None) -> None
     """
     checkpoint = read_checkpoint(path)
     checkpoint[HEADER_KEY]["calibration"] = None if calibration is None else calibration.to_dict()
-    write_checkpoint(checkpoint, path)
+    write_checkpoint(checkpoint, path, shared=True)
 
 
-def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
+def write_checkpoint(checkpoint: Checkpoint, path: str | Path, shared: bool = False) -> None:
     """Write a checkpoint, which replaces the old one atomically, behind a link if `path` is one.
+
+    Other processes may write a `shared` one at the same time.
 
     Raises:
         CheckpointError: It cannot be written; the old one is still there.
@@ -271,8 +275,8 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
     try:
-        # Always the same name, so that killed processes leave at most one such file.
-        write_bytes(path, buffer.getbuffer(), f".{path.name}.part")
+        # If possible, always the same name, so that killed processes leave at most one such file.
+        write_bytes(path, buffer.getbuffer(), None if shared else f".{path.name}.part")
     except OSError as error:
         raise _unwritable(path, error) from error
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from padseg import __version__
+from padseg.data import AnomalyDataModule
 from padseg.data.depth import ALL_BITS
 from padseg.data.images import Size
 from padseg.metrics.calibration import Calibration
@@ -14,6 +15,8 @@ from padseg.models import NetworkOptions
 _log = logging.getLogger(__name__)
 HEADER_KEY = "padseg"
 """The key of padseg's part of the header in Lightning's checkpoint."""
+DATA_KEY = AnomalyDataModule.__qualname__
+"""The key of the state of the data module that was trained on."""
 FORMAT_VERSION = 1
 STORED_WEIGHTS = "stored"
 """Stands for a weight file in the options when the checkpoint itself holds the weights."""
@@ -35,6 +38,7 @@ class Header:
         subclass: Import path of the user's class that was trained instead; None for padseg's own.
         scoring: Those arguments on which scores depend and weights do not, as they were when it was saved; Lightning's
             load_from_checkpoint writes its own over the others. Empty in older checkpoints.
+        data_options: Options of the data that were trained on, such as `category` and `seed`; empty if unknown.
         global_step: Number of optimiser steps; 0 in safetensors files, which do not store it.
     """
 
@@ -48,6 +52,7 @@ class Header:
     precision: str | None = None
     subclass: str | None = None
     scoring: Mapping[str, Any] = field(default_factory=dict)
+    data_options: Mapping[str, Any] = field(default_factory=dict)
     global_step: int = 0
 
     @classmethod
@@ -71,6 +76,7 @@ class Header:
             precision=own.get("precision"),
             subclass=own.get("subclass"),
             scoring=own.get("scoring", {}),
+            data_options=checkpoint.get(DATA_KEY, {}).get("options", {}),
             global_step=int(checkpoint.get("global_step", 0)),
         )
 

@@ -18,7 +18,7 @@ from padseg.modules.checkpoint import (
     require_system,
     warn_of_subclass,
 )
-from padseg.modules.header import HEADER_KEY, Header
+from padseg.modules.header import DATA_KEY, HEADER_KEY, Header
 
 WEIGHTS_FILE = "model.safetensors"  # the name that hubs use
 DESCRIPTION_KEY = "padseg"
@@ -66,7 +66,7 @@ def read_any(path: str | Path) -> Checkpoint:
         if not (path / WEIGHTS_FILE).is_file():
             raise CheckpointError(
                 f"{path} is a folder without {WEIGHTS_FILE}: name the checkpoint first, such as "
-                f"{min(path.glob('*.ckpt'), default=path / 'segment.ckpt')}."
+                f"{max(path.glob('*.ckpt'), default=path / 'segment.ckpt')}."
             )
         path /= WEIGHTS_FILE
     return _read_safetensors(path) if path.suffix == ".safetensors" else read_checkpoint(path)
@@ -96,5 +96,6 @@ def to_safetensors(checkpoint: Checkpoint, description: dict[str, Any]) -> bytes
 
 
 def stored_module(checkpoint: Checkpoint) -> Checkpoint:
-    """Everything that rebuilds the module of a checkpoint, except the weights, in plain values."""
-    return {name: checkpoint[name] for name in (HEADER_KEY, "hyper_parameters")}
+    """Everything in a checkpoint that rebuilds the module, and what it was trained on, in plain values without weights."""
+    names = (HEADER_KEY, "hyper_parameters", DATA_KEY)  # the last one may be unknown
+    return {name: checkpoint[name] for name in names if name in checkpoint}

@@ -5,10 +5,9 @@ from typing import Any
 
 from lightning import Trainer
 
-from padseg.data import AnomalyDataModule
 from padseg.errors import CheckpointError
 from padseg.modules.checkpoint import Checkpoint
-from padseg.modules.header import Header
+from padseg.modules.header import DATA_KEY, Header
 from padseg.modules.trainer_parts import data_of
 from padseg.options import refuse_changed_options
 
@@ -53,7 +52,7 @@ def store_data(
         trained_on: The state at the end of the module's training; None if it is unknown.
         trainer: The Trainer that writes it, if any.
     """
-    name, state = AnomalyDataModule.__qualname__, None if trainer is None else trainer.state
+    name, state = DATA_KEY, None if trainer is None else trainer.state
     fitting = state is not None and state.fn == "fit" and state.status != "finished"
     if trained_on is not None and not fitting:
         checkpoint[name] = trained_on  # Lightning has stored the state of what was tested

@@ -11,7 +11,6 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from padseg.data import AnomalyDataModule
 from padseg.data.images import Size
 from padseg.data.pairs import check_batch
 from padseg.errors import CheckpointError, ConfigError
@@ -31,7 +30,7 @@ from padseg.modules.checkpoint import (
     require_system,
 )
 from padseg.modules.distill import require_measured, require_memory
-from padseg.modules.header import STORED_WEIGHTS, Header
+from padseg.modules.header import DATA_KEY, STORED_WEIGHTS, Header
 from padseg.modules.optimizer import build_optimizer
 from padseg.modules.trainer_parts import data_of
 from padseg.names import Context, Fusion, SecondConv
@@ -157,7 +156,7 @@ class SegmentationModule(AnomalyModule):
                 f"a teacher in {path} is not the one that its student was trained with: repeat the distillation."
             )
         # As published, one stream runs through both phases, so that no pair is seen twice.
-        self.previous_data = checkpoint.get(AnomalyDataModule.__qualname__)
+        self.previous_data = checkpoint.get(DATA_KEY)
 
     def setup(self, stage: str) -> None:
         """See AnomalyModule.

@@ -35,10 +35,13 @@ def verdict_of(banner: str) -> str:
     return html.unescape(re.sub("<[^>]+>", " ", banner)).split()[0]
 
 
-def test_images_stay_as_long_as_the_page_is_open(predictor, checkpoint):
-    blocks = page.build_page(predictor, checkpoint).blocks.values()
-    states = [block for block in blocks if isinstance(block, gr.State)]
+def test_images_stay_as_long_as_the_page_is_open_and_any_number_is_taken(predictor, checkpoint):
+    built = page.build_page(predictor, checkpoint)
+    states = [block for block in built.blocks.values() if isinstance(block, gr.State)]
     assert [state.time_to_live for state in states] == [math.inf, math.inf]
+    reading = [fn for fn in built.fns.values() if any(isinstance(x, gr.Slider) for x in fn.inputs)]
+    assert reading
+    assert not any(fn.preprocess for fn in reading)  # which would refuse what is being typed
 
 
 def test_files_are_scored_once_and_judged_at_any_threshold(
@@ -72,6 +75,12 @@ def test_files_are_scored_once_and_judged_at_any_threshold(
     assert len(entries) == len(pictures)  # the list of before is not changed
     nothing = events.clear()
     assert nothing[:2] == [[], 0]
+
+
+def test_any_number_may_be_typed_as_threshold(events, pictures):
+    _, entries, _ = events.add_files([str(pictures[0])], [], 0)
+    for typed, meant in ((None, 0.5), (5, 1), (-1, 0)):
+        assert events.view(entries, 0, typed)[0] == events.view(entries, 0, meant)[0]
 
 
 def test_what_is_no_image_is_reported_by_its_name(events, pictures, tmp_path, warnings):

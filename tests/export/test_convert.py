@@ -36,12 +36,19 @@ def test_thresholds_of_other_scores_are_told(stpm, data_root, tmp_path, caplog, 
         caplog.clear()
 
 
-def test_files_of_other_content_are_kept(stpm, tmp_path, capsys):
-    out = tmp_path / "net.safetensors"
-    out.write_text("mine")
-    assert main(["export", str(stpm), "--format", "safetensors", "--out", str(out)]) == 2
-    assert "exists with other content" in capsys.readouterr().err
-    assert out.read_text() == "mine"
+def test_files_of_other_content_are_kept(stpm, tmp_path, capsys, monkeypatch):
+    def refuse(*args):
+        raise AssertionError("before the long conversion")
+
+    monkeypatch.setattr("padseg.export.source.build_module", refuse)
+    for name in ("safetensors", "onnx", "openvino", "torch"):
+        out = tmp_path / f"net{FORMATS[name].suffix}"
+        out.write_text("mine")
+        assert main(["export", str(stpm), "--format", name, "--out", str(out)]) == 2
+        assert f"{out} exists with other content" in capsys.readouterr().err
+        assert out.read_text() == "mine"
+    assert main(["export", str(stpm), "--format", "safetensors", "--out", str(stpm)]) == 2
+    assert f"--out {stpm} is a file: safetensors is a folder" in capsys.readouterr().err
     with pytest.raises(PadsegError, match="exists with other content"):
         write_new({tmp_path / "fresh": b"new", out: b"new"})
     assert not (tmp_path / "fresh").exists()

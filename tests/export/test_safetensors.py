@@ -12,7 +12,9 @@ from padseg.export import export
 from padseg.export.card import model_card
 from padseg.export.description import describe, find_run
 from padseg.inference import Predictor, load_module
-from padseg.modules import SegmentationModule, StudentDistillModule, read_header
+from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint, read_header
+from padseg.modules.checkpoint import write_checkpoint
+from padseg.modules.header import DATA_KEY
 
 from .helpers import SIZE
 
@@ -43,6 +45,17 @@ def test_safetensors_come_back_without_pickle(stpm, tmp_path, monkeypatch):
     assert names == ["README.md", "config.json", "model.safetensors"]
     config = json.loads((tmp_path / "hub/config.json").read_text())
     assert config["module"]["hyper_parameters"]["image_size"] == [SIZE, SIZE]
+
+
+def test_safetensors_know_what_the_network_was_trained_on(stpm, tmp_path):
+    content = read_checkpoint(stpm)
+    content[DATA_KEY] = {"options": {"category": "widget", "seed": 3}, "images": {"count": 12}}
+    write_checkpoint(content, tmp_path / "trained.ckpt")
+    for source, out in (("trained.ckpt", "net.safetensors"), ("net.safetensors", "again")):
+        export(tmp_path / source, "safetensors", tmp_path / out)
+        assert load_module(tmp_path / out).trained_on == content[DATA_KEY]
+    with pytest.raises(CheckpointError, match="is an export: pass the checkpoint that it was made"):
+        read_header(tmp_path / "net.safetensors")
 
 
 def test_the_model_card_names_the_tiles_of_the_thresholds(stpm):
@@ -80,6 +93,15 @@ def test_the_model_card_tells_what_the_run_measured(stpm, tmp_path):
         for content in ("", "[]", '{"loss": 1}'):  # somebody else's file of this name
             beside.write_text(content)
             assert find_run(stpm, read_header(stpm)) is None
+        # Of several runs, whose checkpoints were gathered in one folder.
+        header = read_header(stpm)
+        run["fingerprint"]["teacher_sha256"] = header.teacher_sha256
+        beside.write_text(json.dumps(run))
+        for data, found in ((("widget", 3), True), (("bolt", 3), False), (("widget", 4), False)):
+            of_data = replace(
+                header, data_options=dict(zip(("category", "seed"), data, strict=True))
+            )
+            assert (find_run(stpm, of_data) is not None) == found
     finally:
         beside.unlink()
     card = (tmp_path / "hub/README.md").read_text()

@@ -195,6 +195,12 @@ def test_an_image_that_has_changed_is_scored_again(checkpoint, images, tmp_path)
     assert after.loc[changed, "image_score"] != before.loc[changed, "image_score"]
     assert after.index.is_unique
     pd.testing.assert_frame_equal(after.loc[names[1:]], before.loc[names[1:]])
+    mask, overlay = out / f"masks/{changed}.png", out / f"overlays/{names[2]}.jpg"
+    for path in (mask, overlay):
+        path.unlink()
+    assert detect(checkpoint, out, folder) == 0
+    assert mask.exists()
+    assert overlay.exists()
     records = json.loads((out / "predictions.json").read_text())
     assert {record["path"]: record["width"] for record in records}[changed] == 70
 

@@ -83,14 +83,28 @@ def test_a_header_goes_into_a_checkpoint_and_out_of_it(checkpoint):
     assert Header.from_checkpoint(bare.to_checkpoint()) == bare
 
 
-def test_thresholds_are_replaced_and_what_is_not_known_is_kept(checkpoint, make_calibration):
+def test_thresholds_are_replaced_and_what_is_not_known_is_kept(
+    checkpoint, make_calibration, monkeypatch
+):
     stored = torch.load(checkpoint, weights_only=True)
     stored[HEADER_KEY]["of_a_later_release"] = 1
     torch.save(stored, checkpoint)
-    for calibration in (make_calibration(0.1, 0.2), None):
+    drafts: set[Path] = set()  # those of two processes must not be the same file
+    replace_file = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda a, b: drafts.add(a) or replace_file(a, b))
+    for number, calibration in enumerate((make_calibration(0.1, 0.2), None), start=1):
         store_calibration(checkpoint, calibration)
+        assert len(drafts) == number
         assert read_header(checkpoint).calibration == calibration
         assert read_checkpoint(checkpoint)[HEADER_KEY]["of_a_later_release"] == 1
+
+
+def test_the_last_phase_of_a_folder_is_the_example(tmp_path):
+    for name in ("distill.ckpt", "segment.ckpt"):
+        (tmp_path / name).touch()
+    for read in (read_checkpoint, load_module):
+        with pytest.raises(CheckpointError, match=r"such as .*segment\.ckpt"):
+            read(tmp_path)
 
 
 class Attack:
