@@ -626,6 +626,14 @@ def test_a_module_knows_what_it_was_trained_on_last(data_root, tmp_path):
     assert loaded.trained_on["options"]["val_fraction"] == 0
     with pytest.raises(ConfigError, match=seen):
         trainer(tmp_path, 1).validate(loaded, datamodule=data(), verbose=False)
+    # Without a data module, it is unknown.
+    batch = {"clean": torch.rand(2, 3, 64, 64)}
+    tester = trainer(tmp_path, 1)
+    tester.fit(loaded, DataLoader([batch], batch_size=None))
+    tester.test(loaded, datamodule=data(), verbose=False)
+    tester.save_checkpoint(tmp_path / "tested.ckpt")
+    loaded = StudentDistillModule.load_from_checkpoint(tmp_path / "tested.ckpt")
+    assert loaded.trained_on is None
     # Trained further with other bits, it is validated with these.
     module, deep = tiny_student("stpm", lr=0.05), data(bits=12)
     trainer(tmp_path, 1).fit(module, datamodule=data())
