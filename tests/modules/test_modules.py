@@ -458,6 +458,17 @@ def test_a_divergence_by_the_last_step_is_told(data, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("system", "choice"), [("destseg", "corrupted"), ("stpm", None), ("tedseg", None)]
+)
+def test_what_the_student_sees_is_recorded_where_it_may_be_chosen(system, choice):
+    module = tiny_student(system, image_size=32)
+    assert module.hparams.get("student_input") == choice
+    assert module.student_input == (choice or "clean")
+    # As earlier checkpoints have it.
+    assert tiny_student(system, student_input="corrupted").student_input == module.student_input
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"top_k": 0}, "--model.top_k is 0"),
