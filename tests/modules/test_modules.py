@@ -7,9 +7,12 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
     GradientAccumulationScheduler,
+    LearningRateFinder,
     StochasticWeightAveraging,
 )
+from lightning.pytorch.tuner import Tuner
 from torch.utils.data import DataLoader
 
 from padseg.callbacks import EvaluationCallback
@@ -574,6 +577,22 @@ def test_what_the_batches_of_other_loaders_lack_is_told(distilled, tmp_path):
             trainer(tmp_path, 1).fit(module, DataLoader([batch], batch_size=None))
     with pytest.raises(ConfigError, match=r"batches of the data have no 'image': give dicts"):
         trainer(tmp_path, 1).predict(module.eval(), DataLoader([whole], batch_size=None))
+
+
+@pytest.mark.slow
+def test_a_finder_of_rates_or_batch_sizes_works_anew(data_root, tmp_path):
+    data, path = tiny_data(data_root, image_size=32), tmp_path / "last.ckpt"
+    module, fitter = tiny_student("stpm", image_size=32), trainer(tmp_path, 2, limit_val_batches=0)
+    fitter.fit(module, datamodule=data)
+    fitter.save_checkpoint(path)
+    Tuner(fitter).scale_batch_size(
+        module, datamodule=data, init_val=1, max_trials=2, steps_per_trial=1
+    )
+    assert (data.batch_size, fitter.global_step) == (2, 2)
+    for finder in (BatchSizeFinder(), LearningRateFinder()):
+        fitter = trainer(tmp_path, 4, callbacks=[finder])
+        with pytest.raises(ConfigError, match="Finder would begin a resumed training anew: leave"):
+            fitter.fit(module, datamodule=tiny_data(data_root, image_size=32), ckpt_path=path)
 
 
 def test_a_training_needs_a_last_step(data, tmp_path):
