@@ -162,8 +162,8 @@ class Teacher(nn.Module):
         return features
 
     def _quick_net(self) -> nn.Module:
-        if not self.folds:
-            return self.net
+        if not self.folds or any(map(_is_hooked, self.net.modules())):
+            return self.net  # hooks, as those of a profiler, are of the network as it is
         if self._folded is None or self._stale:
             self._stale.clear()
             with torch.inference_mode(False):
@@ -180,6 +180,10 @@ class Teacher(nn.Module):
     def fingerprint(self) -> str:
         """Hash the weights (sha256, hex): the same on every device and in every memory format."""
         return hash_weights(self.net.state_dict())
+
+
+def _is_hooked(part: nn.Module) -> bool:
+    return bool(part._forward_hooks or part._forward_pre_hooks)
 
 
 def _mark(stale: list[bool], *_: Any) -> None:
