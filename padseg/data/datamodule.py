@@ -258,9 +258,7 @@ class AnomalyDataModule(StreamDataModule):
         self.require_whole_steps()
         world_size, rank = self.shard()
         first, stop = self.start, self.last_sample()
-        sampler = CountedSampler(
-            first.sample, stop, self.batch_size, world_size, rank, behind=first.batch
-        )
+        sampler = CountedSampler(first.sample, stop, self.batch_size, world_size, rank, first.batch)
         return self._loader(self._train, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
@@ -327,6 +325,8 @@ class AnomalyDataModule(StreamDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Paint the pairs of a training batch; bring the images of any other to [0, 1]."""
+        if isinstance(batch, Tensor):  # the example input of a module
+            return batch
         if "path" in batch:
             return batch | {"image": to_unit(batch["image"])}
         return paint_pairs(batch, self.synthesis)

@@ -192,3 +192,8 @@ def test_options_that_are_changed_after_the_setup_are_refused(data_root, texture
             data.setup("fit")
         setattr(data, name, before)
     data.setup("validate")
+
+
+def test_the_example_input_of_a_module_is_no_batch(data_root, textures):
+    example = torch.rand(1, 3, 64, 64)
+    assert tiny_data(data_root, textures).on_after_batch_transfer(example, 0) is example
