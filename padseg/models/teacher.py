@@ -129,12 +129,11 @@ class Teacher(nn.Module):
             # No method of this class, with which a copy of the network would copy the teacher around it.
             hook = partial(_mark, self._stale)
             part.register_load_state_dict_post_hook(hook)  # type: ignore[no-untyped-call]
-        self.requires_grad_(False)
         self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in eval mode: Lightning switches every module, and the BN statistics would drift."""
-        return super().train(False)
+        """Stay frozen and in eval mode: Lightning switches and unfreezes every module, and the BN statistics would drift."""
+        return super().train(False).requires_grad_(False)
 
     def input_size_for(self, size: tuple[int, int]) -> tuple[int, int]:
         """The (height, width) to resize an image of this size to before the backbone; pyramids take any."""

@@ -430,6 +430,15 @@ def test_a_frozen_module_is_not_trained(data, distilled, tmp_path):
             trainer(tmp_path, 1).fit(module, datamodule=data)
 
 
+def test_what_is_never_trained_stays_frozen(distilled):
+    for module in (tiny_student("stpm"), segmentation(distilled)):
+        trained = {name for name, one in module.named_parameters() if one.requires_grad}
+        module.freeze()
+        module.unfreeze()
+        assert {name for name, one in module.named_parameters() if one.requires_grad} == trained
+        assert 0 < len(trained) < len([*module.parameters()])
+
+
 def test_weights_alone_are_no_start(data, tmp_path):
     fitter = trainer(tmp_path, 1)
     fitter.fit(tiny_student("stpm"), datamodule=data)
