@@ -453,6 +453,7 @@ def test_divergence_is_told(data, tmp_path):
     module = tiny_student(lr=1e30)
     with pytest.raises(PadsegError, match=r"training diverged.*--model\.lr"):
         trainer(tmp_path, 6).fit(module, datamodule=data)
+    assert module.trained_on["options"]["category"] == "widget", "though it was interrupted"
 
 
 def test_a_divergence_by_the_last_step_is_told(data, tmp_path):
