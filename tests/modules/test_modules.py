@@ -691,22 +691,21 @@ def test_a_module_that_was_loaded_remembers_what_it_was_trained_on(data_root, tm
     fitter = trainer(tmp_path, 1)
     fitter.fit(tiny_student("stpm"), datamodule=tiny_data(data_root, val_fraction=0))
     fitter.save_checkpoint(tmp_path / "all.ckpt")
+    fitter = trainer(tmp_path, 1)
     fitter.fit(tiny_student("stpm"), datamodule=tiny_data(data_root))
     fitter.save_checkpoint(tmp_path / "some.ckpt")
     module = getattr(StudentDistillModule, load)(tmp_path / "all.ckpt")
     for start in ("validate", "fit"):
-        with pytest.raises(
-            ConfigError, match=r"loaded from was trained with .*val_fraction 0, not"
-        ):
+        with pytest.raises(ConfigError, match=r"the module was trained with .*val_fraction 0, not"):
             getattr(trainer(tmp_path, 1), start)(module, datamodule=tiny_data(data_root))
     deep = tiny_data(data_root, bits=12, val_fraction=0.1)
     other = AnomalyDataModule(tmp_path, "cap", image_size=64, num_workers=0, synthesis=None)
     trainer(tmp_path, 1).fit(module, datamodule=other)
     trainer(tmp_path, 1).test(module, datamodule=tiny_data(data_root), verbose=False)
     module = getattr(StudentDistillModule, load)(tmp_path / "some.ckpt")
-    with pytest.raises(ConfigError, match=r"loaded from was trained with --data\.bits 16, not 12"):
+    with pytest.raises(ConfigError, match=r"the module was trained with --data\.bits 16, not 12"):
         trainer(tmp_path, 1).validate(module, datamodule=deep)
-    with pytest.raises(CheckpointError, match=r"loaded from was trained on other .*11, now 12"):
+    with pytest.raises(CheckpointError, match=r"the module was trained on other .*11, now 12"):
         trainer(tmp_path, 1).fit(module, datamodule=tiny_data(tmp_path))
     # The weights are those of the other checkpoint then.
     again = {"datamodule": tiny_data(data_root, val_fraction=0), "ckpt_path": tmp_path / "all.ckpt"}
