@@ -325,6 +325,8 @@ class AnomalyDataModule(StreamDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Paint the pairs of a training batch; bring the images of any other to [0, 1]."""
+        if isinstance(batch, Tensor):  # the example input of a module
+            return batch
         if "path" in batch:
             return batch | {"image": to_unit(batch["image"])}
         return paint_pairs(batch, self.synthesis)

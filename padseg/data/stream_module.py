@@ -168,7 +168,9 @@ class StreamDataModule(LightningDataModule):
                 "--trainer.accumulate_grad_batches."
             )
         if trainer.max_steps > 0:
-            return self._position_at(trainer.max_steps).sample
+            # BatchSizeFinder counts its steps from 0, also after a training.
+            behind = self.start.step if trainer.max_steps <= self.start.step else 0
+            return self._position_at(behind + trainer.max_steps).sample
         if trainer.max_epochs != -1:
             raise ConfigError(
                 "the stream of samples has no epochs: give Trainer(max_steps=N) instead of max_epochs."

@@ -120,9 +120,9 @@ def _read_csv(table: Path) -> "pd.DataFrame":
 
     with table.open(encoding="utf-8-sig", newline="") as file:
         text = file.read()
-    header = next(iter(text.strip().splitlines()), "")
+    first = next(iter(text.strip().splitlines()), "")
     # Spreadsheets write semicolons where the comma is the decimal mark.
-    delimiter = ";" if ";" in header and "," not in header else ","
+    delimiter = ";" if ";" in first and "," not in first else ","
     lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     filled = [at for at, line in enumerate(lines) if any(map(str.strip, line))]
     if not filled:

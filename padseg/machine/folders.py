@@ -2,7 +2,8 @@
 
 import errno
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -123,3 +124,22 @@ def flat_options(options: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
+
+
+def differing_options(
+    each: Sequence[Mapping[str, Any]], leave_out: AbstractSet[str] = frozenset()
+) -> list[str]:
+    """The names in which options that `require_same_options` records differ, where that is known.
+
+    Args:
+        each: The options of several folders.
+        leave_out: Names that may differ.
+    """
+    flat = [flat_options(one) for one in each]
+    return [
+        key
+        for key in sorted({key for one in flat for key in one} - leave_out)
+        # Older versions recorded fewer options; overrides are recorded if given.
+        if key.startswith("overrides ") or all(key in one for one in flat)
+        if any(one.get(key) != flat[0].get(key) for one in flat)
+    ]

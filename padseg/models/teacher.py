@@ -129,12 +129,11 @@ class Teacher(nn.Module):
             # No method of this class, with which a copy of the network would copy the teacher around it.
             hook = partial(_mark, self._stale)
             part.register_load_state_dict_post_hook(hook)  # type: ignore[no-untyped-call]
-        self.requires_grad_(False)
         self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in eval mode: Lightning switches every module, and the BN statistics would drift."""
-        return super().train(False)
+        """Stay frozen and in eval mode: Lightning switches and unfreezes every module, and the BN statistics would drift."""
+        return super().train(False).requires_grad_(False)
 
     def input_size_for(self, size: tuple[int, int]) -> tuple[int, int]:
         """The (height, width) to resize an image of this size to before the backbone; pyramids take any."""
@@ -162,8 +161,8 @@ class Teacher(nn.Module):
         return features
 
     def _quick_net(self) -> nn.Module:
-        if not self.folds:
-            return self.net
+        if not self.folds or any(map(_is_hooked, self.net.modules())):
+            return self.net  # hooks, as those of a profiler, are of the network as it is
         if self._folded is None or self._stale:
             self._stale.clear()
             with torch.inference_mode(False):
@@ -180,6 +179,10 @@ class Teacher(nn.Module):
     def fingerprint(self) -> str:
         """Hash the weights (sha256, hex): the same on every device and in every memory format."""
         return hash_weights(self.net.state_dict())
+
+
+def _is_hooked(part: nn.Module) -> bool:
+    return bool(part._forward_hooks or part._forward_pre_hooks)
 
 
 def _mark(stale: list[bool], *_: Any) -> None:

@@ -39,7 +39,7 @@ from padseg.modules.header import DATA_KEY, STORED_WEIGHTS, Header
 from padseg.modules.launchers import refuse_lossy_training, refuse_shards
 from padseg.modules.resuming import refuse_other_training, store_data
 from padseg.modules.sync_batch_norm import prepare, take_statistics_of_first
-from padseg.modules.trainer_parts import callbacks_of, data_of
+from padseg.modules.trainer_parts import callbacks_of, data_of, state_of_data
 from padseg.names import PRECISION_NAMES
 from padseg.options import as_stored, one_of
 
@@ -59,7 +59,7 @@ class AnomalyModule(LightningModule):
         top_k: Pixels averaged to the image score.
         complete: Whether the weights are there: given, or loaded since.
         previous_data: What the data module of the phase before has left in its checkpoint.
-        trained_on: The same, of the training that the weights come from; None if it is unknown.
+        trained_on: The same, of the training that the weights come from, ended or not; None if it is unknown.
         calibration: Thresholds from normal images; None before calibration.
         bits: Bits that the pixels of 16-bit images use, by the images it is trained on.
     """
@@ -214,8 +214,9 @@ class AnomalyModule(LightningModule):
         self.train()
 
     def on_train_start(self) -> None:
-        """Discard the thresholds of a resumed training, because its weights change now."""
+        """Discard the thresholds, because the weights change now, and keep what is trained on, if it is interrupted."""
         self.calibration = None
+        self.trained_on = state_of_data(self.trainer)
 
     def report_loss(self, loss: Tensor, batch_idx: int) -> None:
         """Log the loss, and stop a diverged training, without waiting for a GPU at every step.
@@ -238,8 +239,7 @@ class AnomalyModule(LightningModule):
         """
         if self._last_loss is not None and not torch.isfinite(self._last_loss):
             raise diverged(f"the last loss is {self._last_loss.item()}")
-        data = data_of(self.trainer)
-        self.trained_on = None if data is None else data.state_dict()
+        self.trained_on = state_of_data(self.trainer)
 
     def on_validation_start(self) -> None:
         """Evaluate one network on all devices, if its weights were loaded or trained, and not on what is held out.

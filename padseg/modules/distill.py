@@ -35,8 +35,8 @@ CANDIDATES_KEY = "memory_candidates"
 """The key of a checkpoint that is saved before its memory has chosen its entries."""
 # Options of networks that learn by gradients.
 _OF_GRADIENTS = (
-    *("width", "fusion", "gates", "second_conv", "student_input", "loss_reduction", "loss_scale"),
-    *("lr", "momentum", "weight_decay"),
+    *("width", "fusion", "gates", "second_conv", "loss_reduction", "loss_scale", "lr", "momentum"),
+    "weight_decay",
 )
 
 
@@ -73,7 +73,8 @@ class StudentDistillModule(AnomalyModule):
             them, the second and the third quarter of its blocks. With two transformers, of both.
         image_size: Height and width in pixels, or one number for both.
         top_k: Pixels averaged to the image score.
-        student_input: `corrupted`, or `clean` for the ablation without denoising (DeSTSeg, Tab. 4).
+        student_input: `corrupted`, or `clean` for the ablation without denoising (DeSTSeg, Tab. 4). Students of STPM,
+            RSTPM and TEDSeg always see clean images.
         loss_reduction: Over the batch; `batch_sum` as in DeSTSeg's official code, so that the step
             grows with the batch, or `mean`.
         loss_scale: Factor of the loss.
@@ -105,7 +106,7 @@ class StudentDistillModule(AnomalyModule):
         blocks: list[list[int]] | None = None,
         image_size: int | tuple[int, int] = 256,
         top_k: int | None = None,
-        student_input: StudentInput = "corrupted",
+        student_input: StudentInput | None = None,
         loss_reduction: LossReduction | None = None,
         loss_scale: float | None = None,
         lr: float | None = None,
@@ -115,8 +116,12 @@ class StudentDistillModule(AnomalyModule):
         super().__init__()
         # Before they are saved, so that loggers can show them.
         weights, weights2 = str(weights), str(weights2)
-        lr = find_system(system).lr if lr is None else lr
-        self.save_hyperparameters()
+        parts = find_system(system)
+        lr = parts.lr if lr is None else lr
+        chooses = parts.synthetic and not parts.memory
+        student_input = student_input or ("corrupted" if chooses else "clean")
+        one_of("student_input", student_input, STUDENT_INPUTS)
+        self.save_hyperparameters(ignore=[] if chooses else ["student_input"])
         network = NetworkOptions(
             system=system,
             teacher=teacher,
@@ -132,11 +137,10 @@ class StudentDistillModule(AnomalyModule):
             memory_size=memory_size,
             blocks=None if blocks is None else tuple(tuple(group) for group in blocks),
         )
-        one_of("student_input", student_input, STUDENT_INPUTS)
         if weights != STORED_WEIGHTS:  # the options of a checkpoint were checked before
             self._refuse_unread(network)
         self.build(network, weights, weights2, image_size, top_k)
-        self.student_input = student_input if self.parts.synthetic else "clean"
+        self.student_input = student_input if chooses else "clean"
         self.loss_reduction = loss_reduction or self.parts.loss_reduction
         self.loss_scale = self.parts.loss_scale if loss_scale is None else loss_scale
         # Lightning then counts the calls of the optimiser's `step`, gradients or not.

@@ -1,14 +1,16 @@
 """What a training may resume from, and what a checkpoint tells of the images that were trained on."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 
-from padseg.errors import CheckpointError
+from padseg.errors import CheckpointError, ConfigError
 from padseg.modules.checkpoint import Checkpoint
 from padseg.modules.header import DATA_KEY, Header
-from padseg.modules.trainer_parts import data_of
+from padseg.modules.trainer_parts import callbacks_of, data_of
 from padseg.options import refuse_changed_options
 
 
@@ -24,7 +26,14 @@ def refuse_other_training(
 
     Raises:
         CheckpointError: As above.
+        ConfigError: A callback would discard the state of the training to try rates or batch sizes.
     """
+    # The checkpoint to which the callback itself returns is hidden.
+    if not Path(str(trainer.ckpt_path)).name.startswith("."):
+        for finder in callbacks_of(trainer, LearningRateFinder, BatchSizeFinder):
+            raise ConfigError(
+                f"{type(finder).__name__} would begin a resumed training anew: leave it out, and set what it found."
+            )
     if "optimizer_states" not in checkpoint:
         raise CheckpointError(
             "the checkpoint holds weights alone, as that of a best step or of a finished run does, so no training can "
@@ -54,8 +63,9 @@ def store_data(
     """
     name, state = DATA_KEY, None if trainer is None else trainer.state
     fitting = state is not None and state.fn == "fit" and state.status != "finished"
-    if trained_on is not None and not fitting:
-        checkpoint[name] = trained_on  # Lightning has stored the state of what was tested
-    elif (data := data_of(trainer)) is not None:
+    if fitting and (data := data_of(trainer)) is not None:
         # Lightning stores it under the name of its own class, which may be a user's.
         checkpoint.setdefault(name, data.state_dict())
+    if not fitting:
+        checkpoint.pop(name, None)  # Lightning has stored the state of what was tested
+        checkpoint.update({} if trained_on is None else {name: trained_on})

@@ -120,7 +120,6 @@ class SegmentationModule(AnomalyModule):
         self.build(options, STORED_WEIGHTS, STORED_WEIGHTS, image_size or 256, top_k)
         if distilled is not None:
             self._take_over(checkpoint, header, distilled)
-        self.student_teacher.requires_grad_(False)
         own = replace(
             options, fusion=fusion or options.fusion, second_conv=second_conv or options.second_conv
         )
@@ -196,7 +195,7 @@ class SegmentationModule(AnomalyModule):
     def train(self, mode: bool = True) -> "SegmentationModule":
         """Train the segmentation network alone: teacher and student keep their BatchNorm statistics."""
         super().train(mode)
-        self.student_teacher.eval()
+        self.student_teacher.eval().requires_grad_(False)
         return self
 
     def compare(self, image: Tensor, index: Tensor | None = None) -> list[FeaturePair]:

@@ -1,6 +1,6 @@
 """What a Trainer has that padseg knows: its callbacks of some kinds, and its data."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lightning import Callback, Trainer
 
@@ -19,3 +19,9 @@ def data_of(trainer: Trainer | None) -> AnomalyDataModule | None:
     """The data module, if it is padseg's; a Trainer without one has no such attribute."""
     data = getattr(trainer, "datamodule", None)
     return data if isinstance(data, AnomalyDataModule) else None
+
+
+def state_of_data(trainer: Trainer) -> dict[str, Any] | None:
+    """What the data module would leave in a checkpoint; None without one."""
+    data = data_of(trainer)
+    return None if data is None else data.state_dict()

@@ -12,12 +12,13 @@ import pandas as pd
 
 from padseg.errors import DataError, PadsegError
 from padseg.machine.files import read_json
-from padseg.machine.folders import flat_options
+from padseg.machine.folders import differing_options
 from padseg.records import COLUMNS as IMAGE_COLUMNS
 from padseg.records import picture_path, read_records
 from padseg.report.trainings import Losses, read_losses, read_options
 from padseg.run.files import METRICS_FILE, find_copies, find_finished
 from padseg.run.results import COLUMNS, RunResult, read_result
+from padseg.run.runs import OF_ONE_RUN
 
 _log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def warnings_of(runs: list[FinishedRun]) -> list[tuple[str, str]]:
             warned.setdefault(warning, []).append(run.name)
     found = [(", ".join(names), warning) for warning, names in warned.items()]
     for label, of_label in _grouped(runs, lambda run: run.label):
-        differing = _differing(of_label, leave_out={"seed", "category", "images", "layout"})
+        differing = _differing(of_label, leave_out=OF_ONE_RUN)
         if differing:
             words = f"its runs differ in {', '.join(differing)}: their mean and spread mix several variants."
             found.append((label, words))
@@ -162,14 +163,7 @@ def _grouped(
 def _differing(runs: list[FinishedRun], leave_out: AbstractSet[str] = frozenset()) -> list[str]:
     """The options of `Run.results_depend_on` in which runs differ, where that is known."""
     options = [run.result.fingerprint.options for run in runs if run.result.fingerprint is not None]
-    flat = [flat_options(one) for one in options]
-    return [
-        key
-        for key in sorted({key for one in flat for key in one} - leave_out)
-        # Runs of older versions know fewer options; overrides are known if given.
-        if key.startswith("overrides ") or all(key in one for one in flat)
-        if any(one.get(key) != flat[0].get(key) for one in flat)
-    ]
+    return differing_options(options, leave_out)
 
 
 def _read_run(path: Path) -> FinishedRun:

@@ -9,12 +9,13 @@ from padseg.data.image_files import list_textures
 from padseg.data.layouts import list_samples
 from padseg.errors import ConfigError, PadsegError, count
 from padseg.machine.console import quietly, say, shell
+from padseg.machine.folders import OPTIONS_FILE, differing_options, recorded_options
 from padseg.models import SYSTEMS
 from padseg.plugins import plugin_option
 from padseg.run.files import TABLE_FILE, PhaseFiles, run_folder
-from padseg.run.one import run_one
+from padseg.run.one import has_begun, run_one
 from padseg.run.options import RunOptions
-from padseg.run.runs import Run, runs_of
+from padseg.run.runs import OF_ONE_RUN, Run, runs_of
 from padseg.run.schedule import devices, in_processes, on_ray
 from padseg.run.table import print_table, write_table
 
@@ -49,6 +50,7 @@ def run(
     index, shards = shard
     runs = runs_of(options)[index - 1 :: shards]
     with quietly(options.quiet):
+        _tell_of_variants(runs)
         failed = _do(runs, parallel, ray)
         table = write_table(options.out)
         rows = table[
@@ -92,6 +94,22 @@ def _check_data(options: RunOptions) -> None:
                 f"{options.system} paints synthetic defects: give the folder of their textures with --textures."
             )
         list_textures(options.textures)
+
+
+def _tell_of_variants(runs: list[Run]) -> None:
+    """Warn, before hours are spent, if the label has runs with other options."""
+    own = {run.folder for run in runs}  # `run_in` refuses other options in these
+    paths = sorted(runs[0].folder.parents[1].glob(f"*/seed*/{OPTIONS_FILE}")) if runs else []
+    others = [path.parent for path in paths if path.parent not in own and has_begun(path.parent)]
+    now = runs[0].results_depend_on() if others else {}
+    for folder in others:
+        known = [recorded_options(folder) or {}, now]
+        if differing := differing_options(known, leave_out=OF_ONE_RUN):
+            _log.warning(
+                "%s was run with other %s, so a mean with it would mix several variants: pass another --label.",
+                *(folder, ", ".join(differing)),
+            )
+            return
 
 
 def _do(runs: list[Run], parallel: int, ray: str | None) -> list[Run]:

@@ -108,9 +108,14 @@ def _join(run: Run, phases: dict[str, PhaseResult], fingerprint: Fingerprint) ->
     )
 
 
+def has_begun(folder: Path) -> bool:
+    """Whether a training has begun in the folder of a run."""
+    return not {path.name for path in folder.iterdir() if path.is_file()} <= _BEFORE_TRAINING
+
+
 def _forget_failed_start(folder: Path) -> None:
     """Allow other options in a folder in which no training has begun."""
-    if {path.name for path in folder.iterdir() if path.is_file()} <= _BEFORE_TRAINING:
+    if not has_begun(folder):
         for name in (OPTIONS_FILE, "best.ckpt"):
             (folder / name).unlink(missing_ok=True)
 

@@ -12,6 +12,9 @@ from padseg.run.files import PhaseFiles, run_folder
 from padseg.run.fingerprint import hash_folder, hash_listing
 from padseg.run.options import WITHOUT_EFFECT, RunOptions
 
+# Of what results depend on, what may differ among the runs of a label.
+OF_ONE_RUN = frozenset({"seed", "category", "images", "layout", "label"})
+
 
 @dataclass(frozen=True)
 class Run:

@@ -198,3 +198,8 @@ def test_options_that_are_changed_after_the_setup_are_refused(data_root, texture
 def test_loaders_need_the_data_to_be_set_up(data_root, textures, stage):
     with pytest.raises(ConfigError, match=r"the data is not set up: call its setup\(\)"):
         getattr(module(data_root, textures), f"{stage}_dataloader")()
+
+
+def test_the_example_input_of_a_module_is_no_batch(data_root, textures):
+    example = torch.rand(1, 3, 64, 64)
+    assert tiny_data(data_root, textures).on_after_batch_transfer(example, 0) is example

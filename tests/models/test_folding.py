@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import threading
+from functools import partial
 
 import pytest
 import torch
@@ -175,3 +177,17 @@ def test_features_of_the_real_teacher_differ_by_less_than_a_ten_thousandth(name,
     folded = Teacher(name, weights)
     for level, other in zip(folded(IMAGES), as_stored(folded)(IMAGES), strict=True):
         assert (level - other).abs().max() < 1e-4 * max(1, other.abs().max())
+
+
+def test_a_network_with_hooks_computes_as_it_is():
+    """A profiler's hooks cannot be copied, and a user's are about the batch norms too."""
+    folded, plain = pair("test_resnet")
+    seen, lock = [], threading.Lock()
+    norm = next(part for part in folded.net.modules() if isinstance(part, nn.BatchNorm2d))
+    hook = norm.register_forward_hook(partial(lambda *given: seen.append(given), lock))
+    for level, other in zip(folded(IMAGES), plain.net(IMAGES), strict=True):
+        assert torch.equal(level, other)
+    assert len(seen) == 1
+    hook.remove()
+    assert_near(folded(IMAGES), plain(IMAGES))
+    assert folded._folded is not None

@@ -334,7 +334,7 @@ def test_a_memory_that_was_loaded_needs_its_images(trained, data_root, textures,
         (tiny_data(data_root, textures, val_fraction=0), r"val_fraction 0\.1, not 0: TEDSeg rem"),
         (AnomalyDataModule(tmp_path, "cap", textures, **options), "category widget, not cap: give"),
     ):
-        with pytest.raises(ConfigError, match=f"loaded from was trained with --data.{told}"):
+        with pytest.raises(ConfigError, match=f"the module was trained with --data.{told}"):
             trainer(tmp_path, 1).fit(module, datamodule=data)
     trainer(tmp_path, 1).fit(module, datamodule=tiny_data(data_root, textures))
 

@@ -7,9 +7,12 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
     GradientAccumulationScheduler,
+    LearningRateFinder,
     StochasticWeightAveraging,
 )
+from lightning.pytorch.tuner import Tuner
 from torch.utils.data import DataLoader
 
 from padseg.callbacks import EvaluationCallback
@@ -427,6 +430,15 @@ def test_a_frozen_module_is_not_trained(data, distilled, tmp_path):
             trainer(tmp_path, 1).fit(module, datamodule=data)
 
 
+def test_what_is_never_trained_stays_frozen(distilled):
+    for module in (tiny_student("stpm"), segmentation(distilled)):
+        trained = {name for name, one in module.named_parameters() if one.requires_grad}
+        module.freeze()
+        module.unfreeze()
+        assert {name for name, one in module.named_parameters() if one.requires_grad} == trained
+        assert 0 < len(trained) < len([*module.parameters()])
+
+
 def test_weights_alone_are_no_start(data, tmp_path):
     fitter = trainer(tmp_path, 1)
     fitter.fit(tiny_student("stpm"), datamodule=data)
@@ -441,6 +453,7 @@ def test_divergence_is_told(data, tmp_path):
     module = tiny_student(lr=1e30)
     with pytest.raises(PadsegError, match=r"training diverged.*--model\.lr"):
         trainer(tmp_path, 6).fit(module, datamodule=data)
+    assert module.trained_on["options"]["category"] == "widget", "though it was interrupted"
 
 
 def test_a_divergence_by_the_last_step_is_told(data, tmp_path):
@@ -455,6 +468,17 @@ def test_a_divergence_by_the_last_step_is_told(data, tmp_path):
     for start in (fitter.validate, fitter.test, fitter.predict):
         with pytest.raises(PadsegError, match="training diverged: the scores are not finite"):
             start(module, datamodule=data)
+
+
+@pytest.mark.parametrize(
+    ("system", "choice"), [("destseg", "corrupted"), ("stpm", None), ("tedseg", None)]
+)
+def test_what_the_student_sees_is_recorded_where_it_may_be_chosen(system, choice):
+    module = tiny_student(system, image_size=32)
+    assert module.hparams.get("student_input") == choice
+    assert module.student_input == (choice or "clean")
+    # As earlier checkpoints have it.
+    assert tiny_student(system, student_input="corrupted").student_input == module.student_input
 
 
 @pytest.mark.parametrize(
@@ -565,6 +589,22 @@ def test_what_the_batches_of_other_loaders_lack_is_told(distilled, tmp_path):
         trainer(tmp_path, 1).predict(module.eval(), DataLoader([whole], batch_size=None))
 
 
+@pytest.mark.slow
+def test_a_finder_of_rates_or_batch_sizes_works_anew(data_root, tmp_path):
+    data, path = tiny_data(data_root, image_size=32), tmp_path / "last.ckpt"
+    module, fitter = tiny_student("stpm", image_size=32), trainer(tmp_path, 2, limit_val_batches=0)
+    fitter.fit(module, datamodule=data)
+    fitter.save_checkpoint(path)
+    Tuner(fitter).scale_batch_size(
+        module, datamodule=data, init_val=1, max_trials=2, steps_per_trial=1
+    )
+    assert (data.batch_size, fitter.global_step) == (2, 2)
+    for finder in (BatchSizeFinder(), LearningRateFinder()):
+        fitter = trainer(tmp_path, 4, callbacks=[finder])
+        with pytest.raises(ConfigError, match="Finder would begin a resumed training anew: leave"):
+            fitter.fit(module, datamodule=tiny_data(data_root, image_size=32), ckpt_path=path)
+
+
 def test_a_training_needs_a_last_step(data, tmp_path):
     fitter = Trainer(accelerator="cpu", max_epochs=2, logger=False, default_root_dir=tmp_path)
     with pytest.raises(ConfigError, match=r"no epochs: give Trainer\(max_steps=N\)"):
@@ -626,6 +666,14 @@ def test_a_module_knows_what_it_was_trained_on_last(data_root, tmp_path):
     assert loaded.trained_on["options"]["val_fraction"] == 0
     with pytest.raises(ConfigError, match=seen):
         trainer(tmp_path, 1).validate(loaded, datamodule=data(), verbose=False)
+    # Without a data module, it is unknown.
+    batch = {"clean": torch.rand(2, 3, 64, 64)}
+    tester = trainer(tmp_path, 1)
+    tester.fit(loaded, DataLoader([batch], batch_size=None))
+    tester.test(loaded, datamodule=data(), verbose=False)
+    tester.save_checkpoint(tmp_path / "tested.ckpt")
+    loaded = StudentDistillModule.load_from_checkpoint(tmp_path / "tested.ckpt")
+    assert loaded.trained_on is None
     # Trained further with other bits, it is validated with these.
     module, deep = tiny_student("stpm", lr=0.05), data(bits=12)
     trainer(tmp_path, 1).fit(module, datamodule=data())
@@ -643,22 +691,21 @@ def test_a_module_that_was_loaded_remembers_what_it_was_trained_on(data_root, tm
     fitter = trainer(tmp_path, 1)
     fitter.fit(tiny_student("stpm"), datamodule=tiny_data(data_root, val_fraction=0))
     fitter.save_checkpoint(tmp_path / "all.ckpt")
+    fitter = trainer(tmp_path, 1)
     fitter.fit(tiny_student("stpm"), datamodule=tiny_data(data_root))
     fitter.save_checkpoint(tmp_path / "some.ckpt")
     module = getattr(StudentDistillModule, load)(tmp_path / "all.ckpt")
     for start in ("validate", "fit"):
-        with pytest.raises(
-            ConfigError, match=r"loaded from was trained with .*val_fraction 0, not"
-        ):
+        with pytest.raises(ConfigError, match=r"the module was trained with .*val_fraction 0, not"):
             getattr(trainer(tmp_path, 1), start)(module, datamodule=tiny_data(data_root))
     deep = tiny_data(data_root, bits=12, val_fraction=0.1)
     other = AnomalyDataModule(tmp_path, "cap", image_size=64, num_workers=0, synthesis=None)
     trainer(tmp_path, 1).fit(module, datamodule=other)
     trainer(tmp_path, 1).test(module, datamodule=tiny_data(data_root), verbose=False)
     module = getattr(StudentDistillModule, load)(tmp_path / "some.ckpt")
-    with pytest.raises(ConfigError, match=r"loaded from was trained with --data\.bits 16, not 12"):
+    with pytest.raises(ConfigError, match=r"the module was trained with --data\.bits 16, not 12"):
         trainer(tmp_path, 1).validate(module, datamodule=deep)
-    with pytest.raises(CheckpointError, match=r"loaded from was trained on other .*11, now 12"):
+    with pytest.raises(CheckpointError, match=r"the module was trained on other .*11, now 12"):
         trainer(tmp_path, 1).fit(module, datamodule=tiny_data(tmp_path))
     # The weights are those of the other checkpoint then.
     again = {"datamodule": tiny_data(data_root, val_fraction=0), "ckpt_path": tmp_path / "all.ckpt"}

@@ -45,6 +45,22 @@ def test_other_options_are_refused(finished, data_root, textures, capsys):
     assert "pass another --label or --out" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("more", "told"), [([], False), (["--model.lr", "0.01", "--batch-size", "5"], True)]
+)
+def test_another_seed_with_other_options_is_told_at_the_start(
+    finished, data_root, textures, caplog, monkeypatch, more, told
+):
+    begun = []
+    monkeypatch.setattr("padseg.run.experiment.run_one", begun.append)
+    arguments = run_args(data_root, textures, finished, "--seed", "2", *more)
+    assert main(arguments) == 0
+    assert len(begun) == 1
+    words = "small/widget/seed0 was run with other batch_size, overrides model.lr, so a mean with"
+    assert (words in caplog.text) is told
+    assert caplog.text.count("pass another --label") == told
+
+
 @pytest.mark.slow
 def test_a_cut_run_is_resumed(finished, data_root, textures, tmp_path):
     """A run cut between the phases ends with the weights of one that was not."""
