@@ -63,9 +63,9 @@ def store_data(
     """
     name, state = DATA_KEY, None if trainer is None else trainer.state
     fitting = state is not None and state.fn == "fit" and state.status != "finished"
-    if fitting and (data := data_of(trainer)) is not None:
-        # Lightning stores it under the name of its own class, which may be a user's.
-        checkpoint.setdefault(name, data.state_dict())
     if not fitting:
         checkpoint.pop(name, None)  # Lightning has stored the state of what was tested
         checkpoint.update({} if trained_on is None else {name: trained_on})
+    elif (data := data_of(trainer)) is not None:
+        # Lightning stores it under the name of its own class, which may be a user's.
+        checkpoint.setdefault(name, data.state_dict())
