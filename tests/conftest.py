@@ -1,5 +1,6 @@
 """Small generated data, and where to find the real images."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,6 +12,11 @@ import torch
 from PIL import Image
 
 from padseg.metrics.calibration import Calibration
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the half million objects of the imported libraries, which all stay."""
+    gc.freeze()
 
 
 def save(path: Path, pixels: np.ndarray) -> Path:

@@ -627,8 +627,15 @@ def test_the_logs_of_several_processes_become_one(tmp_path):
     assert found == [("d", 0.5), ("b", 0.0), ("a", 0.5), ("c", 0.0)]
 
 
-@pytest.mark.parametrize("line", ["\0\0\0\n", '["b/1.png"]\n', '{"path": "b/1.png", "odd": 1}\n'])
-@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    ("line", "overwrite"),
+    [
+        ("\0\0\0\n", False),
+        ('["b/1.png"]\n', False),
+        ('{"path": "b/1.png", "odd": 1}\n', False),
+        ("\0\0\0\n", True),
+    ],
+)
 def test_damaged_lines_of_a_log_are_told_and_left_out(
     line, overwrite, checkpoint, images, tmp_path, caplog
 ):

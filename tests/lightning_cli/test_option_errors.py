@@ -64,9 +64,12 @@ def test_what_an_option_causes_is_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "place", ["modules.StudentDistillModule.training_step", "data.AnomalyDataModule.setup"]
+    ("place", "kind"),
+    [
+        *(("data.AnomalyDataModule.setup", x) for x in (ValueError, TypeError, KeyError)),
+        *(("modules.StudentDistillModule.training_step", x) for x in (TypeError, RuntimeError)),
+    ],
 )
-@pytest.mark.parametrize("kind", [ValueError, TypeError, KeyError, RuntimeError])
 def test_a_fault_of_padseg_keeps_its_traceback(
     place, kind, data_root, textures, tmp_path, monkeypatch
 ):

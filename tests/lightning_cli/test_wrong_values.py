@@ -96,9 +96,14 @@ def test_phase_two_refuses_them_too(option, said, trained, data_root, textures, 
 
 
 @pytest.mark.parametrize(
-    ("command", "name"), [("test", "test"), ("validate", "val"), ("predict", "predict")]
+    ("command", "name", "zero"),
+    [
+        ("test", "test", "0"),
+        ("test", "test", "0.0"),
+        ("validate", "val", "0.0"),
+        ("predict", "predict", "0"),
+    ],
 )
-@pytest.mark.parametrize("zero", ["0", "0.0"])
 def test_scoring_nothing_is_refused(command, name, zero, trained, data_root, textures, capsys):
     arguments = [command, "--ckpt_path", trained / "segment/last.ckpt", *QUIET]
     arguments += [*data_args(data_root, textures), f"--trainer.limit_{name}_batches={zero}"]
