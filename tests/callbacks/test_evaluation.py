@@ -201,7 +201,8 @@ def test_loaders_of_others_may_leave_images_out(module, make_trainer, loader, se
 def test_a_wrong_share_of_the_images_is_told(module, data_root, make_trainer):
     data = tiny_data(data_root)
     data.setup("test")
-    data.test_dataloader = lambda: DataLoader(data._test, 4, sampler=[0, 1, 1])
+    last = len(data._test) - 1
+    data.test_dataloader = lambda: DataLoader(data._test, 4, sampler=[0, last, last])
     with pytest.raises(PadsegError, match=r"3 images were evaluated, the data has \d+: some proc"):
         make_trainer(EvaluationCallback()).test(module, datamodule=data, verbose=False)
 

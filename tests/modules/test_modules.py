@@ -649,6 +649,7 @@ def test_what_was_trained_on_is_not_held_out(data_root, tmp_path):
         fitter.validate(module, datamodule=deep, ckpt_path=tmp_path / "all.ckpt", verbose=False)
 
 
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
 def test_a_module_knows_what_it_was_trained_on_last(data_root, tmp_path):
     def data(**more):
         return tiny_data(data_root, synthesis=None, **more)
