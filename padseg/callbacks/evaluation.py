@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -66,10 +67,10 @@ class EvaluationCallback(Callback):
         own = (self.pixel, self.image, self._normal_score, self._normal_count)
         return *own, *self.spro.values(), *self.further.values()
 
-    def _update(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> None:
+    def _update(self, outputs: Any, batch: dict[str, Any]) -> None:
         native = getattr(self._dataset, "native", False)
         check_batch(batch, "label", "index" if native else "regions")
-        label, score_map = batch["label"], outputs["score_map"]
+        label, (score_map, image_score) = batch["label"], scores_of(outputs)
         if native:
             # One after the other: the images' own sizes differ, and can be large.
             for at, index in enumerate(batch["index"].tolist()):
@@ -78,7 +79,6 @@ class EvaluationCallback(Callback):
                 self._update_pixels(enlarged, own[None, None], label[at : at + 1])
         else:
             self._update_pixels(score_map, batch["regions"], label)
-        image_score = outputs["image_score"].float()
         self.image.update(image_score, label)
         if getattr(self._dataset, "saturations", None):
             self._update_spro(score_map, batch["index"].tolist())
@@ -182,6 +182,20 @@ def _area(metric: SPRO) -> float:
     except MetricInputError:
         # The pixel figures have been computed, so nothing is wrong with the scores: no image was counted.
         return math.nan
+
+
+def scores_of(outputs: Any) -> tuple[Tensor, Tensor]:
+    """Score maps (B, 1, H, W) and image scores (B,) in float32 that a module's step has returned.
+
+    Raises:
+        ConfigError: It returned something else.
+    """
+    if not isinstance(outputs, Mapping) or not {"score_map", "image_score"} <= outputs.keys():
+        raise ConfigError(
+            "the module's test_step or validation_step must return a dict with score_map (B, 1, H, W) and image_score "
+            "(B,), as padseg's do."
+        )
+    return outputs["score_map"], outputs["image_score"].float()
 
 
 def _limited(trainer: Trainer) -> bool:

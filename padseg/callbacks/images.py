@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from lightning import Callback, LightningModule, Trainer
 
-from padseg.callbacks.evaluation import evaluated_dataset, evaluation_stage
+from padseg.callbacks.evaluation import evaluated_dataset, evaluation_stage, scores_of
 from padseg.callbacks.verdicts import calibrated_thresholds
 from padseg.data.images import image_shape
 from padseg.data.samples import GOOD
@@ -95,9 +95,10 @@ class ImagesCallback(Callback):
         self._finish_writing()
         dataset: Any = evaluated_dataset(trainer, evaluation_stage(trainer))
         indices, labels = batch["index"].tolist(), batch["label"].tolist()
-        scores = outputs["image_score"].float().tolist()
+        score_map, image_score = scores_of(outputs)
+        scores = image_score.tolist()
         shapes = [image_shape(Path(path)) for path in batch["path"]]
-        pictures = shrink(batch | {"score_map": outputs["score_map"]}, shapes, self.side)
+        pictures = shrink(batch | {"score_map": score_map}, shapes, self.side)
         for at, index in enumerate(indices):
             self._rows.append(
                 ImageRow(

@@ -241,8 +241,8 @@ class StudentDistillModule(AnomalyModule):
         data = data_of(trainer)
         if data is not None and data.trained_images and data.trained_images.count < 2:
             raise DataError(
-                f"{data.category} has 1 normal image to train on; {self.parts.title}, which compares an image with "
-                "the others, needs more."
+                f"there is 1 normal image to train on; {self.parts.title}, which compares an image with the others, "
+                "needs more."
             )
         if any(timer.time_remaining() is not None for timer in callbacks_of(trainer, Timer)):
             raise ConfigError(

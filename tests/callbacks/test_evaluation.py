@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning import LightningModule
 from PIL import Image
 from scipy import ndimage
 from torch.nn import functional
@@ -211,6 +212,15 @@ def test_a_second_evaluation_is_refused(module, data_root, make_trainer):
     trainer = make_trainer(EvaluationCallback(), EvaluationCallback(fpr_limit=0.02))
     with pytest.raises(ConfigError, match=r"several EvaluationCallbacks, .* set --evaluation\."):
         trainer.test(module, tiny_data(data_root))
+
+
+def test_a_module_without_scores_is_told(data_root, make_trainer):
+    class Own(LightningModule):
+        def test_step(self, batch):
+            self.log("mean", batch["image"].mean())
+
+    with pytest.raises(ConfigError, match=r"test_step or validation_step must return a dict with "):
+        make_trainer(EvaluationCallback()).test(Own(), tiny_data(data_root), verbose=False)
 
 
 def test_a_defect_whose_mask_vanishes_is_no_normal_image(root, module, make_trainer):

@@ -357,7 +357,7 @@ def test_a_single_image_is_no_memory(data_root, tmp_path):
     for path in sorted((tmp_path / "data/widget/train/good").iterdir())[1:]:
         path.unlink()
     data = tiny_data(tmp_path / "data", batch_size=2, val_fraction=0)
-    with pytest.raises(DataError, match="widget has 1 normal image to train on; TEDSeg"):
+    with pytest.raises(DataError, match="there is 1 normal image to train on; TEDSeg"):
         trainer(tmp_path, 4).fit(tiny_student("tedseg"), datamodule=data)
 
 
