@@ -4,7 +4,7 @@ import errno
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +50,15 @@ def locked(folder: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    lock = filelock.FileLock(folder / ".lock", timeout=0)
+def _lock(folder: Path) -> AbstractContextManager[object]:
     try:
-        lock.acquire()
+        return filelock.FileLock(folder / ".lock").acquire(timeout=0)
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
             raise
         raise PadsegError(
             f"{folder} is on a drive without file locks ({error}): pass another --out."
         ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def require_same_options(folder: Path, options: Mapping[str, Any], remedy: str) -> None:
