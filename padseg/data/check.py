@@ -56,7 +56,8 @@ def check(
         counts = _counts(root, category, layout)
         rows.append([category, *counts, str(len(findings[category]))])
     print_figures(f"{root} ({layout})", _HEADERS, rows)
-    for finding in (finding for found in findings.values() for finding in found):
+    every = [finding for found in findings.values() for finding in found]
+    for finding in every:
         say(f"{_MARKS[finding.severity]}: {finding.message}")
     unusable = [name for name, found in findings.items() if any(f.blocks for f in found)]
     if unusable:
@@ -64,7 +65,7 @@ def check(
             f"{len(unusable)} of {count(len(findings), 'category', 'categories')} cannot be used ({', '.join(unusable)}): "
             "fix the errors above."
         )
-    return [finding for found in findings.values() for finding in found]
+    return every
 
 
 def _counts(root: Path, category: str, layout: str) -> list[str]:

@@ -83,7 +83,7 @@ def list_entries(folder: Path) -> Entries:
                 if not entry.name.startswith("."):
                     _sort_in(entry, folder / entry.name, found)
     except (FileNotFoundError, NotADirectoryError):
-        return Entries([], [], [], [])
+        return found
     except OSError as error:
         raise cannot_read(folder, error) from error
     thumbnails = _thumbnails(found.files)

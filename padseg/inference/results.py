@@ -137,7 +137,7 @@ class Results:
         """
         version = self._versions.get(name)
         self._pending.append((pixels, self._pool.submit(self._write, name, predict, version)))
-        while self._pixels() > MOST_PIXELS:
+        while sum(waiting for waiting, _ in self._pending) > MOST_PIXELS:
             self._settle()
 
     def _write(
@@ -158,10 +158,6 @@ class Results:
             what = error.filename or "a picture of it"
             return Outcome(name, error=f"{what} cannot be written ({error.strerror or error})")
         return Outcome.of(name, answer, version)
-
-    def _pixels(self) -> int:
-        """Total pixels of the images that wait for their files."""
-        return sum(pixels for pixels, _ in self._pending)
 
     def _settle(self) -> None:
         _, job = self._pending.popleft()
