@@ -19,7 +19,8 @@ _FINE = 4  # PIL draws without anti-aliasing: shapes are drawn this much larger,
 
 Array = NDArray[Any]
 Points = list[tuple[float, float]]
-_Y, _X = (np.mgrid[0:SIZE, 0:SIZE] + 0.5).astype(np.float32)
+# Middles of the pixels.
+Y, X = (np.mgrid[0:SIZE, 0:SIZE] + 0.5).astype(np.float32)
 
 
 def rgb(red: float, green: float, blue: float) -> Array:
@@ -99,7 +100,7 @@ def spread(cover: Array, radius: float) -> Array:
 def camera(image: Array, rng: np.random.Generator) -> NDArray[np.uint8]:
     """The picture that a camera takes: exposure, uneven light, sensor noise, 8 bits."""
     turn, fall = rng.uniform(0, 2 * np.pi), rng.uniform(0.02, 0.1)
-    slope = (math.cos(turn) * (_X / SIZE - 0.5) + math.sin(turn) * (_Y / SIZE - 0.5)) * 2
+    slope = (math.cos(turn) * (X / SIZE - 0.5) + math.sin(turn) * (Y / SIZE - 0.5)) * 2
     light = rng.uniform(0.93, 1.05) * (1 + fall * slope)
     noise = rng.standard_normal(image.shape).astype(np.float32) * rng.uniform(0.006, 0.012)
     return np.rint(np.clip(image * light[..., None] + noise, 0, 1) * 255).astype(np.uint8)
