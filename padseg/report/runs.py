@@ -208,11 +208,10 @@ def _read_run(path: Path) -> FinishedRun:
 def _trainer_options(made_with: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
     """The options of the Trainer that were given to a run, for each of its phases."""
     phases = dict.fromkeys(name.partition(" ")[0] for name in known)
-    given = {key: str(value) for key, value in made_with.get("overrides", {}).items()}
     return {
-        f"{phase} {key}": value
+        f"{phase} {key}": str(value)
         for phase in phases
-        for key, value in given.items()
+        for key, value in made_with.get("overrides", {}).items()
         if key.startswith("trainer.")
     }
 
