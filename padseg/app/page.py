@@ -24,12 +24,7 @@ _HOUR = 3600
 
 
 def build_page(predictor: Predictor, checkpoint: Path) -> gr.Blocks:
-    """The window's page.
-
-    Args:
-        predictor: Scores the images.
-        checkpoint: Its file, for the title.
-    """
+    """The window's page; the file of the checkpoint is for the title."""
     calibrated = predictor.calibration is not None
     with gr.Blocks(
         title="padseg", analytics_enabled=False, delete_cache=(_HOUR, _HOUR), fill_width=True

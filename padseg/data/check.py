@@ -34,16 +34,9 @@ _HEADERS = (
 def check(
     root: Path, categories: Sequence[str], layout: str = "mvtec", image_size: Size = (256, 256)
 ) -> list[Finding]:
-    """Check categories and show their counts and findings.
+    """Check categories, show their counts and findings, and return all findings.
 
-    Args:
-        root: Folder of the data set.
-        categories: Categories in it.
-        layout: Layout of the folder.
-        image_size: (H, W) in pixels, to which masks will be reduced.
-
-    Returns:
-        All findings.
+    Masks are checked as they will be reduced, to `image_size`.
 
     Raises:
         DataError: Raised at the end if some categories cannot be used.

@@ -164,12 +164,8 @@ def cannot_read(path: Path | str, error: OSError) -> DataError:
 def walk(folder: Path, report: Callable[[Path, DataError], None] | None = None) -> Iterator[Path]:
     """The files in a folder and its subfolders, without following links to a parent folder.
 
-    Args:
-        folder: The folder.
-        report: Called with a folder that cannot be read and the reason, instead of raising this.
-
     Raises:
-        DataError: A folder cannot be read, without `report`.
+        DataError: A folder cannot be read; with `report`, this is called with the folder and the error instead.
     """
     for entries in walk_folders(folder, report=report):
         yield from entries.files

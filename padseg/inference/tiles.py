@@ -20,14 +20,9 @@ class Box(NamedTuple):
 def tile_boxes(height: int, width: int, tile: int | None) -> list[Box]:
     """Cover an image with tiles, row by row.
 
-    Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-        tile: Side of a tile in pixels; None for the whole image.
-
     Returns:
         Tiles of one size, spread evenly, with the outer ones at the border; a single box if the image
-        fits. A side that is shorter than a tile is covered completely.
+        fits, or `tile`, their side, is None. A side that is shorter than a tile is covered completely.
     """
     if tile is None:
         return [Box(0, 0, width, height)]
@@ -51,10 +46,6 @@ class Blend:
 
     Each pixel is the mean over the tiles that cover it, weighted by a pyramid: 1 in the middle of a
     tile's side and nearly 0 at its border.
-
-    Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
     """
 
     def __init__(self, height: int, width: int) -> None:

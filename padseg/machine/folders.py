@@ -62,15 +62,11 @@ def _lock(folder: Path) -> AbstractContextManager[object]:
 
 
 def require_same_options(folder: Path, options: Mapping[str, Any], remedy: str) -> None:
-    """Record in `options.json` what the results in a folder depend on; later calls must agree.
-
-    Args:
-        folder: The folder.
-        options: What the results depend on, in plain values.
-        remedy: What to do if the folder holds other results, for the message.
+    """Record in `options.json` what the results in a folder depend on, in plain values; later calls must agree.
 
     Raises:
-        ConfigError: The folder holds results of other options, or as `recorded_options`.
+        ConfigError: The folder holds results of other options, for which the message gives the remedy; or as
+            `recorded_options`.
     """
     stored = recorded_options(folder)
     if stored is None:
@@ -123,12 +119,7 @@ def flat_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def differing_options(
     each: Sequence[Mapping[str, Any]], leave_out: AbstractSet[str] = frozenset()
 ) -> list[str]:
-    """The names in which options that `require_same_options` records differ, where that is known.
-
-    Args:
-        each: The options of several folders.
-        leave_out: Names that may differ.
-    """
+    """The names in which the options of several folders differ, as far as these recorded them."""
     flat = [flat_options(one) for one in each]
     return [
         key
