@@ -241,13 +241,10 @@ def heat_scale(predictions: Sequence[Prediction]) -> HeatScale:
 
 def draw_prediction(prediction: Prediction, outlined: bool) -> Image.Image:
     """The image beside what exceeds the pixel threshold, outlined or not, under verdict and score."""
-    scale = heat_scale([prediction])
-    return judged(prediction.image, prediction.score_map, scale, _banner(prediction), outlined)
-
-
-def _banner(prediction: Prediction) -> Banner:
     alarm, score = prediction.anomalous, score_words(prediction.image_score, prediction.score)
-    return Banner(verdict_text(alarm), alarm, f"score {score}")
+    banner = Banner(verdict_text(alarm), alarm, f"score {score}")
+    scale = heat_scale([prediction])
+    return judged(prediction.image, prediction.score_map, scale, banner, outlined)
 
 
 def results_options(
