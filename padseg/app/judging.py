@@ -47,7 +47,7 @@ class Judgement:
 
 
 def judge(prediction: Prediction, threshold: float = THRESHOLD) -> Judgement:
-    """Apply a threshold to image and pixels: a normalised score; at 0.5, the verdict is that of the prediction."""
+    """Apply a normalised threshold to image and pixels; at 0.5, the verdict is that of the prediction."""
     calibration = prediction.calibration
     score = score_words(prediction.image_score, prediction.score, threshold)
     if calibration is None:

@@ -24,7 +24,7 @@ _HOUR = 3600
 
 
 def build_page(predictor: Predictor, checkpoint: Path) -> gr.Blocks:
-    """The window's page; the file of the checkpoint is for the title."""
+    """The window's page, with the file of the checkpoint in its title."""
     calibrated = predictor.calibration is not None
     with gr.Blocks(
         title="padseg", analytics_enabled=False, delete_cache=(_HOUR, _HOUR), fill_width=True

@@ -18,11 +18,11 @@ class Box(NamedTuple):
 
 
 def tile_boxes(height: int, width: int, tile: int | None) -> list[Box]:
-    """Cover an image with tiles, row by row.
+    """Cover an image with tiles of some side, row by row; None for the whole image.
 
     Returns:
         Tiles of one size, spread evenly, with the outer ones at the border; a single box if the image
-        fits, or `tile`, their side, is None. A side that is shorter than a tile is covered completely.
+        fits. A side that is shorter than a tile is covered completely.
     """
     if tile is None:
         return [Box(0, 0, width, height)]
