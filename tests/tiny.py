@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback, LightningModule, Trainer
 from torch import nn
 
 from padseg.data import AnomalyDataModule
@@ -87,6 +87,14 @@ def tiny_trainer(folder, steps, **options) -> Trainer:
         log_every_n_steps=1,
         **options,
     )
+
+
+def save_module(module: LightningModule, path: Path) -> Path:
+    """Its checkpoint, as of a training of no steps."""
+    trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(path, weights_only=True)
+    return path
 
 
 class Seen(Callback):

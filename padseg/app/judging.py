@@ -47,12 +47,7 @@ class Judgement:
 
 
 def judge(prediction: Prediction, threshold: float = THRESHOLD) -> Judgement:
-    """Apply a threshold to image and pixels.
-
-    Args:
-        prediction: Of the image.
-        threshold: A normalised score, in [0, 1]; at 0.5, the verdict is that of the prediction.
-    """
+    """Apply a normalised threshold to image and pixels; at 0.5, the verdict is that of the prediction."""
     calibration = prediction.calibration
     score = score_words(prediction.image_score, prediction.score, threshold)
     if calibration is None:
@@ -73,16 +68,14 @@ def regions(prediction: Prediction, judgement: Judgement) -> list[Region]:
     return find_regions(prediction.score_map, scale, threshold)
 
 
-def pictures(
-    prediction: Prediction, judgement: Judgement
-) -> tuple[Image.Image, Image.Image, Image.Image]:
+def pictures(prediction: Prediction, judgement: Judgement) -> list[Image.Image]:
     """Image, overlay and coloured score map, in a size for the screen."""
     image, score_map = enlarged(prediction.image, prediction.score_map, _LEAST)
     laid = overlay(image, score_map, judgement.colours, outlined=bool(judgement.anomalous))
     shown = [Image.fromarray(one) for one in (image, laid, heatmap(score_map, judgement.colours))]
     for picture in shown:
         picture.thumbnail((_MOST, _MOST))
-    return shown[0], shown[1], shown[2]
+    return shown
 
 
 @dataclass(frozen=True)

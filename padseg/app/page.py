@@ -24,12 +24,7 @@ _HOUR = 3600
 
 
 def build_page(predictor: Predictor, checkpoint: Path) -> gr.Blocks:
-    """The window's page.
-
-    Args:
-        predictor: Scores the images.
-        checkpoint: Its file, for the title.
-    """
+    """The window's page, with the file of the checkpoint in its title."""
     calibrated = predictor.calibration is not None
     with gr.Blocks(
         title="padseg", analytics_enabled=False, delete_cache=(_HOUR, _HOUR), fill_width=True
@@ -177,8 +172,8 @@ class _Events:
         The threshold is None while its field is empty, and may be any number that was typed.
         """
         if not entries:
-            hint = verdict_bar([_HINT], None)
-            return [hint, None, None, None, "", gr.Gallery([], visible=False), _button(False)]
+            hint, gone = verdict_bar([_HINT], None), gr.Button(visible=False)
+            return [hint, None, None, None, "", gr.Gallery([], visible=False), gone]
         threshold = THRESHOLD if threshold is None else min(max(threshold, 0), 1)
         entry = entries[chosen]
         judgement = judge(entry.prediction, threshold)
@@ -193,9 +188,5 @@ class _Events:
             *pictures(entry.prediction, judgement),
             region_table(regions(entry.prediction, judgement)),
             thumbnails,
-            _button(True),
+            gr.Button(visible=True),
         ]
-
-
-def _button(visible: bool) -> gr.Button:
-    return gr.Button(visible=visible)

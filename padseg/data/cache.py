@@ -71,10 +71,7 @@ class ImageCache:
             self._images = [np.empty(self._shape, np.uint8)]
             decode(self._images[0])
         else:
-            # A folder, because Windows does not open a temporary file twice.
-            self._folder = _temporary_folder(count)
-            self._file = Path(self._folder.name) / "images"
-            _reserve(self._file, count)
+            self._folder, self._file = _temporary_file(count)
             self._images = [self._map("r+")]
             weakref.finalize(self, _remove, self._images, self._folder)
             decode(self._images[0])
@@ -130,22 +127,21 @@ def _remove(images: list[NDArray[np.uint8]], folder: tempfile.TemporaryDirectory
     folder.cleanup()
 
 
-def _temporary_folder(size: int) -> tempfile.TemporaryDirectory[str]:
-    try:
-        return tempfile.TemporaryDirectory(prefix="padseg-", ignore_cleanup_errors=True)
-    except OSError as error:  # there is none, or it cannot be written
-        raise _no_room(size, "a temporary folder", error) from error
+def _temporary_file(size: int) -> tuple[tempfile.TemporaryDirectory[str], Path]:
+    """A file of some bytes in a folder of its own, because Windows does not open a temporary file twice.
 
-
-def _reserve(path: Path, size: int) -> None:
+    Raises:
+        DataError: There is no temporary folder, or no room in it.
+    """
+    place = "a temporary folder"
     try:
+        folder = tempfile.TemporaryDirectory(prefix="padseg-", ignore_cleanup_errors=True)
+        place = folder.name
+        path = Path(place) / "images"
         reserve(path, size)
     except OSError as error:
-        raise _no_room(size, str(path.parent), error) from error
-
-
-def _no_room(size: int, folder: str, error: OSError) -> DataError:
-    return DataError(
-        f"{size / 2**20:.0f} MiB of decoded images do not fit into {folder} ({error.strerror}): let TMPDIR name a "
-        "folder with more room, or raise --data.cache_limit_mb."
-    )
+        raise DataError(
+            f"{size / 2**20:.0f} MiB of decoded images do not fit into {place} ({error.strerror}): let TMPDIR name a "
+            "folder with more room, or raise --data.cache_limit_mb."
+        ) from error
+    return folder, path

@@ -34,16 +34,9 @@ _HEADERS = (
 def check(
     root: Path, categories: Sequence[str], layout: str = "mvtec", image_size: Size = (256, 256)
 ) -> list[Finding]:
-    """Check categories and show their counts and findings.
+    """Check categories, show their counts and findings, and return all findings.
 
-    Args:
-        root: Folder of the data set.
-        categories: Categories in it.
-        layout: Layout of the folder.
-        image_size: (H, W) in pixels, to which masks will be reduced.
-
-    Returns:
-        All findings.
+    Masks are checked as they will be reduced, to `image_size`.
 
     Raises:
         DataError: Raised at the end if some categories cannot be used.
@@ -56,7 +49,8 @@ def check(
         counts = _counts(root, category, layout)
         rows.append([category, *counts, str(len(findings[category]))])
     print_figures(f"{root} ({layout})", _HEADERS, rows)
-    for finding in (finding for found in findings.values() for finding in found):
+    every = [finding for found in findings.values() for finding in found]
+    for finding in every:
         say(f"{_MARKS[finding.severity]}: {finding.message}")
     unusable = [name for name, found in findings.items() if any(f.blocks for f in found)]
     if unusable:
@@ -64,7 +58,7 @@ def check(
             f"{len(unusable)} of {count(len(findings), 'category', 'categories')} cannot be used ({', '.join(unusable)}): "
             "fix the errors above."
         )
-    return [finding for found in findings.values() for finding in found]
+    return every
 
 
 def _counts(root: Path, category: str, layout: str) -> list[str]:

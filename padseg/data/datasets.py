@@ -126,9 +126,8 @@ class HeldOutDataset(Dataset[Batch]):
             rng = sample_rng(0, _HELD_OUT, index)
             foreground = None if self.foreground is None else self.foreground[index]
             draws = self.defects.draw(rng, image, self.images, foreground)
-            numbers = {"index": index, "number": index}
-            sample = {"image": torch.from_numpy(image), **numbers, **draws}
-            pair = paint_pairs(default_collate([sample]), self.defects.params)
+            sample = default_collate([{"image": torch.from_numpy(image), **draws}])
+            pair = paint_pairs(sample, self.defects.params)
             corrupted = (pair["corrupted"][0] * 255).round().byte()
             image, mask = corrupted.permute(1, 2, 0).numpy(), pair["mask"][0, 0].byte().numpy()
         return eval_item(image, mask, index, self.paths[index]) | {"painted": painted}

@@ -7,13 +7,13 @@ import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import filelock
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -207,7 +207,7 @@ def _no_room(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in NO_ROOM
 
 
-def _fetch_once(url: str, part: Path, progress: Progress, task: object) -> bool:
+def _fetch_once(url: str, part: Path, progress: Progress, task: TaskID) -> bool:
     """Request the rest of `part`; return whether it is complete afterwards."""
     start = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "padseg"})  # noqa: S310
@@ -226,18 +226,9 @@ def _fetch_once(url: str, part: Path, progress: Progress, task: object) -> bool:
         start = start if goes_on else 0
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length is not None else None
-        progress.update(task, total=total, completed=start)  # type: ignore[arg-type]
+        progress.update(task, total=total, completed=start)
         with part.open("ab" if goes_on else "wb") as file:
-            received = start + _copy(answer, file, progress, task)
-    return total is None or received >= total
-
-
-def _copy(
-    answer: http.client.HTTPResponse, file: BinaryIO, progress: Progress, task: object
-) -> int:
-    received = 0
-    while chunk := answer.read(_CHUNK):
-        file.write(chunk)
-        received += len(chunk)
-        progress.update(task, advance=len(chunk))  # type: ignore[arg-type]
-    return received
+            while chunk := answer.read(_CHUNK):
+                file.write(chunk)
+                progress.update(task, advance=len(chunk))
+            return total is None or file.tell() >= total

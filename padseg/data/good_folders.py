@@ -13,11 +13,7 @@ def walk_good(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Entries]:
 
     Where a folder holds a folder `train`, only that is used, and where it holds a folder `good`, `normal`
     or `ok`, only that. So a category in the layout of MVTec AD, and a folder of several such categories,
-    can be given as they are.
-
-    Args:
-        folder: The folder.
-        above: The folders that hold it, so that links to one of them are not followed.
+    can be given as they are. Links to a folder `above` are not followed.
 
     Raises:
         DataError: A folder cannot be read, or by its name, some of its images may have defects.

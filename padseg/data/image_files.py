@@ -83,7 +83,7 @@ def list_entries(folder: Path) -> Entries:
                 if not entry.name.startswith("."):
                     _sort_in(entry, folder / entry.name, found)
     except (FileNotFoundError, NotADirectoryError):
-        return Entries([], [], [], [])
+        return found
     except OSError as error:
         raise cannot_read(folder, error) from error
     thumbnails = _thumbnails(found.files)
@@ -164,12 +164,8 @@ def cannot_read(path: Path | str, error: OSError) -> DataError:
 def walk(folder: Path, report: Callable[[Path, DataError], None] | None = None) -> Iterator[Path]:
     """The files in a folder and its subfolders, without following links to a parent folder.
 
-    Args:
-        folder: The folder.
-        report: Called with a folder that cannot be read and the reason, instead of raising this.
-
     Raises:
-        DataError: A folder cannot be read, without `report`.
+        DataError: A folder cannot be read; with `report`, this is called with the folder and the error instead.
     """
     for entries in walk_folders(folder, report=report):
         yield from entries.files

@@ -64,12 +64,7 @@ def read_image(path: Path, size: Size, bits: int = ALL_BITS) -> NDArray[np.uint8
 
 
 def resize(image: Image.Image, size: Size) -> Image.Image:
-    """An image at (H, W) by Pillow's bilinear filter, the width first.
-
-    Args:
-        image: RGB or float.
-        size: (H, W) in pixels.
-    """
+    """An image, RGB or float, at (H, W) by Pillow's bilinear filter, the width first."""
     height, width = size
     # Two calls, because Pillow rounds between its two passes and, from release 13 on, resizes the height
     # of tall images first: pixels would depend on the release and differ from exported networks.
@@ -87,24 +82,12 @@ def image_shape(path: Path) -> Size:
 
 
 def image_pages(path: Path) -> int:
-    """The number of pages or frames, of which the first is read.
-
-    Raises:
-        DataError: As `image_shape`.
-    """
+    """The number of pages or frames, of which the first is read; raises as `image_shape`."""
     return _with_open(path, count_pages)
 
 
 def decode(path: Path, bits: int = ALL_BITS) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8, an upright image at its own size.
-
-    Args:
-        path: As `read_image`.
-        bits: As `read_image`.
-
-    Raises:
-        DataError: As `read_image`.
-    """
+    """As `read_image`, at the image's own size."""
     return np.asarray(open_rgb(path, bits))
 
 

@@ -102,12 +102,9 @@ def _has_white_background(mask: Image.Image) -> bool:
 
 
 def has_dark_regions(share: NDArray[np.float32]) -> bool:
-    """Whether a mask has regions darker than half of its brightest one, which count as normal.
+    """Whether a mask, see `mask_share`, has regions darker than half of its brightest one, which count as normal.
 
     Soft edges and JPEG artefacts beside an edge do not count as regions.
-
-    Args:
-        share: See `mask_share`.
     """
     visible = share >= _FAINT
     if not (visible & (share < 0.5)).any():

@@ -90,11 +90,7 @@ def paint_pairs(batch: Batch, params: SynthesisParams | None) -> dict[str, Tenso
 
 
 def check_batch(batch: Any, *needed: str) -> None:
-    """Reject a batch that lacks something, or is as the data module's loaders return it, unpainted and not in [0, 1].
-
-    Args:
-        batch: The batch.
-        *needed: Keys that are read.
+    """Reject a batch without a needed key, or as the data module's loaders return it, unpainted and not in [0, 1].
 
     Raises:
         ConfigError: As above.

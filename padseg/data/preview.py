@@ -25,11 +25,6 @@ _INK, _PAPER = (40, 40, 40), (255, 255, 255)
 def preview(data: AnomalyDataModule, start: int, n: int) -> Image.Image:
     """The training samples [start, start + n), exactly as `AnomalyDataModule.pairs` returns them.
 
-    Args:
-        data: The data.
-        start: Number of the first sample.
-        n: Number of samples.
-
     Returns:
         A grid with one row per sample: clean image, texture, mask and corrupted image at their own size,
         with column names above and the number of the sample on the left; only the clean image for data
@@ -52,10 +47,7 @@ def preview(data: AnomalyDataModule, start: int, n: int) -> Image.Image:
 def draw_grid(cells: Tensor, columns: Sequence[str], rows: Sequence[str]) -> Image.Image:
     """Draw pictures in a grid, with the names of the columns above and those of the rows on the left.
 
-    Args:
-        cells: (rows, columns, 3, H, W) in [0, 1].
-        columns: Names of the columns.
-        rows: Names of the rows.
+    `cells` are (rows, columns, 3, H, W) in [0, 1].
     """
     height, width = cells.shape[-2:]
     grid = make_grid(cells.flatten(0, 1), nrow=len(columns), padding=_GAP, pad_value=1.0)
@@ -74,13 +66,7 @@ def draw_grid(cells: Tensor, columns: Sequence[str], rows: Sequence[str]) -> Ima
 
 
 def write_preview(data: AnomalyDataModule, start: int, n: int, out: Path) -> None:
-    """Write the preview as a picture.
-
-    Args:
-        data: The data.
-        start: Number of the first sample.
-        n: Number of samples.
-        out: The picture; its suffix determines the format.
+    """Write the preview as a picture, in the format of its suffix.
 
     Raises:
         ConfigError: There is no such sample, or no format for the suffix.

@@ -38,14 +38,7 @@ def count_masks(samples: Sequence[Sample], size: Size | None) -> MaskCounts:
 def find_losses(
     counts: MaskCounts, size: Size, folder: Path, option: str = "--model.image_size"
 ) -> list[Finding]:
-    """The finding that figures at this size miss defects, if any are lost.
-
-    Args:
-        counts: The masks of a category.
-        size: (H, W) to which they are reduced.
-        folder: Of the category.
-        option: Sets the size, for the message.
-    """
+    """The finding that figures of a category at this size miss defects, if any are lost; `option` sets the size."""
     if not counts.lost_regions:
         return []
     message = (

@@ -11,8 +11,8 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -122,16 +122,10 @@ def _map(path: Path, shape: tuple[int, ...]) -> Pixels | None:
         return np.memmap(file, np.uint8, "r", shape=shape)
 
 
-@contextmanager
-def _alone(path: Path, description: str) -> Iterator[None]:
+def _alone(path: Path, description: str) -> AbstractContextManager[object]:
     """Wait until no other process writes a file."""
-    lock = filelock.FileLock(path.with_name(f"{path.name}.lock"))
     with working(description):
-        lock.acquire(timeout=_LONGEST_WAIT)
-    try:
-        yield
-    finally:
-        lock.release()
+        return filelock.FileLock(f"{path}.lock").acquire(timeout=_LONGEST_WAIT)
 
 
 def _hold(file: BinaryIO) -> None:

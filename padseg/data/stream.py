@@ -74,10 +74,7 @@ class TrainedImages:
     ) -> None:
         """Reject a checkpoint that was trained on others, of which some may be held out now.
 
-        Args:
-            before: What the checkpoint holds; None in one without it, which cannot be compared.
-            checkpoint: Its name in the message.
-            category: Of the images.
+        `before` is what it holds of them; one without it cannot be compared.
 
         Raises:
             CheckpointError: They differ.
@@ -130,11 +127,7 @@ class StreamOptions:
         return state
 
     def require_same_images(self, before: Mapping[str, Any], checkpoint: str) -> None:
-        """Reject a second phase on other images than those of the first.
-
-        Args:
-            before: What `to_dict` gave in the first phase.
-            checkpoint: Name of its checkpoint in messages.
+        """Reject a second phase on other images than those of the first, in which `to_dict` gave `before`.
 
         Raises:
             ConfigError: That phase had another category or layout.
@@ -149,11 +142,7 @@ class StreamOptions:
                 )
 
     def require_held_out(self, before: Mapping[str, Any], checkpoint: str) -> None:
-        """Reject validation on images that a training has seen.
-
-        Args:
-            before: What `to_dict` gave in that training.
-            checkpoint: Name of its checkpoint in messages.
+        """Reject validation on images that a training has seen, in which `to_dict` gave `before`.
 
         Raises:
             ConfigError: It held out fewer images than are held out now.

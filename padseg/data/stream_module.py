@@ -44,10 +44,7 @@ class StreamDataModule(LightningDataModule):
         self.start = self._position_at(step) if step else Position()
 
     def begin_after(self, before: Mapping[str, Any]) -> None:
-        """Let the next training continue the stream of the phase before.
-
-        Args:
-            before: The `state_dict` of the data module in that phase.
+        """Let the next training continue the stream of the phase before, given its `state_dict`.
 
         Raises:
             ConfigError: That phase had another category, or held out fewer images.
@@ -61,9 +58,7 @@ class StreamDataModule(LightningDataModule):
     def refuse_seen(self, before: Mapping[str, Any], checkpoint: str) -> None:
         """Reject weights that have seen what a training or validation holds out, or that a validation reads differently.
 
-        Args:
-            before: The `state_dict` of the data module with which they were trained.
-            checkpoint: The name of their checkpoint in messages.
+        `before` is the `state_dict` of the data module with which they were trained.
 
         Raises:
             ConfigError: As above.

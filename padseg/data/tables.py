@@ -147,8 +147,7 @@ def _tidy(cells: "pd.DataFrame") -> "pd.DataFrame":
     names = [normalised(str(name).strip()).casefold() for name in cells.columns]
     cells = cells.map(lambda cell: normalised(cell.strip()))
     cells.columns = pd.Index(names)
-    unnamed = [name == "" and not cells.iloc[:, at].any() for at, name in enumerate(names)]
-    return cells.loc[:, [not empty for empty in unnamed]]
+    return cells.loc[:, [bool(name or cells.iloc[:, at].any()) for at, name in enumerate(names)]]
 
 
 def _finder(root: Path) -> Callable[[PurePosixPath], Path]:

@@ -41,14 +41,9 @@ def check_testset(
     *,
     bits: int | None = None,
 ) -> CheckedTest:
-    """Check every file that a test depends on.
+    """Check every file that a test of a category depends on, given all of its samples.
 
-    Args:
-        folder: Folder of the category.
-        samples: All of its samples.
-        layout: Its layout.
-        size: See `Evaluation`.
-        bits: See `check_files`.
+    For `size`, see `Evaluation`; for `bits`, `check_files`.
 
     Raises:
         DataError: As `AnomalyDataModule.check_test`.
@@ -75,12 +70,7 @@ def check_testset(
 def find_unknown_defects(
     samples: Sequence[Sample], saturations: Saturations | None
 ) -> list[Finding]:
-    """Masks that `read_defects` rejects; none without saturations.
-
-    Args:
-        samples: The test samples; masks that cannot be read are found as well.
-        saturations: See `CheckedTest`.
-    """
+    """Masks that `read_defects` rejects, or that cannot be read; none without saturations."""
     if saturations is None:
         return []
 
@@ -96,13 +86,7 @@ def find_unknown_defects(
 
 
 def find_other_metric(folder: Path, layout: str, saturations: Saturations | None) -> list[Finding]:
-    """The finding that the data set's own metric is another one, for MVTec LOCO AD, also in layout `mvtec`.
-
-    Args:
-        folder: Folder of the category.
-        layout: Its layout.
-        saturations: See `CheckedTest`.
-    """
+    """The finding that the data set's own metric is another one, for MVTec LOCO AD, also in layout `mvtec`."""
     if layout != "mvtec_loco" and not (folder / CONFIG_FILE).is_file():
         return []
     remedy = "compare only spro5 with published figures"

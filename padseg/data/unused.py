@@ -13,13 +13,7 @@ from padseg.machine.marks import is_marked
 
 
 def check_unused(folder: Path, samples: Sequence[Sample], layout: str) -> list[Finding]:
-    """Masks without an image, and images that padseg cannot read or that the layout does not use.
-
-    Args:
-        folder: The folder of a category.
-        samples: Its samples.
-        layout: Its layout.
-    """
+    """Masks without an image, and images of a category that padseg cannot read or its layout does not use."""
     try:
         entries = [*walk_folders(folder)]
     except DataError as error:

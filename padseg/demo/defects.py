@@ -132,8 +132,7 @@ def _chip(scene: PartScene, rng: np.random.Generator) -> tuple[Array, Array]:
 
 def _repainted(scene: PartScene, rng: np.random.Generator) -> tuple[Array, Array]:
     """A manufacturing fault: the part is painted again with it."""
-    if scene.with_fault is None:
-        raise ValueError("this part has no manufacturing fault")
+    assert scene.with_fault is not None
     return scene.with_fault(rng.uniform())
 
 

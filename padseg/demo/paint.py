@@ -6,7 +6,7 @@ picture. Colours are float32 RGB in [0, 1], arrays of shape (SIZE, SIZE, 3); cov
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ _FINE = 4  # PIL draws without anti-aliasing: shapes are drawn this much larger,
 
 Array = NDArray[Any]
 Points = list[tuple[float, float]]
-_Y, _X = (np.mgrid[0:SIZE, 0:SIZE] + 0.5).astype(np.float32)
+# Middles of the pixels.
+Y, X = (np.mgrid[0:SIZE, 0:SIZE] + 0.5).astype(np.float32)
 
 
 def rgb(red: float, green: float, blue: float) -> Array:
@@ -38,29 +39,28 @@ def halve(fine: Array) -> Array:
     return blocks
 
 
-def shape(draw: Callable[[ImageDraw.ImageDraw, int], None]) -> Array:
-    """Coverage of what `draw` paints with value 255 on a canvas `_FINE` times as large."""
-    canvas = Image.new("L", (SIZE * _FINE, SIZE * _FINE))
-    draw(ImageDraw.Draw(canvas), _FINE)
-    return np.asarray(canvas.reduce(_FINE), np.float32) / 255
+def _coverage(fine: Image.Image) -> Array:
+    """Coverage of what is 255 in a picture `_FINE` times as large."""
+    return np.asarray(fine.reduce(_FINE), np.float32) / 255
 
 
 def stroke(points: Points, widths: Sequence[float]) -> Array:
     """Coverage of a line through `points` whose width in pixels changes along it."""
-
-    def draw(pen: ImageDraw.ImageDraw, fine: int) -> None:
-        scaled = [(x * fine, y * fine) for x, y in points]
-        for start, end, width in zip(scaled, scaled[1:], widths, strict=False):
-            pen.line([start, end], fill=255, width=max(1, round(width * fine)))
-            r = width * fine / 2
-            pen.ellipse([end[0] - r, end[1] - r, end[0] + r, end[1] + r], fill=255)
-
-    return shape(draw)
+    canvas = Image.new("L", (SIZE * _FINE, SIZE * _FINE))
+    pen = ImageDraw.Draw(canvas)
+    scaled = [(x * _FINE, y * _FINE) for x, y in points]
+    for start, end, width in zip(scaled, scaled[1:], widths, strict=False):
+        pen.line([start, end], fill=255, width=max(1, round(width * _FINE)))
+        r = width * _FINE / 2
+        pen.ellipse([end[0] - r, end[1] - r, end[0] + r, end[1] + r], fill=255)
+    return _coverage(canvas)
 
 
 def polygon(points: Points) -> Array:
     """Coverage of a filled polygon."""
-    return shape(lambda pen, fine: pen.polygon([(x * fine, y * fine) for x, y in points], fill=255))
+    canvas = Image.new("L", (SIZE * _FINE, SIZE * _FINE))
+    ImageDraw.Draw(canvas).polygon([(x * _FINE, y * _FINE) for x, y in points], fill=255)
+    return _coverage(canvas)
 
 
 def blob(rng: np.random.Generator, x: float, y: float, radius: float, rough: float) -> Points:
@@ -99,7 +99,7 @@ def spread(cover: Array, radius: float) -> Array:
 def camera(image: Array, rng: np.random.Generator) -> NDArray[np.uint8]:
     """The picture that a camera takes: exposure, uneven light, sensor noise, 8 bits."""
     turn, fall = rng.uniform(0, 2 * np.pi), rng.uniform(0.02, 0.1)
-    slope = (math.cos(turn) * (_X / SIZE - 0.5) + math.sin(turn) * (_Y / SIZE - 0.5)) * 2
+    slope = (math.cos(turn) * (X / SIZE - 0.5) + math.sin(turn) * (Y / SIZE - 0.5)) * 2
     light = rng.uniform(0.93, 1.05) * (1 + fall * slope)
     noise = rng.standard_normal(image.shape).astype(np.float32) * rng.uniform(0.006, 0.012)
     return np.rint(np.clip(image * light[..., None] + noise, 0, 1) * 255).astype(np.uint8)

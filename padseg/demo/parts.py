@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from padseg.demo.paint import SIZE, Array, halve, over, rgb, spread
+from padseg.demo.paint import SIZE, Array, X, Y, halve, over, rgb, spread
 from padseg.synthesis.textures import clouds, smooth
 
 _SOLID = np.ones((SIZE, SIZE), np.float32)
-_Y, _X = (np.mgrid[0:SIZE, 0:SIZE] + 0.5).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def wood(rng: np.random.Generator) -> PartScene:
     """A planed oak board with vertical grain."""
     tilt = rng.uniform(-0.06, 0.06)
     drift = 0.9 * clouds(rng, 2, 3) + 0.25 * clouds(rng, 3, 8)
-    across = (_X + tilt * (_Y - SIZE / 2)) / SIZE
+    across = (X + tilt * (Y - SIZE / 2)) / SIZE
     rings = across * rng.uniform(7.5, 9.5) + drift * 0.8 + rng.uniform(0, 9)
     phase = rings - np.floor(rings)
     late = smooth(0.3, 0.88, phase) * (1 - smooth(0.86, 1.0, phase))
@@ -100,11 +99,11 @@ def wood(rng: np.random.Generator) -> PartScene:
 
 def cap(rng: np.random.Generator) -> PartScene:
     """A plain red cap on a conveyor belt."""
-    belt = 0.23 + 0.012 * clouds(rng, 60, 60) + 0.012 * np.sin(_X * 1.2 + rng.uniform(0, 6.3))
+    belt = 0.23 + 0.012 * clouds(rng, 60, 60) + 0.012 * np.sin(X * 1.2 + rng.uniform(0, 6.3))
     belt = belt[..., None] * np.asarray((0.92, 1.0, 1.08), np.float32)
     cx, cy = SIZE / 2 + rng.uniform(-1.5, 1.5), SIZE / 2 + rng.uniform(-1.5, 1.5)
     turn, radius = rng.uniform(-0.06, 0.06), rng.uniform(47.5, 48.5)
-    dx, dy = _X - cx, _Y - cy
+    dx, dy = X - cx, Y - cy
     distance, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
     body = np.clip(radius - distance + 0.5, 0, 1)
     shadow = 0.55 * spread(np.roll(body, (4, 3), (0, 1)), 3)

@@ -1,14 +1,12 @@
 """How images, scores and verdicts are drawn: one look for panels, `detect`, the report and W&B."""
 
-from padseg.drawing.contour import line_width, outline
-from padseg.drawing.heat import COLOURS, HeatScale, heatmap, opacities, tint
+from padseg.drawing.heat import COLOURS, HeatScale, heatmap, opacities
 from padseg.drawing.sheet import (
     Banner,
     enlarged,
     judged,
     overlay,
     panels,
-    sheet,
     stamped,
     verdict_colour,
 )
@@ -22,16 +20,12 @@ __all__ = [
     "enlarged",
     "heatmap",
     "judged",
-    "line_width",
     "opacities",
-    "outline",
     "overlay",
     "panels",
     "score_text",
     "score_words",
-    "sheet",
     "stamped",
-    "tint",
     "verdict_colour",
     "verdict_text",
 ]

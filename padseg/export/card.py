@@ -65,7 +65,7 @@ def model_card(description: Description, run: RunResult | None, license: str | N
         run: The run that trained them; None if unknown, as the card then says.
         license: Identifier of their licence; None for that of the teacher.
     """
-    system = SYSTEMS[description.system]
+    system, calibration = SYSTEMS[description.system], description.calibration
     of_teachers = [_license(name) for name in description.teacher]
     origin = " ".join(
         f"According to timm, the weights of the teacher {name} are under {found}."
@@ -80,16 +80,10 @@ def model_card(description: Description, run: RunResult | None, license: str | N
         paper=system.paper,
         results=_results(description, run),
         training=_training(description, run),
-        thresholds=_thresholds(description.calibration),
+        thresholds=_thresholds(calibration),
         size=" x ".join(map(str, description.image_size)),
-        tile=_tile(description.calibration),
+        tile=f", tile={calibration.tile}" if calibration and calibration.tile else "",
     )
-
-
-def _tile(calibration: Calibration | None) -> str:
-    """The option with which images are scored as they were for the thresholds."""
-    tile = None if calibration is None else calibration.tile
-    return "" if tile is None else f", tile={tile}"
 
 
 def _license(teacher: str) -> str:

@@ -52,13 +52,7 @@ class Description:
 
 
 def describe(header: Header, run: RunResult | None, weights: str) -> Description:
-    """Describe an export.
-
-    Args:
-        header: Header of the checkpoint.
-        run: The run that trained it, see `find_run`.
-        weights: Type of the stored weights.
-    """
+    """Describe an export of a checkpoint; for its run, see `find_run`."""
     system = SYSTEMS[header.system]
     fingerprint = None if run is None else run.fingerprint
     return Description(

@@ -32,10 +32,8 @@ class Deployed(nn.Module):
         super().__init__()
         self.size = module.image_size
         # A threshold for the highest score of an image's tiles does not apply to whole images.
-        known = (
-            module.calibration if module.calibration and module.calibration.tile is None else None
-        )
-        self.calibration = known
+        known = module.calibration
+        self.calibration = known if known and known.tile is None else None
         self.module = copy.deepcopy(module).cpu().eval()
         _fold_and_fix_size(self.module, self.size)
         # The layout in files; torch.export warns about weights in another one.

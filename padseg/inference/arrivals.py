@@ -92,10 +92,10 @@ class Arrivals:
         if not os.path.exists(path):  # noqa: PTH110 - a lost drive raises errors in pathlib
             del self._seen[path]
             return True
-        waited = self._clock() - seen.since >= _PATIENCE
-        if not waited:
+        waits = self._clock() - seen.since < _PATIENCE
+        if waits:
             seen.due = seen.since + _PATIENCE
-        return not waited
+        return waits
 
     def _find(self) -> list[Path]:
         missing: dict[Path, DataError] = {}

@@ -73,7 +73,7 @@ class Prediction:
     def mask(self) -> NDArray[np.bool_] | None:
         """(H, W), the pixels that exceed their threshold; None without calibration."""
         return (
-            None if self.calibration is None else self.calibration.anomalous_pixels(self.score_map)
+            None if self.calibration is None else self.score_map > self.calibration.pixel_threshold
         )
 
 
@@ -92,7 +92,7 @@ def make_prediction(
         score_map,
         image_score,
         calibration.image_scale(image_score),
-        calibration.is_anomalous(image_score),
+        image_score > calibration.image_threshold,
         find_regions(score_map, calibration.pixel_scale),
         calibration,
     )

@@ -93,10 +93,6 @@ class Predictor:
     def from_pretrained(cls, path: str | Path, **options: Any) -> Self:
         """Score with a folder or safetensors file that `padseg export --format safetensors` wrote.
 
-        Args:
-            path: The folder or file.
-            **options: Those of `Predictor`.
-
         Raises:
             CheckpointError: There is none, or it is damaged.
         """

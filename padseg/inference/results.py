@@ -137,7 +137,7 @@ class Results:
         """
         version = self._versions.get(name)
         self._pending.append((pixels, self._pool.submit(self._write, name, predict, version)))
-        while self._pixels() > MOST_PIXELS:
+        while sum(waiting for waiting, _ in self._pending) > MOST_PIXELS:
             self._settle()
 
     def _write(
@@ -158,10 +158,6 @@ class Results:
             what = error.filename or "a picture of it"
             return Outcome(name, error=f"{what} cannot be written ({error.strerror or error})")
         return Outcome.of(name, answer, version)
-
-    def _pixels(self) -> int:
-        """Total pixels of the images that wait for their files."""
-        return sum(pixels for pixels, _ in self._pending)
 
     def _settle(self) -> None:
         _, job = self._pending.popleft()
@@ -245,13 +241,10 @@ def heat_scale(predictions: Sequence[Prediction]) -> HeatScale:
 
 def draw_prediction(prediction: Prediction, outlined: bool) -> Image.Image:
     """The image beside what exceeds the pixel threshold, outlined or not, under verdict and score."""
-    scale = heat_scale([prediction])
-    return judged(prediction.image, prediction.score_map, scale, _banner(prediction), outlined)
-
-
-def _banner(prediction: Prediction) -> Banner:
     alarm, score = prediction.anomalous, score_words(prediction.image_score, prediction.score)
-    return Banner(verdict_text(alarm), alarm, f"score {score}")
+    banner = Banner(verdict_text(alarm), alarm, f"score {score}")
+    scale = heat_scale([prediction])
+    return judged(prediction.image, prediction.score_map, scale, banner, outlined)
 
 
 def results_options(

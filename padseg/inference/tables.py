@@ -66,12 +66,7 @@ def summary(totals: Totals, folder: Path, judged: bool) -> str:
 
 
 def raise_failed(totals: Totals, folder: Path, base: Path) -> None:
-    """Raise an error if some images failed.
-
-    Args:
-        totals: Of the folder.
-        folder: The folder of results.
-        base: The folder of the images.
+    """Raise an error if some images failed; their names start from the folder `base`.
 
     Raises:
         DataError: Some failed; the message has the first one and its reason.

@@ -18,12 +18,7 @@ class Box(NamedTuple):
 
 
 def tile_boxes(height: int, width: int, tile: int | None) -> list[Box]:
-    """Cover an image with tiles, row by row.
-
-    Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-        tile: Side of a tile in pixels; None for the whole image.
+    """Cover an image with tiles of some side, row by row; None for the whole image.
 
     Returns:
         Tiles of one size, spread evenly, with the outer ones at the border; a single box if the image
@@ -50,25 +45,14 @@ class Blend:
     """The score map of an image, from those of its tiles.
 
     Each pixel is the mean over the tiles that cover it, weighted by a pyramid: 1 in the middle of a
-    tile's side and nearly 0 at its border. A single tile is returned unchanged.
-
-    Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+    tile's side and nearly 0 at its border.
     """
 
     def __init__(self, height: int, width: int) -> None:
-        self._shape = (height, width)
-        self._sum: NDArray[np.float32] | None = None
-        self._weight: NDArray[np.float32] | None = None
+        self._sum, self._weight = (np.zeros((height, width), np.float32) for _ in range(2))
 
     def add(self, box: Box, score_map: NDArray[np.float32]) -> None:
         """Add the map of one tile, at the size of its box."""
-        if score_map.shape == self._shape:
-            self._sum = score_map
-            return
-        if self._sum is None or self._weight is None:
-            self._sum, self._weight = (np.zeros(self._shape, np.float32) for _ in range(2))
         weight = np.outer(_ramp(score_map.shape[0]), _ramp(score_map.shape[1]))
         place = np.s_[box.top : box.bottom, box.left : box.right]
         self._sum[place] += weight * score_map
@@ -76,9 +60,6 @@ class Blend:
 
     def result(self) -> NDArray[np.float32]:
         """(H, W) float32, once all tiles are there."""
-        assert self._sum is not None
-        if self._weight is None:
-            return self._sum
         return np.divide(self._sum, self._weight, out=self._sum)
 
 

@@ -24,9 +24,6 @@ from padseg.machine.folders import locked, require_same_options
 from padseg.modules import AnomalyModule
 from padseg.modules.signals import stop_prediction_on_sigterm
 
-# What to do if a folder holds other results.
-_OTHER_FOLDER = "pass another folder, or empty it"
-
 
 class PredictionWriter(BasePredictionWriter):
     """Writes score maps, overlays, masks and tables of predictions, as `padseg detect` does.
@@ -54,7 +51,7 @@ class PredictionWriter(BasePredictionWriter):
             self._lock.enter_context(locked(self.out))
             refuse_files_of_others(self.out)
             options = results_options(pl_module, str(trainer.precision), None, self._base)
-            require_same_options(self.out, options, _OTHER_FOLDER)
+            require_same_options(self.out, options, "pass another folder, or empty it")
             for log in self.out.glob(".log-*.jsonl"):
                 log.unlink()
         trainer.strategy.barrier()

@@ -4,7 +4,7 @@ import errno
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,33 +50,23 @@ def locked(folder: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    lock = filelock.FileLock(folder / ".lock", timeout=0)
+def _lock(folder: Path) -> AbstractContextManager[object]:
     try:
-        lock.acquire()
+        return filelock.FileLock(folder / ".lock").acquire(timeout=0)
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
             raise
         raise PadsegError(
             f"{folder} is on a drive without file locks ({error}): pass another --out."
         ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def require_same_options(folder: Path, options: Mapping[str, Any], remedy: str) -> None:
-    """Record in `options.json` what the results in a folder depend on; later calls must agree.
-
-    Args:
-        folder: The folder.
-        options: What the results depend on, in plain values.
-        remedy: What to do if the folder holds other results, for the message.
+    """Record in `options.json` what the results in a folder depend on, in plain values; later calls must agree.
 
     Raises:
-        ConfigError: The folder holds results of other options, or as `recorded_options`.
+        ConfigError: The folder holds results of other options, for which the message gives the remedy; or as
+            `recorded_options`.
     """
     stored = recorded_options(folder)
     if stored is None:
@@ -129,12 +119,7 @@ def flat_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def differing_options(
     each: Sequence[Mapping[str, Any]], leave_out: AbstractSet[str] = frozenset()
 ) -> list[str]:
-    """The names in which options that `require_same_options` records differ, where that is known.
-
-    Args:
-        each: The options of several folders.
-        leave_out: Names that may differ.
-    """
+    """The names in which the options of several folders differ, as far as these recorded them."""
     flat = [flat_options(one) for one in each]
     return [
         key

@@ -39,14 +39,7 @@ def shows_bars() -> bool:
 def tracked(
     items: Iterable[Item], description: str, total: int, *, transient: bool = False
 ) -> Iterator[Item]:
-    """Pass items on and show how many are done.
-
-    Args:
-        items: The items.
-        description: What is done with them.
-        total: Their number.
-        transient: Whether the bar disappears at the end.
-    """
+    """Pass items on and show how many of `total` are done; a `transient` bar disappears at the end."""
     if shows_bars():
         with _bar(description, transient) as bar:
             yield from bar.track(items, total, description=escape(description))

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
@@ -98,18 +97,6 @@ class Calibration:
         if spread is None:
             spread = normal_spread(self.pixel_threshold, self.pixel_quantiles, TYPICAL_PIXEL)
         return ScoreScale(self.pixel_threshold, spread)
-
-    def is_anomalous(self, image_score: float) -> bool:
-        """The verdict on an image."""
-        return image_score > self.image_threshold
-
-    def anomalous_pixels(self, score_map: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """The verdict on each pixel.
-
-        Args:
-            score_map: Of any shape, in [0, 1].
-        """
-        return score_map > self.pixel_threshold
 
     @property
     def supports_rate(self) -> bool:

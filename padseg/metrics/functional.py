@@ -104,7 +104,7 @@ def auroc(ranking: Ranking) -> float:
     if not ranking.positives or not ranking.negatives:
         return math.nan
     fpr, tpr = from_origin(ranking.fp), from_origin(ranking.tp)
-    return _area(fpr, tpr) / (ranking.positives * ranking.negatives)
+    return float(np.trapezoid(tpr, fpr)) / (ranking.positives * ranking.negatives)
 
 
 def average_precision(ranking: Ranking) -> float:
@@ -145,7 +145,7 @@ def pro(ranking: Ranking, fpr_limit: float = 0.3) -> float:
         slope = (covered[inside] - y[-1]) / (fpr[inside] - x[-1])
         y = np.append(y, y[-1] + slope * (fpr_limit - x[-1]))
         x = np.append(x, fpr_limit)
-    return _area(x, y) / fpr_limit
+    return float(np.trapezoid(y, x)) / fpr_limit
 
 
 def aupimo(ranking: Ranking, lower: float, upper: float) -> float:
@@ -175,11 +175,11 @@ def aupimo(ranking: Ranking, lower: float, upper: float) -> float:
         for at, limit in ((start, low), (end, high))
     ]
     inside = slice(start, end)
-    area = _area(
-        np.concatenate([[low], x[inside], [high]]),
+    area = np.trapezoid(
         np.concatenate([ends[:1], y[inside], ends[1:]]),
+        np.concatenate([[low], x[inside], [high]]),
     )
-    return area / (high - low)
+    return float(area) / (high - low)
 
 
 def iap(ranking: Ranking) -> float:
@@ -216,8 +216,3 @@ def instance_precision(ranking: Ranking) -> Floats:
 def from_origin(values: Floats) -> Floats:
     """Values with a 0 in front."""
     return np.concatenate([[0.0], values])
-
-
-def _area(x: Floats, y: Floats) -> float:
-    """Area by the trapezoidal rule."""
-    return float(np.sum(np.diff(x) * (y[1:] + y[:-1]))) / 2

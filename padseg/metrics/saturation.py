@@ -30,21 +30,17 @@ def count_saturated(
     Returns:
         The counts; their weights add up to `REGION_UNIT` for each defect, except for rounding.
     """
-    union = keys[defects.any(dim=0)]
-    parts, counts, weights = (
-        [union],
-        [torch.ones_like(union, dtype=torch.int64)],
-        [0 * union.long()],
-    )
+    # Keys, and what each adds to the number and to the weight of defect pixels.
+    groups = [(keys[defects.any(dim=0)], 1, 0)]
     for defect, needed in zip(defects, saturation.tolist(), strict=True):
-        highest = keys[defect].topk(needed).values
-        parts.append(highest)
-        counts.append(torch.zeros_like(highest, dtype=torch.int64))
-        weights.append(torch.full_like(counts[-1], round(REGION_UNIT / needed)))
+        groups.append((keys[defect].topk(needed).values, 0, round(REGION_UNIT / needed)))
+    parts = torch.cat([part for part, _, _ in groups])
+    counts = torch.cat([torch.full_like(part, one, dtype=torch.int64) for part, one, _ in groups])
+    weights = torch.cat(
+        [torch.full_like(part, each, dtype=torch.int64) for part, _, each in groups]
+    )
     ordered = keys.sort().values
     shift = smallest_shift(ordered, bound, shift)
     distinct, total = add_up(drop_bits(ordered, shift), [torch.ones_like(keys, dtype=torch.int64)])
-    defect_keys, found, weight = add_up(
-        drop_bits(torch.cat(parts), shift), [torch.cat(counts), torch.cat(weights)]
-    )
+    defect_keys, found, weight = add_up(drop_bits(parts, shift), [counts, weights])
     return ScoreCounts(distinct, total, defect_keys, found, weight, shift)

@@ -226,9 +226,7 @@ def _where(values: Tensor) -> Tensor:
 
 
 def _differences(cumulated: Tensor) -> Tensor:
-    steps = cumulated.clone()
-    steps[1:] -= cumulated[:-1]
-    return steps
+    return torch.diff(cumulated, prepend=cumulated.new_zeros(1))
 
 
 def _sort(values: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from padseg.records.folder import Records, empty_records, read_records
 from padseg.records.pictures import (
-    RecordPictures,
     picture_path,
     remove_pictures,
     shrink,
@@ -23,7 +22,6 @@ __all__ = [
     "COLUMNS",
     "TABLE",
     "ImageRow",
-    "RecordPictures",
     "Records",
     "choose_images",
     "empty_records",

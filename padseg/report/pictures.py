@@ -68,20 +68,18 @@ class PagePictures:
     def _add_image(self, category: str, path: str, places: list[tuple[int, int]]) -> None:
         for number, index in places:
             run = self._runs[number]
-            image = _jpeg(run.picture("thumbs", index), _SIDE)
+            image = _jpeg(run.picture("thumbs", index))
             if image is None:
                 continue
             mask = _mask(run.picture("masks", index))
             size = len(image) + len(mask or "")
             if size > self._left:
                 self.left_out += 1
-                return
-            self._left -= size
-            self.images[category, path] = (image, mask)
-            break
-        else:
+            else:
+                self._left -= size
+                self.images[category, path] = (image, mask)
+                self._add_maps(places)
             return
-        self._add_maps(places)
 
     def _add_maps(self, places: list[tuple[int, int]]) -> None:
         for number, index in places:
@@ -137,13 +135,13 @@ def _telling_first(images: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys([*worst, *(paths[place] for place in places)]))
 
 
-def _jpeg(path: Path, side: int) -> str | None:
+def _jpeg(path: Path) -> str | None:
     try:
         with Image.open(path) as file:
             image = file.convert("RGB")
     except _BROKEN:
         return None
-    image.thumbnail((side, side))
+    image.thumbnail((_SIDE, _SIDE))
     return _uri(image, "jpeg", quality=80)
 
 

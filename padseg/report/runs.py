@@ -65,11 +65,6 @@ class FinishedRun:
         """Its folder, relative to that of all runs."""
         return self.folder.relative_to(self.folder.parents[2]).as_posix()
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What may have changed figures, as sentences."""
-        return () if self.result.evaluation is None else self.result.evaluation.warnings
-
     def picture(self, kind: str, index: int) -> Path:
         """Path of a picture; `kind` is maps, thumbs or masks."""
         return picture_path(self.folder, kind, index)
@@ -138,7 +133,7 @@ def warnings_of(runs: list[FinishedRun]) -> list[tuple[str, str]]:
     """What may have changed figures or makes runs incomparable: the runs' names, and a sentence."""
     warned: dict[str, list[str]] = {}
     for run in runs:
-        for warning in run.warnings:
+        for warning in run.result.evaluation.warnings if run.result.evaluation else ():
             warned.setdefault(warning, []).append(run.name)
     found = [(", ".join(names), warning) for warning, names in warned.items()]
     for label, of_label in _grouped(runs, lambda run: run.label):
@@ -208,11 +203,10 @@ def _read_run(path: Path) -> FinishedRun:
 def _trainer_options(made_with: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
     """The options of the Trainer that were given to a run, for each of its phases."""
     phases = dict.fromkeys(name.partition(" ")[0] for name in known)
-    given = {key: str(value) for key, value in made_with.get("overrides", {}).items()}
     return {
-        f"{phase} {key}": value
+        f"{phase} {key}": str(value)
         for phase in phases
-        for key, value in given.items()
+        for key, value in made_with.get("overrides", {}).items()
         if key.startswith("trainer.")
     }
 

@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning import Trainer
 
 from padseg.inference import Predictor
 from padseg.metrics.calibration import Calibration
 from padseg.modules import StudentDistillModule
-from tiny import tiny_student
+from tiny import save_module, tiny_student
 
 
 @pytest.fixture(scope="session")
@@ -41,8 +40,4 @@ def predictor(module) -> Predictor:
 
 @pytest.fixture(scope="session")
 def checkpoint(module, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("module") / "module.ckpt"
-    trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
-    trainer.strategy.connect(module)
-    trainer.save_checkpoint(path, weights_only=True)
-    return path
+    return save_module(module, tmp_path_factory.mktemp("module") / "module.ckpt")

@@ -9,7 +9,7 @@ from lightning import Callback, Trainer
 from padseg.callbacks import CompileCallback
 from padseg.callbacks.compile import trained_parts
 from padseg.modules import SegmentationModule
-from tiny import tiny_student
+from tiny import save_module, tiny_student
 
 
 class Losses(Callback):
@@ -57,11 +57,7 @@ def test_compiles_what_is_trained_and_leaves_no_trace(make_data):
 
 def test_the_head_is_what_phase_two_trains(tmp_path):
     module = tiny_student()
-    path = tmp_path / "distill.ckpt"
-    trainer = Trainer(accelerator="cpu", barebones=True)
-    trainer.strategy.connect(module)
-    trainer.save_checkpoint(path)
-    head = SegmentationModule(path)
+    head = SegmentationModule(save_module(module, tmp_path / "distill.ckpt"))
     assert [*trained_parts(head)] == [head.segmentation]
     assert [*trained_parts(module)] == [module.student_teacher.student]
 

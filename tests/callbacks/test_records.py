@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lightning import Trainer
 from PIL import Image
 
 from padseg.callbacks import EvaluationCallback, RecordsCallback
 from padseg.metrics.curves import CURVES
 from padseg.records import read_records
+from tiny import save_module
 
 
 def evaluated(make_trainer, module, data, *callbacks):
@@ -154,11 +154,9 @@ def test_a_failed_test_leaves_no_table(module, make_data, make_trainer, data_roo
 @pytest.mark.slow
 def test_two_processes_leave_what_one_leaves(module, make_data, make_trainer, data_root, tmp_path):
     evaluated(make_trainer, module, make_data(), RecordsCallback(tmp_path / "one", data_root))
-    trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
-    trainer.strategy.connect(module)
-    trainer.save_checkpoint(tmp_path / "module.ckpt", weights_only=True)
+    checkpoint = save_module(module, tmp_path / "module.ckpt")
     arguments = [
-        *("test", f"--ckpt_path={tmp_path}/module.ckpt", f"--data.root={data_root}"),
+        *("test", f"--ckpt_path={checkpoint}", f"--data.root={data_root}"),
         *("--data.category=widget", "--data.synthesis=null", "--data.batch_size=1"),
         *("--data.num_workers=0", "--trainer.accelerator=cpu", "--trainer.devices=2"),
         *("--trainer.strategy=ddp", "--trainer.logger=false", "--trainer.precision=32-true"),

@@ -241,7 +241,7 @@ def test_a_full_disk_is_told_at_once(server, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module, "_copy", full)
+    monkeypatch.setattr("pathlib.Path.open", full)
     with pytest.raises(DataError, match=r"dtd cannot be written .*No space.*pass another --root"):
         download("dtd", tmp_path)
     assert len(server.ranges) == 1

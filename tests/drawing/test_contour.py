@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from padseg.drawing import line_width, outline
+from padseg.drawing.contour import line_width, outline
 
 
 def test_the_outline_lies_around_the_region():

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from padseg.drawing import COLOURS, HeatScale, heatmap, opacities, tint
+from padseg.drawing import COLOURS, HeatScale, heatmap, opacities
+from padseg.drawing.heat import tint
 from padseg.metrics.score_scale import ScoreScale
 
 

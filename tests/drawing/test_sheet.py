@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from padseg.drawing import Banner, HeatScale, judged, outline, overlay, panels, tint
+from padseg.drawing import Banner, HeatScale, judged, overlay, panels
+from padseg.drawing.contour import outline
+from padseg.drawing.heat import tint
 from padseg.drawing.sheet import Label, sheet
 
 ORANGE, BLUE, GREY = (192, 78, 0), (0, 114, 178), (88, 100, 116)

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning import Trainer
 
 from padseg.modules import StudentDistillModule
-from tiny import tiny_student
+from tiny import save_module, tiny_student
 
 
 @pytest.fixture(scope="session")
@@ -16,13 +15,6 @@ def module(make_calibration) -> StudentDistillModule:
     module = tiny_student(top_k=5)
     module.calibration = make_calibration(0.05, 0.02)
     return module.eval()
-
-
-def save_module(module: StudentDistillModule, path: Path) -> Path:
-    trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
-    trainer.strategy.connect(module)
-    trainer.save_checkpoint(path, weights_only=True)
-    return path
 
 
 @pytest.fixture(scope="session")

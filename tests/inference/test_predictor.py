@@ -19,7 +19,7 @@ from padseg.inference import Predictor
 from padseg.inference.prediction import find_regions, make_prediction
 from padseg.inference.tiles import Blend, tile_boxes
 from padseg.metrics.score_scale import ScoreScale
-from tiny import tiny_data, tiny_student
+from tiny import save_module, tiny_data, tiny_student
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +151,16 @@ def test_regions_equal_brute_force():
     assert second.box == (1, 1, 3, 3)
     assert (second.area, second.peak) == (2, 0.5)
     assert find_regions(score_map, ScoreScale(0.95, 0.1)) == []
+
+
+def test_what_exceeds_a_threshold_is_anomalous(make_calibration):
+    calibration, score_map = make_calibration(0.25, 0.5), np.float32([[0.4, 0.5], [0.6, 1]])
+    found = [
+        make_prediction(Image.new("RGB", (2, 2)), score_map, score, calibration)
+        for score in (0.2, 0.25, 0.3)
+    ]
+    assert [one.anomalous for one in found] == [False, False, True]
+    assert found[0].mask.tolist() == [[False, False], [True, True]]
 
 
 def test_tiles_equal_brute_force(checkpoint, module):
@@ -314,12 +324,10 @@ def test_wrong_options_are_refused(checkpoint, tmp_path):
 def test_pixels_are_read_with_the_bits_that_the_checkpoint_names(make_calibration, tmp_path):
     module = tiny_student(top_k=5)
     module.bits, module.calibration = 12, make_calibration(0.05, 0.02)
-    trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
-    trainer.strategy.connect(module.eval())
-    trainer.save_checkpoint(tmp_path / "module.ckpt", weights_only=True)
+    path = save_module(module.eval(), tmp_path / "module.ckpt")
     grey = picture()[..., 0]
     Image.fromarray(grey.astype(np.uint16) << 4).save(tmp_path / "1.png")
-    predictor = Predictor(tmp_path / "module.ckpt", device="cpu", precision="32-true")
+    predictor = Predictor(path, device="cpu", precision="32-true")
     assert predictor.module.bits == 12
     by_path, by_image = predictor([tmp_path / "1.png", Image.open(tmp_path / "1.png")])
     for found in (by_path, by_image):

@@ -27,10 +27,6 @@ def test_tiles_cover_the_image_and_overlap(height, width, tile):
 
 def test_an_image_that_fits_is_one_tile():
     assert tile_boxes(30, 20, None) == tile_boxes(30, 20, 30) == [Box(0, 0, 20, 30)]
-    score_map = np.random.default_rng(0).random((30, 20), np.float32)
-    blend = Blend(30, 20)
-    blend.add(Box(0, 0, 20, 30), score_map)
-    assert blend.result() is score_map
 
 
 def test_blending_equals_brute_force():

@@ -110,10 +110,3 @@ def test_plain_values_hold_a_calibration_whole():
     del values["pixel_threshold"]
     with pytest.raises(TypeError, match="pixel_threshold"):
         Calibration.from_dict(values)
-
-
-def test_what_exceeds_a_threshold_is_anomalous(make_calibration):
-    calibration = make_calibration(0.25, 0.5)
-    assert [calibration.is_anomalous(score) for score in (0.2, 0.25, 0.3)] == [False, False, True]
-    verdicts = calibration.anomalous_pixels(np.float32([[0.4, 0.5], [0.6, 1]]))
-    assert verdicts.tolist() == [[False, False], [True, True]]

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from padseg.records import RecordPictures, shrink, write_pictures
+from padseg.records import shrink, write_pictures
+from padseg.records.pictures import RecordPictures
 
 
 def test_large_images_shrink_and_small_defects_stay():

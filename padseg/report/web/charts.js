@@ -30,7 +30,7 @@ function chart(name, runs) {
   }
   if (!series.length) return null;
   const [xTitle, yTitle] = axes.map((axis) => (Object.hasOwn(data.axis_titles, axis) ? data.axis_titles[axis] : axis));
-  return lineChart(known ? known.title : name, xTitle, yTitle, linearAxis(0, known ? known.x_limit : 1), linearAxis(0, 1), series);
+  return lineChart(known ? known.title : name, xTitle, yTitle, linearAxis(known ? known.x_limit : 1), linearAxis(1), series);
 }
 
 function operatingPoint(name, run) {
@@ -43,13 +43,11 @@ function operatingPoint(name, run) {
 }
 
 // An axis: its end, the values of its ticks, and the share of its length at which a value lies.
-function linearAxis(low, high) {
-  const shareOf = (value) => (value - low) / (high - low || 1);
-  const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => Number((low + share * (high - low)).toFixed(3)));
-  return { high, ticks, shareOf };
+function linearAxis(high) {
+  const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => Number((share * high).toFixed(3)));
+  return { high, ticks, shareOf: (value) => value / high };
 }
 
-// Steps from 0 on.
 function stepAxis(last) {
   const high = Math.max(last, 5);
   return { high, ticks: roundTicks(0, high, 5), shareOf: (value) => value / high };

@@ -9,7 +9,7 @@ function chosenImages() {
   const { a, b } = state;
   if (a === null) return [];
   const score = (image) => (Object.hasOwn(a.scores, image.path) ? a.scores[image.path] : -1);
-  const images = (data.images[state.category] || []).filter((image) => {
+  const images = data.images[state.category].filter((image) => {
     if (image.image === null || (state.defect && image.defect !== state.defect)) return false;
     const verdicts = [verdictIn(a, image), verdictIn(b, image)];
     if (state.verdict === "differ") return verdicts[0] !== null && verdicts[1] !== null && verdicts[0] !== verdicts[1];
@@ -20,7 +20,7 @@ function chosenImages() {
 }
 
 function drawFilters() {
-  const images = data.images[state.category] || [];
+  const images = data.images[state.category];
   const counts = new Map();
   for (const image of images) counts.set(image.defect, (counts.get(image.defect) || 0) + 1);
   const defects = [...counts].sort().map(([name, count]) => [name, `${name} (${count})`]);
@@ -65,10 +65,10 @@ function scheduleGallery() {
 
 function drawCards() {
   const images = chosenImages();
-  const all = (data.images[state.category] || []).length;
-  const pictured = (data.images[state.category] || []).filter((image) => image.image !== null).length;
-  byId("shown").textContent = `${images.length} of ${all} images`
-    + (pictured < all ? ` (${pictured} have pictures here)` : "");
+  const all = data.images[state.category];
+  const pictured = all.filter((image) => image.image !== null).length;
+  byId("shown").textContent = `${images.length} of ${all.length} images`
+    + (pictured < all.length ? ` (${pictured} have pictures here)` : "");
   const box = byId("cards");
   const had = [...box.querySelectorAll(".card")].findIndex((card) => card === document.activeElement);
   watcher.disconnect();

@@ -55,8 +55,8 @@ function bestThreshold(rows, stops) {
   return best[1];
 }
 
-function percent(value, digits = 1) {
-  return value === null || value === undefined ? "–" : (100 * value).toFixed(digits);
+function percent(value) {
+  return value === null ? "–" : (100 * value).toFixed(1);
 }
 
 // Four significant digits, as padseg.drawing.score_text writes them.

@@ -18,7 +18,7 @@ const dashOf = (run) => { // the seventh label has the first one's colour, and a
 const nameOf = (run) => (manySeeds ? `${run.label}, seed ${run.seed}` : run.label);
 
 data.runs.forEach((run) => {
-  run.rows = (data.images[run.category] || [])
+  run.rows = data.images[run.category]
     .filter((image) => Object.hasOwn(run.scores, image.path))
     .map((image) => ({ score: run.scores[image.path], label: image.label, defect: image.defect }));
   run.stops = thresholdStops(run.rows, run.threshold);
@@ -27,7 +27,7 @@ data.runs.forEach((run) => {
 
 const state = {
   seeds: false, further: false, published: data.published.length > 0,
-  category: categories.find((name) => (data.images[name] || []).length) || categories[0],
+  category: categories.find((name) => data.images[name].length) || categories[0],
   a: null, b: null, opacity: 1, truth: true, found: "verdict",
   defect: "", verdict: "", sort: "high", cards: CARDS_AT_ONCE,
 };
