@@ -105,8 +105,11 @@ class SegmentationModule(AnomalyModule):
                 "use StudentDistillModule."
             )
         parts = find_system(options.system)
-        if parts.memory:
-            _refuse_parts(parts.title, context, fusion, second_conv)
+        if parts.memory and (context or fusion or second_conv):
+            raise ConfigError(
+                f"--model.context, fusion and second_conv are of parts that {parts.title} does not have: leave "
+                "them out."
+            )
         if segmentation_width is None:
             segmentation_width = parts.segmentation_width
         gamma = parts.gamma if gamma is None else gamma
@@ -302,12 +305,3 @@ def read_distilled(path: str, system: str | None) -> tuple[Checkpoint, Header]:
     if find_system(header.system).segmentation is None:
         raise CheckpointError(f"{path} is of {header.system}, which has no segmentation phase.")
     return checkpoint, header
-
-
-def _refuse_parts(title: str, *options: str | None) -> None:
-    """Reject options of parts that a system with a memory does not have."""
-    if any(options):
-        raise ConfigError(
-            f"--model.context, fusion and second_conv are of parts that {title} does not have: leave "
-            "them out."
-        )
