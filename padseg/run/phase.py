@@ -152,7 +152,8 @@ def _train(cli: PadsegCLI, files: PhaseFiles) -> int:
     if files.checkpoint.exists():
         resumed_from = read_header(files.checkpoint).global_step
     else:
-        resumed_from = _saved_step(files.resume)
+        resumes = files.resume.exists()
+        resumed_from = read_header(files.resume).global_step if resumes else 0
         start = files.resume if resumed_from else None
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=start)
         cost = TrainingCost(
@@ -182,11 +183,6 @@ def _test(cli: PadsegCLI, files: PhaseFiles) -> tuple[dict[str, float | None], f
     loader = cli.datamodule.test_dataloader()
     (batches,) = cli.trainer.num_test_batches  # --trainer.limit_test_batches bounds them
     return metrics, min(int(batches) * loader.batch_size, len(loader.dataset)) / seconds
-
-
-def _saved_step(path: Path) -> int:
-    """The step of a checkpoint; 0 if there is none."""
-    return read_header(path).global_step if path.exists() else 0
 
 
 def _keep_final(trainer: Trainer, path: Path) -> None:
