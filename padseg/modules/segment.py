@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn import Parameter
 
 from padseg.data.images import Size
 from padseg.data.pairs import check_batch
@@ -267,18 +266,14 @@ class SegmentationModule(AnomalyModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """An optimiser with a rate for the residual blocks and one for the rest."""
-        res: list[Parameter] = []
-        rest: list[Parameter] = []
-        for network in self._networks():
-            for name, parameter in network.named_parameters():
-                (res if name.startswith("res.") else rest).append(parameter)
-        return build_optimizer(
-            self,
-            [
-                {"params": res, "lr": self.hparams["lr_res"]},
-                {"params": rest, "lr": self.hparams["lr_head"]},
-            ],
-        )
+        named = [pair for network in self._networks() for pair in network.named_parameters()]
+        res = [parameter for name, parameter in named if name.startswith("res.")]
+        rest = [parameter for name, parameter in named if not name.startswith("res.")]
+        groups = [
+            {"params": res, "lr": self.hparams["lr_res"]},
+            {"params": rest, "lr": self.hparams["lr_head"]},
+        ]
+        return build_optimizer(self, groups)
 
     def stored_hparams(self) -> dict[str, Any]:
         """Teacher and student are in the checkpoint."""
