@@ -63,12 +63,7 @@ def add_system(parser: argparse.ArgumentParser) -> None:
 
 
 def add_textures(parser: argparse.ArgumentParser, without: str) -> None:
-    """The folder of textures for synthetic defects.
-
-    Args:
-        parser: Of the command.
-        without: What happens if there is none, for the help.
-    """
+    """The folder of textures for synthetic defects; the help tells what happens `without` one."""
     parser.add_argument(
         "--textures",
         type=expanded_path,
@@ -97,13 +92,7 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
 
 
 def add_training(parser: argparse.ArgumentParser, phases: str, default: str) -> None:
-    """The options of a training, also those that `fit` takes.
-
-    Args:
-        parser: Of the command.
-        phases: What has a number of steps, for the help.
-        default: Where steps and batch size come from by default, likewise.
-    """
+    """The options of a training, also those that `fit` takes; the help names phases and the source of defaults."""
     parser.add_argument(
         "--steps",
         type=int,

@@ -10,12 +10,7 @@ from padseg.errors import ConfigError
 
 
 def refuse_nulls(group: str, kind: type, options: Mapping[str, Any]) -> None:
-    """Reject nulls among the arguments of a class that take none.
-
-    Args:
-        group: Of the options, such as `model`.
-        kind: The class.
-        options: The arguments by name.
+    """Reject nulls among the options of a group, such as `model`, for arguments of its class that take none.
 
     Raises:
         ConfigError: An argument is null.

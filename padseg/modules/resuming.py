@@ -17,15 +17,10 @@ from padseg.options import refuse_changed_options
 def refuse_other_training(
     checkpoint: Checkpoint, arguments: Mapping[str, Any], trainer: Trainer
 ) -> None:
-    """Reject a checkpoint of weights alone, or of a training with other options than the one that would go on.
-
-    Args:
-        checkpoint: What Lightning has read.
-        arguments: Of the module that would go on.
-        trainer: Its Trainer.
+    """Reject a checkpoint that a module with these arguments cannot go on from.
 
     Raises:
-        CheckpointError: As above.
+        CheckpointError: It holds weights alone, or is of a training with other options.
         ConfigError: A callback would discard the state of the training to try rates or batch sizes.
     """
     # The checkpoint to which the callback itself returns is hidden.

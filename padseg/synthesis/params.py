@@ -1,9 +1,4 @@
-"""Parameters of synthetic defects.
-
-Source: Zavrtanik, Kristan and Skocaj, "DRAEM - A discriminatively trained reconstruction embedding
-for surface anomaly detection", ICCV 2021; with the settings of Zhang, Li, Li, Huang, Shan and Chen,
-"DeSTSeg: Segmentation guided denoising student-teacher for anomaly detection", CVPR 2023.
-"""
+"""Parameters of synthetic defects, after DRAEM and DeSTSeg; see `padseg.synthesis.draws`."""
 
 import math
 from collections.abc import Collection
