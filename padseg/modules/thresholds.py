@@ -71,11 +71,7 @@ class ThresholdCallback(Callback):
         self._calibrate_and_store(trainer, pl_module, data, of_last_step)
 
     def _calibrate_and_store(
-        self,
-        trainer: Trainer,
-        module: AnomalyModule,
-        data: AnomalyDataModule,
-        paths: set[Path],
+        self, trainer: Trainer, module: AnomalyModule, data: AnomalyDataModule, paths: set[Path]
     ) -> None:
         calibration = self.calibrate(trainer, module, data)
         if trainer.is_global_zero:
