@@ -75,13 +75,6 @@ SECTIONS: dict[str, tuple[tuple[tuple[str, ...], str, str], ...]] = {
         (("predict",), "predictions.out DIR", "folder for score maps, overlays, masks and tables"),
     ),
 }
-_USAGE = {
-    "fit": "padseg fit --config FILE --data.root DIR --data.category NAME [options]",
-    **{
-        name: f"padseg {name} --ckpt_path CKPT --data.root DIR --data.category NAME [options]"
-        for name in SCORING_COMMANDS
-    },
-}
 
 
 def help_text(command: str, purpose: str) -> str:
@@ -91,8 +84,9 @@ def help_text(command: str, purpose: str) -> str:
         command: `fit`, `validate`, `test` or `predict`.
         purpose: What it does, in a few words.
     """
+    source = "--config FILE" if command == "fit" else "--ckpt_path CKPT"
     parser = argparse.ArgumentParser(
-        usage=_USAGE[command],
+        usage=f"padseg {command} {source} --data.root DIR --data.category NAME [options]",
         description=f"{purpose[0].upper()}{purpose[1:]}.",
         epilog=f"padseg {command} --help=all lists every option.",
         add_help=False,

@@ -8,12 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import WandbLogger
 
-from padseg.callbacks import RecordsCallback
+from padseg.callbacks import RecordsCallback, WandbCallback
 from padseg.callbacks.wandb_artifacts import log_model
-from padseg.callbacks.wandb_runs import finished_wandb, start_wandb, wandb_callbacks
+from padseg.callbacks.wandb_runs import finished_wandb, start_wandb
 from padseg.errors import ConfigError
 from padseg.lightning_cli.cli import PadsegCLI
 from padseg.lightning_cli.earlier_files import keep_log
@@ -140,7 +140,9 @@ def _callbacks(options: RunOptions, files: PhaseFiles, tested: bool) -> list[Cal
         callbacks.append(Timer())
     if tested and files.phase == options.phases[-1]:
         callbacks.append(RecordsCallback(files.run, options.root))
-    return callbacks if options.wandb is None else [*callbacks, *wandb_callbacks()]
+    if options.wandb is not None:
+        callbacks += [WandbCallback(), LearningRateMonitor()]
+    return callbacks
 
 
 def _train(cli: PadsegCLI, files: PhaseFiles) -> int:

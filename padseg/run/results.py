@@ -111,15 +111,8 @@ class Fingerprint:
         Raises:
             KeyError: A value is missing.
         """
-        return cls(
-            options=content["options"],
-            versions=content["versions"],
-            data_sha256=content["data_sha256"],
-            teacher_sha256=content["teacher_sha256"],
-            precision=content.get("precision", {}),
-            device=content.get("device", {}),
-            resumed_from_step=int(content.get("resumed_from_step", 0)),
-        )
+        known = {"precision": {}, "device": {}, "resumed_from_step": 0, **content}
+        return cls(**{field.name: known[field.name] for field in fields(cls)})
 
 
 @dataclass(frozen=True)
