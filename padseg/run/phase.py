@@ -189,12 +189,8 @@ def _test(cli: PadsegCLI, files: PhaseFiles) -> tuple[dict[str, float | None], f
 
 def _keep_final(trainer: Trainer, path: Path) -> None:
     """Save the last step or, if the configuration chooses by held-out images, the best one."""
-    chosen = [
-        callback
-        for callback in trainer.checkpoint_callbacks
-        if isinstance(callback, ModelCheckpoint) and callback.monitor
-    ]
-    if not chosen or not chosen[0].best_model_path:
+    chosen = [each for each in callbacks_of(trainer, ModelCheckpoint) if each.monitor]
+    if chosen and chosen[0].best_model_path:
+        Path(chosen[0].best_model_path).replace(path)
+    else:
         save_weights(trainer, path)
-        return
-    Path(chosen[0].best_model_path).replace(path)
