@@ -16,7 +16,7 @@ def test_the_short_help_names_options_of_the_long_one(command, capsys):
     assert end.value.code == 0
     every = capsys.readouterr().out
     options = (option for section in SECTIONS.values() for option in section)
-    names = [option.name for option in options if command in option.commands]
+    names = [option.split()[0] for commands, option, _ in options if command in commands]
     assert {"data.root", "data.category"} <= set(names)
     for name in names:
         assert f"--{name} " in short

@@ -7,6 +7,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from padseg.callbacks.resume import ResumeCheckpoint
+from padseg.modules.trainer_parts import callbacks_of
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -19,11 +20,7 @@ class BestCheckpoint(ModelCheckpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Use the folder of `ResumeCheckpoint`, which protects the files of other trainings."""
         if self.dirpath is None:
-            folders = [
-                callback.dirpath
-                for callback in trainer.checkpoint_callbacks
-                if isinstance(callback, ResumeCheckpoint)
-            ]
+            folders = [resume.dirpath for resume in callbacks_of(trainer, ResumeCheckpoint)]
             self.dirpath = next(iter(folders), None)
         super().setup(trainer, pl_module, stage)
 

@@ -53,7 +53,6 @@ class PicturesCallback(ImagesCallback):
         Raises:
             OSError: It cannot be made or written.
         """
-        super().setup(trainer, pl_module, stage)
         if stage in ("validate", "test") and self.target is not None and trainer.is_global_zero:
             self.target.mkdir(parents=True, exist_ok=True)
             require_writable(self.target / stage / "normal.png")

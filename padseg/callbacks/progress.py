@@ -36,11 +36,8 @@ class StepBar(RichProgressBar):
         for column in (steps, times, speed):
             column._table_column = Column(no_wrap=True)  # the bar and the loss share what is left
         width = get_console().width
-        columns = [text, bar] if width >= 40 else [text]
-        columns.append(steps)
-        columns += [times] if width >= 60 else []
-        columns += [speed] if width >= 80 else []
-        return columns
+        needed = ((text, 0), (bar, 40), (steps, 0), (times, 60), (speed, 80))
+        return [column for column, least in needed if width >= least]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Name what is counted."""

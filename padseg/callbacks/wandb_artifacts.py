@@ -45,11 +45,7 @@ def use_student(logger: WandbLogger, pl_module: SegmentationModule) -> None:
 
 
 def log_model(
-    logger: WandbLogger,
-    name: str,
-    path: Path,
-    aliases: Sequence[str],
-    metadata: Mapping[str, Any],
+    logger: WandbLogger, name: str, path: Path, aliases: Sequence[str], metadata: Mapping[str, Any]
 ) -> None:
     """Log a finished checkpoint as a version of the model of that name.
 

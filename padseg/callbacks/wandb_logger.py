@@ -36,10 +36,9 @@ class SectionedWandbLogger(WandbLogger):
         super().log_hyperparams(dict(flat(given)))
 
     def _in_section(self, key: str) -> str:
-        if key.startswith("val_"):
-            return f"val/{key.removeprefix('val_')}"
-        if key.startswith("train_"):
-            return f"train/{key.removeprefix('train_')}"
+        room, _, name = key.partition("_")
+        if room in ("val", "train") and name:
+            return f"{room}/{name}"
         if key.startswith("lr-"):
             return f"train/{key}"
         if key in METRIC_KEYS or key in FURTHER or key.startswith(("iap", "pro", "spro")):

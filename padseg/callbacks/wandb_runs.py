@@ -6,11 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import wandb
-from lightning import Callback
-from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import WandbLogger
 
-from padseg.callbacks.dashboard import WandbCallback
 from padseg.callbacks.wandb_logger import SectionedWandbLogger
 from padseg.errors import ConfigError
 from padseg.machine.files import read_json, write_json
@@ -52,11 +49,6 @@ def start_wandb(
         remedy = "" if mistyped else "; run `wandb login`, or set WANDB_MODE=offline"
         raise ConfigError(f"--wandb {project}: {reason}{remedy}.") from error
     return logger
-
-
-def wandb_callbacks() -> list[Callback]:
-    """The callbacks that go with the logger."""
-    return [WandbCallback(), LearningRateMonitor()]
 
 
 @contextmanager

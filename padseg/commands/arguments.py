@@ -11,6 +11,9 @@ from padseg.names import DEFAULT_SYSTEM, LAYOUT_NAMES, SYSTEM_NAMES
 from padseg.plugins import PLUGIN_HELP
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+_Given = list[
+    tuple[str, str | None]
+]  # options of `fit` as written, and their values, if they have one
 
 
 def expanded_path(text: str) -> Path:
@@ -60,12 +63,7 @@ def add_system(parser: argparse.ArgumentParser) -> None:
 
 
 def add_textures(parser: argparse.ArgumentParser, without: str) -> None:
-    """The folder of textures for synthetic defects.
-
-    Args:
-        parser: Of the command.
-        without: What happens if there is none, for the help.
-    """
+    """The folder of textures for synthetic defects; the help tells what happens `without` one."""
     parser.add_argument(
         "--textures",
         type=expanded_path,
@@ -94,13 +92,7 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
 
 
 def add_training(parser: argparse.ArgumentParser, phases: str, default: str) -> None:
-    """The options of a training, also those that `fit` takes.
-
-    Args:
-        parser: Of the command.
-        phases: What has a number of steps, for the help.
-        default: Where steps and batch size come from by default, likewise.
-    """
+    """The options of a training, also those that `fit` takes; the help names phases and the source of defaults."""
     parser.add_argument(
         "--steps",
         type=int,
@@ -139,18 +131,28 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse
     """
     of_fit, own = _split_options_of_fit(arguments)
     options, unknown = parser.parse_known_args(own)
-    others = [word for word in unknown if not _is_option_of_fit(word)]
-    options.overrides = _options_of_fit([*others, *of_fit], options.command, options.options_of_fit)
+    others = [(word, None) for word in unknown if not _is_option_of_fit(word)]
+    overrides: dict[str, str] = {}
+    for word, value in [*others, *of_fit]:
+        key = word.removeprefix("--").partition("=")[0]
+        if not _is_option_of_fit(word) or key.partition(".")[0] not in options.options_of_fit:
+            raise ConfigError(f"unknown option {word!r}: see padseg {options.command} --help.")
+        if value is None:
+            raise ConfigError(f"option {word} needs a value.")
+        if key in overrides and key.endswith("+"):
+            raise ConfigError(f"option --{key} is given twice: give all values in one list.")
+        overrides[key] = value
+    options.overrides = overrides
     return options
 
 
-def _split_options_of_fit(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The options of `fit` with their values, and all other arguments.
+def _split_options_of_fit(arguments: Sequence[str]) -> tuple[_Given, list[str]]:
+    """The options of `fit`, and all other arguments.
 
     argparse would take the value of an option that it does not know for a positional argument. The names of
     the options stay among the others, since they end the values of the option before them.
     """
-    of_fit: list[str] = []
+    of_fit: _Given = []
     own: list[str] = []
     left = list(arguments)
     while left:
@@ -160,33 +162,14 @@ def _split_options_of_fit(arguments: Sequence[str]) -> tuple[list[str], list[str
         if not _is_option_of_fit(word):
             own.append(word)
             continue
-        key, equals, _ = word.partition("=")
+        value: str | None
+        key, equals, value = word.partition("=")
         own.append(key)
-        of_fit.append(word)
-        if not equals and left and not left[0].startswith("--"):
-            of_fit.append(left.pop(0))
+        if not equals:
+            value = left.pop(0) if left and not left[0].startswith("--") else None
+        of_fit.append((word, value))
     return of_fit, own
 
 
 def _is_option_of_fit(word: str) -> bool:
     return word.startswith("--") and "." in word.partition("=")[0]
-
-
-def _options_of_fit(arguments: list[str], command: str, groups: Sequence[str]) -> dict[str, str]:
-    """The values of `--model.KEY VALUE`, `--model.KEY=VALUE` and the like, of the groups that a command takes."""
-    options: dict[str, str] = {}
-    words = iter(arguments)
-    for word in words:
-        key, equals, value = word.removeprefix("--").partition("=")
-        group, dot, _ = key.partition(".")
-        if not word.startswith("--") or not dot or group not in groups:
-            raise ConfigError(f"unknown option {word!r}: see padseg {command} --help.")
-        if not equals:
-            following = next(words, None)
-            if following is None or following.startswith("--"):
-                raise ConfigError(f"option {word} needs a value.")
-            value = following
-        if key in options and key.endswith("+"):
-            raise ConfigError(f"option --{key} is given twice: give all values in one list.")
-        options[key] = value
-    return options

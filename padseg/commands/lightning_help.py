@@ -4,134 +4,76 @@
 """
 
 import argparse
-from typing import NamedTuple
 
 from padseg.names import SCORING_COMMANDS
 
 _FIT = ("fit",)
 _ALL = (*_FIT, *SCORING_COMMANDS)
-
-
-class _Option(NamedTuple):
-    commands: tuple[str, ...]
-    name: str
-    value: str
-    text: str
-
-
-SECTIONS: dict[str, tuple[_Option, ...]] = {
+# In each section, options: the commands that take it, the option with its value, and what it is.
+SECTIONS: dict[str, tuple[tuple[tuple[str, ...], str, str], ...]] = {
     "model": (
-        _Option(
-            _FIT, "config", "FILE", "recipe, such as configs/destseg/distill.yaml; may be repeated"
-        ),
-        _Option(_FIT, "model.distilled", "CKPT", "phase two: the checkpoint of phase one"),
-        _Option(
-            _FIT, "model.weights", "FILE", "phase one: the teacher's weights (default: timm's hub)"
-        ),
-        _Option(_FIT, "model.image_size", "N", "height and width in pixels, or [HEIGHT,WIDTH]"),
-        _Option(
-            _FIT, "model.KEY", "VALUE", "others: --model.help padseg.modules.StudentDistillModule"
-        ),
-        _Option(_FIT, "ckpt_path", "CKPT", "resume; `last` for the one in --checkpoint.dirpath"),
-        _Option(
-            SCORING_COMMANDS,
-            "ckpt_path",
-            "CKPT",
-            "the checkpoint to score with; it needs no recipe",
-        ),
-        _Option(_FIT, "seed_everything", "N", "seed of all draws (default: 0)"),
-        _Option(
-            _ALL, "plugin", "MODULE", "your module that registers systems, layouts and the like"
-        ),
+        (_FIT, "config FILE", "recipe, such as configs/destseg/distill.yaml; may be repeated"),
+        (_FIT, "model.distilled CKPT", "phase two: the checkpoint of phase one"),
+        (_FIT, "model.weights FILE", "phase one: the teacher's weights (default: timm's hub)"),
+        (_FIT, "model.image_size N", "height and width in pixels, or [HEIGHT,WIDTH]"),
+        (_FIT, "model.KEY VALUE", "others: --model.help padseg.modules.StudentDistillModule"),
+        (_FIT, "ckpt_path CKPT", "resume; `last` for the one in --checkpoint.dirpath"),
+        (SCORING_COMMANDS, "ckpt_path CKPT", "the checkpoint to score with; it needs no recipe"),
+        (_FIT, "seed_everything N", "seed of all draws (default: 0)"),
+        (_ALL, "plugin MODULE", "your module that registers systems, layouts and the like"),
     ),
     "data": (
-        _Option(_ALL, "data.root", "DIR", "folder of the data set"),
-        _Option(_ALL, "data.category", "NAME", "category in it"),
-        _Option(_ALL, "data.layout", "NAME", "its layout: mvtec (default), folder, visa, ..."),
-        _Option(
+        (_ALL, "data.root DIR", "folder of the data set"),
+        (_ALL, "data.category NAME", "category in it"),
+        (_ALL, "data.layout NAME", "its layout: mvtec (default), folder, visa, ..."),
+        (
             ("fit", "validate"),
-            "data.textures",
-            "DIR",
+            "data.textures DIR",
             "textures for synthetic defects, such as dtd/images",
         ),
-        _Option(_ALL, "data.batch_size", "N", "images per step and device (default: the recipe's)"),
-        _Option(
+        (_ALL, "data.batch_size N", "images per step and device (default: the recipe's)"),
+        (
             ("fit", "validate"),
-            "data.val_fraction",
-            "X",
+            "data.val_fraction X",
             "share of normal images held out (default: the recipe's)",
         ),
-        _Option(
-            _FIT,
-            "data.augmentation",
-            "NAME",
-            "auto, none, slight or full: rotations of normal images",
-        ),
-        _Option(
-            _FIT,
-            "data.foreground",
-            "WHERE",
-            "otsu, or a folder of masks: defects only on the object",
-        ),
-        _Option(
-            ("test",), "data.evaluation", "SIZE", "model, or native: the size of pixel metrics"
-        ),
+        (_FIT, "data.augmentation NAME", "auto, none, slight or full: rotations of normal images"),
+        (_FIT, "data.foreground WHERE", "otsu, or a folder of masks: defects only on the object"),
+        (("test",), "data.evaluation SIZE", "model, or native: the size of pixel metrics"),
     ),
     "trainer": (
-        _Option(_FIT, "trainer.max_steps", "N", "optimiser steps (default: the recipe's)"),
-        _Option(_ALL, "trainer.devices", "N", "devices (default: 1)"),
-        _Option(
-            _ALL, "trainer.accelerator", "NAME", "cpu, gpu, ... (default: a GPU if there is one)"
-        ),
-        _Option(
+        (_FIT, "trainer.max_steps N", "optimiser steps (default: the recipe's)"),
+        (_ALL, "trainer.devices N", "devices (default: 1)"),
+        (_ALL, "trainer.accelerator NAME", "cpu, gpu, ... (default: a GPU if there is one)"),
+        (
             _ALL,
-            "trainer.precision",
-            "NAME",
+            "trainer.precision NAME",
             "32-true, bf16-mixed or 16-mixed (default: the fastest safe one)",
         ),
-        _Option(_FIT, "trainer.max_time", "TIME", "stop after days:hours:minutes:seconds"),
-        _Option(_FIT, "trainer.val_check_interval", "N", "batches between validations"),
-        _Option(
-            _ALL, "trainer.logger", "NAME", "TensorBoardLogger, CSVLogger, WandbLogger or false"
-        ),
+        (_FIT, "trainer.max_time TIME", "stop after days:hours:minutes:seconds"),
+        (_FIT, "trainer.val_check_interval N", "batches between validations"),
+        (_ALL, "trainer.logger NAME", "TensorBoardLogger, CSVLogger, WandbLogger or false"),
     ),
     "results": (
-        _Option(_FIT, "checkpoint.dirpath", "DIR", "folder of last.ckpt (default: the logger's)"),
-        _Option(
+        (_FIT, "checkpoint.dirpath DIR", "folder of last.ckpt (default: the logger's)"),
+        (
             _FIT,
-            "checkpoint.every_n_train_steps",
-            "N",
+            "checkpoint.every_n_train_steps N",
             "steps between saves (default: every two minutes)",
         ),
-        _Option(
+        (
             _FIT,
-            "thresholds.false_alarm_rate",
-            "X",
+            "thresholds.false_alarm_rate X",
             "share of good images that may be anomalous (default: 0.01)",
         ),
-        _Option(
+        (
             ("fit", "validate", "test"),
-            "pictures.folder",
-            "DIR",
+            "pictures.folder DIR",
             "draw the worst false alarms and misses",
         ),
-        _Option(
-            ("test",), "evaluation.exact", "true", "keep all score maps instead of a bounded state"
-        ),
-        _Option(
-            ("predict",),
-            "predictions.out",
-            "DIR",
-            "folder for score maps, overlays, masks and tables",
-        ),
+        (("test",), "evaluation.exact true", "keep all score maps instead of a bounded state"),
+        (("predict",), "predictions.out DIR", "folder for score maps, overlays, masks and tables"),
     ),
-}
-_USAGE = {
-    "fit": "padseg fit --config FILE --data.root DIR --data.category NAME [options]",
-    **{
-        name: f"padseg {name} --ckpt_path CKPT --data.root DIR --data.category NAME [options]"
-        for name in SCORING_COMMANDS
-    },
 }
 
 
@@ -142,15 +84,17 @@ def help_text(command: str, purpose: str) -> str:
         command: `fit`, `validate`, `test` or `predict`.
         purpose: What it does, in a few words.
     """
+    source = "--config FILE" if command == "fit" else "--ckpt_path CKPT"
     parser = argparse.ArgumentParser(
-        usage=_USAGE[command],
+        usage=f"padseg {command} {source} --data.root DIR --data.category NAME [options]",
         description=f"{purpose[0].upper()}{purpose[1:]}.",
         epilog=f"padseg {command} --help=all lists every option.",
         add_help=False,
     )
     for title, options in SECTIONS.items():
         group = parser.add_argument_group(title)
-        for option in options:
-            if command in option.commands:
-                group.add_argument(f"--{option.name}", metavar=option.value, help=option.text)
+        for commands, option, text in options:
+            if command in commands:
+                name, value = option.split()
+                group.add_argument(f"--{name}", metavar=value, help=text)
     return parser.format_help()

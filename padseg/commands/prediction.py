@@ -13,11 +13,7 @@ def add_prediction(parser: argparse.ArgumentParser) -> None:
     """A checkpoint, images, and how to score them."""
     add_checkpoint(parser)
     parser.add_argument(
-        "paths",
-        type=path_or_pattern,
-        nargs="+",
-        metavar="PATH",
-        help="images, folders or patterns",
+        "paths", type=path_or_pattern, nargs="+", metavar="PATH", help="images, folders or patterns"
     )
     add_scoring(parser)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from padseg.data.images import image_shape, open_rgb
@@ -22,7 +23,6 @@ from padseg.machine.console import say
 from padseg.machine.files import absolute, expanded
 from padseg.machine.folders import locked, require_same_options
 from padseg.modules import AnomalyModule
-from padseg.modules.signals import stop_prediction_on_sigterm
 
 
 class PredictionWriter(BasePredictionWriter):
@@ -70,7 +70,8 @@ class PredictionWriter(BasePredictionWriter):
         """Write a batch, at the images' own sizes."""
         assert isinstance(pl_module, AnomalyModule)
         assert self._results is not None
-        stop_prediction_on_sigterm(trainer)
+        if trainer.received_sigterm:  # Lightning's loop of predictions does not look
+            raise SIGTERMException
         scores = prediction["image_score"].tolist()
         for path, score_map, score in zip(
             batch["path"], prediction["score_map"].cpu(), scores, strict=True

@@ -3,11 +3,11 @@
 from collections.abc import Collection
 from itertools import islice
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from padseg.data.images import as_size
 from padseg.errors import CheckpointError, ConfigError
-from padseg.lightning_cli.nulls import class_of
 from padseg.lightning_cli.recipes import packaged_config
 from padseg.modules import Header, read_header
 from padseg.modules.checkpoint import warn_of_subclass
@@ -89,7 +89,7 @@ def take_from_checkpoint(
         CheckpointError: The checkpoint is of another class than the configuration.
         ConfigError: An option of the command line differs from the checkpoint's.
     """
-    kind = class_of(model)
+    kind = resolve_name(model.class_path)
     if header.class_name not in {base.__name__ for base in kind.__mro__}:
         raise CheckpointError(
             f"--ckpt_path {path} is a checkpoint of {header.class_name}, but the configured model is "

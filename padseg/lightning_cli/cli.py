@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from pkgutil import resolve_name
 from typing import Any
 
 from jsonargparse import Namespace
@@ -42,7 +43,7 @@ from padseg.lightning_cli.arguments import (
 )
 from padseg.lightning_cli.earlier_files import protect_earlier_files
 from padseg.lightning_cli.interrupts import exit_when_interrupted
-from padseg.lightning_cli.nulls import class_of, refuse_nulls
+from padseg.lightning_cli.nulls import refuse_nulls
 from padseg.lightning_cli.option_errors import causes, one_line, options_explained
 from padseg.lightning_cli.processes import refuse_lone_processes, refuse_too_many_processes
 from padseg.lightning_cli.wording import in_plain_words, missing_checkpoint
@@ -187,7 +188,7 @@ class PadsegCLI(LightningCLI):
         options = self.config[command] if command else self.config
         load_plugin(options.plugin)
         if options.model is not None:
-            refuse_nulls("model", class_of(options.model), options.model.init_args)
+            refuse_nulls("model", resolve_name(options.model.class_path), options.model.init_args)
         if synthesis := options.data.synthesis:
             given = synthesis.get("init_args", synthesis)
             refuse_nulls("data.synthesis", SynthesisParams, given)

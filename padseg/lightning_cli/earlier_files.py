@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from padseg.errors import ConfigError
 from padseg.machine.folders import OPTIONS_FILE
+from padseg.modules.trainer_parts import callbacks_of
 
 _LOGS = "logs"  # of a folder of `padseg run`, see `padseg.run.files`
 
@@ -33,8 +34,8 @@ def protect_earlier_files(trainer: Trainer, command: str, resumed: str | None) -
         return
     saved = [
         Path(callback.dirpath)
-        for callback in trainer.checkpoint_callbacks
-        if command == "fit" and isinstance(callback, ModelCheckpoint) and callback.dirpath
+        for callback in callbacks_of(trainer, ModelCheckpoint)
+        if command == "fit" and callback.dirpath
     ]
     for folder in saved:
         if _in_run(folder):

@@ -1,6 +1,5 @@
 """Options of classes that are null and need a value; the parser takes null for any of them."""
 
-import importlib
 import inspect
 import types
 import typing
@@ -10,20 +9,8 @@ from typing import Any
 from padseg.errors import ConfigError
 
 
-def class_of(options: Any) -> type:
-    """The class that the parser's `class_path` names."""
-    module, _, name = options.class_path.rpartition(".")
-    kind: type = getattr(importlib.import_module(module), name)
-    return kind
-
-
 def refuse_nulls(group: str, kind: type, options: Mapping[str, Any]) -> None:
-    """Reject nulls among the arguments of a class that take none.
-
-    Args:
-        group: Of the options, such as `model`.
-        kind: The class.
-        options: The arguments by name.
+    """Reject nulls among the options of a group, such as `model`, for arguments of its class that take none.
 
     Raises:
         ConfigError: An argument is null.
@@ -35,7 +22,6 @@ def refuse_nulls(group: str, kind: type, options: Mapping[str, Any]) -> None:
 
 
 def _takes_none(hint: Any) -> bool:
-    is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
-    return hint in (Any, None, inspect.Parameter.empty) or (
-        is_union and type(None) in typing.get_args(hint)
-    )
+    is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    optional = is_union and type(None) in typing.get_args(hint)
+    return optional or hint in (Any, None, inspect.Parameter.empty)

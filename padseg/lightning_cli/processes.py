@@ -11,14 +11,7 @@ from padseg.errors import ConfigError, count
 
 
 def refuse_too_many_processes(trainer: Trainer) -> None:
-    """Reject a Trainer that would start more processes than the machine has cores, each with a network.
-
-    Args:
-        trainer: The Trainer that the options describe.
-
-    Raises:
-        ConfigError: As above.
-    """
+    """Reject, with a ConfigError, a Trainer with more processes, each with a network, than the machine has cores."""
     cores = os.cpu_count() or 1
     if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
         raise ConfigError(

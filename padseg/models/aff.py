@@ -21,17 +21,16 @@ class AFF(nn.Module):
 
     Args:
         channels: C of both inputs and of the output.
-        reduction: C divided by the channels inside.
         gates: whether the weights w start "neutral", at 0.5, or "random".
 
     Raises:
         ConfigError: gates has an unknown value.
     """
 
-    def __init__(self, channels: int, reduction: int = 4, gates: Gates = "neutral") -> None:
+    def __init__(self, channels: int, gates: Gates = "neutral") -> None:
         super().__init__()
         one_of("gates", gates, GATES)
-        hidden = max(1, channels // reduction)
+        hidden = max(1, channels // 4)
         self.local = _bottleneck(channels, hidden, gates)
         self.globe = _bottleneck(channels, hidden, gates)
 

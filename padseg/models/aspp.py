@@ -3,8 +3,6 @@
 Chen et al., "Rethinking Atrous Convolution", 2017, in the form that DeSTSeg uses.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
@@ -19,13 +17,13 @@ class ASPP(nn.Module):
     or more images, because the pooled branch has one value per image.
     """
 
-    def __init__(self, channels: int, dilations: Sequence[int] = (6, 12, 18)) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.pooled = Conv2dNormActivation(channels, channels, kernel_size=1)
         self.dilated = nn.ModuleList(
-            Conv2dNormActivation(channels, channels, dilation=d) for d in dilations
+            Conv2dNormActivation(channels, channels, dilation=d) for d in (6, 12, 18)
         )
-        self.fuse = Conv2dNormActivation((1 + len(dilations)) * channels, channels)
+        self.fuse = Conv2dNormActivation(4 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to non-negative (B, C, h, w)."""

@@ -14,7 +14,7 @@ from padseg.models.layers import resize_to
 from padseg.models.memory_student import GRID, MemoryStudent
 from padseg.models.options import NetworkOptions
 from padseg.models.scores import log_distances
-from padseg.models.student_teacher import StudentTeacher, joint_fingerprint
+from padseg.models.student_teacher import StudentTeacher
 from padseg.models.teacher import WEIGHTS_OPTION, FeaturePair, Teacher
 
 if TYPE_CHECKING:
@@ -123,12 +123,6 @@ class MemoryStudentTeacher(StudentTeacher):
         if self.teacher2 is not None:
             found += _look(self.teacher2, self.sources[1], image)
         return found
-
-    def fingerprint(self) -> str:
-        """Hash the weights of all teachers (sha256, hex)."""
-        if self.teacher2 is None:
-            return super().fingerprint()
-        return joint_fingerprint(self.teacher, self.teacher2)
 
     @torch.no_grad()
     def observe(

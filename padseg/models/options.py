@@ -18,12 +18,7 @@ class NetworkOptions:
         teacher: timm tag of a backbone with levels at 1/4, 1/8, 1/16 (RSTPM: 1/32 as well).
         teacher2: timm tag of the second teacher, which RSTPM has and TEDSeg can have.
         width: channels of the student's stem; 64 in the papers.
-        fusion: see BlockOptions.
-        gates: see BlockOptions.
-        second_conv: see BlockOptions.
-        kernels: see BlockOptions.
-        dilations: see BlockOptions.
-        recalibration: see BlockOptions.
+        fusion, gates, second_conv, kernels, dilations, recalibration: see BlockOptions.
         upsample: "deconv" or "bilinear", see ReconstructionStudent.
         memory_size: vectors that a student that is a memory keeps of each source.
         blocks: see Teacher.

@@ -24,9 +24,9 @@ class SPR(nn.Module):
     1x1 convolutions of the paper are linear layers here.
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden = max(1, channels // reduction)
+        hidden = max(1, channels // 16)
         self.squeeze = nn.Linear(5 * channels, hidden)
         self.expand = nn.Linear(hidden, channels)
 

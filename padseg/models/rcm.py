@@ -14,14 +14,12 @@ class RCA(nn.Module):
     36 C parameters: depthwise 3x3, 1x11 and 11x1 convolutions with bias, one BN.
     """
 
-    def __init__(self, channels: int, band: int = 11, square: int = 3) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.local = nn.Conv2d(channels, channels, square, padding=square // 2, groups=channels)
-        self.row = nn.Conv2d(channels, channels, (1, band), padding=(0, band // 2), groups=channels)
+        self.local = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.row = nn.Conv2d(channels, channels, (1, 11), padding=(0, 5), groups=channels)
         self.bn = nn.BatchNorm2d(channels)
-        self.column = nn.Conv2d(
-            channels, channels, (band, 1), padding=(band // 2, 0), groups=channels
-        )
+        self.column = nn.Conv2d(channels, channels, (11, 1), padding=(5, 0), groups=channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, C, h, w)."""
@@ -44,17 +42,16 @@ class RCM(nn.Module):
     Args:
         channels: C of input and output, (B, C, h, w).
         layer_scale: initial value of the learned factors of the branch, one per channel.
-        mlp_ratio: hidden channels of the MLP, as a multiple of C.
     """
 
-    def __init__(self, channels: int, layer_scale: float = 1.0, mlp_ratio: int = 2) -> None:
+    def __init__(self, channels: int, layer_scale: float = 1.0) -> None:
         super().__init__()
         self.rca = RCA(channels)
         self.norm = nn.BatchNorm2d(channels)
         self.mlp = nn.Sequential(
-            nn.Conv2d(channels, mlp_ratio * channels, 1),
+            nn.Conv2d(channels, 2 * channels, 1),
             nn.GELU(),
-            nn.Conv2d(mlp_ratio * channels, channels, 1),
+            nn.Conv2d(2 * channels, channels, 1),
         )
         self.layer_scale = nn.Parameter(torch.full((channels,), float(layer_scale)))
 

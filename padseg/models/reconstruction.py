@@ -19,12 +19,10 @@ from padseg.options import one_of
 class ReconstructionStudent(nn.Module):
     """The second student of RSTPM: from one teacher's last features to another teacher's pyramid.
 
-    Yamada & Hotta, "Reconstruction Student with Attention for Student-Teacher Pyramid Matching",
-    2021. The paper leaves open the widths and places of the three attention maps. Here, each map of
-    teacher 2 gates the input of the stage at its scale, x * (1 + a), and the stage's output is compared.
-    A gate on that output would cancel out, because one factor per pixel does not change a normalised
-    feature. 101,220,352 parameters between a ResNet-18 and a ResNet-50, 61,364,992 with
-    `upsample` "bilinear".
+    The paper leaves open the widths and places of the three attention maps. Here, each map of teacher 2
+    gates the input of the stage at its scale, x * (1 + a), and the stage's output is compared. A gate on
+    that output would cancel out, because one factor per pixel does not change a normalised feature.
+    101,220,352 parameters between a ResNet-18 and a ResNet-50, 61,364,992 with `upsample` "bilinear".
 
     Args:
         in_channels: channels of teacher 1's last stage, at 1/32 resolution.

@@ -241,12 +241,5 @@ def build_segmentation(
     width = system.segmentation_width if width is None else width
     if width < 1:
         raise ConfigError(f"--model.segmentation_width is {width}; it must be at least 1.")
-    return system.segmentation(
-        channels,
-        SegmentationOptions(
-            width,
-            block,
-            context or system.context,
-            layer_scale,
-        ),
-    )
+    own = SegmentationOptions(width, block, context or system.context, layer_scale)
+    return system.segmentation(channels, own)

@@ -1,6 +1,7 @@
 """Score maps and image scores from the distances of teacher and student, or from a segmentation."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -30,19 +31,15 @@ def distance_map(
         (B, 1, H, W), float32, in [0, 1].
     """
     height, width = size if at_input else pairs[0].teacher[0].shape[-2:]
-    fused: Tensor | None = None
-    for level in range(len(pairs[0].teacher)):
-        distances = [
-            resize_to(
-                cosine_distance(pair.teacher[level], pair.student[level])[:, None],
-                (height, width),
-            )
-            for pair in pairs
+    each = [
+        [
+            resize_to(cosine_distance(t, s)[:, None], (height, width))
+            for t, s in zip(pair.teacher, pair.student, strict=True)
         ]
-        mean = torch.stack(distances).mean(dim=0)
-        fused = mean if fused is None else fused * mean
-    assert fused is not None
-    return resize_to(fused, size).clamp(0, 1)
+        for pair in pairs
+    ]
+    means = [torch.stack(maps).mean(dim=0) for maps in zip(*each, strict=True)]
+    return resize_to(reduce(torch.mul, means), size).clamp(0, 1)
 
 
 def log_distances(pair: FeaturePair, size: tuple[int, int]) -> Tensor:

@@ -52,7 +52,8 @@ class StudentTeacher(nn.Module):
 
     def fingerprint(self) -> str:
         """Hash the weights of all teachers (sha256, hex)."""
-        return self.teacher.fingerprint()
+        each = [part.fingerprint() for part in self.children() if isinstance(part, Teacher)]
+        return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()
 
 
 class TwoStudentTeacher(StudentTeacher):
@@ -86,16 +87,6 @@ class TwoStudentTeacher(StudentTeacher):
         first = FeaturePair(features, self.student(image, sizes_of(features)))
         guides = self.teacher2(clean)
         return [first, FeaturePair(guides, self.student2(last, guides))]
-
-    def fingerprint(self) -> str:
-        """Hash the weights of both teachers (sha256, hex)."""
-        return joint_fingerprint(self.teacher, self.teacher2)
-
-
-def joint_fingerprint(teacher: Teacher, teacher2: Teacher) -> str:
-    """Hash the weights of two teachers (sha256, hex)."""
-    both = teacher.fingerprint() + teacher2.fingerprint()
-    return hashlib.sha256(both.encode()).hexdigest()
 
 
 def sizes_of(features: list[Tensor]) -> list[tuple[int, int]]:

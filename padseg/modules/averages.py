@@ -31,10 +31,6 @@ class ResumableAverages(Callback):
             assert averaging._average_model is not None
             _leave_out_frozen(averaging._average_model)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the weights: a training that was finished before ends here, without an epoch."""
-        self._trained = copy.deepcopy(pl_module.state_dict())
-
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
@@ -44,6 +40,8 @@ class ResumableAverages(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights before the training ends, which replaces them by the averages."""
         self._trained = copy.deepcopy(pl_module.state_dict())
+
+    on_train_start = on_train_epoch_end  # a training that was finished before ends here
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

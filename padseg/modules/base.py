@@ -15,7 +15,7 @@ from padseg.data import AnomalyDataModule
 from padseg.data.depth import ALL_BITS
 from padseg.data.images import Size, as_size
 from padseg.data.pairs import check_batch
-from padseg.errors import CheckpointError, ConfigError
+from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.metrics.calibration import Calibration
 from padseg.models import (
     FeaturePair,
@@ -33,7 +33,6 @@ from padseg.modules.checkpoint import (
     own_header,
     store_teachers,
 )
-from padseg.modules.divergence import diverged
 from padseg.modules.expected_warnings import ignore_expected_warnings
 from padseg.modules.header import DATA_KEY, STORED_WEIGHTS, Header
 from padseg.modules.launchers import refuse_lossy_training, refuse_shards
@@ -103,14 +102,9 @@ class AnomalyModule(LightningModule):
         image_size: int | tuple[int, int],
         top_k: int | None,
     ) -> None:
-        """Build the student-teacher network.
+        """Build the student-teacher network; see `StudentDistillModule` for the arguments.
 
-        Args:
-            network: What is built.
-            weights: The teacher's, see `Teacher`; `STORED_WEIGHTS` where a checkpoint will bring them.
-            weights2: The second teacher's.
-            image_size: Height and width in pixels, or one number for both.
-            top_k: Pixels averaged to the image score; None for the system's own.
+        The weights are `STORED_WEIGHTS` where a checkpoint will bring them.
 
         Raises:
             ConfigError: An option cannot be used.
@@ -227,7 +221,7 @@ class AnomalyModule(LightningModule):
         self._last_loss = loss.detach()
         on_cpu = loss.device.type == "cpu"
         if (on_cpu or batch_idx % _CHECK_EVERY == 0) and not torch.isfinite(loss):
-            raise diverged(f"the loss at step {self.global_step} is {loss.item()}")
+            raise _diverged(f"the loss at step {self.global_step} is {loss.item()}")
         # For a progress bar, Lightning would read it at every step; `StepBar` does so when it is drawn.
         self.log("train_loss", loss, prog_bar=on_cpu)
 
@@ -238,7 +232,7 @@ class AnomalyModule(LightningModule):
             PadsegError: It is not finite.
         """
         if self._last_loss is not None and not torch.isfinite(self._last_loss):
-            raise diverged(f"the last loss is {self._last_loss.item()}")
+            raise _diverged(f"the last loss is {self._last_loss.item()}")
         self.trained_on = state_of_data(self.trainer)
 
     def on_validation_start(self) -> None:
@@ -264,7 +258,7 @@ class AnomalyModule(LightningModule):
         check_batch(batch, "image")
         scores: dict[str, Tensor] = self(batch["image"])
         if not scores["image_score"].isfinite().all():
-            raise diverged("the scores are not finite")
+            raise _diverged("the scores are not finite")
         return scores
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
@@ -346,3 +340,10 @@ class AnomalyModule(LightningModule):
     @abstractmethod
     def stored_hparams(self) -> dict[str, Any]:
         """The constructor's arguments that must differ when the weights come from a checkpoint."""
+
+
+def _diverged(how: str) -> PadsegError:
+    return PadsegError(
+        f"training diverged: {how}; start again with a lower --model.lr (or lr_res, lr_head), or in "
+        "32-true if that was another precision."
+    )

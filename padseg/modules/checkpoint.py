@@ -106,11 +106,7 @@ def _header(checkpoint: Checkpoint, path: str | Path) -> Header:
 
 
 def check_format(checkpoint: Checkpoint, what: str) -> None:
-    """Reject a checkpoint whose format this version of padseg cannot read.
-
-    Args:
-        checkpoint: The checkpoint, or its header from another file.
-        what: Its name in the message.
+    """Reject a checkpoint, `what` in the message, whose format this version of padseg cannot read.
 
     Raises:
         CheckpointError: It is of another format.
@@ -124,12 +120,7 @@ def check_format(checkpoint: Checkpoint, what: str) -> None:
 
 
 def own_header(checkpoint: Checkpoint, class_name: str, system: str) -> Header:
-    """The header of a checkpoint that is to be loaded into an existing module.
-
-    Args:
-        checkpoint: What Lightning has read.
-        class_name: Of the module.
-        system: Of the module.
+    """The header of a checkpoint that Lightning has read for an existing module of this class and system.
 
     Raises:
         CheckpointError: The checkpoint is not padseg's, of another format, or another module's.
@@ -151,13 +142,10 @@ def own_header(checkpoint: Checkpoint, class_name: str, system: str) -> Header:
 
 
 def drop_unreadable(checkpoint: Checkpoint) -> None:
-    """Leave out, with a warning, what could not be read again without running code.
+    """Leave out of a checkpoint, in place and with a warning, what could not be read again without running code.
 
     That can be the options of a user's data module, the state of a callback, or what a user's module adds; padseg's
     own entries are plain.
-
-    Args:
-        checkpoint: What is about to be written; changed in place.
     """
     callbacks = checkpoint.get("callbacks", {})
     dropped = [f"the state of {name}" for name in _drop(callbacks, callbacks)]
@@ -197,10 +185,7 @@ def _is_plain(value: Any) -> bool:
 
 @contextmanager
 def mismatch_explained(what: str) -> Iterator[None]:
-    """Turn the errors of weights or options that do not fit this version's network into a sentence.
-
-    Args:
-        what: The checkpoint, in the message.
+    """Turn the errors of weights or options that do not fit this version's network into a sentence about `what`.
 
     Raises:
         CheckpointError: Building or loading has failed.
@@ -215,11 +200,7 @@ def mismatch_explained(what: str) -> Iterator[None]:
 
 
 def require_system(header: Header, what: str) -> None:
-    """Refuse a checkpoint of a system that is not registered.
-
-    Args:
-        header: Of the checkpoint.
-        what: It, in the message.
+    """Refuse a checkpoint, `what` in the message, of a system that is not registered.
 
     Raises:
         CheckpointError: No module that was imported has registered the system.
@@ -232,12 +213,7 @@ def require_system(header: Header, what: str) -> None:
 
 
 def warn_of_subclass(header: Header, what: str) -> None:
-    """Warn that the user's subclass is replaced by padseg's own class: a checkpoint never names code to import.
-
-    Args:
-        header: Of the checkpoint.
-        what: It, in the message.
-    """
+    """Warn that the user's subclass is replaced by padseg's own class: a checkpoint never names code to import."""
     if header.subclass is not None:
         _log.warning(
             "%s was trained as %s and is used as padseg's %s. To use your own class, pass --model with its import "
@@ -282,15 +258,11 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | Path, shared: bool = Fa
 
 
 def store_teachers(module: nn.Module, state: dict[str, Tensor]) -> None:
-    """Store the weights of the teachers as they are, in float16 if that changes none of them.
+    """Put the weights of a module's teachers into its state dict, in float16 if that changes none of them.
 
     A callback that averages weights may have rounded those that never change as well. Weights that come from a
     file in float16, as those of large transformers often do, become float32 with the same values when they are
     loaded.
-
-    Args:
-        module: Contains the teachers.
-        state: Its state dict, which is changed.
     """
     for prefix, part in module.named_modules():
         if not isinstance(part, Teacher):

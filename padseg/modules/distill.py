@@ -308,11 +308,7 @@ class StudentDistillModule(AnomalyModule):
 
 
 def require_memory(checkpoint: Mapping[str, Any], what: str) -> None:
-    """Refuse a checkpoint whose memory has not chosen its entries yet.
-
-    Raises:
-        CheckpointError: As above.
-    """
+    """Refuse, with a CheckpointError, a checkpoint whose memory has not chosen its entries yet."""
     image = checkpoint["state_dict"].get("student_teacher.student.memories.0.image")
     if CANDIDATES_KEY in checkpoint and (image is None or image[0] < 0):
         raise CheckpointError(
@@ -322,11 +318,7 @@ def require_memory(checkpoint: Mapping[str, Any], what: str) -> None:
 
 
 def require_measured(checkpoint: Mapping[str, Any], what: str) -> None:
-    """Refuse a checkpoint whose memory does not know which distances are usual.
-
-    Raises:
-        CheckpointError: As above.
-    """
+    """Refuse, with a CheckpointError, a checkpoint whose memory does not know which distances are usual."""
     count = checkpoint["state_dict"].get("student_teacher.student.count")
     if find_system(checkpoint[HEADER_KEY]["system"]).memory and count is not None and not count > 0:
         raise CheckpointError(

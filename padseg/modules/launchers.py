@@ -44,10 +44,6 @@ def refuse_lossy_training(trainer: Trainer) -> None:
 def refuse_averages(trainer: Trainer, title: str) -> None:
     """Reject callbacks that average weights, for a phase without any: they would average counters and memories.
 
-    Args:
-        trainer: The Trainer.
-        title: Of the system.
-
     Raises:
         ConfigError: It has such a callback.
     """

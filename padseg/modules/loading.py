@@ -39,11 +39,7 @@ def load_module(path: str | Path) -> AnomalyModule:
 
 
 def build_module(checkpoint: Mapping[str, Any], path: str | Path) -> AnomalyModule:
-    """Build a module in eval mode, on the CPU, out of what `read_any` has read.
-
-    Args:
-        checkpoint: The content.
-        path: Where it was read, for messages.
+    """Build a module in eval mode, on the CPU, out of what `read_any` has read from a path.
 
     Raises:
         CheckpointError: The content is damaged, or does not fit this version of its system.

@@ -17,15 +17,10 @@ from padseg.options import refuse_changed_options
 def refuse_other_training(
     checkpoint: Checkpoint, arguments: Mapping[str, Any], trainer: Trainer
 ) -> None:
-    """Reject a checkpoint of weights alone, or of a training with other options than the one that would go on.
-
-    Args:
-        checkpoint: What Lightning has read.
-        arguments: Of the module that would go on.
-        trainer: Its Trainer.
+    """Reject a checkpoint that a module with these arguments cannot go on from.
 
     Raises:
-        CheckpointError: As above.
+        CheckpointError: It holds weights alone, or is of a training with other options.
         ConfigError: A callback would discard the state of the training to try rates or batch sizes.
     """
     # The checkpoint to which the callback itself returns is hidden.
@@ -61,11 +56,10 @@ def store_data(
         trained_on: The state at the end of the module's training; None if it is unknown.
         trainer: The Trainer that writes it, if any.
     """
-    name, state = DATA_KEY, None if trainer is None else trainer.state
-    fitting = state is not None and state.fn == "fit" and state.status != "finished"
-    if not fitting:
-        checkpoint.pop(name, None)  # Lightning has stored the state of what was tested
-        checkpoint.update({} if trained_on is None else {name: trained_on})
+    state = None if trainer is None else trainer.state
+    if state is None or state.fn != "fit" or state.status == "finished":
+        checkpoint.pop(DATA_KEY, None)  # Lightning has stored the state of what was tested
+        checkpoint.update({} if trained_on is None else {DATA_KEY: trained_on})
     elif (data := data_of(trainer)) is not None:
         # Lightning stores it under the name of its own class, which may be a user's.
-        checkpoint.setdefault(name, data.state_dict())
+        checkpoint.setdefault(DATA_KEY, data.state_dict())

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn import Parameter
 
 from padseg.data.images import Size
 from padseg.data.pairs import check_batch
@@ -105,8 +104,11 @@ class SegmentationModule(AnomalyModule):
                 "use StudentDistillModule."
             )
         parts = find_system(options.system)
-        if parts.memory:
-            _refuse_parts(parts.title, context, fusion, second_conv)
+        if parts.memory and (context or fusion or second_conv):
+            raise ConfigError(
+                f"--model.context, fusion and second_conv are of parts that {parts.title} does not have: leave "
+                "them out."
+            )
         if segmentation_width is None:
             segmentation_width = parts.segmentation_width
         gamma = parts.gamma if gamma is None else gamma
@@ -264,18 +266,14 @@ class SegmentationModule(AnomalyModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """An optimiser with a rate for the residual blocks and one for the rest."""
-        res: list[Parameter] = []
-        rest: list[Parameter] = []
-        for network in self._networks():
-            for name, parameter in network.named_parameters():
-                (res if name.startswith("res.") else rest).append(parameter)
-        return build_optimizer(
-            self,
-            [
-                {"params": res, "lr": self.hparams["lr_res"]},
-                {"params": rest, "lr": self.hparams["lr_head"]},
-            ],
-        )
+        named = [pair for network in self._networks() for pair in network.named_parameters()]
+        res = [parameter for name, parameter in named if name.startswith("res.")]
+        rest = [parameter for name, parameter in named if not name.startswith("res.")]
+        groups = [
+            {"params": res, "lr": self.hparams["lr_res"]},
+            {"params": rest, "lr": self.hparams["lr_head"]},
+        ]
+        return build_optimizer(self, groups)
 
     def stored_hparams(self) -> dict[str, Any]:
         """Teacher and student are in the checkpoint."""
@@ -302,12 +300,3 @@ def read_distilled(path: str, system: str | None) -> tuple[Checkpoint, Header]:
     if find_system(header.system).segmentation is None:
         raise CheckpointError(f"{path} is of {header.system}, which has no segmentation phase.")
     return checkpoint, header
-
-
-def _refuse_parts(title: str, *options: str | None) -> None:
-    """Reject options of parts that a system with a memory does not have."""
-    if any(options):
-        raise ConfigError(
-            f"--model.context, fusion and second_conv are of parts that {title} does not have: leave "
-            "them out."
-        )

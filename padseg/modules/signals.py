@@ -30,16 +30,6 @@ def stop_together(trainer: Trainer) -> None:
         raise SIGTERMException
 
 
-def stop_prediction_on_sigterm(trainer: Trainer) -> None:
-    """Stop a prediction between two batches, as Lightning stops its other loops.
-
-    Raises:
-        SIGTERMException: The process received SIGTERM.
-    """
-    if trainer.received_sigterm:
-        raise SIGTERMException
-
-
 @contextmanager
 def handled_signals(trainer: Trainer) -> Iterator[None]:
     """Make a Trainer handle signals outside its loops too: SIGTERM, and SLURM's signal to requeue the job."""

@@ -19,7 +19,7 @@ from padseg.modules.checkpoint import read_checkpoint, read_header, store_calibr
 from padseg.modules.saving import wait_for_checkpoints
 from padseg.modules.signals import handled_signals, is_to_stop, stop_together
 from padseg.modules.sync_batch_norm import take_statistics_of_first
-from padseg.modules.trainer_parts import data_of
+from padseg.modules.trainer_parts import callbacks_of, data_of
 
 _log = logging.getLogger(__name__)
 
@@ -71,11 +71,7 @@ class ThresholdCallback(Callback):
         self._calibrate_and_store(trainer, pl_module, data, of_last_step)
 
     def _calibrate_and_store(
-        self,
-        trainer: Trainer,
-        module: AnomalyModule,
-        data: AnomalyDataModule,
-        paths: set[Path],
+        self, trainer: Trainer, module: AnomalyModule, data: AnomalyDataModule, paths: set[Path]
     ) -> None:
         calibration = self.calibrate(trainer, module, data)
         if trainer.is_global_zero:
@@ -165,9 +161,7 @@ def _held_out_data(trainer: Trainer, module: LightningModule) -> AnomalyDataModu
 def _by_step(trainer: Trainer) -> dict[int, set[Path]]:
     """The checkpoints of the last weights and the best one of a training, by the step at which they were saved."""
     found: dict[int, set[Path]] = defaultdict(set)
-    for callback in trainer.checkpoint_callbacks:
-        if not isinstance(callback, ModelCheckpoint):
-            continue
+    for callback in callbacks_of(trainer, ModelCheckpoint):
         for name in (callback.best_model_path, callback.last_model_path):
             if not name or not Path(name).is_file():
                 continue

@@ -57,7 +57,9 @@ def run_in(folder: Path, run: Run, *, remedy: str, callbacks: Sequence[Callback]
         _lightning_quiet(),
     ):
         dependencies = run.results_depend_on()
-        _forget_failed_start(folder)
+        if not has_begun(folder):  # so it may be a run with other options
+            for name in (OPTIONS_FILE, "best.ckpt"):
+                (folder / name).unlink(missing_ok=True)
         require_same_options(folder, dependencies, remedy)
         if (folder / METRICS_FILE).exists():
             say(f"{folder} is already finished.")
@@ -111,13 +113,6 @@ def _join(run: Run, phases: dict[str, PhaseResult], fingerprint: Fingerprint) ->
 def has_begun(folder: Path) -> bool:
     """Whether a training has begun in the folder of a run."""
     return not {path.name for path in folder.iterdir() if path.is_file()} <= _BEFORE_TRAINING
-
-
-def _forget_failed_start(folder: Path) -> None:
-    """Allow other options in a folder in which no training has begun."""
-    if not has_begun(folder):
-        for name in (OPTIONS_FILE, "best.ckpt"):
-            (folder / name).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -33,13 +33,10 @@ _SET_BY_RUN = {
     "trainer.default_root_dir": "it is the folder of the run",
     "trainer.enable_checkpointing": "it is always on",
     "trainer.fast_dev_run": "use --steps",
-    **dict.fromkeys(
-        (
-            f"checkpoint.{name}"
-            for name in ("dirpath", "filename", "save_last", "save_top_k", "save_weights_only")
-        ),
-        "the run sets it",
-    ),
+    **{
+        f"checkpoint.{name}": "the run sets it"
+        for name in ("dirpath", "filename", "save_last", "save_top_k", "save_weights_only")
+    },
     **dict.fromkeys(
         ("checkpoint.monitor", "checkpoint.mode"), "use BestCheckpoint (--trainer.callbacks)"
     ),

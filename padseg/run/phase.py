@@ -8,12 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import WandbLogger
 
-from padseg.callbacks import RecordsCallback
+from padseg.callbacks import RecordsCallback, WandbCallback
 from padseg.callbacks.wandb_artifacts import log_model
-from padseg.callbacks.wandb_runs import finished_wandb, start_wandb, wandb_callbacks
+from padseg.callbacks.wandb_runs import finished_wandb, start_wandb
 from padseg.errors import ConfigError
 from padseg.lightning_cli.cli import PadsegCLI
 from padseg.lightning_cli.earlier_files import keep_log
@@ -140,7 +140,9 @@ def _callbacks(options: RunOptions, files: PhaseFiles, tested: bool) -> list[Cal
         callbacks.append(Timer())
     if tested and files.phase == options.phases[-1]:
         callbacks.append(RecordsCallback(files.run, options.root))
-    return callbacks if options.wandb is None else [*callbacks, *wandb_callbacks()]
+    if options.wandb is not None:
+        callbacks += [WandbCallback(), LearningRateMonitor()]
+    return callbacks
 
 
 def _train(cli: PadsegCLI, files: PhaseFiles) -> int:
@@ -152,7 +154,8 @@ def _train(cli: PadsegCLI, files: PhaseFiles) -> int:
     if files.checkpoint.exists():
         resumed_from = read_header(files.checkpoint).global_step
     else:
-        resumed_from = _saved_step(files.resume)
+        resumes = files.resume.exists()
+        resumed_from = read_header(files.resume).global_step if resumes else 0
         start = files.resume if resumed_from else None
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=start)
         cost = TrainingCost(
@@ -184,19 +187,10 @@ def _test(cli: PadsegCLI, files: PhaseFiles) -> tuple[dict[str, float | None], f
     return metrics, min(int(batches) * loader.batch_size, len(loader.dataset)) / seconds
 
 
-def _saved_step(path: Path) -> int:
-    """The step of a checkpoint; 0 if there is none."""
-    return read_header(path).global_step if path.exists() else 0
-
-
 def _keep_final(trainer: Trainer, path: Path) -> None:
     """Save the last step or, if the configuration chooses by held-out images, the best one."""
-    chosen = [
-        callback
-        for callback in trainer.checkpoint_callbacks
-        if isinstance(callback, ModelCheckpoint) and callback.monitor
-    ]
-    if not chosen or not chosen[0].best_model_path:
+    chosen = [each for each in callbacks_of(trainer, ModelCheckpoint) if each.monitor]
+    if chosen and chosen[0].best_model_path:
+        Path(chosen[0].best_model_path).replace(path)
+    else:
         save_weights(trainer, path)
-        return
-    Path(chosen[0].best_model_path).replace(path)

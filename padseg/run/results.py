@@ -111,15 +111,8 @@ class Fingerprint:
         Raises:
             KeyError: A value is missing.
         """
-        return cls(
-            options=content["options"],
-            versions=content["versions"],
-            data_sha256=content["data_sha256"],
-            teacher_sha256=content["teacher_sha256"],
-            precision=content.get("precision", {}),
-            device=content.get("device", {}),
-            resumed_from_step=int(content.get("resumed_from_step", 0)),
-        )
+        known = {"precision": {}, "device": {}, "resumed_from_step": 0, **content}
+        return cls(**{field.name: known[field.name] for field in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -185,11 +178,10 @@ class RunResult:
 
     def write(self, path: Path) -> None:
         """Write a `metrics.json`."""
-        columns = {name: self._column(name) for name in COLUMNS}
         rest = asdict(self)
         write_json(
             path,
-            columns
+            self._columns()
             | {name: rest[name] for name in ("calibration", "distill", "fingerprint", "evaluation")}
             | {_FURTHER: self.further_metrics},
         )
@@ -201,13 +193,13 @@ class RunResult:
 
     def row(self) -> dict[str, str | int | float]:
         """The row of `results.csv`, with nan for undefined values."""
-        columns = {name: self._column(name) for name in COLUMNS}
-        return {name: math.nan if value is None else value for name, value in columns.items()}
+        return {
+            name: math.nan if value is None else value for name, value in self._columns().items()
+        }
 
-    def _column(self, name: str) -> str | int | float | None:
-        value: str | int | float | None
-        value = self.metrics[name] if name in METRIC_KEYS else getattr(self, name)
-        return value
+    def _columns(self) -> dict[str, str | int | float | None]:
+        own = {**self.metrics, **vars(self)}
+        return {name: own[name] for name in COLUMNS}
 
 
 def read_result(path: Path) -> RunResult:

@@ -18,13 +18,7 @@ OF_ONE_RUN = frozenset({"seed", "category", "images", "layout", "label"})
 
 @dataclass(frozen=True)
 class Run:
-    """One run: a category with a seed.
-
-    Attributes:
-        options: Those of the experiment.
-        category: The category.
-        seed: The seed.
-    """
+    """One run of an experiment with these options: a category with a seed."""
 
     options: RunOptions
     category: str

@@ -95,9 +95,5 @@ def _draw_lattice_noise(
     return {"opacity": draws["opacity"], "mask": mask * draws["present"]}
 
 
-def _drawn_masks(draws: Draws, params: SynthesisParams, size: Size) -> Tensor:
-    return draws["mask"]
-
-
 register("perlin", MaskKind(_draw_perlin, perlin_mask))
-register("noise", MaskKind(_draw_lattice_noise, _drawn_masks))
+register("noise", MaskKind(_draw_lattice_noise, lambda draws, params, size: draws["mask"]))

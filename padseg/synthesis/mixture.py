@@ -34,11 +34,7 @@ def draw_mixture(
 ) -> Draws:
     """Make every random choice of one sample's defect, and the pictures that they lead to.
 
-    Args:
-        rng: A generator for this sample alone.
-        params: The parameters of the defects.
-        scene: What the fill can be made of.
-        foreground: (H, W) uint8, 1 where a defect may lie; None for anywhere.
+    The arguments are those of `draw_defect`.
 
     Returns:
         CPU tensors that default collation can stack, for `paint_mixture`: those of `draw`, where `present`
@@ -72,13 +68,9 @@ def draw_mixture(
 def paint_mixture(
     clean: Tensor, texture: Tensor, draws: Draws, params: SynthesisParams
 ) -> tuple[Tensor, Tensor]:
-    """Paint the drawn defects into a batch of images.
+    """Paint the drawn defects into a batch of images; `texture` are the pictures of the fills.
 
-    Args:
-        clean: (B, 3, H, W) float32, within 0 to 1.
-        texture: (B, 3, H, W) float32, within 0 to 1, the pictures of the fills.
-        draws: The output of `draw_mixture`, collated, on the device of the images.
-        params: The parameters that they were drawn with.
+    The arguments are those of `corrupt`.
 
     Returns:
         The corrupted images, (B, 3, H, W) float32, within 0 to 1, and the masks, (B, 1, H, W) float32, 1 on

@@ -1,9 +1,4 @@
-"""Parameters of synthetic defects.
-
-Source: Zavrtanik, Kristan and Skocaj, "DRAEM - A discriminatively trained reconstruction embedding
-for surface anomaly detection", ICCV 2021; with the settings of Zhang, Li, Li, Huang, Shan and Chen,
-"DeSTSeg: Segmentation guided denoising student-teacher for anomaly detection", CVPR 2023.
-"""
+"""Parameters of synthetic defects, after DRAEM and DeSTSeg; see `padseg.synthesis.draws`."""
 
 import math
 from collections.abc import Collection
@@ -47,10 +42,10 @@ class Mixture:
     visible: float = 0.015
 
     def __post_init__(self) -> None:
-        _require_weights("mixture.shapes", self.shapes, (PERLIN, *SHAPES))
-        _require_weights("mixture.fills", self.fills, FILLS)
-        _require(0 <= self.soft_edges <= 1, "mixture.soft_edges", self.soft_edges, "within 0 to 1")
-        _require(0 <= self.visible <= 1, "mixture.visible", self.visible, "within 0 to 1")
+        _require_weights(self, "shapes", (PERLIN, *SHAPES))
+        _require_weights(self, "fills", FILLS)
+        _require(self, "soft_edges", 0 <= self.soft_edges <= 1, "within 0 to 1")
+        _require(self, "visible", 0 <= self.visible <= 1, "within 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -98,46 +93,30 @@ class SynthesisParams:
     def __post_init__(self) -> None:
         # Each test is written so that a NaN fails it.
         _require(
-            _are_ints(self.exponents, 2)
-            and 0 <= self.exponents[0] <= self.exponents[1] <= _MAX_EXPONENT,
+            self,
             "exponents",
-            self.exponents,
+            [type(exponent) for exponent in self.exponents] == [int, int]
+            and 0 <= self.exponents[0] <= self.exponents[1] <= _MAX_EXPONENT,
             f"two whole numbers, the smaller first, within 0 to {_MAX_EXPONENT}",
         )
-        _require(0 <= self.threshold < 1, "threshold", self.threshold, "from 0 to below 1")
-        _require(0 <= self.rotation <= 180, "rotation", self.rotation, "within 0 to 180 degrees")
+        _require(self, "threshold", 0 <= self.threshold < 1, "from 0 to below 1")
+        _require(self, "rotation", 0 <= self.rotation <= 180, "within 0 to 180 degrees")
         _require(
-            len(self.opacity) == 2 and 0 <= self.opacity[0] <= self.opacity[1] <= 1,
+            self,
             "opacity",
-            self.opacity,
+            len(self.opacity) == 2 and 0 <= self.opacity[0] <= self.opacity[1] <= 1,
             "two numbers, the smaller first, within 0 to 1",
         )
-        _require(0 <= self.probability <= 1, "probability", self.probability, "within 0 to 1")
-        _require(
-            _are_ints((self.retries,), 1) and self.retries >= 0,
-            "retries",
-            self.retries,
-            "a whole number, 0 or more",
-        )
+        _require(self, "probability", 0 <= self.probability <= 1, "within 0 to 1")
+        whole = type(self.retries) is int and self.retries >= 0
+        _require(self, "retries", whole, "a whole number, 0 or more")
         one_of("Synthesis option backend", self.backend, (*MASKS, MIXED))
-        _require(
-            _are_ints((self.octaves,), 1) and 1 <= self.octaves <= 8,
-            "octaves",
-            self.octaves,
-            "a whole number within 1 to 8",
-        )
-        _require(
-            self.octaves == 1 or self.backend == "noise",
-            "octaves",
-            self.octaves,
-            'left at 1 unless backend is "noise"',
-        )
-        _require(
-            not self.resampled or self.backend != "noise",
-            "resampled",
-            self.resampled,
-            'left at False if backend is "noise"',
-        )
+        whole = type(self.octaves) is int and 1 <= self.octaves <= 8
+        _require(self, "octaves", whole, "a whole number within 1 to 8")
+        noise = self.backend == "noise"
+        _require(self, "octaves", noise or self.octaves == 1, 'left at 1 unless backend is "noise"')
+        unread = noise and self.resampled
+        _require(self, "resampled", not unread, 'left at False if backend is "noise"')
         if self.mixture != Mixture() and self.backend != MIXED:
             raise ConfigError(
                 f'Synthesis option mixture has no effect with backend "{self.backend}": set backend to '
@@ -145,21 +124,16 @@ class SynthesisParams:
             )
 
 
-def _are_ints(values: tuple[object, ...], count: int) -> bool:
-    return len(values) == count and all(type(value) is int for value in values)
-
-
-def _require_weights(option: str, weights: dict[str, float], known: Collection[str]) -> None:
+def _require_weights(mixture: Mixture, field: str, known: Collection[str]) -> None:
+    weights: dict[str, float] = getattr(mixture, field)
     for name in weights:
-        one_of(f"A name in synthesis option {option}", name, known)
-    _require(
-        all(0 <= weight < math.inf for weight in weights.values()) and any(weights.values()),
-        option,
-        weights,
-        "weights of 0 or more, one of them above 0",
-    )
+        one_of(f"A name in synthesis option mixture.{field}", name, known)
+    usable = all(0 <= weight < math.inf for weight in weights.values()) and any(weights.values())
+    _require(mixture, field, usable, "weights of 0 or more, one of them above 0")
 
 
-def _require(holds: bool, field: str, value: object, rule: str) -> None:
+def _require(params: Mixture | SynthesisParams, field: str, holds: bool, rule: str) -> None:
     if not holds:
-        raise ConfigError(f"Synthesis option {field} is {value!r}, but must be {rule}.")
+        option = f"mixture.{field}" if isinstance(params, Mixture) else field
+        value = getattr(params, field)
+        raise ConfigError(f"Synthesis option {option} is {value!r}, but must be {rule}.")

@@ -49,9 +49,8 @@ def perlin_noise(
         original one.
     """
     if resampled:
-        upright = torch.stack(
-            [torch.ones_like(rotation[:, 0]), torch.zeros_like(rotation[:, 1])], dim=1
-        )
+        upright = torch.zeros_like(rotation)
+        upright[:, 0] = 1
         return rotate(perlin_noise(gradients, cells, upright, size), rotation)
     count, side = gradients.shape[:2]
     height, width = size

@@ -37,7 +37,6 @@ _SET_BY_TRAIN = {
 }
 # The share of the images that is held out for the thresholds, whatever the recipe of the system.
 _HELD_OUT = "0.1"
-_REMEDY = "pass another --out"
 
 
 def train(
@@ -63,8 +62,7 @@ def train(
         folders: One or more folders of good images, searched with all their subfolders.
         out: Folder for `model.ckpt` and `preview.png`.
         system: Name of the system.
-        textures: Folder of textures for synthetic defects, such as `dtd/images`; None for a small generated
-            set.
+        textures: Folder of textures for synthetic defects; None for a small generated set.
         steps: Optimiser steps of each phase, a number if there is one; empty for those of the recipe.
         weights: The teacher's weight file; None for timm's hub.
         batch_size: Images per step; None for the recipe's number.
@@ -81,16 +79,17 @@ def train(
         PadsegError: An input cannot be used, or `out` holds another training.
     """
     load_plugin(plugin)
-    refuse_set(overrides or (), _SET_BY_TRAIN)
-    out = absolute(out)
+    out, overrides = absolute(out), dict(overrides or {})
+    refuse_set(overrides, _SET_BY_TRAIN)
     given = [folders] if isinstance(folders, str | Path) else folders
-    steps = [steps] if isinstance(steps, int) else steps
     folder, model, picture = out / "training", out / "model.ckpt", out / "preview.png"
-    _require_free(folder, model, picture)
+    if model.exists() and not folder.exists():
+        raise ConfigError(f"{model} exists without its training: pass another --out, or remove it.")
+    require_own(picture)
     with quietly(quiet):
-        foreground = (overrides or {}).get("data.foreground")
-        others = [other for other in (folder, textures, foreground) if other is not None]
-        images = good_images([Path(path) for path in given], leave_out=others)
+        others = (folder, textures, overrides.get("data.foreground"))
+        leave_out = [other for other in others if other is not None]
+        images = good_images([Path(path) for path in given], leave_out)
         register_good_images(images)
         say(f"Training {system} on {count(len(images), 'good image')}.")
         options = RunOptions(
@@ -100,13 +99,13 @@ def train(
             out=out,
             textures=_textures(system, textures, out),
             seeds=(seed,),
-            steps=tuple(steps),
+            steps=(steps,) if isinstance(steps, int) else tuple(steps),
             batch_size=batch_size,
             precision=precision,
             weights=weights,
             label=system,
             layout=LAYOUT,
-            overrides={"data.val_fraction": _HELD_OUT} | dict(overrides or {}),
+            overrides={"data.val_fraction": _HELD_OUT} | overrides,
             plugin=plugin,
             quiet=quiet,
         )
@@ -114,49 +113,29 @@ def train(
     return model
 
 
-def _require_free(folder: Path, model: Path, picture: Path) -> None:
-    """Make sure that a training may write its model and its picture."""
-    if model.exists() and not folder.exists():
-        raise ConfigError(f"{model} exists without its training: pass another --out, or remove it.")
-    require_own(picture)
-
-
 def _run(options: RunOptions, folder: Path, model: Path, picture: PreviewCallback) -> None:
-    """Train in a folder, or resume there, and say what comes next."""
+    """Train in a folder, or resume there; copy the last checkpoint to its place and say what comes next."""
     finished = (folder / METRICS_FILE).exists()
     (run,) = runs_of(options)
-    run_in(folder, run, remedy=_REMEDY, callbacks=[picture])
-    _finish(
-        PhaseFiles(folder, options.phases[-1]).checkpoint,
-        model,
-        picture,
-        anew=not finished,
-        plugin=options.plugin,
-    )
-
-
-def _name(out: Path) -> str:
-    """The name of a training: that of its folder when it began, although it may have been renamed since."""
-    began = recorded_options(out / "training") or {}
-    return str(began.get("category", out.name or "model"))
-
-
-def _finish(
-    checkpoint: Path, model: Path, picture: PreviewCallback, *, anew: bool, plugin: str | None
-) -> None:
-    """Copy the last checkpoint to its final place, complete the preview and say what comes next."""
-    if anew or not model.exists():  # an earlier copy may have the user's own thresholds
+    run_in(folder, run, remedy="pass another --out", callbacks=[picture])
+    if not finished or not model.exists():  # an earlier copy may have the user's own thresholds
         with written_whole(model) as draft:
-            shutil.copyfile(checkpoint, draft)
+            shutil.copyfile(PhaseFiles(folder, options.phases[-1]).checkpoint, draft)
     predictor = Predictor(model)
     picture.add_score_maps(predictor)
     thresholds = "no thresholds"
     if predictor.calibration is not None:
         thresholds = describe_thresholds(predictor.calibration)
     say(f"Model: {model}, with {thresholds}; pictures: {picture.path}")
-    needed = plugin_option(plugin)
-    say(f"Next: {shell('padseg', 'detect', *needed, model)} IMAGES --out found")
-    say(f"      {shell('padseg', 'export', *needed, model)} --format onnx --out net.onnx")
+    plugin = plugin_option(options.plugin)
+    say(f"Next: {shell('padseg', 'detect', *plugin, model)} IMAGES --out found")
+    say(f"      {shell('padseg', 'export', *plugin, model)} --format onnx --out net.onnx")
+
+
+def _name(out: Path) -> str:
+    """The name of a training: that of its folder when it began, although it may have been renamed since."""
+    began = recorded_options(out / "training") or {}
+    return str(began.get("category", out.name or "model"))
 
 
 def _textures(system: str, textures: str | Path | None, out: Path) -> Path | None:
