@@ -10,6 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
+from padseg.callbacks.evaluation import evaluation_stage
 from padseg.callbacks.images import ImagesCallback
 from padseg.callbacks.verdicts import Thresholds, banner, display_thresholds
 from padseg.drawing import panels
@@ -55,7 +56,7 @@ class PicturesCallback(ImagesCallback):
         """
         if stage in ("validate", "test") and self.target is not None and trainer.is_global_zero:
             self.target.mkdir(parents=True, exist_ok=True)
-            require_writable(self.target / stage / "normal.png")
+            require_writable(self.target / evaluation_stage(trainer) / "normal.png")
 
     def should_record(self, trainer: Trainer, stage: str) -> bool:
         """Whether there is a folder or a logger for the pictures."""

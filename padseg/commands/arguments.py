@@ -11,9 +11,8 @@ from padseg.names import DEFAULT_SYSTEM, LAYOUT_NAMES, SYSTEM_NAMES
 from padseg.plugins import PLUGIN_HELP
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-_Given = list[
-    tuple[str, str | None]
-]  # options of `fit` as written, and their values, if they have one
+# Options of `fit` as written, with their values; None without one.
+_Given = list[tuple[str, str | None]]
 
 
 def expanded_path(text: str) -> Path:
