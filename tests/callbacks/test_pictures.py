@@ -35,14 +35,22 @@ def temporary(make_trainer, monkeypatch):
     assert not list(root.glob(".padseg-*"))
 
 
-def test_a_folder_that_cannot_be_made_is_told_before_the_evaluation(
-    module, make_data, make_trainer, tmp_path
+@pytest.mark.parametrize(
+    ("method", "taken", "error"),
+    [
+        ("test", "file", NotADirectoryError),
+        ("validate", "file/pictures/val/normal.png/x", IsADirectoryError),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_told_before_the_evaluation(
+    module, make_data, make_trainer, tmp_path, method, taken, error
 ):
-    (tmp_path / "file").write_text("")
+    (tmp_path / taken).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / taken).write_text("")
     evaluation = EvaluationCallback()
     trainer = make_trainer(evaluation, PicturesCallback(tmp_path / "file/pictures"))
-    with pytest.raises(NotADirectoryError):
-        trainer.test(module, datamodule=make_data(), verbose=False)
+    with pytest.raises(error):
+        getattr(trainer, method)(module, datamodule=make_data(), verbose=False)
     assert not int(evaluation.pixel.images)
 
 
