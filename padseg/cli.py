@@ -4,6 +4,8 @@ Nothing heavy is imported before a command needs it, so that `--help` and `--ver
 """
 
 import argparse
+import gc
+import importlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -33,6 +35,7 @@ from padseg.plugins import load_plugin
 
 # As `padseg --help` lists them.
 COMMANDS = (train, run, demo, preview, check, download, detect, app, calibrate, report, export)
+_OF_DATA = ("preview", "check", "download")  # without networks
 LIGHTNING_COMMANDS = {
     "fit": "train a module, as its configuration says",
     "validate": "score the held-out images",
@@ -53,12 +56,14 @@ def main(args: Sequence[str]) -> int:
         if args and args[0] in LIGHTNING_COMMANDS and {"-h", "--help"} & set(args):
             print(help_text(args[0], LIGHTNING_COMMANDS[args[0]]), end="")
         elif args and args[0] in LIGHTNING_COMMANDS:
+            _import_libraries(args[0])
             from padseg.lightning_cli import cli as lightning_cli
 
             lightning_cli.main(["--help" if arg == "--help=all" else arg for arg in args])
         else:
             options = parse(parser(), args)
             how_to_resume = options.how_to_resume
+            _import_libraries(options.command)
             load_plugin(options.plugin)
             with _memory_errors_explained(
                 "lower --batch-size" if "batch_size" in options else "close other programs"
@@ -83,6 +88,21 @@ def main(args: Sequence[str]) -> int:
             "name another."
         )
     return 0
+
+
+def _import_libraries(command: str) -> None:
+    """Import PyTorch and the like without the garbage collector, and hide from it what they brought.
+
+    It would go through half a million objects again and again, and once more at the exit, and they all stay.
+    """
+    if "torch" in sys.modules:
+        return
+    gc.disable()
+    try:
+        importlib.import_module("padseg.data" if command in _OF_DATA else "padseg.inference")
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """The command line, in processes of their own where start-up matters, otherwise in this one."""
 
+import gc
+import importlib
 import runpy
 import subprocess
 import sys
@@ -22,6 +24,17 @@ def test_version_and_help_load_no_torch():
         )
         assert done.returncode == 0, done.stderr
     assert "run" in done.stdout
+
+
+def test_the_garbage_collector_rests_during_the_imports(tmp_path, monkeypatch):
+    imported = []
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(importlib, "import_module", lambda n: imported.append((n, gc.isenabled())))
+    missing = str(tmp_path / "none")
+    assert main(["detect", missing, missing, "--out", str(tmp_path / "out")]) == 2
+    assert main(["check", "--root", missing, "--category", "widget"]) == 2
+    assert imported == [("padseg.inference", False), ("padseg.data", False)]
+    assert gc.isenabled()
 
 
 def test_mistakes_end_with_one_sentence_and_status_2(tmp_path, capsys, monkeypatch):

@@ -33,10 +33,12 @@ def run_one(run: Run) -> None:
         PadsegError: An input is wrong, or the folder is in use or holds a run with other options.
     """
     load_plugin(run.options.plugin)  # this may be another process than that of the command
+    was_finished = (run.folder / METRICS_FILE).exists()
     with quietly(run.options.quiet):
         run_in(run.folder, run, remedy="pass another --label or --out")
     read_result(run.folder / METRICS_FILE)  # one that was finished before may be broken now
-    write_table(run.options.out)
+    if not was_finished:  # the table of many that were is written once, by `run`
+        write_table(run.options.out)
 
 
 def run_in(folder: Path, run: Run, *, remedy: str, callbacks: Sequence[Callback] = ()) -> None:
