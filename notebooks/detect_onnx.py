@@ -44,6 +44,8 @@ def read_rgb(path: Path, bits: int) -> np.ndarray:
     return np.dstack([grey] * 3)
 
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 network, *paths = sys.argv[1:]
 session = onnxruntime.InferenceSession(network)
 described = json.loads(session.get_modelmeta().custom_metadata_map["padseg"])

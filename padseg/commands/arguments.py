@@ -90,16 +90,16 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_training(parser: argparse.ArgumentParser, phases: str, default: str) -> None:
-    """The options of a training, also those that `fit` takes; the help names phases and the source of defaults."""
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """The options of a training, also those that `fit` takes."""
     parser.add_argument(
         "--steps",
         type=int,
         nargs="+",
         default=(),
-        help=f"optimiser steps of {phases} (default: {default})",
+        help="steps of each phase (default: the recipe's)",
     )
-    parser.add_argument("--batch-size", type=int, help=f"images per step (default: {default})")
+    parser.add_argument("--batch-size", type=int, help="images per step (default: the recipe's)")
     parser.add_argument(
         "--precision", help="such as 32-true (default: bf16-mixed where it is fast)"
     )

@@ -31,7 +31,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument("--out", type=expanded_path, required=True, help="folder for the results")
     add_textures(parser, "stpm and rstpm need none")
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="seeds (default: 0)")
-    add_training(parser, "the distillation and of the segmentation", "as published")
+    add_training(parser)
     parser.add_argument("--label", help="name of the folder and the rows (default: the system)")
     parser.add_argument(
         "--parallel", type=int, help="simultaneous runs on this machine (default: one per GPU)"

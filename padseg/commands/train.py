@@ -34,7 +34,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument("--out", type=expanded_path, required=True, help="folder for the model")
     add_system(parser)
     add_textures(parser, "default: a small generated set")
-    add_training(parser, "each phase", "the recipe's")
+    add_training(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of all draws (default: 0)")
     add_plugin(parser)
     parser.set_defaults(execute=execute, how_to_resume="the same command resumes from here")

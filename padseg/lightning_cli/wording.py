@@ -15,6 +15,8 @@ REPLACEMENTS = {
     r"Expected a typing\.Literal\[(.*?)\]": r"expected one of \1",
     r"Problem with given class_path '(?:\w+\.)*(\w+)':": r"\1:",
     r'Parser key "([\w.]+)":': r"--\1:",
+    # Options that are missing, with the command before their names.
+    r"\b(?:fit|validate|test|predict)\.data\.": "--data.",
     # About an option that is linked to another.
     r"argument \w+\(model\) --> .*": "--data.image_size is the model's: pass --model.image_size",
 }

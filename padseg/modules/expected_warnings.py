@@ -1,5 +1,6 @@
 """Warnings of Lightning about what is meant to be so in every training of these modules."""
 
+import logging
 import warnings
 
 _MESSAGES = (
@@ -19,3 +20,5 @@ def ignore_expected_warnings() -> None:
     """Ignore them, by their words, in this process."""
     for message in _MESSAGES:
         warnings.filterwarnings("ignore", message=message)
+    # TensorBoard's "NaN or Inf found in input tensor": a metric that is undefined on these images.
+    logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)

@@ -146,6 +146,6 @@ def _textures(system: str, textures: str | Path | None, out: Path) -> Path | Non
         return Path(textures)
     say(
         "Synthetic defects are painted with a small generated set of textures; real ones are better: padseg "
-        "download dtd, then --textures."
+        "download dtd --root data, then --textures data/dtd/images."
     )
     return builtin_textures(out / "training" / "textures")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import LightningModule
+from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from scipy import ndimage
 from torch.nn import functional
@@ -21,6 +22,7 @@ from padseg.data.pairs import to_unit
 from padseg.errors import ConfigError, DataError, PadsegError
 from padseg.metrics.functional import rank
 from padseg.modules import StudentDistillModule
+from padseg.modules.expected_warnings import ignore_expected_warnings
 from tiny import tiny_data, tiny_student
 
 SHAPES = ((150, 90), (40, 200), (64, 64), (97, 131), (30, 33))  # (H, W)
@@ -343,3 +345,10 @@ def test_masks_that_its_configuration_lacks_are_refused(root):
     (root / "w/defects_config.json").write_text("{")
     with pytest.raises(DataError, match=r"defects_config\.json is broken"):
         data.setup("test")
+
+
+def test_undefined_figures_are_logged_without_a_warning(tmp_path, caplog):
+    pytest.importorskip("tensorboardX")
+    ignore_expected_warnings()
+    TensorBoardLogger(tmp_path).log_metrics({"aupimo": math.nan})
+    assert not caplog.records

@@ -1,6 +1,7 @@
 """ONNX files answer as the module does, in every runtime that reads them."""
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -91,6 +92,12 @@ def test_the_example_needs_neither_padseg_nor_torch(stpm, stpm_onnx, tmp_path):
     assert Image.open(tmp_path / "maps/1_2.png").size == (70, 40)  # of the other folder
     assert (tmp_path / "maps/8.png").read_bytes() == (tmp_path / "0.png").read_bytes()
     assert Image.open(tmp_path / "maps/8_3.png").size == (70, 90)
+
+
+def test_the_script_says_how_it_is_called(monkeypatch):
+    monkeypatch.setattr(sys, "argv", [str(EXAMPLE), "--help"])
+    with pytest.raises(SystemExit, match=r"python detect_onnx.py net.onnx part1.png"):
+        runpy.run_path(str(EXAMPLE))
 
 
 @pytest.mark.slow

@@ -67,10 +67,11 @@ NEEDED_BY = {
     r"Expected a typing\.Literal\[(.*?)\]": "--data.augmentation=x",
     r"Problem with given class_path '(?:\w+\.)*(\w+)':": "--model.lr=x",
     r'Parser key "([\w.]+)":': "--data.batch_size=x",
+    r"\b(?:fit|validate|test|predict)\.data\.": None,  # none at all: that of the category is missing
     r"argument \w+\(model\) --> .*": "--data.image_size=64",
 }
 PYTHONS_OWN = re.compile(
-    r"Union|<class|typing|class_path|Parser key|jsonargparse|Got value|callable|None"
+    r"Union|<class|typing|class_path|Parser key|jsonargparse|Got value|callable|None|fit\.data"
 )
 
 
@@ -82,8 +83,9 @@ def test_every_pattern_has_its_case():
 def test_without_a_pattern_the_parsers_own_words_remain(pattern, data_root, monkeypatch):
     monkeypatch.setattr(cli, "in_plain_words", lambda message, command: message)
     args = ["fit", "--config", str(config_path("destseg", "distill")), f"--data.root={data_root}"]
+    wrong = NEEDED_BY[pattern]
     with pytest.raises(ConfigError) as refused:
-        cli.PadsegCLI([*args, "--data.category=widget", NEEDED_BY[pattern]])
+        cli.PadsegCLI([*args, *(["--data.category=widget", wrong] if wrong else [])])
     message = str(refused.value)
     assert not PYTHONS_OWN.search(wording.in_plain_words(message, "fit"))
     others = {key: words for key, words in wording.REPLACEMENTS.items() if key != pattern}

@@ -1,5 +1,6 @@
 """From folders of good images to a calibrated checkpoint."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from conftest import save
 from padseg.cli import main
+from padseg.data import download
 from padseg.data.builtin_textures import builtin_textures
 from padseg.data.image_files import list_textures
 from padseg.data.layouts import LAYOUTS
@@ -19,7 +21,7 @@ from padseg.modules import read_checkpoint
 from padseg.names import DEFAULT_SYSTEM
 from padseg.run.fingerprint import hash_folder
 from padseg.synthesis.textures import TEXTURES
-from padseg.training import train
+from padseg.training import command, train
 from padseg.training.good_images import good_images
 from tiny import tiny_arguments
 
@@ -137,6 +139,16 @@ def test_every_system_ends_with_thresholds(system, good, tmp_path):
     assert header["system"] == system
     assert header["calibration"]["normal_images"] == 1
     assert (tmp_path / "training/textures").exists() == (system == "destseg")
+
+
+def test_the_hint_at_textures_is_a_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "builtin_textures", lambda folder: folder)
+    command._textures("destseg", None, tmp_path)
+    hint = re.search(r"padseg (download .*), then --textures (.*)\.$", capsys.readouterr().out)
+    fetched = []
+    monkeypatch.setattr(download, "download", lambda name, root, *_: fetched.append(root / name))
+    assert main(hint[1].split()) == 0
+    assert str(fetched[0] / "images") == hint[2]
 
 
 @pytest.mark.slow
