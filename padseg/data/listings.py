@@ -189,7 +189,8 @@ def _refuse_mask_folders(images: Iterable[Path], above: Path, truth: Path) -> No
     for path in images:
         if any(map(may_hold_masks, path.parent.relative_to(above).parts)):
             raise DataError(
-                f"{path.parent} is named like a folder of masks, but lies among the test images: move it to {truth}."
+                f"{path.parent} is named like a folder of masks, but lies among the test images: move it to {truth}, "
+                "or rename it if it holds images."
             )
 
 

@@ -194,7 +194,10 @@ def test_defects_among_what_is_trained_on_are_refused(train, said, tmp_path):
 def test_masks_among_the_test_images_are_refused(tmp_path, folder):
     touch(tmp_path, "b/train/0.png", "b/test/good/0.png", "b/test/bad/0.png")
     touch(tmp_path, f"b/test/{folder}/1.png")
-    with pytest.raises(DataError, match=r"named like a folder of masks, but lies among the test"):
+    words = (
+        "named like a folder of masks, but lies among the test images: move it to .*, or rename it"
+    )
+    with pytest.raises(DataError, match=words):
         list_samples(tmp_path, "b", "folder")
 
 

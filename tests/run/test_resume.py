@@ -65,6 +65,17 @@ def test_another_seed_with_other_options_is_told_at_the_start(
     assert caplog.text.count("pass another --label") == told
 
 
+def test_a_run_begins_beside_a_broken_one(data_root, textures, tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr("padseg.run.experiment.run_one", begun.append)
+    other = tmp_path / "small/other/seed0"
+    other.mkdir(parents=True)
+    for name in ("options.json", "metrics.json"):
+        (other / name).write_text("{broken")
+    assert main(run_args(data_root, textures, tmp_path)) == 0
+    assert len(begun) == 1
+
+
 @pytest.mark.slow
 def test_a_cut_run_is_resumed(finished, data_root, textures, tmp_path):
     """A run cut between the phases ends with the weights of one that was not."""
