@@ -201,8 +201,8 @@ class AnomalyDataModule(StreamDataModule):
             return None
         if self.textures is None:
             raise DataError(
-                "there are no textures to paint defects with: name their folder, such as dtd/images, "
-                "with --data.textures (preview: --textures)."
+                "there are no textures to paint defects with: name their folder with --data.textures (preview: "
+                "--textures), such as data/dtd/images after padseg download dtd --root data."
             )
         cache = self._cache(list_textures(self.textures), "Decoding textures")
         jitter = texture_jitter() if self.jitter_textures else None
