@@ -2,8 +2,9 @@
 
     python -m pip install onnxruntime numpy pillow
     python detect_onnx.py net.onnx part1.png part2.png
+    python detect_onnx.py net.onnx parts
 
-Prints system, score and verdict of each image and writes its score map into the folder `maps`, as <name>.png,
+The second line takes the images of a folder, without those of its subfolders. Prints system, score and verdict of each image and writes its score map into the folder `maps`, as <name>.png,
 or <name>_2.png and so on where names recur. Where the network is calibrated, 0.5 is the threshold, of the score
 and of the map.
 """
@@ -44,15 +45,19 @@ def read_rgb(path: Path, bits: int) -> np.ndarray:
     return np.dstack([grey] * 3)
 
 
-if len(sys.argv) < 3:
+network, *given = sys.argv[1:] or [""]
+suffixes, paths = Image.registered_extensions(), []
+for path in map(Path, given):
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    paths += [file for file in files if file == path or file.suffix.lower() in suffixes]
+if not paths:
     sys.exit(__doc__)
-network, *paths = sys.argv[1:]
 session = onnxruntime.InferenceSession(network)
 described = json.loads(session.get_modelmeta().custom_metadata_map["padseg"])
 names = [output.name for output in session.get_outputs()]
 maps = Path("maps")
-taken = {Path(path).resolve() for path in paths}  # no image is overwritten by a map
-for path in map(Path, paths):
+taken = {path.resolve() for path in paths}  # no image is overwritten by a map
+for path in paths:
     image = read_rgb(path, described.get("bits", 16))
     found = dict(zip(names, session.run(names, {"image": image[None]}), strict=True))
     score, score_map, verdict = found["image_score"][0], found["score_map"], ""

@@ -11,4 +11,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.argv[0] = "padseg"  # as the usage of the parsers names it
     main()

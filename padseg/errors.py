@@ -4,6 +4,9 @@ Each message is one sentence that names the file or option, what is wrong with i
 command line prints it without a traceback and exits with status 2.
 """
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 # In messages of torch and NumPy.
 _OUT_OF_MEMORY = ("DefaultCPUAllocator", "Unable to allocate", "out of memory")
 
@@ -57,3 +60,15 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
         plural: The noun for several; None to add an s.
     """
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def did_you_mean(option: str, known: Sequence[str]) -> str:
+    """A question about the known option that a mistyped one resembles; empty if there is none.
+
+    Args:
+        option: Without the two hyphens, as are the known ones.
+        known: The options; one in a group, such as `data.root`, is found by its last part as well.
+    """
+    of_group = [name for name in known if name.endswith(f".{option}")]
+    nearest = [*of_group, *get_close_matches(option, known, n=1, cutoff=0.8)]
+    return f" Did you mean --{nearest[0]}?" if nearest else ""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from padseg.models import SYSTEMS, NetworkOptions, build_segmentation, build_student_teacher
-from tiny import fill_memory
+from tiny import fill_memory, tiny_student
 
 ABLATION = Path(__file__).with_name("benchmarks") / "ablation.py"  # a plugin
 SCRIPTS = sorted({*Path(__file__).with_name("benchmarks").glob("*.py")} - {ABLATION})
@@ -36,6 +36,14 @@ def test_the_speed_of_every_system_is_measured():
 def test_networks_whose_speed_is_measured(system):
     found = inference.padseg(system)(torch.zeros(1, 64, 48, 3, dtype=torch.uint8))
     assert found["score_map"].shape == (1, 1, 256, 256)
+
+
+def test_distances_of_a_student_are_compared():
+    compare = load(Path(__file__).with_name("benchmarks") / "batch_norms.py").compare
+    images = torch.rand(2, 3, 64, 64)
+    evaluation, own, *_ = compare(tiny_student(top_k=5).eval(), images, images)
+    assert evaluation.startswith("evaluation 0.")
+    assert own.startswith("batch's own ")
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ def test_version_and_help_load_no_torch():
 
 
 def test_the_garbage_collector_rests_during_the_imports(tmp_path, monkeypatch):
+    for name in ("padseg.inference.detect", "padseg.data.check"):  # torch is not imported twice
+        importlib.import_module(name)
     imported = []
     monkeypatch.delitem(sys.modules, "torch")
     monkeypatch.setattr(importlib, "import_module", lambda n: imported.append((n, gc.isenabled())))
@@ -39,10 +41,11 @@ def test_the_garbage_collector_rests_during_the_imports(tmp_path, monkeypatch):
 
 def test_mistakes_end_with_one_sentence_and_status_2(tmp_path, capsys, monkeypatch):
     arguments = ["run", "destseg", "--category", "widget", "--out", str(tmp_path / "out")]
-    monkeypatch.setattr("sys.argv", ["padseg", *arguments, "--root", str(tmp_path / "none")])
+    monkeypatch.setattr("sys.argv", ["__main__.py", *arguments, "--root", str(tmp_path / "none")])
     with pytest.raises(SystemExit) as end:
         runpy.run_module("padseg", run_name="__main__")
     assert end.value.code == 2
+    assert sys.argv[0] == "padseg"  # which jsonargparse names as the usage
     (told,) = capsys.readouterr().err.strip().splitlines()
     assert "none does not exist" in told
     assert not (tmp_path / "out").exists()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from padseg.errors import ConfigError
+from padseg.errors import ConfigError, did_you_mean
 from padseg.machine.files import expanded
 from padseg.names import DEFAULT_SYSTEM, LAYOUT_NAMES, SYSTEM_NAMES
 from padseg.plugins import PLUGIN_HELP
@@ -135,7 +135,11 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse
     for word, value in [*others, *of_fit]:
         key = word.removeprefix("--").partition("=")[0]
         if not _is_option_of_fit(word) or key.partition(".")[0] not in options.options_of_fit:
-            raise ConfigError(f"unknown option {word!r}: see padseg {options.command} --help.")
+            known = [name.replace("_", "-") for name in vars(options)]
+            raise ConfigError(
+                f"unknown option {word!r}: see padseg {options.command} --help."
+                + did_you_mean(key.replace("_", "-"), known)
+            )
         if value is None:
             raise ConfigError(f"option {word} needs a value.")
         if key in overrides and key.endswith("+"):

@@ -173,10 +173,8 @@ class AnomalyDataModule(StreamDataModule):
             self._measure_bits(samples)
             self._setup_train(samples)
         if stage in ("test", "predict", None) and self._test is None:
-            checked = self.check_test()
-            native = self.evaluation == "native"
-            saturations = checked.saturations
-            self._test = TestDataset(checked.samples, self.image_size, native, saturations)
+            native, checked = self.evaluation == "native", self.check_test()
+            self._test = TestDataset(checked.samples, self.image_size, native, checked.saturations)
 
     def _setup_train(self, samples: Sequence[Sample]) -> None:
         defects = self._defects()
@@ -201,8 +199,8 @@ class AnomalyDataModule(StreamDataModule):
             return None
         if self.textures is None:
             raise DataError(
-                "there are no textures to paint defects with: name their folder, such as dtd/images, "
-                "with --data.textures (preview: --textures)."
+                "there are no textures to paint defects with: name their folder with --data.textures (preview: "
+                "--textures), such as data/dtd/images after padseg download dtd --root data."
             )
         cache = self._cache(list_textures(self.textures), "Decoding textures")
         jitter = texture_jitter() if self.jitter_textures else None
@@ -244,7 +242,8 @@ class AnomalyDataModule(StreamDataModule):
         bits = self._measure_bits(samples) if decoded else None
         folder = find_folder(self.root, self.category)
         self.checked_test = check_testset(folder, samples, self.layout, size, bits=bits)
-        warn_each_once(self.checked_test.evaluation.warnings)
+        if self.trainer is None or not self.trainer.predicting:  # which gives no figures
+            warn_each_once(self.checked_test.evaluation.warnings)
         return self.checked_test
 
     def train_dataloader(self) -> DataLoader[Batch]:

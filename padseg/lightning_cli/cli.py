@@ -46,7 +46,7 @@ from padseg.lightning_cli.interrupts import exit_when_interrupted
 from padseg.lightning_cli.nulls import refuse_nulls
 from padseg.lightning_cli.option_errors import causes, one_line, options_explained
 from padseg.lightning_cli.processes import refuse_lone_processes, refuse_too_many_processes
-from padseg.lightning_cli.wording import in_plain_words, missing_checkpoint
+from padseg.lightning_cli.wording import in_plain_words, missing_checkpoint, nearest_option
 from padseg.machine.console import print_figures
 from padseg.machine.files import expanded
 from padseg.machine.precision import accelerator, default_precision
@@ -183,7 +183,10 @@ class PadsegCLI(LightningCLI):
             self.config = parse(args)
         except argparse.ArgumentError as error:
             command = self._first_arg if self._first_arg in self.subcommands() else "fit"
-            raise ConfigError(in_plain_words(str(error), command)) from None
+            said = in_plain_words(str(error), command)
+            parsers = getattr(self, "_subcommand_parsers", {})
+            options = parsers.get(command, parser)._option_string_actions
+            raise ConfigError(said + nearest_option(said, options)) from None
         command = self.config.get("subcommand")
         options = self.config[command] if command else self.config
         load_plugin(options.plugin)

@@ -1,8 +1,13 @@
 """Messages of the parser and of Lightning about wrong options, in words that users of padseg understand."""
 
 import re
+from collections.abc import Iterable
+from inspect import signature
 
+from padseg.errors import did_you_mean
+from padseg.modules import SegmentationModule, StudentDistillModule
 from padseg.names import SCORING_COMMANDS
+from padseg.synthesis import SynthesisParams
 
 # From the parser's wording to ours, applied in this order.
 REPLACEMENTS = {
@@ -19,6 +24,15 @@ REPLACEMENTS = {
     r"\b(?:fit|validate|test|predict)\.data\.": "--data.",
     # About an option that is linked to another.
     r"argument \w+\(model\) --> .*": "--data.image_size is the model's: pass --model.image_size",
+}
+# About an option that does not exist, itself or as the group and the name.
+_UNKNOWN = (
+    r"^unrecognized arguments: --([\w.]+)|does not accept option '([\w.]+)'"
+    r"|^--(model|data\.synthesis): \w+: Option '(\w+)' is not accepted"
+)
+_CLASSES = {
+    "model": (StudentDistillModule, SegmentationModule),
+    "data.synthesis": (SynthesisParams,),
 }
 _NO_MODEL = r"are required: .*\bmodel\b|class_path 'padseg.modules.AnomalyModule'"
 
@@ -40,6 +54,23 @@ def in_plain_words(message: str, command: str) -> str:
         message = re.sub(pattern, replacement, message)
     more = "--model.help padseg.modules.StudentDistillModule" if about_model else "--help=all"
     return f"{message} (see padseg {command} {more})"
+
+
+def nearest_option(said: str, parsed: Iterable[str]) -> str:
+    """A question about the option that was meant, if the sentence is about one that does not exist.
+
+    Args:
+        said: The sentence.
+        parsed: The options that the parser knows, which does not list those of classes.
+    """
+    unknown = re.search(_UNKNOWN, said)
+    if unknown is None:
+        return ""
+    option = ".".join(filter(None, unknown.groups()))
+    known = {name.removeprefix("--") for name in parsed}
+    for group, kinds in _CLASSES.items():
+        known |= {f"{group}.{name}" for kind in kinds for name in signature(kind).parameters}
+    return did_you_mean(option, sorted(known))
 
 
 def missing_checkpoint(command: str) -> str:

@@ -93,7 +93,8 @@ def _check_data(options: RunOptions) -> None:
     if SYSTEMS[options.system].synthetic:
         if options.textures is None:
             raise ConfigError(
-                f"{options.system} paints synthetic defects: give the folder of their textures with --textures."
+                f"{options.system} paints synthetic defects: give the folder of their textures with --textures, "
+                "such as data/dtd/images after padseg download dtd --root data."
             )
         list_textures(options.textures)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from padseg.data.foreground import OTSU
 from padseg.data.layouts import LAYOUTS
-from padseg.errors import ConfigError
+from padseg.errors import ConfigError, did_you_mean
 from padseg.lightning_cli.recipes import phases_of
 from padseg.machine.files import expanded
 from padseg.models import SYSTEMS, find_system
@@ -151,7 +151,17 @@ class RunOptions:
             )
         for key in self.overrides:
             if not any(self._takes(phase, key) for phase in self.phases):
-                raise ConfigError(f"--{key} is not an option of {self.system}'s modules.")
+                kinds = [_MODULES[phase] for phase in self.phases]
+                known = [
+                    f"model.{name}" for kind in kinds for name in inspect.signature(kind).parameters
+                ]
+                helps = (
+                    f"padseg fit --model.help padseg.modules.{kind.__name__}" for kind in kinds
+                )
+                raise ConfigError(
+                    f"--{key} is not an option of {self.system}'s modules: see {' and '.join(helps)}."
+                    + did_you_mean(key, known)
+                )
         if is_zero(self.overrides.get("trainer.limit_test_batches")):
             raise ConfigError(
                 "--trainer.limit_test_batches is 0; a run ends with a test: use `fit` for a training alone."

@@ -31,9 +31,8 @@ def distances(module: AnomalyModule, images: Tensor) -> list[float]:
     """Mean distance of each level."""
     with torch.no_grad():
         pairs = module.student_teacher(images)
-    return [
-        float(cosine_distance(t, s).mean()) for pair in pairs for t, s in zip(*pair, strict=True)
-    ]
+    levels = [both for pair in pairs for both in zip(pair.teacher, pair.student, strict=True)]
+    return [float(cosine_distance(*both).mean()) for both in levels]
 
 
 def compare(module: AnomalyModule, train: Tensor, test: Tensor) -> list[str]:

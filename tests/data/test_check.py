@@ -5,6 +5,7 @@ import shutil
 import sys
 import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -285,13 +286,17 @@ def test_lost_defects_are_told_where_figures_are_made(root, caplog, capsys):
     told = capsys.readouterr().out
     assert "reduced to 32x32 pixels, 3 of 4 masks are empty" in told
     assert "raise --image-size, which is --model.image_size of a training" in told
+    options = {"synthesis": None, "image_size": 32, "val_fraction": 0}
+    data = AnomalyDataModule(str(root), "w", **options)
+    data.trainer = SimpleNamespace(predicting=True)
+    data.setup("predict")
+    assert not caplog.text
     for _ in range(2):
         setup(root, "test")
     assert caplog.text.count("3 of 4 masks are empty") == 1
     assert "count their pixels as normal: raise --model.image_size, or" in caplog.text
     caplog.clear()
-    options = {"synthesis": None, "image_size": 32, "val_fraction": 0, "evaluation": "native"}
-    AnomalyDataModule(str(root), "w", **options).setup("test")
+    AnomalyDataModule(str(root), "w", **options, evaluation="native").setup("test")
     assert not caplog.text
 
 

@@ -69,7 +69,8 @@ def test_the_example_needs_neither_padseg_nor_torch(stpm, stpm_onnx, tmp_path):
     shutil.copy(tmp_path / "0.png", tmp_path / "maps/8.png")  # an image, which no map replaces
     (tmp_path / "else").mkdir()
     Image.fromarray(images[1][:40]).save(tmp_path / "else/1.png")
-    names = ["0.png", "1.png", "else/1.png", "maps/8.png", "8.png", "16.png", "turned.png"]
+    (tmp_path / "else/notes.txt").touch()
+    names = ["0.png", "1.png", "else", "maps/8.png", "8.png", "16.png", "turned.png"]
     done = subprocess.run(
         [sys.executable, "-c", code, str(EXAMPLE), str(stpm_onnx), *names],
         cwd=tmp_path,

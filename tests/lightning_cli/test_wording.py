@@ -16,6 +16,9 @@ from .conftest import QUIET, SMALL, data_args
     ("wrong", "said"),
     [
         ("--nothing=1", "unrecognized arguments: --nothing=1 (see padseg fit --help=all)"),
+        ("--textures=dtd", "(see padseg fit --help=all) Did you mean --data.textures?"),
+        ("--model.imagesize=64", " Did you mean --model.image_size?"),
+        ("--data.synthesis.backnd=x", " Did you mean --data.synthesis.backend?"),
         ("--seed_everything=true", "--seed_everything: give a number"),
         ("--seed_everything=5000000000", "it must be from 0 to 4294967295"),
         (

@@ -19,7 +19,7 @@ from .conftest import run_args
 def test_textures_are_required(tmp_path, data_root, capsys):
     arguments = ["run", "destseg", "--category", "widget", "--out", str(tmp_path / "out")]
     assert main([*arguments, "--root", str(data_root)]) == 2
-    assert "--textures" in capsys.readouterr().err
+    assert "--textures, such as data/dtd/images after padseg download" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -30,7 +30,12 @@ def test_textures_are_required(tmp_path, data_root, capsys):
         (["run", "destseg", "--steps", "1", "2", "3"], "--steps"),
         (["run", "destseg", "--model.lr", "0.1"], "--label"),
         (["run", "destseg", "--label", "x", "--model.nothing", "1"], "not an option"),
-        (["run", "destseg", "--nothing", "1"], "unknown option"),
+        (
+            ["run", "destseg", "--label", "x", "--model.imagesize", "64"],
+            "padseg.modules.SegmentationModule. Did you mean --model.image_size?",
+        ),
+        (["run", "destseg", "--nothing", "1"], "run --help.\n"),
+        (["run", "destseg", "--batch_size", "1"], "Did you mean --batch-size?"),
         (["run", "destseg", "--label", "x", "--data", "data.yaml"], "unknown option '--data'"),
         (["run", "destseg", "--seed", "-1"], "--seed is -1; it must be from 0 to 4294967295"),
         (["run", "destseg", "--batch-size", "1"], "--batch-size"),
