@@ -4,9 +4,9 @@
     python detect_onnx.py net.onnx part1.png part2.png
     python detect_onnx.py net.onnx parts
 
-The second line takes the images of a folder, without those of its subfolders. Prints system, score and verdict of each image and writes its score map into the folder `maps`, as <name>.png,
-or <name>_2.png and so on where names recur. Where the network is calibrated, 0.5 is the threshold, of the score
-and of the map.
+The second line takes the images of a folder, without those of its subfolders. Prints system, score and verdict of
+each image and writes its score map into the folder `maps`, as <name>.png, or <name>_2.png and so on where names
+recur. Where the network is calibrated, 0.5 is the threshold, of the score and of the map.
 """
 
 import json
