@@ -41,11 +41,15 @@ def find_losses(
     """The finding that figures of a category at this size miss defects, if any are lost; `option` sets the size."""
     if not counts.lost_regions:
         return []
+    empty = (
+        f", and {counts.lost_images} of {counts.images} masks with them"
+        if counts.lost_images
+        else ""
+    )
     message = (
-        f"{folder}: reduced to {size[0]}x{size[1]} pixels, {counts.lost_images} of {counts.images} masks are "
-        f"empty and {counts.lost_regions} of {counts.regions} defect regions vanish, so that pixel figures "
-        f"count their pixels as normal: raise {option}, or evaluate at the images' own size with "
-        "--data.evaluation native."
+        f"{folder}: reduced to {size[0]}x{size[1]} pixels, {counts.lost_regions} of {counts.regions} defect regions "
+        f"vanish{empty}, so that pixel figures count their pixels as normal: raise {option}, or evaluate at the "
+        "images' own size with --data.evaluation native."
     )
     return [Finding("lost regions", folder, message)]
 

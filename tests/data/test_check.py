@@ -284,7 +284,7 @@ def test_lost_defects_are_told_where_figures_are_made(root, caplog, capsys):
     assert found(root) == []  # 256 pixels enlarge them
     assert main(["check", "--root", str(root), "--category", "w", "--image-size", "32"]) == 0
     told = capsys.readouterr().out
-    assert "reduced to 32x32 pixels, 3 of 4 masks are empty" in told
+    assert "and 3 of 4 masks with them, so that" in told
     assert "raise --image-size, which is --model.image_size of a training" in told
     options = {"synthesis": None, "image_size": 32, "val_fraction": 0}
     data = AnomalyDataModule(str(root), "w", **options)
@@ -293,7 +293,7 @@ def test_lost_defects_are_told_where_figures_are_made(root, caplog, capsys):
     assert not caplog.text
     for _ in range(2):
         setup(root, "test")
-    assert caplog.text.count("3 of 4 masks are empty") == 1
+    assert caplog.text.count("3 of 4 masks with them") == 1
     assert "count their pixels as normal: raise --model.image_size, or" in caplog.text
     caplog.clear()
     AnomalyDataModule(str(root), "w", **options, evaluation="native").setup("test")
