@@ -71,6 +71,13 @@ ABLATION = {
     "tedseg-not-enlarged": "enlarging the image for strides 8 and 16",
     "tedseg-not-averaged": "averaging features over 3x3 places",
 }
+ABLATION_FULL = {
+    "tedseg": "nothing: the default",
+    **{
+        f"{label}-400": ABLATION[label]
+        for label in ("tedseg-one-net", "tedseg-no-places", "tedseg-own")
+    },
+}
 TWO = {"tedseg-two": "200 steps, all shapes", "tedseg-two-400": "400 steps, Perlin"}
 # For `{all_shapes}` in the list: what TEDSeg trained on until it drew Perlin masks alone.
 ALL_SHAPES = "{perlin: 0.6, line: 0.1, spot: 0.06, blob: 0.1, band: 0.04, zone: 0.1}"
@@ -285,6 +292,7 @@ TABLES: dict[str, dict[str, Callable[[pd.DataFrame], str]]] = {
         "two": partial(seeds, label="tedseg-two"),
         "two longer": partial(variants, title="phase two", names=TWO),
         "ablation": partial(variants, title="without", names=ABLATION),
+        "ablation at full length": partial(variants, title="without", names=ABLATION_FULL),
         "lengths": lengths,
         "lengths with all shapes": partial(lengths, labels=LENGTHS_ALL_SHAPES),
         "synthesis": partial(variants, title="defects", names=SYNTHESIS),
