@@ -203,7 +203,7 @@ def test_the_deployment_script_reads_the_same_picture(tmp_path, grey, bits):
     text = SCRIPT.read_text()
     names = {}
     imports = "\n".join(line for line in text.splitlines() if line.startswith(("import", "from")))
-    reader = text[text.index("def read_rgb") : text.index("network, *paths")]
+    reader = text[text.index("def read_rgb") : text.index("network, *given")]
     exec(imports.replace("import onnxruntime", "") + "\n" + reader, names)
     lying = Image.Exif()
     lying[ExifTags.Base.Orientation] = 6
