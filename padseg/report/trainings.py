@@ -13,8 +13,6 @@ from padseg.run.files import PhaseFiles
 
 PHASES = ("distill", "segment")
 _POINTS = 300  # of a curve
-# That of libyaml, where it is installed, takes a fraction of the time.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LOSS = "train_loss"
 # Results do not depend on where files lie, and a page that is passed on should not tell.
 _PATHS = frozenset({"root", "textures", "weights", "weights2", "distilled", "foreground"})
@@ -67,7 +65,7 @@ def read_options(run: Path) -> dict[str, str]:
         if not path.is_file():
             continue
         try:
-            config = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - both are safe
+            config = yaml.safe_load(path.read_text(encoding="utf-8"))
             chosen = dict(_chosen(config))
         except (yaml.YAMLError, AttributeError, TypeError) as error:
             raise ValueError(f"{phase}: {' '.join(str(error).split())}") from error
