@@ -81,15 +81,12 @@ def train(
     load_plugin(plugin)
     out, overrides = absolute(out), dict(overrides or {})
     refuse_set(overrides, _SET_BY_TRAIN)
-    given = [folders] if isinstance(folders, str | Path) else folders
     folder, model, picture = out / "training", out / "model.ckpt", out / "preview.png"
     if model.exists() and not folder.exists():
         raise ConfigError(f"{model} exists without its training: pass another --out, or remove it.")
     require_own(picture)
     with quietly(quiet):
-        others = (folder, textures, overrides.get("data.foreground"))
-        leave_out = [other for other in others if other is not None]
-        images = good_images([Path(path) for path in given], leave_out)
+        images = _find_images(folders, folder, textures, overrides.get("data.foreground"))
         register_good_images(images)
         say(f"Training {system} on {count(len(images), 'good image')}.")
         options = RunOptions(
@@ -111,6 +108,15 @@ def train(
         )
         _run(options, folder, model, PreviewCallback(picture))
     return model
+
+
+def _find_images(
+    folders: str | Path | Sequence[str | Path], *others: str | Path | None
+) -> list[Path]:
+    """The good images in the given folders, without those in other folders that lie there."""
+    given = [folders] if isinstance(folders, str | Path) else folders
+    leave_out = [other for other in others if other is not None]
+    return good_images([Path(path) for path in given], leave_out)
 
 
 def _run(options: RunOptions, folder: Path, model: Path, picture: PreviewCallback) -> None:
