@@ -135,10 +135,9 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse
     for word, value in [*others, *of_fit]:
         key = word.removeprefix("--").partition("=")[0]
         if not _is_option_of_fit(word) or key.partition(".")[0] not in options.options_of_fit:
-            known = [name.replace("_", "-") for name in vars(options)]
             raise ConfigError(
                 f"unknown option {word!r}: see padseg {options.command} --help."
-                + did_you_mean(key.replace("_", "-"), known)
+                + did_you_mean(key.replace("_", "-"), _own_options(parser, options.command))
             )
         if value is None:
             raise ConfigError(f"option {word} needs a value.")
@@ -147,6 +146,12 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse
         overrides[key] = value
     options.overrides = overrides
     return options
+
+
+def _own_options(parser: argparse.ArgumentParser, command: str) -> list[str]:
+    """The options of a command, without the hyphens before them; argparse lists them nowhere in public."""
+    (commands,) = (of for of in parser._actions if isinstance(of, argparse._SubParsersAction))
+    return [name.lstrip("-") for name in commands.choices[command]._option_string_actions]
 
 
 def _split_options_of_fit(arguments: Sequence[str]) -> tuple[_Given, list[str]]:

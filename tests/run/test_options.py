@@ -36,6 +36,7 @@ def test_textures_are_required(tmp_path, data_root, capsys):
         ),
         (["run", "destseg", "--nothing", "1"], "run --help.\n"),
         (["run", "destseg", "--batch_size", "1"], "Did you mean --batch-size?"),
+        (["run", "destseg", "--comand", "1"], "run --help.\n"),
         (["run", "destseg", "--label", "x", "--data", "data.yaml"], "unknown option '--data'"),
         (["run", "destseg", "--seed", "-1"], "--seed is -1; it must be from 0 to 4294967295"),
         (["run", "destseg", "--batch-size", "1"], "--batch-size"),
