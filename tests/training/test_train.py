@@ -203,6 +203,16 @@ def test_folders_whose_names_differ_in_case_are_all_taken(names, tmp_path):
     assert len(good_images([tmp_path])) == 2
 
 
+def test_textures_and_foreground_masks_are_no_good_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "_run", lambda *_: None)
+    parts = tmp_path / "parts"
+    for name in ("0", "1", "textures/a", "foreground/0", "foreground/1"):
+        save(parts / f"{name}.png", np.zeros((8, 8, 3), np.uint8))
+    masks = {"data.foreground": str(parts / "foreground")}
+    train(parts, tmp_path / "out", "destseg", parts / "textures", overrides=masks)
+    assert "Training destseg on 2 good images." in capsys.readouterr().out
+
+
 def test_generated_textures_are_no_good_images(good, tmp_path):
     """A model's folder may lie among the images of the next one, or its textures be copied there."""
     folder = tmp_path / "parts"
