@@ -34,11 +34,11 @@ def tiny_segmentation(distilled: Path | None = None, **more) -> SegmentationModu
 
 
 def fill_memory(network: StudentTeacher, images: torch.Tensor) -> None:
-    """Two steps of phase one on normal images (B, 3, H, W), float or uint8, if the student is a memory."""
+    """Phase one in one step, on normal images (B, 3, H, W), float or uint8, if the student is a memory."""
     if isinstance(network, MemoryStudentTeacher):
         images = images / 255 if images.dtype == torch.uint8 else images
-        for step in range(2):
-            network.observe(images, torch.arange(len(images)), 0, step, 2, lambda x: x)
+        network.observe(images, torch.arange(len(images)), 0, 1, lambda x: x)
+        network.student.choose()
 
 
 def tiny_arguments(image_size: int = 64, *, phases: int = 1, system: str = "destseg") -> list[str]:

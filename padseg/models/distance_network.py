@@ -20,9 +20,9 @@ _START = -2.0  # logit of the first step, when few pixels are defects
 class DistanceNetwork(nn.Module):
     """Narrow U-nets that read distances and learn side by side; their logits are averaged.
 
-    They see the logarithmic distances of each level, as they are and relative to their place. From features,
-    or from many of their products, a network learns to recognise the textures that are painted in training;
-    from distances it cannot. So only the finest products enter, through a bottleneck.
+    They see the logarithmic distances of each level. From features, or from many of their products, a network
+    learns to recognise the textures that are painted in training; from distances it cannot. So only the finest
+    products enter, through a bottleneck.
 
     What one such network makes of real defects depends much on its first weights, since it has seen synthetic
     ones alone; the mean depends on them less. Lakshminarayanan et al., "Simple and Scalable Predictive
@@ -45,26 +45,21 @@ class DistanceNetwork(nn.Module):
         super().__init__()
         self.products = products
         self.members = nn.ModuleList(
-            _UNet(2 * len(channels), sum(channels[:products]), options.width)
-            for _ in range(members)
+            _UNet(len(channels), sum(channels[:products]), options.width) for _ in range(members)
         )
 
     def forward(self, pair: FeaturePair) -> Tensor:
         """Map the features of teacher and student to logits of defects.
 
         Args:
-            pair: features (B, C_k, h_k, w_k) with the usual distances, finest level first.
+            pair: features (B, C_k, h_k, w_k), finest level first.
 
         Returns:
             Logits (B, 1, h, w), float32, of the pair's `size`; in training, those of each U-net,
             (B, members, h, w).
         """
         finest = (pair.teacher[0].shape[-2], pair.teacher[0].shape[-1])
-        size = pair.size or finest
-        distances = log_distances(pair, size)
-        assert pair.usual is not None
-        mean, deviation = resize_to(pair.usual, size)
-        maps = torch.cat([distances, (distances - mean) / deviation], dim=1)
+        maps = log_distances(pair, pair.size or finest)
         levels = list(zip(pair.teacher, pair.student, strict=True))[: self.products]
         products = [resize_to(normalized_product(*level), finest) for level in levels]
         joined = torch.cat(products, dim=1) if products else None

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from padseg.models.backbones import find_depth
 from padseg.models.layers import resize_to
-from padseg.models.memory_student import GRID, MemoryStudent
+from padseg.models.memory_student import MemoryStudent
 from padseg.models.options import NetworkOptions
-from padseg.models.scores import log_distances
 from padseg.models.student_teacher import StudentTeacher
 from padseg.models.teacher import WEIGHTS_OPTION, FeaturePair, Teacher
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from padseg.models.registry import System
 
 _CANDIDATES = 200_000  # vectors of which the entries of a memory are chosen
-_MEASURING = 1 / 8  # share of the steps
 _FINEST = 4  # pixels of the image in a row of one pixel of the segmentation, at most
 _SHORTEST = 1e-3  # added to lengths of features, so that none is divided by zero
 
@@ -103,7 +101,6 @@ class MemoryStudentTeacher(StudentTeacher):
         seen = expected if corrupted is None else self.look(corrupted)
         answer = self.student([torch.cat(levels, dim=1) for levels in seen], index)
         teacher = [level for levels in expected for level in levels]
-        usual = self.student.usual()
         # A transformer's patches are coarser than a pyramid's finest places.
         height, width = (
             max(places, length // _FINEST)
@@ -111,7 +108,7 @@ class MemoryStudentTeacher(StudentTeacher):
         )
         own = len(self.channels)
         return [
-            FeaturePair(teacher[part], answer[part], usual[:, part], (height, width))
+            FeaturePair(teacher[part], answer[part], (height, width))
             for part in (slice(own), slice(own, None))
             if teacher[part]
         ]
@@ -130,41 +127,26 @@ class MemoryStudentTeacher(StudentTeacher):
         image: Tensor,
         index: Tensor,
         first: int,
-        step: int,
         steps: int,
         gather: Callable[[Tensor], Tensor],
-    ) -> Tensor | None:
-        """Take a step of phase one: collect candidates, choose the entries, then measure distances.
+    ) -> None:
+        """Take a step of phase one: collect candidates.
 
         Args:
             image: normal images (B, 3, H, W) in [0, 1].
             index: number of the training image that each is made from, (B,).
             first: number of the first of them in the stream of samples, which determines their places.
-            step: number of the step, from 0.
             steps: of the phase.
             gather: concatenates the tensors of all processes.
-
-        Returns:
-            The mean distance, once there is a memory to measure it from.
         """
-        student, collecting = self.student, collecting_steps(steps)
-        if student.filled:
-            every = [log_distances(pair, (GRID, GRID)) for pair in self(image, index=index)]
-            distances = gather(torch.cat(every, dim=1))
-            student.measure(distances)
-            return distances.exp().mean()
         levels, index = self.look(image), gather(index)
-        each = -(-_CANDIDATES // (collecting * len(index)))
-        student.collect(
+        each = -(-_CANDIDATES // (steps * len(index)))
+        self.student.collect(
             [
                 (gather(vectors).flatten(0, 1), index.repeat_interleave(vectors.shape[1]))
                 for vectors in (_places(torch.cat(of, dim=1), each, first) for of in levels)
             ]
         )
-        if step + 1 >= collecting:
-            student.choose()
-            student.candidates = []
-        return None
 
 
 def _look(teacher: Teacher, sources: Sequence[Source], image: Tensor) -> list[list[Tensor]]:
@@ -189,11 +171,6 @@ def _features(teacher: Teacher, image: Tensor) -> Sequence[Tensor]:
         return whole
     # The system must clear each layer's memory of a whole batch anew, which takes a third of the time (2.15).
     return [torch.cat(levels) for levels in zip(*map(teacher, torch.split(image, 1)), strict=True)]
-
-
-def collecting_steps(steps: int) -> int:
-    """Steps of phase one in which candidates are collected; the others measure."""
-    return max(1, steps - max(1, round(steps * _MEASURING)))
 
 
 def memory_network(

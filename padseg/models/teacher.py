@@ -34,15 +34,12 @@ class FeaturePair(NamedTuple):
     Attributes:
         teacher: features (B, C_k, h_k, w_k).
         student: the same.
-        usual: mean and standard deviation of the logarithmic distance of normal images for each level and
-            place, (2, levels, h, w); None for students that do not know them.
         size: (height, width) at which they are segmented; None: that of the finest level.
         number: in training, (B,) int64, those of the samples in the stream; None where there is no stream.
     """
 
     teacher: list[Tensor]
     student: list[Tensor]
-    usual: Tensor | None = None
     size: tuple[int, int] | None = None
     number: Tensor | None = None
 

@@ -15,7 +15,7 @@ from padseg.data.pairs import check_batch
 from padseg.errors import CheckpointError, ConfigError, DataError
 from padseg.models import FeaturePair, MemoryStudentTeacher, NetworkOptions, find_system
 from padseg.modules.base import AnomalyModule
-from padseg.modules.header import HEADER_KEY, STORED_WEIGHTS
+from padseg.modules.header import STORED_WEIGHTS
 from padseg.modules.launchers import refuse_averages
 from padseg.modules.optimizer import build_optimizer, refuse_frozen
 from padseg.modules.trainer_parts import callbacks_of, data_of
@@ -46,9 +46,8 @@ class StudentDistillModule(AnomalyModule):
     STPM and RSTPM end here. DeSTSeg, PFADSeg and TEDSeg continue with `SegmentationModule`, which reads
     the checkpoint of this module.
 
-    A student that is a memory (TEDSeg) has no gradients: its steps collect features of clean images, choose
-    some and measure how far other normal images are from them. Its optimiser only counts the steps, and
-    options of losses and rates do not apply.
+    A student that is a memory (TEDSeg) has no gradients: its steps collect features of clean images, of which the
+    last one chooses some. Its optimiser only counts the steps, and options of losses and rates do not apply.
 
     Args:
         system: `stpm`, `rstpm`, `destseg`, `pfadseg`, `tedseg` or a registered one; the options below are its own when
@@ -203,12 +202,12 @@ class StudentDistillModule(AnomalyModule):
         """A step of a student that is a memory."""
         network, image = self.student_teacher, batch["clean"]
         assert isinstance(network, MemoryStudentTeacher)
-        step, world_size = self.global_step, self.trainer.world_size
-        first = (step * world_size + self.global_rank) * len(image)
-        steps = self.trainer.max_steps
-        distance = network.observe(image, batch["index"], first, step, steps, self._gathered)
-        if distance is not None:
-            self.log("train_loss", distance, prog_bar=distance.device.type == "cpu")
+        step, steps = self.global_step, self.trainer.max_steps
+        first = (step * self.trainer.world_size + self.global_rank) * len(image)
+        network.observe(image, batch["index"], first, steps, self._gathered)
+        if step + 1 >= steps:
+            network.student.choose()
+            network.student.candidates = []
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         optimizer.step()
@@ -261,8 +260,12 @@ class StudentDistillModule(AnomalyModule):
         if isinstance(network, MemoryStudentTeacher):
             if self.global_step == 0:
                 network.student.candidates = []
-            if self.global_step == 0 or network.student.candidates:
-                network.student.forget()
+            elif not network.student.candidates:
+                raise CheckpointError(
+                    f"--ckpt_path: its memory was complete after {self.global_step} steps, and cannot go on: train "
+                    "again, for as many steps as you want."
+                )
+            network.student.forget()
 
     def on_train_end(self) -> None:
         """Choose what to remember, if the training ends early; one that resumes chooses again, from more."""
@@ -307,21 +310,20 @@ class StudentDistillModule(AnomalyModule):
         return {"weights": STORED_WEIGHTS, "weights2": STORED_WEIGHTS}
 
 
-def require_memory(checkpoint: Mapping[str, Any], what: str) -> None:
-    """Refuse, with a CheckpointError, a checkpoint whose memory has not chosen its entries yet."""
+def require_memory(
+    checkpoint: Mapping[str, Any], what: str, *, trained_to_end: bool = False
+) -> None:
+    """Refuse, with a CheckpointError, a checkpoint whose memory has not chosen its entries yet.
+
+    Args:
+        checkpoint: as `read_checkpoint` returns it.
+        what: its name in the message.
+        trained_to_end: refuse also those of trainings that ended early, which have chosen from what there was.
+    """
     image = checkpoint["state_dict"].get("student_teacher.student.memories.0.image")
-    if CANDIDATES_KEY in checkpoint and (image is None or image[0] < 0):
+    is_empty = image is not None and image[0] < 0
+    if is_empty or (trained_to_end and CANDIDATES_KEY in checkpoint):
         raise CheckpointError(
             f"{what} was saved before its memory was complete: finish its training first, with `fit` and "
             "--ckpt_path."
-        )
-
-
-def require_measured(checkpoint: Mapping[str, Any], what: str) -> None:
-    """Refuse, with a CheckpointError, a checkpoint whose memory does not know which distances are usual."""
-    count = checkpoint["state_dict"].get("student_teacher.student.count")
-    if find_system(checkpoint[HEADER_KEY]["system"]).memory and count is not None and not count > 0:
-        raise CheckpointError(
-            f"{what} was saved before its memory had measured any distance: finish its training first, of 2 "
-            "or more steps, with `fit` and --ckpt_path."
         )

@@ -28,7 +28,7 @@ from padseg.modules.checkpoint import (
     read_checkpoint,
     require_system,
 )
-from padseg.modules.distill import require_measured, require_memory
+from padseg.modules.distill import require_memory
 from padseg.modules.header import DATA_KEY, STORED_WEIGHTS, Header
 from padseg.modules.optimizer import build_optimizer
 from padseg.modules.trainer_parts import data_of
@@ -293,8 +293,7 @@ def read_distilled(path: str, system: str | None) -> tuple[Checkpoint, Header]:
         raise CheckpointError(
             f"{path} is a checkpoint of {header.class_name}; --model.distilled takes one of phase one."
         )
-    require_memory(checkpoint, path)
-    require_measured(checkpoint, path)
+    require_memory(checkpoint, path, trained_to_end=True)
     if system is not None and header.system != system:
         raise CheckpointError(f"{path} was distilled for {header.system}, not for {system}.")
     if find_system(header.system).segmentation is None:

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from padseg.models import SYSTEMS, FeaturePair, register
@@ -19,15 +18,6 @@ from padseg.models.scores import probability_map
 
 WHOLE = SYSTEMS["tedseg"]
 FINE, COARSE = Source(levels=(0, 1)), Source(levels=(1, 2), zoom=2.0)
-
-
-class WithoutPlaces(DistanceNetwork):
-    """Sees the logarithmic distances twice, instead of once relative to what is usual at their place."""
-
-    def forward(self, pair: FeaturePair) -> Tensor:
-        assert pair.usual is not None
-        mean, deviation = torch.zeros_like(pair.usual[0]), torch.ones_like(pair.usual[1])
-        return super().forward(pair._replace(usual=torch.stack([mean, deviation])))
 
 
 class RemembersOwn(MemoryStudentTeacher):
@@ -53,7 +43,6 @@ VARIANTS: Mapping[str, dict[str, Any]] = {
     "one-net": {"segmentation": partial(DistanceNetwork, products=2, members=1)},
     "no-products": {"segmentation": partial(DistanceNetwork, products=0, members=2)},
     "all-products": {"segmentation": partial(DistanceNetwork, products=4, members=2)},
-    "no-places": {"segmentation": partial(WithoutPlaces, products=2, members=2)},
     "own": {"network": partial(remembers_own, **WHOLE.network.keywords)},
     "fine": {"network": sources(FINE)},
     "coarse": {"network": sources(COARSE)},

@@ -34,11 +34,9 @@ from padseg.demo import make_demo
 from padseg.lightning_cli.cli import PadsegCLI
 from padseg.lightning_cli.recipes import config_path
 from padseg.models import SYSTEMS, find_system
-from padseg.models.memory_network import collecting_steps
 from padseg.names import SYSTEM_NAMES
 
 _STEPS = 3
-_STEPS_OF_A_MEMORY = 16
 _SHOWN = 4  # kinds of operations in a row
 # Phases whose networks are compiled.
 _COMPILED = (("pfadseg", "distill"), ("destseg", "distill"), ("tedseg", "segment"))
@@ -92,38 +90,33 @@ class Step(NamedTuple):
 
 
 class CountSteps(Callback):
-    """Counts from the beginning of a step to that of the next one.
+    """Counts the second step, up to the beginning of the third.
 
     Args:
         device: The simulated device.
-        names: From the numbers of the steps to what they are called.
+        phase: What the phase is called.
     """
 
-    def __init__(self, device: SimulatedDevice, names: dict[int, str]) -> None:
-        self.device, self.names = device, names
+    def __init__(self, device: SimulatedDevice, phase: str) -> None:
+        self.device, self.phase = device, phase
         self.found: list[Step] = []
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
-        if (name := self.names.get(batch_idx - 1)) is not None:
-            self.found.append(Step(name, self.device.kernels, self.device.bytes))
+        if batch_idx == _STEPS - 1:
+            self.found.append(Step(self.phase, self.device.kernels, self.device.bytes))
         self.device.reset()
 
 
 def system_steps(system: str, options: list[str]) -> Iterator[Step]:
-    """A step of each phase; a memory has two kinds of steps in its first one."""
-    parts = find_system(system)
-    names, steps = {1: "one"}, _STEPS
-    if parts.memory:
-        steps = _STEPS_OF_A_MEMORY
-        names = {1: "one, collecting", collecting_steps(steps): "one, measuring"}
-    phases = [("distill", names, steps)]
-    if parts.segmentation is not None:
-        phases.append(("segment", {1: "two"}, _STEPS))
+    """A step of each phase."""
+    names = {"distill": "one"}
+    if find_system(system).segmentation is not None:
+        names["segment"] = "two"
     with tempfile.TemporaryDirectory() as folder:
-        for phase, names, steps in phases:
+        for phase, name in names.items():
             with SimulatedDevice() as device:
-                counted = CountSteps(device, names)
-                train(system, phase, steps, Path(folder), options, [counted])
+                counted = CountSteps(device, name)
+                train(system, phase, _STEPS, Path(folder), options, [counted])
             yield from counted.found
 
 
@@ -173,8 +166,7 @@ def compiled(options: argparse.Namespace, given: list[str]) -> Table:
         with tempfile.TemporaryDirectory() as folder:
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}/cache"
             if phase == "segment":
-                first = _STEPS_OF_A_MEMORY if find_system(system).memory else _STEPS
-                train(system, "distill", first, Path(folder), given, [])
+                train(system, "distill", _STEPS, Path(folder), given, [])
             callbacks = [CompileCallback(options.mode), turns]
             train(system, phase, 2 * (options.rounds + 2), Path(folder), given, callbacks)
         # The first step of each kind prepares, the second may still.

@@ -25,8 +25,7 @@ def pair(batch=2, size=(20, 12)):
     generator = torch.Generator().manual_seed(1)
     shapes = [(batch, 6, *size), (batch, 8, size[0] // 2, size[1] // 2)]
     sides = [[torch.rand(shape, generator=generator) for shape in shapes] for _ in range(2)]
-    usual = torch.rand(2, 2, 64, 64, generator=generator) + 0.1
-    return FeaturePair(*sides, usual)
+    return FeaturePair(*sides)
 
 
 @pytest.mark.parametrize("products", [0, 2])
@@ -43,24 +42,21 @@ def test_features_of_the_same_distances_are_the_same():
     """But not those of other products, of levels that enter as products."""
     seen = pair()
     turned = FeaturePair([3 * x.flip(1) for x in seen.teacher], [x.flip(1) for x in seen.student])
-    turned = turned._replace(usual=seen.usual)
     head = network().eval()
     expected = head(seen)
     torch.testing.assert_close(head(turned), expected)
     assert not torch.allclose(head(seen._replace(student=seen.teacher)), expected)
-    assert not torch.allclose(head(seen._replace(usual=seen.usual + 1)), expected)
     head = network(products=1).eval()
     expected = head(seen)
     assert not torch.allclose(head(turned), expected)
     sides = [[a[0], b[1]] for a, b in zip(seen[:2], turned[:2], strict=True)]
-    torch.testing.assert_close(head(FeaturePair(*sides, seen.usual)), expected)
+    torch.testing.assert_close(head(FeaturePair(*sides)), expected)
 
 
 def test_in_training_each_image_is_mirrored_and_its_logits_are_mirrored_back():
     one = pair(batch=1)
     four = FeaturePair(
-        *([x.expand(4, -1, -1, -1) for x in side] for side in (one.teacher, one.student)),
-        torch.full((2, 2, 64, 64), 0.5),  # the same everywhere
+        *([x.expand(4, -1, -1, -1) for x in side] for side in (one.teacher, one.student))
     )
     head = network(products=1)
     for part in head.modules():
@@ -70,8 +66,7 @@ def test_in_training_each_image_is_mirrored_and_its_logits_are_mirrored_back():
     trained = head(four)
     for dims, logits in zip(((), (-1,), (-2,), (-2, -1)), trained, strict=True):
         mirrored = FeaturePair(
-            *([x.flip(dims) for x in side] for side in (one.teacher, one.student)),
-            four.usual,
+            *([x.flip(dims) for x in side] for side in (one.teacher, one.student))
         )
         expected = head.eval()(mirrored)[0].flip(dims)
         torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
@@ -126,7 +121,7 @@ def test_images_are_mirrored_by_their_number_in_the_stream():
     whole = head(seen._replace(number=numbers))
     sides = [[x.split(1) for x in side] for side in seen[:2]]
     for at in range(4):
-        one = FeaturePair(*([x[at] for x in side] for side in sides), seen.usual)
+        one = FeaturePair(*([x[at] for x in side] for side in sides))
         alone = head(one._replace(number=numbers[at : at + 1]))
         torch.testing.assert_close(alone, whole[at : at + 1], atol=1e-5, rtol=1e-4)
         assert not torch.allclose(

@@ -1,4 +1,4 @@
-"""TEDSeg's networks: their size, what the student remembers, and what it finds usual."""
+"""TEDSeg's networks: their size, and what the student remembers."""
 
 import numpy as np
 import pytest
@@ -10,10 +10,8 @@ from padseg.errors import ConfigError
 from padseg.losses import cosine_distance
 from padseg.models import NetworkOptions, build_segmentation, build_student_teacher
 from padseg.models.layers import smooth_to
-from padseg.models.memory_network import collecting_steps
 from padseg.models.memory_student import MemoryStudent
-from padseg.models.scores import log_distances
-from tiny import count_parameters
+from tiny import count_parameters, fill_memory
 
 IMAGES = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 NUMBERS = torch.arange(6)
@@ -25,14 +23,9 @@ def tiny(size=300, **options):
     return build_student_teacher(options, "random", "random").eval()
 
 
-def alone(x):
-    return x
-
-
 def filled(**options):
     network = tiny(**options)
-    for step in range(2):
-        network.observe(IMAGES, NUMBERS, 0, step, 2, alone)
+    fill_memory(network, IMAGES)
     return network
 
 
@@ -44,7 +37,7 @@ def test_whole_size():
         assert network.channels == (24, 40, 40, 112)
         assert count_parameters(network.teacher) == 700_768
         assert count_parameters(network.student) == 2000 * (24 + 40) + 2000 * (40 + 112)
-        assert count_parameters(head) == 2 * 518_385
+        assert count_parameters(head) == 2 * 517_225
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             (pair,) = network(torch.empty(1, 3, 256, 256))
             assert head(pair).shape == (1, 1, 64, 64)
@@ -80,11 +73,6 @@ def test_a_memory_of_other_zooms_is_refused(zooms):
     other = {} if zooms is None else {"zooms": torch.tensor(zooms)}
     with pytest.raises(RuntimeError, match=r"zooms|enlarged differently"):
         tiny().load_state_dict(state | other)
-
-
-@pytest.mark.parametrize(("steps", "collecting"), [(1, 1), (2, 1), (9, 8), (64, 56), (640, 560)])
-def test_an_eighth_of_the_steps_measures(steps, collecting):
-    assert collecting_steps(steps) == collecting
 
 
 def test_levels_are_unit_vectors_of_the_pooled_pyramid():
@@ -135,19 +123,15 @@ def test_two_teachers_are_remembered_as_each_would_be_alone(teacher, teacher2):
     """But for their segmentations' size, which is that of the first."""
     network = filled(teacher=teacher, teacher2=teacher2)
     pairs = network(IMAGES, index=NUMBERS)
-    distances = [log_distances(pair, (64, 64)) for pair in pairs]
-    torch.testing.assert_close(network.student.mean, torch.cat(distances, dim=1).mean(0))
     for number, (name, pair) in enumerate(zip((teacher, teacher2), pairs, strict=True)):
         single = tiny(teacher=name)
         backbone = network.teacher2 if number else network.teacher
         single.teacher.load_state_dict(backbone.state_dict())
-        for step in range(2):
-            single.observe(IMAGES, NUMBERS, 0, step, 2, alone)
+        fill_memory(single, IMAGES)
         (expected,) = single(IMAGES, index=NUMBERS)
         assert (network.channels2 if number else network.channels) == single.channels
         for found, wanted in ((pair.teacher, expected.teacher), (pair.student, expected.student)):
             assert all(torch.equal(*level) for level in zip(found, wanted, strict=True))
-        torch.testing.assert_close(pair.usual, expected.usual)
         assert pair.size == pairs[0].size
         assert single.fingerprint() == backbone.fingerprint() != network.fingerprint()
 
@@ -165,11 +149,11 @@ def test_blocks_are_of_the_transformer_among_two_teachers():
 
 def test_candidates_depend_on_the_number_of_their_sample():
     whole, halves = tiny(), tiny()
-    whole.observe(IMAGES, NUMBERS, 12, 0, 100, alone)
+    whole.observe(IMAGES, NUMBERS, 12, 100, lambda x: x)
     for start in (0, 3):
         part = slice(start, start + 3)
         # As in a process of two: each collects half of the images.
-        halves.observe(IMAGES[part], NUMBERS[part], 12 + start, 0, 100, lambda x: torch.cat([x, x]))
+        halves.observe(IMAGES[part], NUMBERS[part], 12 + start, 100, lambda x: torch.cat([x, x]))
     for (vectors, image), (halved, half_image) in zip(
         whole.student.all_candidates(), halves.student.all_candidates(), strict=True
     ):
@@ -188,31 +172,6 @@ def test_candidates_of_a_checkpoint_move_to_the_device_of_further_ones():
     assert vectors.is_meta
     assert image.is_meta
     assert len(vectors) == len(image) == 5
-
-
-def test_what_is_usual_is_the_mean_and_deviation_of_all_images():
-    student = MemoryStudent([[4]])
-    distances = torch.randn(20, 1, 64, 64, generator=torch.Generator().manual_seed(0)) - 3
-    for part in distances.split(7):
-        student.measure(part)
-    assert student.count == 20
-    torch.testing.assert_close(student.mean, distances.mean(0))
-    torch.testing.assert_close(student.moment / 19, distances.var(0))
-    mean, deviation = student.usual()
-
-    def smooth(x):
-        return ndimage.gaussian_filter(x[0].double().numpy(), 1, mode="mirror", truncate=3)
-
-    assert np.abs(mean[0].numpy() - smooth(distances.mean(0))).max() < 1e-5
-    expected = np.sqrt(smooth(distances.var(0))) + 0.1
-    assert np.abs(deviation[0].numpy() - expected).max() < 1e-5
-
-
-def test_measured_distances_are_those_of_other_images():
-    network = filled()
-    (pair,) = network(IMAGES, index=NUMBERS)
-    distances = log_distances(pair, (64, 64))
-    torch.testing.assert_close(network.student.mean, distances.mean(0))
 
 
 @pytest.mark.parametrize("sizes", [((16, 12), (64, 48)), ((9, 7), (32, 33)), ((8, 8), (8, 8))])

@@ -11,6 +11,7 @@ from torch.nn import functional
 from padseg.errors import CheckpointError, ConfigError
 from padseg.models import NetworkOptions, Teacher, build_segmentation, build_student_teacher
 from padseg.models.backbones import middle_blocks
+from tiny import fill_memory
 
 NAME = "test_vit3"  # with a register token, patches of 16 pixels, 9 blocks
 BLOCKS = [[1, 2], [4]]
@@ -138,8 +139,7 @@ def test_a_memory_of_patches_is_segmented_at_a_quarter_of_the_image():
     torch.manual_seed(0)
     network = build_student_teacher(options, "random").eval()
     images = torch.rand(4, 3, 64, 96)
-    for step in range(2):
-        network.observe(images, torch.arange(4), 0, step, 2, lambda x: x)
+    fill_memory(network, images)
     (pair,) = network(images)
     assert network.channels == (96, 96, 96)
     assert [tuple(level.shape[1:]) for level in pair.teacher] == [(96, 6, 9)] * 3

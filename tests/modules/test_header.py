@@ -15,7 +15,7 @@ from padseg.modules import Header, StudentDistillModule, read_checkpoint, read_h
 from padseg.modules.checkpoint import store_calibration
 from padseg.modules.header import HEADER_KEY
 from padseg.modules.loading import load_module
-from tiny import tiny_student
+from tiny import fill_memory, tiny_student
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +158,7 @@ def test_both_readers_refuse_the_same(read, checkpoint, tmp_path):
 def test_teachers_that_float16_holds_exactly_are_stored_in_it(exact, tmp_path):
     options = {"teacher": "test_vit3", "blocks": [[1], [2]]}
     module = tiny_student("tedseg", **options)
+    fill_memory(module.student_teacher, torch.rand(2, 3, 64, 64))
     teacher = module.student_teacher.teacher
     teacher.half().float()
     if not exact:

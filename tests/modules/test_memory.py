@@ -41,13 +41,12 @@ class Save(Callback):
 
 @pytest.fixture(scope="module")
 def trained(data_root, tmp_path_factory):
-    """A folder with a checkpoint after each of ten steps, of which two measure."""
+    """A folder with a checkpoint after each of ten steps."""
     folder = tmp_path_factory.mktemp("memory")
     torch.manual_seed(0)
     fitter = trainer(folder, 10, callbacks=[Save(folder)])
     fitter.fit(tiny_student("tedseg"), datamodule=tiny_data(data_root, batch_size=2))
     assert fitter.global_step == 10
-    assert fitter.callback_metrics["train_loss"] > 0
     return folder
 
 
@@ -57,17 +56,14 @@ def test_a_memory_fills_with_features_of_training_images(trained):
     memories = [
         f"student_teacher.student.memories.{k}.{of}" for k in (0, 1) for of in ("entries", "image")
     ]
-    statistics = [f"student_teacher.student.{of}" for of in ("count", "mean", "moment")]
-    assert changed == {*memories, *statistics}
+    assert changed == {*memories}
     for name in memories[1::2]:
         assert after[name].min() >= 0
         assert after[name].max() < 11  # of twelve images, one is held out
-    assert after["student_teacher.student.count"] == 2
 
 
-@pytest.mark.parametrize("cut", [3, 9])
+@pytest.mark.parametrize("cut", [1, 9])
 def test_a_resumed_training_remembers_the_same(trained, data_root, tmp_path, cut):
-    """Cut while it collects, and while it measures."""
     torch.manual_seed(1)
     module, fitter = tiny_student("tedseg"), trainer(tmp_path, 10)
     data, path = tiny_data(data_root, batch_size=2), trained / f"{cut}.ckpt"
@@ -96,7 +92,7 @@ def test_a_resumed_training_with_two_teachers_remembers_the_same(data_root, tmp_
 
 def test_candidates_are_kept_until_the_choice_alone(trained):
     kept = [CANDIDATES_KEY in read_checkpoint(trained / f"{n}.ckpt") for n in range(1, 11)]
-    assert kept == [True] * 8 + [False] * 2
+    assert kept == [True] * 9 + [False]
 
 
 def test_an_unfinished_memory_scores_nothing(trained, data_root, tmp_path):
@@ -160,15 +156,25 @@ def test_a_training_that_ends_early_chooses_from_what_it_has_and_can_go_on(
     assert all(torch.equal(value, whole[name]) for name, value in resumed.state_dict().items())
 
 
-def test_a_memory_that_has_measured_nothing_is_not_handed_over(data_root, tmp_path):
+def test_a_memory_of_one_step_is_handed_over(data_root, tmp_path):
     fitter = trainer(tmp_path, 1)
     fitter.fit(tiny_student("tedseg"), datamodule=tiny_data(data_root))
     fitter.save_checkpoint(tmp_path / "last.ckpt")
     assert CANDIDATES_KEY not in read_checkpoint(tmp_path / "last.ckpt")
+    tiny_segmentation(tmp_path / "last.ckpt")
+
+
+def test_a_complete_memory_takes_no_more_steps(trained, data_root, tmp_path):
+    """Its candidates are gone, so that it would forget all but the images of the further steps."""
     with pytest.raises(
-        CheckpointError, match=r"before its memory had measured any distance: finish"
+        CheckpointError, match=r"complete after 10 steps, and cannot go on: train ag"
     ):
-        tiny_segmentation(tmp_path / "last.ckpt")
+        trainer(tmp_path, 12).fit(
+            tiny_student("tedseg"),
+            datamodule=tiny_data(data_root, batch_size=2),
+            ckpt_path=trained / "10.ckpt",
+            weights_only=True,
+        )
 
 
 @pytest.mark.parametrize(

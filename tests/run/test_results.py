@@ -142,7 +142,7 @@ def test_the_table_has_the_columns_of_the_contract(tmp_path):
         ("destseg/segment", "5ecf5238d1fda2cf5940c3931bcf9a45c53239b17fb709a8716177b10e03aa3c"),
         ("pfadseg/distill", "88a60a476e4757576512efb0f879a229a429d4f496cc7941ff9fa752a382cfe7"),
         ("pfadseg/segment", "262c09d58e4d1357726cfc3feae1c503fec29b9f11941fdaf8a01d440cd1cdf6"),
-        ("tedseg/distill", "be75b27a820aac1da696fc0b7a1c030bd6d2319b85eedee68056acead05ef5dd"),
+        ("tedseg/distill", "ec15a7e60996b2841aadfe2519e707717e92b9ab5839a4e2753c1c7643e76065"),
         ("tedseg/segment", "2266f8035335b1913f037660ae3fa5bb617fe205be8957d4c7429cc07c6881a0"),
     ],
 )
