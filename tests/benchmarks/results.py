@@ -56,13 +56,13 @@ LENGTHS_ALL_SHAPES = (
 )
 PRECISION = ("destseg-bf16-mixed", "destseg-32-true")
 SYNTHESIS = {  # masks and fills by label
-    "tedseg": "Perlin, all fills",
+    "tedseg-places": "Perlin, all fills",
     "tedseg-all-shapes": "all shapes, all fills",
     "tedseg-perlin": "Perlin, textures",
 }
 # What each variant of `ablation.py` lacks, by label.
 ABLATION = {
-    "tedseg-3min": "nothing: the default",
+    "tedseg-places-3min": "nothing",
     "tedseg-one-net": "the second U-net",
     "tedseg-no-products": "the products",
     "tedseg-no-places": "what is usual at each place",
@@ -72,7 +72,7 @@ ABLATION = {
     "tedseg-not-averaged": "averaging features over 3x3 places",
 }
 ABLATION_FULL = {
-    "tedseg": "nothing: the default",
+    "tedseg-places": "nothing",
     **{
         f"{label}-400": ABLATION[label]
         for label in ("tedseg-one-net", "tedseg-no-places", "tedseg-own")
@@ -389,13 +389,14 @@ def _markdown(lines: list[list[str]]) -> str:
 
 
 def main() -> None:
+    trainable = {label: one for label, one in read_list().items() if "options" in one}
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--root", help="folder of the categories")
     parser.add_argument("--textures", help="folder of textures")
     parser.add_argument("--weights", help="folder of weight files")
     parser.add_argument("--out", type=Path, help="folder for the runs")
     parser.add_argument("--machine", help="processor and cores, for the tables")
-    parser.add_argument("--only", nargs="+", choices=list(read_list()), help="labels to train")
+    parser.add_argument("--only", nargs="+", choices=list(trainable), help="labels to train")
     parser.add_argument("--gather", action="store_true", help="train nothing")
     options = parser.parse_args()
     status = 0
@@ -404,8 +405,8 @@ def main() -> None:
     if options.out and not options.gather:
         if not (options.root and options.textures and options.weights):
             parser.error("to train, pass --root, --textures and --weights")
-        for label, variant in read_list().items():
-            if label in (options.only or read_list()):
+        for label, variant in trainable.items():
+            if label in (options.only or trainable):
                 done = subprocess.run(command(label, variant, options), check=False)
                 status = max(status, done.returncode)
     if options.out:
