@@ -11,19 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
-TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
-OBJECTS = (
-    *("bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw", "toothbrush"),
-    *("transistor", "zipper"),
-)
-# Images in MVTec AD's test sets, to recognise other data sets with the same category names.
-TEST_IMAGES = dict(
-    zip(
-        (*TEXTURES, *OBJECTS),
-        (117, 78, 124, 117, 79, 83, 150, 132, 110, 115, 167, 160, 42, 100, 151),
-        strict=True,
-    )
-)
+# MVTec AD's categories and their numbers of test images, by which other data sets with the same names are told apart.
+TEXTURES = {"carpet": 117, "grid": 78, "leather": 124, "tile": 117, "wood": 79}
+OBJECTS = {
+    "bottle": 83, "cable": 150, "capsule": 132, "hazelnut": 110, "metal_nut": 115,
+    "pill": 167, "screw": 160, "toothbrush": 42, "transistor": 100, "zipper": 151,
+}  # fmt: skip
+TEST_IMAGES = TEXTURES | OBJECTS
 TABLES = {
     "Image AUROC": ("image_auroc",),
     "Pixel AUROC / AP": ("pixel_auroc", "pixel_ap"),
@@ -212,12 +206,11 @@ def _notes(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Notes below the tables."""
     columns = {column for table in tables.values() for column in table.columns}
     sources = read_sources()
-    notes = [
-        "± is the sample standard deviation over seeds; (n) is an average over the n categories shown."
-    ]
     chosen = sources[sources["method"].isin(columns)].to_dict("records")
-    notes += [f"{one['method']}: {one['source']}, {one['link']}; {one['note']}." for one in chosen]
-    return notes
+    return [
+        "± is the sample standard deviation over seeds; (n) is an average over the n categories shown.",
+        *(f"{one['method']}: {one['source']}, {one['link']}; {one['note']}." for one in chosen),
+    ]
 
 
 def escape_markdown(text: str) -> str:
