@@ -29,11 +29,10 @@ _DASH = "–"  # noqa: RUF001
 
 @dataclass(frozen=True)
 class Figure:
-    """Mean over seeds, their sample standard deviation (nan with one seed) and their number."""
+    """Mean over seeds, and their sample standard deviation; nan where undefined."""
 
     mean: float
     spread: float
-    seeds: int
 
 
 def summarise(rows: pd.DataFrame, metric: str) -> Figure:
@@ -49,12 +48,12 @@ def summarise(rows: pd.DataFrame, metric: str) -> Figure:
     """
     known = rows.dropna(subset=[metric])
     if known.empty or set(known["category"]) != set(rows["category"]):
-        return Figure(math.nan, math.nan, 0)
+        return Figure(math.nan, math.nan)
     grid = known.groupby(["seed", "category"])[metric].mean().unstack()
     if grid.isna().any(axis=None):
-        return Figure(float(grid.mean().mean()), math.nan, len(grid))
+        return Figure(float(grid.mean().mean()), math.nan)
     seeds = grid.mean(axis=1)
-    return Figure(float(seeds.mean()), float(seeds.std(ddof=1)), len(grid))
+    return Figure(float(seeds.mean()), float(seeds.std(ddof=1)))
 
 
 def read_published() -> pd.DataFrame:
