@@ -8,17 +8,15 @@ import torch
 from lightning import Callback
 
 from padseg.cli import main
-from padseg.lightning_cli.recipes import config_path
 
-from .conftest import QUIET, SMALL, data_args
+from .conftest import QUIET, fit_args
 
 EARLY = ("--trainer.callbacks=EarlyStopping", "--trainer.val_check_interval=1")
 
 
 def fit(data_root, textures, tmp_path, *options) -> int:
-    recipe = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
-    recipe += [*data_args(data_root, textures), f"--trainer.default_root_dir={tmp_path}"]
-    return main([*recipe, "--trainer.max_steps=2", *options])
+    own = [f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=2", *options]
+    return main(fit_args(data_root, textures, *own))
 
 
 @pytest.mark.filterwarnings("ignore:\\s+Unable to serialize instance")
