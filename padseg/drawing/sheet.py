@@ -22,9 +22,9 @@ class Banner(NamedTuple):
 
     Attributes:
         verdict: Such as `ANOMALOUS`.
-        alarm: Whether it asks for attention, which is orange and otherwise blue; None without a verdict.
+        alarm: Whether it asks for attention: orange if so, otherwise blue; None without a verdict.
         score: The score and its threshold.
-        name: Of the image; empty for none.
+        name: Name of the image; empty for none.
     """
 
     verdict: str

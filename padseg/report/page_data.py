@@ -144,7 +144,7 @@ class Heat:
     Attributes:
         colours: Red, green and blue of each of 256 levels.
         calibrated: Opacity of each level over an image, with a pixel threshold.
-        uncalibrated: Likewise without.
+        uncalibrated: Likewise, without one.
     """
 
     colours: list[list[int]]
