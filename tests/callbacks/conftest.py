@@ -35,3 +35,15 @@ def make_trainer(tmp_path_factory):
         return tiny_trainer(root, max_steps, callbacks=list(callbacks), **options)
 
     return make
+
+
+@pytest.fixture
+def tested(module, make_data, make_trainer):
+    """Tests the module beside callbacks and returns the Trainer."""
+
+    def test(*callbacks, data=None, **options) -> Trainer:
+        trainer = make_trainer(*callbacks, **options)
+        trainer.test(module, datamodule=data or make_data(), verbose=False)
+        return trainer
+
+    return test
