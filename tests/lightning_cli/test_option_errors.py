@@ -25,7 +25,10 @@ def fit(data_root, textures, tmp_path, *options) -> int:
     [
         (["--trainer.devices=[0]"], "--trainer: TypeError: `devices` selected with"),
         (["--trainer.devices=cuda:0"], "--trainer: TypeError: `devices` selected with"),
+        (["--trainer.devices=0"], "--trainer: `Trainer(devices='0')` value is not a valid input"),
         (["--trainer.accelerator=cuda:0"], "--trainer: You selected an invalid accelerator"),
+        (["--trainer.strategy=nothing"], "--trainer: You selected an invalid strategy name"),
+        (["--checkpoint.save_top_k=3"], "--checkpoint or --trainer.callbacks: "),
         ([*EARLY, "--trainer.callbacks.monitor=x"], "EarlyStopping: Early stopping conditioned on"),
         (["--trainer.check_val_every_n_epoch=1"], "--trainer: `val_check_interval` (500) must be"),
         (["--trainer.logger=CometLogger"], "comet"),
