@@ -19,11 +19,6 @@ from tiny import tiny_network
 from .conftest import QUIET, SMALL, data_args, fit_args
 
 
-def test_fit_writes_both_checkpoints(trained):
-    assert (trained / "distill/last.ckpt").is_file()
-    assert (trained / "segment/last.ckpt").is_file()
-
-
 @pytest.mark.slow
 def test_a_training_replaces_none_that_is_there(trained, data_root, textures, tmp_path, capsys):
     shutil.copytree(trained / "distill", tmp_path / "distill")

@@ -141,11 +141,6 @@ def test_a_copied_label_is_a_variant_of_its_own(tmp_path):
     assert list(zip(table["label"], table["category"], strict=True)) == named[::-1]
 
 
-def test_unknown_options_are_refused(two_systems, capsys):
-    assert main(["report", str(two_systems), "--nothing"]) == 2
-    assert "--nothing" in capsys.readouterr().err
-
-
 def test_older_runs_come_without_pictures(tmp_path):
     make_run(tmp_path, "old", "bolt", figures={"iap": None})
     data = make_data(tmp_path)
