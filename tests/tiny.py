@@ -73,20 +73,17 @@ def shake(module: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def tiny_trainer(folder, steps, **options) -> Trainer:
-    """A Trainer for a few steps on the CPU, which writes and prints nothing."""
-    return Trainer(
-        accelerator="cpu",
-        default_root_dir=folder,
-        max_epochs=-1,
-        max_steps=steps,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        **options,
-    )
+    """A Trainer for a few steps on the CPU, which writes and prints nothing unless options say so."""
+    quiet = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 1,
+    }
+    return Trainer(default_root_dir=folder, max_epochs=-1, max_steps=steps, **{**quiet, **options})
 
 
 def save_module(module: LightningModule, path: Path) -> Path:

@@ -83,8 +83,8 @@ class Entry:
     """An image in the window.
 
     Attributes:
-        name: Of its file.
-        prediction: Of the network.
+        name: Name of its file.
+        prediction: The answer of the network.
         small: A reduced copy of the image and its score map, for the row of thumbnails.
     """
 

@@ -100,7 +100,7 @@ def _keep_to_this_machine(folder: Path) -> None:
     """Settings of Gradio, which reads some of them when it is imported.
 
     Args:
-        folder: For uploaded images.
+        folder: Folder for uploaded images.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

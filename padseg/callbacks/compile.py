@@ -17,7 +17,7 @@ class CompileCallback(Callback):
     small kernels, such as PFADSeg's student.
 
     Args:
-        mode: Of `torch.compile`; None to compile nothing.
+        mode: Mode of `torch.compile`; None to compile nothing.
     """
 
     def __init__(self, mode: CompileMode | None = None) -> None:

@@ -52,7 +52,7 @@ class EvaluationCallback(Callback):
         self._dataset: Any = None  # that is being evaluated
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Reject a second evaluation: Lightning would report the means of both under the same names.
+        """Reject a second such callback: Lightning would report the means of both under the same names.
 
         Raises:
             ConfigError: The Trainer has one.

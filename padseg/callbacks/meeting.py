@@ -25,13 +25,13 @@ class Meeting:
         self._since = -math.inf
 
     def any(self, trainer: Trainer, mine: bool) -> bool:
-        """Whether this holds for any process; False between two meetings.
+        """Whether `mine` is true in any process; False between two meetings.
 
         All processes must call it equally often. With one process, every call counts.
 
         Args:
-            trainer: Whose processes meet.
-            mine: Whether it holds for this process.
+            trainer: The Trainer whose processes meet.
+            mine: What holds for this process.
         """
         if trainer.world_size == 1:
             return mine

@@ -19,10 +19,10 @@ class Thresholds(NamedTuple):
     """Scores above which an image or a pixel is anomalous; None if unknown.
 
     Attributes:
-        image: Of image scores.
-        pixel: Of score maps.
+        image: Threshold of image scores.
+        pixel: Threshold of score maps.
         image_scale: Normalises image scores for display; None without calibration.
-        pixel_scale: Likewise score maps.
+        pixel_scale: Likewise for score maps.
     """
 
     image: float | None = None

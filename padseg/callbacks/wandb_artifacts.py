@@ -50,8 +50,8 @@ def log_model(
     """Log a finished checkpoint as a version of the model of that name.
 
     Args:
-        logger: Of the run that made it.
-        name: Of the model; letters that W&B does not take are replaced.
+        logger: The logger of the run that made it.
+        name: Name of the model; letters that W&B does not take are replaced.
         path: The checkpoint.
         aliases: Names of this version, in addition to `latest`.
         metadata: What W&B shows beside it.

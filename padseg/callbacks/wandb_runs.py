@@ -20,14 +20,14 @@ def start_wandb(
 
     Args:
         project: The project in W&B.
-        folder: Of the run, where W&B keeps its files.
+        folder: Folder of the run, where W&B keeps its files.
         logs: Folder of the phase's logs, which remembers the id of its W&B run.
         group: Label and category, by which W&B averages over seeds.
         seed: The seed.
         phase: Name of the phase, by which it tells the phases apart.
 
     Raises:
-        ConfigError: W&B cannot be used as things are.
+        ConfigError: W&B refuses, for want of a login or because of a setting.
     """
     kept = logs / "wandb.json"
     if not kept.exists():

@@ -108,19 +108,15 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         type=lambda text: str(expanded_path(text)),
         help="the teacher's weight file (default: timm's hub)",
     )
-    add_options_of_fit(
-        parser, ("model", "data", "trainer", "checkpoint", "evaluation", "thresholds", "compile")
-    )
+    groups = ("model", "data", "trainer", "checkpoint", "evaluation", "thresholds", "compile")
+    parser.set_defaults(options_of_fit=groups)
     add_quiet(parser)
-
-
-def add_options_of_fit(parser: argparse.ArgumentParser, groups: Sequence[str]) -> None:
-    """Options that `fit` takes, such as `--model.KEY VALUE`, of these groups; see `parse`."""
-    parser.set_defaults(options_of_fit=tuple(groups))
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
     """Parse a command line.
+
+    A command takes options of `fit`, such as `--model.KEY VALUE`, of the groups in its default `options_of_fit`.
 
     Returns:
         What argparse returns, with the options of `fit` as `overrides`, from `model.KEY` to the value.

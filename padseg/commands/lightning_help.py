@@ -9,7 +9,7 @@ from padseg.names import SCORING_COMMANDS
 
 _FIT = ("fit",)
 _ALL = (*_FIT, *SCORING_COMMANDS)
-# In each section, options: the commands that take it, the option with its value, and what it is.
+# The options of each section: the commands that take one, its name with its value, and what it is.
 SECTIONS: dict[str, tuple[tuple[tuple[str, ...], str, str], ...]] = {
     "model": (
         (_FIT, "config FILE", "recipe, such as configs/destseg/distill.yaml; may be repeated"),

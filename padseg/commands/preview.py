@@ -6,7 +6,6 @@ from pathlib import Path
 from padseg.commands.arguments import (
     Subparsers,
     add_data_set,
-    add_options_of_fit,
     add_system,
     add_textures,
     expanded_path,
@@ -36,8 +35,7 @@ def add_parser(commands: Subparsers) -> None:
         default=Path("preview.png"),
         help="picture (default: preview.png)",
     )
-    add_options_of_fit(parser, ("data",))
-    parser.set_defaults(execute=execute)
+    parser.set_defaults(execute=execute, options_of_fit=("data",))
 
 
 def execute(options: argparse.Namespace) -> None:

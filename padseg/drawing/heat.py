@@ -35,7 +35,7 @@ class HeatScale:
     Attributes:
         threshold: The pixel threshold, at level 0.5, in [0, 1]; None for a linear scale.
         top: Where there is no threshold, the score from which on the level is 1.
-        spread: Of normal scores, see `ScoreScale`; None, where it is unknown, for half the threshold.
+        spread: Spread of normal scores, see `ScoreScale`; None, where it is unknown, for half the threshold.
     """
 
     threshold: float | None

@@ -22,9 +22,9 @@ class Banner(NamedTuple):
 
     Attributes:
         verdict: Such as `ANOMALOUS`.
-        alarm: Whether it asks for attention, which is orange and otherwise blue; None without a verdict.
+        alarm: Whether it asks for attention: orange if so, otherwise blue; None without a verdict.
         score: The score and its threshold.
-        name: Of the image; empty for none.
+        name: Name of the image; empty for none.
     """
 
     verdict: str
@@ -175,15 +175,9 @@ def stamped(picture: Pixels, banner: Banner) -> Image.Image:
     bar = max(16, width // 5)
     stamp = Image.new("RGB", (width, height + bar), verdict_colour(banner.alarm))
     stamp.paste(Image.fromarray(picture))
-    draw = ImageDraw.Draw(stamp)
-    write(
-        draw,
-        (bar // 4, height + bar // 2),
-        banner.score,
-        round(0.8 * bar),
-        _WHITE,
-        width - bar // 4,
-    )
+    left, middle = bar // 4, height + bar // 2
+    letter, draw = round(0.8 * bar), ImageDraw.Draw(stamp)
+    write(draw, (left, middle), banner.score, letter, _WHITE, width - left)
     return stamp
 
 

@@ -48,8 +48,8 @@ def write(
         draw: The picture.
         at: Left end of the line, at half its height.
         text: The line; letters that Pillow's font lacks lose their accents or become question marks.
-        size: Of the font, in pixels.
-        colour: Of the text.
+        size: Size of the font, in pixels.
+        colour: Colour of the text.
         width: Room for the line.
 
     Returns:

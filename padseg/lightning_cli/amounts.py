@@ -19,11 +19,11 @@ def refuse_zeros(options: Mapping[str, Any], command: str | None) -> None:
     """Reject options of the Trainer with which a command would do nothing, or not what they say.
 
     Args:
-        options: Of the Trainer, by name.
+        options: The options, by name.
         command: The Lightning subcommand; None for other callers.
 
     Raises:
-        ConfigError: As above.
+        ConfigError: There is one.
     """
     for name in ("accumulate_grad_batches", "gradient_clip_val", "val_check_interval"):
         given = options.get(name)

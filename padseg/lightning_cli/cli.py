@@ -295,10 +295,7 @@ class PadsegCLI(LightningCLI):
         protect_earlier_files(self.trainer, "fit", self._get(self.config, "ckpt_path"))
 
     def before_test(self) -> None:
-        """Score only trained weights, not those with which the modules are built.
-
-        Leave the files of other trainings as they are.
-        """
+        """Score no weights but trained ones, and leave the files of other trainings as they are."""
         self.model.complete = False
         protect_earlier_files(self.trainer, str(self.subcommand), None)
 

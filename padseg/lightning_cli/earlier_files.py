@@ -22,7 +22,7 @@ def protect_earlier_files(trainer: Trainer, command: str, resumed: str | None) -
     """Reject folders in which files of another training would be replaced; keep the log of this one.
 
     Args:
-        trainer: About to run the command.
+        trainer: The Trainer that is about to run the command.
         command: `fit`, `validate`, `test` or `predict`.
         resumed: The --ckpt_path of `fit`.
 

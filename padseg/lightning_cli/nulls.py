@@ -1,4 +1,4 @@
-"""Options of classes that are null and need a value; the parser takes null for any of them."""
+"""Refuses null for options of classes that need a value; the parser takes null for any of them."""
 
 import inspect
 import types

@@ -86,11 +86,11 @@ def _from_options(error: BaseException) -> bool:
     if "Traceback (most recent call last)" in str(error) or _WRONG_CALL.search(str(error)):
         return False
     for cause in causes(error):
-        names = [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
-        ours = [at for at, frame in enumerate(names) if _room(frame) is not None]
-        if any(_room(names[at]) not in _HANDING_OVER for at in ours):
+        frames = [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
+        ours = [at for at, frame in enumerate(frames) if _room(frame) is not None]
+        if any(_room(frames[at]) not in _HANDING_OVER for at in ours):
             return False
-        after = names[ours[-1] + 1 :] if ours else names
+        after = frames[ours[-1] + 1 :] if ours else frames
         if not after or (ours and _top_module(after[0]) not in _LIBRARIES):
             return False
         if not all(frame.f_code.co_filename.startswith((*_INSTALLED, "<")) for frame in after):

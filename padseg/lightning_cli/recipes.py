@@ -32,7 +32,7 @@ def phases_of(system: str) -> tuple[str, ...]:
 
 
 def data_options(system: str) -> dict[str, str]:
-    """What the configuration of a system's last phase sets of the data, from `data.KEY` to the value.
+    """What the configuration of a system's last phase sets for the data, from `data.KEY` to the value.
 
     Raises:
         ConfigError: As `config_path`.

@@ -1,4 +1,4 @@
-"""What a terminal or a pipe shows: no letter that it cannot, and no figure cut off."""
+"""Output for any terminal or pipe: letters that it cannot show are escaped, and no figure is cut off."""
 
 import os
 import shlex

@@ -16,7 +16,7 @@ from padseg.errors import DataError
 
 MARK = "Written by padseg, which does not read it as an image."
 TEXTURE_MARK = "Texture made by padseg, which does not read it as an image."
-"""In textures for synthetic defects, which may be read as such."""
+"""The mark of textures for synthetic defects, which may be read as textures."""
 _ENDS = 2048  # bytes at either end of a file among which the mark is, in each format
 
 
@@ -57,7 +57,7 @@ def is_marked(path: Path) -> bool:
 
 
 def require_own(path: Path) -> None:
-    """Make sure that a picture may be written, which replaces one of padseg's but nobody else's.
+    """Make sure that writing a picture replaces none but padseg's own.
 
     Raises:
         DataError: The file exists and has no mark.

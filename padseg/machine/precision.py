@@ -21,11 +21,9 @@ def default_precision(kind: str, calibrated_in: str | None = None) -> str:
         return "32-true"
     if kind == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif kind == "cpu":
-        # Without these instructions a CPU emulates bfloat16, several times slower than float32.
-        fast = cpu_has_bfloat16()
     else:
-        fast = False
+        # A CPU that emulates bfloat16 is several times slower than in float32.
+        fast = kind == "cpu" and cpu_has_bfloat16()
     return "bf16-mixed" if fast else "32-true"
 
 

@@ -144,7 +144,7 @@ class Heat:
     Attributes:
         colours: Red, green and blue of each of 256 levels.
         calibrated: Opacity of each level over an image, with a pixel threshold.
-        uncalibrated: Likewise without.
+        uncalibrated: Likewise, without one.
     """
 
     colours: list[list[int]]
@@ -268,7 +268,7 @@ def _published(table: pd.DataFrame, counts: dict[str, int]) -> list[PublishedRow
         source = sources.loc[row["method"]]
         if row["category"] in shown and source["system"] in systems:
             values = {
-                name: _spread(Figure(row[name] / 100, row[f"{name}_std"] / 100, 1))
+                name: _spread(Figure(row[name] / 100, row[f"{name}_std"] / 100))
                 for name in METRIC_KEYS
                 if name in row
             }
@@ -308,17 +308,15 @@ def _run(
     ]
     calibration = run.result.calibration
     scale = None if calibration is None else calibration.image_scale
-    maps = {row["path"]: pictures.maps.get((number, int(row["index"]))) for row in rows}
+    scores = {row["path"]: float(row["image_score"]) for row in rows}
+    maps = {row["path"]: pictures.maps.get((number, row["index"])) for row in rows}
     return PageRun(
         label=run.label,
         system=run.result.system,
         category=run.category,
         seed=run.seed,
         threshold=None if scale is None else 0.5,
-        scores={
-            row["path"]: score if scale is None else scale(score)
-            for row, score in ((row, float(row["image_score"])) for row in rows)
-        },
+        scores=scores if scale is None else {path: scale(s) for path, s in scores.items()},
         maps={path: uri for path, uri in maps.items() if uri is not None},
         pixel_threshold=None if calibration is None else calibration.pixel_threshold,
         top=pictures.scales[number].top,
@@ -333,10 +331,9 @@ def _software(run: FinishedRun) -> dict[str, str]:
     fingerprint = run.result.fingerprint
     if fingerprint is None:
         return {}
-    by_phase = {"device": fingerprint.device, "precision": fingerprint.precision}
     return {
         f"{phase} {name}": value
-        for name, values in by_phase.items()
+        for name, values in (("device", fingerprint.device), ("precision", fingerprint.precision))
         for phase, value in values.items()
         if value is not None
     } | dict(fingerprint.versions)

@@ -11,19 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
-TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
-OBJECTS = (
-    *("bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw", "toothbrush"),
-    *("transistor", "zipper"),
-)
-# Images in MVTec AD's test sets, to recognise other data sets with the same category names.
-TEST_IMAGES = dict(
-    zip(
-        (*TEXTURES, *OBJECTS),
-        (117, 78, 124, 117, 79, 83, 150, 132, 110, 115, 167, 160, 42, 100, 151),
-        strict=True,
-    )
-)
+# MVTec AD's categories and their numbers of test images, by which other data sets with the same names are told apart.
+TEXTURES = {"carpet": 117, "grid": 78, "leather": 124, "tile": 117, "wood": 79}
+OBJECTS = {
+    "bottle": 83, "cable": 150, "capsule": 132, "hazelnut": 110, "metal_nut": 115,
+    "pill": 167, "screw": 160, "toothbrush": 42, "transistor": 100, "zipper": 151,
+}  # fmt: skip
+TEST_IMAGES = TEXTURES | OBJECTS
 TABLES = {
     "Image AUROC": ("image_auroc",),
     "Pixel AUROC / AP": ("pixel_auroc", "pixel_ap"),
@@ -35,11 +29,10 @@ _DASH = "–"  # noqa: RUF001
 
 @dataclass(frozen=True)
 class Figure:
-    """Mean over seeds, their sample standard deviation (nan with one seed) and their number."""
+    """Mean over seeds, and their sample standard deviation; nan where undefined."""
 
     mean: float
     spread: float
-    seeds: int
 
 
 def summarise(rows: pd.DataFrame, metric: str) -> Figure:
@@ -55,12 +48,12 @@ def summarise(rows: pd.DataFrame, metric: str) -> Figure:
     """
     known = rows.dropna(subset=[metric])
     if known.empty or set(known["category"]) != set(rows["category"]):
-        return Figure(math.nan, math.nan, 0)
+        return Figure(math.nan, math.nan)
     grid = known.groupby(["seed", "category"])[metric].mean().unstack()
     if grid.isna().any(axis=None):
-        return Figure(float(grid.mean().mean()), math.nan, len(grid))
+        return Figure(float(grid.mean().mean()), math.nan)
     seeds = grid.mean(axis=1)
-    return Figure(float(seeds.mean()), float(seeds.std(ddof=1)), len(grid))
+    return Figure(float(seeds.mean()), float(seeds.std(ddof=1)))
 
 
 def read_published() -> pd.DataFrame:
@@ -212,12 +205,11 @@ def _notes(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Notes below the tables."""
     columns = {column for table in tables.values() for column in table.columns}
     sources = read_sources()
-    notes = [
-        "± is the sample standard deviation over seeds; (n) is an average over the n categories shown."
-    ]
     chosen = sources[sources["method"].isin(columns)].to_dict("records")
-    notes += [f"{one['method']}: {one['source']}, {one['link']}; {one['note']}." for one in chosen]
-    return notes
+    return [
+        "± is the sample standard deviation over seeds; (n) is an average over the n categories shown.",
+        *(f"{one['method']}: {one['source']}, {one['link']}; {one['note']}." for one in chosen),
+    ]
 
 
 def escape_markdown(text: str) -> str:

@@ -49,23 +49,19 @@ class PagePictures:
         self._runs = runs
         self.scales = [shown_scale(run) for run in runs]
         first: dict[tuple[str, str], int] = {}
+        places: dict[tuple[str, str], list[tuple[int, int]]] = {}
         for number, run in enumerate(runs):
             if len(run.images):
                 first.setdefault((run.category, run.label), number)
-        rows = [
-            {str(row["path"]): int(row["index"]) for row in run.images.to_dict("records")}
-            for run in runs
-        ]
+            for row in run.images.to_dict("records"):
+                places.setdefault((run.category, row["path"]), []).append((number, row["index"]))
         leading = set(first.values())
-        for category, path in _in_turn(runs, leading):
-            here = [n for n, run in enumerate(runs) if run.category == category and path in rows[n]]
-            self._add_image(category, path, [(n, rows[n][path]) for n in here if n in leading])
-        for category, path in list(self.images):
-            for number, run in enumerate(runs):
-                if run.category == category and path in rows[number] and number not in leading:
-                    self._add_maps([(number, rows[number][path])])
+        for name in _in_turn(runs, leading):
+            self._add_image(name, [place for place in places[name] if place[0] in leading])
+        for name in list(self.images):
+            self._add_maps([place for place in places[name] if place[0] not in leading])
 
-    def _add_image(self, category: str, path: str, places: list[tuple[int, int]]) -> None:
+    def _add_image(self, name: tuple[str, str], places: list[tuple[int, int]]) -> None:
         for number, index in places:
             run = self._runs[number]
             image = _jpeg(run.picture("thumbs", index))
@@ -77,7 +73,7 @@ class PagePictures:
                 self.left_out += 1
             else:
                 self._left -= size
-                self.images[category, path] = (image, mask)
+                self.images[name] = (image, mask)
                 self._add_maps(places)
             return
 

@@ -2,9 +2,9 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,9 @@ class FinishedRun:
     result: RunResult
     images: pd.DataFrame
     curves: dict[str, dict[str, list[float | None]]]
-    losses: Losses = field(default_factory=dict)
-    options: dict[str, str] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
+    losses: Losses
+    options: dict[str, str]
+    missing: list[str]
 
     @property
     def label(self) -> str:
@@ -136,23 +136,16 @@ def warnings_of(runs: list[FinishedRun]) -> list[tuple[str, str]]:
         for warning in run.result.evaluation.warnings if run.result.evaluation else ():
             warned.setdefault(warning, []).append(run.name)
     found = [(", ".join(names), warning) for warning, names in warned.items()]
-    for label, of_label in _grouped(runs, lambda run: run.label):
-        differing = _differing(of_label, leave_out=OF_ONE_RUN)
-        if differing:
+    for label in dict.fromkeys(run.label for run in runs):
+        of_label = [run for run in runs if run.label == label]
+        if differing := _differing(of_label, leave_out=OF_ONE_RUN):
             words = f"its runs differ in {', '.join(differing)}: their mean and spread mix several variants."
             found.append((label, words))
-    for category, of_category in _grouped(runs, lambda run: run.category):
-        if "images" in _differing(of_category):
+    for category in dict.fromkeys(run.category for run in runs):
+        if "images" in _differing([run for run in runs if run.category == category]):
             words = "its runs saw different images, or other labels of them: do not compare their figures."
             found.append((category, words))
     return found
-
-
-def _grouped(
-    runs: list[FinishedRun], key: Callable[[FinishedRun], str]
-) -> list[tuple[str, list[FinishedRun]]]:
-    names = dict.fromkeys(map(key, runs))
-    return [(name, [run for run in runs if key(run) == name]) for name in names]
 
 
 def _differing(runs: list[FinishedRun], leave_out: AbstractSet[str] = frozenset()) -> list[str]:

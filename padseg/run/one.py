@@ -22,7 +22,7 @@ from padseg.run.results import Fingerprint, PhaseResult, RunResult, read_result
 from padseg.run.runs import Run
 from padseg.run.table import metrics_line, write_table
 
-# Files that may remain of a call that failed before its first checkpoint; training cannot resume from them.
+# Files that may remain from a call that failed before its first checkpoint; training cannot resume from them.
 _BEFORE_TRAINING = {".lock", OPTIONS_FILE, "best.ckpt"}
 
 

@@ -51,7 +51,7 @@ WITHOUT_EFFECT = {
     "checkpoint.every_n_train_steps",
     "checkpoint.train_time_interval",
 }
-# Options, and whole sections, that a memory's phase refuses or does not need: a run gives them to the next phase.
+# Options, and whole sections, that a memory's phase refuses or does not need: a run gives them to the next phase only.
 _NOT_OF_MEMORIES = (
     "data.synthesis",
     "model.momentum",

@@ -74,8 +74,8 @@ class PhaseResult:
         Raises:
             KeyError: A value is missing.
         """
-        early: dict[str, Any] = {"calibration": None, "precision": None, "device": None}
-        known = early | {"evaluation": None} | dict(content)
+        early: dict[str, Any] = dict.fromkeys(("calibration", "precision", "device", "evaluation"))
+        known = early | dict(content)
         known["metrics"] = dict.fromkeys(METRIC_KEYS) | dict(known["metrics"])
         known["evaluation"] = Evaluation.from_dict(known["evaluation"])
         known["calibration"] = _calibration(known["calibration"])

@@ -12,7 +12,7 @@ from padseg.run.files import PhaseFiles, run_folder
 from padseg.run.fingerprint import hash_folder, hash_listing
 from padseg.run.options import WITHOUT_EFFECT, RunOptions
 
-# Of what results depend on, what may differ among the runs of a label.
+# Of the things that results depend on, those that may differ among the runs of a label.
 OF_ONE_RUN = frozenset({"seed", "category", "images", "layout", "label"})
 
 

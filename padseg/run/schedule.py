@@ -139,9 +139,9 @@ def on_ray(work: Work[Job], jobs: Sequence[Job], address: str) -> list[Job]:
     when its machine is lost.
 
     Args:
-        work: Does a job, and answers whether it succeeded.
+        work: Does a job and returns whether it succeeded.
         jobs: The jobs.
-        address: Of the cluster; `auto` for the one this machine is part of, `local` to start one.
+        address: Address of the cluster; `auto` for the one this machine is part of, `local` to start one.
 
     Returns:
         The jobs that failed.

@@ -29,7 +29,7 @@ from padseg.run.runs import runs_of
 from padseg.training.good_images import LAYOUT, good_images, register_good_images
 from padseg.training.preview import PreviewCallback
 
-# Options of `fit` that are set by other means than by those of `padseg run`.
+# Options of `fit` that are set in another way than with `padseg run`.
 _SET_BY_TRAIN = {
     **dict.fromkeys(("data.root", "data.category", "data.layout"), "FOLDER determines it"),
     "model.system": "use --system",

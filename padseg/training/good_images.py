@@ -19,7 +19,7 @@ def good_images(folders: Sequence[Path], leave_out: Sequence[str | Path] = ()) -
 
     Args:
         folders: The folders.
-        leave_out: Folders whose images are ignored, should they lie in one of them, such as that of the textures.
+        leave_out: Folders inside the given ones whose images are ignored, such as that of the textures.
 
     Returns:
         Absolute paths.

@@ -40,24 +40,19 @@ def test_other_thresholds_compare_normalised_scores(predictor, pictures, thresho
         assert judgement.colours.levels(np.array([judgement.colours.threshold])) == 0.5
 
 
-def test_pictures_fit_a_screen_and_colour_what_is_found(predictor, pictures_of):
+def test_pictures_fit_a_screen_and_colour_what_is_found(predictor):
     small, large = (
         predictor(np.full(shape, 128, np.uint8)) for shape in ((40, 60, 3), (900, 2000))
     )
     for answer, size in ((small, (540, 360)), (large, (1400, 630))):
         everything, nothing = (judge(answer, threshold) for threshold in (0, 1))
-        image, plain, _ = pictures_of(answer, nothing)
+        image, plain, _ = pictures(answer, nothing)
         assert image.size == size
         assert plain.tobytes() == image.tobytes()
-        _, covered, coloured = pictures_of(answer, everything)
+        _, covered, coloured = pictures(answer, everything)
         assert (np.asarray(covered) != np.asarray(image)).any(axis=-1).mean() > 0.99
         hottest = np.asarray(coloured).reshape(-1, 3).astype(int)
         assert np.abs(hottest - COLOURS[255].astype(int)).sum(axis=1).min() < 200
-
-
-@pytest.fixture
-def pictures_of():
-    return pictures
 
 
 def spot(height: int = 1000, width: int = 1500) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import torch
 from lightning import Trainer
 
 from padseg.data import AnomalyDataModule
-from tiny import tiny_data, tiny_student
+from tiny import tiny_data, tiny_student, tiny_trainer
 
 
 @pytest.fixture(scope="session")
@@ -30,16 +30,20 @@ def make_data(data_root, textures):
 def make_trainer(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
 
-    def make(*callbacks, logger=False, **more) -> Trainer:
-        return Trainer(
-            accelerator="cpu",
-            default_root_dir=root,
-            logger=logger,
-            callbacks=list(callbacks),
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-            **{"log_every_n_steps": 1, **more},
-        )
+    def make(*callbacks, max_steps=-1, **more) -> Trainer:
+        options = {"num_sanity_val_steps": 2, **more}
+        return tiny_trainer(root, max_steps, callbacks=list(callbacks), **options)
 
     return make
+
+
+@pytest.fixture
+def tested(module, make_data, make_trainer):
+    """Tests the module beside callbacks and returns the Trainer."""
+
+    def test(*callbacks, data=None, **options) -> Trainer:
+        trainer = make_trainer(*callbacks, **options)
+        trainer.test(module, datamodule=data or make_data(), verbose=False)
+        return trainer
+
+    return test

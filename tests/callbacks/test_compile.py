@@ -4,12 +4,12 @@ import shutil
 
 import pytest
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback
 
 from padseg.callbacks import CompileCallback
 from padseg.callbacks.compile import trained_parts
 from padseg.modules import SegmentationModule
-from tiny import save_module, tiny_student
+from tiny import save_module, tiny_student, tiny_trainer
 
 
 class Losses(Callback):
@@ -26,17 +26,8 @@ class Losses(Callback):
 def train(make_data, mode, accelerator="cpu"):
     torch.manual_seed(0)
     module, losses = tiny_student(lr=0.02), Losses()
-    trainer = Trainer(
-        accelerator=accelerator,
-        devices=1,
-        max_steps=3,
-        max_epochs=-1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[CompileCallback(mode), losses],
-    )
+    callbacks = [CompileCallback(mode), losses]
+    trainer = tiny_trainer(None, 3, accelerator=accelerator, devices=1, callbacks=callbacks)
     trainer.fit(module, datamodule=make_data())
     return module, losses
 

@@ -96,11 +96,9 @@ def distilled(module, make_data, make_trainer, tmp_path_factory):
         LearningRateMonitor(),
         logger=logger,
         max_steps=2,
-        max_epochs=-1,
         val_check_interval=1,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        log_every_n_steps=1,
     )
     data = make_data()
     trainer.fit(module, datamodule=data)
@@ -190,7 +188,7 @@ def test_curves_are_plots(distilled):
 def fit_segmentation(path, make_data, make_trainer, logger):
     torch.manual_seed(0)
     module = tiny_segmentation(path)
-    trainer = make_trainer(WandbCallback(), logger=logger, max_steps=1, max_epochs=-1)
+    trainer = make_trainer(WandbCallback(), logger=logger, max_steps=1)
     trainer.fit(module, datamodule=make_data())
     assert not logger.logged
     return logger
@@ -230,9 +228,7 @@ def test_thresholds_are_figures(distilled, make_data, make_trainer, make_calibra
     _, path = distilled
     logger = RecordingLogger()
     module = tiny_segmentation(path)
-    trainer = make_trainer(
-        WandbCallback(), ThresholdCallback(), logger=logger, max_steps=1, max_epochs=-1
-    )
+    trainer = make_trainer(WandbCallback(), ThresholdCallback(), logger=logger, max_steps=1)
     trainer.fit(module, datamodule=make_data())
     assert module.calibration is not None
     assert logger.metrics["thresholds/image"] == pytest.approx(module.calibration.image_threshold)
@@ -302,7 +298,7 @@ def test_another_student_has_another_name(distilled, make_data, make_trainer, tm
 
 
 def test_without_its_logger_it_does_nothing(module, make_data, make_trainer):
-    trainer = make_trainer(WandbCallback(), max_steps=1, max_epochs=-1, fast_dev_run=True)
+    trainer = make_trainer(WandbCallback(), max_steps=1, fast_dev_run=True)
     trainer.fit(module, datamodule=make_data())
 
 

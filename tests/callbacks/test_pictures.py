@@ -54,7 +54,7 @@ def test_a_folder_that_cannot_be_used_is_told_before_the_evaluation(
     assert not int(evaluation.pixel.images)
 
 
-def test_the_worst_come_first(module, make_data, make_trainer, data_root, tmp_path):
+def test_the_worst_come_first(tested, data_root, tmp_path):
     pictures = PicturesCallback(str(tmp_path / "pictures"), count=2)
     others = [tmp_path / "pictures/test" / name for name in ("good/000.png", "cut-01-a.png")]
     for path in others:
@@ -62,8 +62,7 @@ def test_the_worst_come_first(module, make_data, make_trainer, data_root, tmp_pa
         path.touch()
     save_marked(Image.new("L", (8, 8)), tmp_path / "pictures/test/defect-02-old-7.png")
     records = RecordsCallback(tmp_path / "records", data_root)
-    trainer = make_trainer(EvaluationCallback(), pictures, records)
-    trainer.test(module, datamodule=make_data(), verbose=False)
+    tested(EvaluationCallback(), pictures, records)
     table = read_records(tmp_path / "records").table
     table["stem"] = [path.rpartition("/")[2].removesuffix(".png") for path in table["path"]]
     normal = table[table["label"] == 0].sort_values("image_score", ascending=False)["stem"]
@@ -82,11 +81,10 @@ def test_the_worst_come_first(module, make_data, make_trainer, data_root, tmp_pa
 
 
 def test_thresholds_without_calibration_are_those_of_the_best_f1(
-    module, make_data, make_trainer, make_calibration, data_root, tmp_path, monkeypatch
+    module, tested, make_calibration, data_root, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(module, "calibration", None)
-    trainer = make_trainer(EvaluationCallback(), RecordsCallback(tmp_path, data_root))
-    trainer.test(module, datamodule=make_data(), verbose=False)
+    trainer = tested(EvaluationCallback(), RecordsCallback(tmp_path, data_root))
     found = display_thresholds(trainer, module, "test")
     table = read_records(tmp_path).table
     best = float(trainer.callback_metrics["image_f1max"])
@@ -129,10 +127,9 @@ def test_a_validation_without_defects(module, data_root, make_trainer, tmp_path)
     assert display_thresholds(trainer, module, "val") == Thresholds()
 
 
-def test_tensorboard_gets_the_pictures_and_csv_none(module, make_data, make_trainer, tmp_path):
+def test_tensorboard_gets_the_pictures_and_csv_none(tested, tmp_path):
     loggers = [TensorBoardLogger(tmp_path, name="board"), CSVLogger(tmp_path, name="csv")]
-    trainer = make_trainer(EvaluationCallback(), PicturesCallback(), logger=loggers)
-    trainer.test(module, datamodule=make_data(), verbose=False)
+    tested(EvaluationCallback(), PicturesCallback(), logger=loggers)
     (events,) = (tmp_path / "board").rglob("events*")
     content = events.read_bytes()
     assert b"test/defect-01" in content
@@ -142,27 +139,24 @@ def test_tensorboard_gets_the_pictures_and_csv_none(module, make_data, make_trai
     assert "image_auroc" in table.columns
 
 
-def test_nothing_is_recorded_for_nobody(module, make_data, make_trainer):
+def test_nothing_is_recorded_for_nobody(tested):
     pictures = PicturesCallback()
-    trainer = make_trainer(pictures)
-    trainer.test(module, datamodule=make_data(), verbose=False)
-    assert not pictures.should_record(trainer, "test")
+    assert not pictures.should_record(tested(pictures), "test")
 
 
-def test_a_failure_leaves_nothing_behind(module, make_data, make_trainer, tmp_path):
+def test_a_failure_leaves_nothing_behind(tested, tmp_path):
     class Breaks(PicturesCallback):
         def on_test_batch_end(self, *args):
             super().on_test_batch_end(*args)
             raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
-        make_trainer(Breaks(str(tmp_path))).test(module, datamodule=make_data(), verbose=False)
+        tested(Breaks(str(tmp_path)))
     assert not list(tmp_path.iterdir())
 
 
-def test_any_label_makes_a_plain_name(module, make_data, make_trainer, data_root, tmp_path):
-    trainer = make_trainer(EvaluationCallback(), RecordsCallback(tmp_path, data_root))
-    trainer.test(module, datamodule=make_data(), verbose=False)
+def test_any_label_makes_a_plain_name(tested, data_root, tmp_path):
+    tested(EvaluationCallback(), RecordsCallback(tmp_path, data_root))
     records = read_records(tmp_path)
     records.table["defect"] = records.table["defect"].replace("spot", "../large\\spot")
     names = [name for name, _ in draw_worst(records, 1, Thresholds())]

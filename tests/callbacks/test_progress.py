@@ -12,24 +12,14 @@ from rich.progress import TextColumn
 from rich.table import Column
 
 from padseg.callbacks import StepBar, StepLines, progress
-from tiny import tiny_data, tiny_student
+from tiny import tiny_data, tiny_student, tiny_trainer
 
 
 def train(data, folder, steps, callback):
     """A few steps of phase one that show their progress in `callback`."""
     torch.manual_seed(0)
-    trainer = Trainer(
-        default_root_dir=folder,
-        max_steps=steps,
-        log_every_n_steps=1,
-        max_epochs=-1,
-        accelerator="cpu",
-        limit_val_batches=0,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        logger=False,
-        callbacks=[callback],
-    )
+    options = {"limit_val_batches": 0, "enable_progress_bar": True, "callbacks": [callback]}
+    trainer = tiny_trainer(folder, steps, **options)
     trainer.fit(tiny_student(image_size=32, lr=1e-4), datamodule=data)
     return trainer
 

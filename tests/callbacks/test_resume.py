@@ -12,22 +12,23 @@ from padseg.callbacks import ResumeCheckpoint
 from padseg.data.datasets import TrainDataset
 from padseg.errors import CheckpointError, ConfigError
 from padseg.modules import read_checkpoint
-from tiny import tiny_data, tiny_student
+from tiny import tiny_data, tiny_student, tiny_trainer
+
+
+def saving(steps: int, *callbacks: Callback, **options) -> Trainer:
+    """A Trainer that saves checkpoints."""
+    return tiny_trainer(None, steps, callbacks=[*callbacks], enable_checkpointing=True, **options)
 
 
 def accumulating(steps: int, validated_every: int | None, *callbacks: Callback) -> Trainer:
     """A Trainer whose steps take three batches each."""
-    return Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        max_epochs=-1,
+    return saving(
+        steps,
+        *callbacks,
         accumulate_grad_batches=3,
-        log_every_n_steps=1,
         val_check_interval=validated_every,
         check_val_every_n_epoch=None if validated_every else 1,
-        logger=False,
-        enable_progress_bar=False,
-        callbacks=[*callbacks],
+        num_sanity_val_steps=2,
     )
 
 
@@ -91,13 +92,7 @@ def test_a_checkpoint_amid_an_accumulated_step_is_no_start(data_root, tmp_path):
 
 def test_a_folder_elsewhere_is_refused(data_root):
     module, data = tiny_student("stpm", image_size=32), tiny_data(data_root, image_size=32)
-    trainer = Trainer(
-        accelerator="cpu",
-        max_steps=1,
-        logger=False,
-        callbacks=[ResumeCheckpoint("memory://folder")],
-        enable_progress_bar=False,
-    )
+    trainer = saving(1, ResumeCheckpoint("memory://folder"))
     with pytest.raises(ConfigError, match=r"go to memory://folder: give a --checkpoint\.dirpath"):
         trainer.fit(module, datamodule=data)
 
@@ -106,16 +101,7 @@ def fit(data_root, folder, steps, batch_size=2, lr=0.1):
     """Train to a step, from where the folder's checkpoint stands."""
     module = tiny_student("stpm", image_size=32, lr=lr)
     data = tiny_data(data_root, image_size=32, batch_size=batch_size)
-    trainer = Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        max_epochs=-1,
-        logger=False,
-        callbacks=[ResumeCheckpoint(str(folder))],
-        enable_progress_bar=False,
-        limit_val_batches=0,
-        log_every_n_steps=1,
-    )
+    trainer = saving(steps, ResumeCheckpoint(str(folder)), limit_val_batches=0)
     last = folder / "last.ckpt"
     trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None)
     return read_checkpoint(last)
@@ -142,15 +128,7 @@ def test_students_with_and_without_gradients_are_saved_in_time(
 ):
     module = tiny_student(system, image_size=32)
     callback = Saves(tmp_path, save_last=False, **options)
-    trainer = Trainer(
-        accelerator="cpu",
-        max_steps=3,
-        max_epochs=-1,
-        logger=False,
-        callbacks=[callback],
-        enable_progress_bar=False,
-        limit_val_batches=0,
-    )
+    trainer = saving(3, callback, limit_val_batches=0)
     trainer.fit(module, datamodule=tiny_data(data_root, image_size=32, batch_size=2))
     assert getattr(callback, "steps", []) == steps
 

@@ -22,7 +22,7 @@ from padseg.inference import Predictor
 from padseg.lightning_cli.recipes import config_path
 from padseg.modules import StudentDistillModule, read_checkpoint, read_header
 from padseg.modules.checkpoint import store_calibration
-from tiny import tiny_arguments, tiny_data, tiny_student
+from tiny import tiny_arguments, tiny_data, tiny_student, tiny_trainer
 
 
 def fit_args(data_root, textures, folder, *more: str) -> list[str]:
@@ -79,16 +79,7 @@ def test_the_checkpoint_of_a_plain_trainer_has_thresholds(
         write(*args, **options)
 
     monkeypatch.setattr(TorchCheckpointIO, "save_checkpoint", slowly)
-    trainer = Trainer(
-        accelerator="cpu",
-        max_steps=2,
-        max_epochs=-1,
-        default_root_dir=tmp_path,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=1,
-        plugins=plugins,
-    )
+    trainer = tiny_trainer(tmp_path, 2, enable_checkpointing=True, plugins=plugins)
     module = tiny_student("stpm")
     trainer.fit(module, datamodule=tiny_data(data_root))
     (path,) = tmp_path.rglob("*.ckpt")
@@ -99,17 +90,9 @@ def test_a_run_scores_the_held_out_images_once(data_root, tmp_path, monkeypatch)
     """Not those weights as well of the latest checkpoint to resume from."""
     scored = []
     monkeypatch.setattr(ThresholdCallback, "calibrate", lambda *given: scored.append(given))
-    trainer = Trainer(
-        accelerator="cpu",
-        max_steps=3,
-        max_epochs=-1,
-        logger=False,
-        callbacks=[
-            ResumeCheckpoint(str(tmp_path), every_n_train_steps=2, save_last=False, save_top_k=1)
-        ],
-        enable_progress_bar=False,
-        limit_val_batches=0,
-    )
+    saving = ResumeCheckpoint(str(tmp_path), every_n_train_steps=2, save_last=False, save_top_k=1)
+    options = {"enable_checkpointing": True, "limit_val_batches": 0}
+    trainer = tiny_trainer(tmp_path, 3, callbacks=[saving], **options)
     trainer.fit(tiny_student("stpm"), datamodule=tiny_data(data_root, val_fraction=0.5))
     assert list(tmp_path.glob("*.ckpt"))
     assert len(scored) == 1
@@ -117,15 +100,7 @@ def test_a_run_scores_the_held_out_images_once(data_root, tmp_path, monkeypatch)
 
 def test_too_many_processes_are_refused_before_the_training(data_root, monkeypatch):
     monkeypatch.setattr(AnomalyDataModule, "shard", lambda self: (3, 0))
-    trainer = Trainer(
-        max_steps=1,
-        max_epochs=-1,
-        limit_val_batches=0,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-    )
+    trainer = tiny_trainer(None, 1, limit_val_batches=0)
     module = tiny_student("stpm")
     with pytest.raises(ConfigError, match="3 processes are more than the 2 images"):
         trainer.fit(module, tiny_data(data_root, val_fraction=0.2))
@@ -223,18 +198,8 @@ def test_calibration_leaves_the_weights_and_predictions_of_others_alone(
 
 def test_a_training_in_python_ends_with_thresholds(data_root, textures, tmp_path):
     module, data = tiny_student(), tiny_data(data_root, textures)
-    options = {
-        "accelerator": "cpu",
-        "logger": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "default_root_dir": tmp_path,
-        "max_epochs": -1,
-        "limit_val_batches": 0,
-    }
-    trainer = Trainer(
-        **options, max_steps=2, enable_checkpointing=False, callbacks=[ThresholdCallback(0.2)]
-    )
+    options = {"limit_val_batches": 0, "callbacks": [ThresholdCallback(0.2)]}
+    trainer = tiny_trainer(tmp_path, 2, **options)
     trainer.fit(module, datamodule=data)
     found = module.calibration
     assert found is not None
@@ -245,27 +210,15 @@ def test_a_training_in_python_ends_with_thresholds(data_root, textures, tmp_path
     stored = tmp_path / "trained.ckpt"
     store_calibration(stored, None)
     again = tiny_student()
-    trainer = Trainer(
-        **options, max_steps=2, enable_checkpointing=False, callbacks=[ThresholdCallback(0.2)]
-    )
+    trainer = tiny_trainer(tmp_path, 2, **options)
     trainer.fit(again, datamodule=tiny_data(data_root, textures), ckpt_path=stored)
     assert again.calibration == found
 
 
 def test_a_module_brings_its_thresholds_along(data_root, textures, tmp_path):
-    options = {
-        "accelerator": "cpu",
-        "logger": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "enable_checkpointing": False,
-        "default_root_dir": tmp_path,
-        "max_epochs": -1,
-        "max_steps": 1,
-        "limit_val_batches": 0,
-    }
     for callbacks, rate in (([], 0.01), ([ThresholdCallback(0.3)], 0.3)):
-        module, trainer = tiny_student(), Trainer(**options, callbacks=list(callbacks))
+        module = tiny_student()
+        trainer = tiny_trainer(tmp_path, 1, limit_val_batches=0, callbacks=list(callbacks))
         trainer.fit(module, datamodule=tiny_data(data_root, textures))
         assert module.calibration.false_alarm_rate == rate
         found = [one for one in trainer.callbacks if isinstance(one, ThresholdCallback)]

@@ -22,6 +22,12 @@ def data_args(data_root, textures) -> list[str]:
     ]
 
 
+def fit_args(data_root, textures, *more: str) -> list[str]:
+    """`fit` of a small student of DeSTSeg."""
+    recipe = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
+    return [*recipe, *data_args(data_root, textures), *more]
+
+
 @pytest.fixture(autouse=True)
 def _work_in_a_folder_of_its_own(tmp_path, monkeypatch) -> None:
     """Lightning writes its logs to the working folder unless a test names another."""

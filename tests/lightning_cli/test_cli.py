@@ -16,12 +16,7 @@ from padseg.lightning_cli.recipes import config_path
 from padseg.modules import read_checkpoint
 from tiny import tiny_network
 
-from .conftest import QUIET, SMALL, data_args
-
-
-def test_fit_writes_both_checkpoints(trained):
-    assert (trained / "distill/last.ckpt").is_file()
-    assert (trained / "segment/last.ckpt").is_file()
+from .conftest import QUIET, SMALL, data_args, fit_args
 
 
 @pytest.mark.slow
@@ -97,8 +92,7 @@ def test_processes_that_would_train_alone_are_told(
 ):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    arguments = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
-    arguments += [*data_args(data_root, textures), f"--trainer.default_root_dir={tmp_path}"]
+    arguments = fit_args(data_root, textures, f"--trainer.default_root_dir={tmp_path}")
     assert main(arguments) == 2
     told = capsys.readouterr().err
     assert "torchrun has started 2 processes" in told
@@ -160,9 +154,8 @@ def test_the_bar_counts_steps_unless_another_is_configured(
 
 
 def test_processes_whose_results_stay_with_them_are_refused(data_root, textures, capsys):
-    args = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
-    args += [*data_args(data_root, textures), "--trainer.devices=2"]
-    assert main([*args, "--trainer.strategy=ddp_spawn"]) == 2
+    spawned = ["--trainer.devices=2", "--trainer.strategy=ddp_spawn"]
+    assert main(fit_args(data_root, textures, *spawned)) == 2
     (told,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert "train in copies of the process" in told
 
@@ -174,9 +167,8 @@ def test_processes_whose_results_stay_with_them_are_refused(data_root, textures,
 def test_checkpoints_are_written_whole_unless_another_way_is_configured(
     plugin, writer, data_root, textures
 ):
-    args = ["--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
-    args += [*data_args(data_root, textures), f"--trainer.plugins={plugin}"]
-    trainer = PadsegCLI(args, run=False).trainer
+    args = fit_args(data_root, textures, f"--trainer.plugins={plugin}")
+    trainer = PadsegCLI(args[1:], run=False).trainer
     assert type(trainer.strategy.checkpoint_io).__name__ == writer
 
 
@@ -202,10 +194,10 @@ def test_a_configuration_selects_mixed_defects(data_root, textures, tmp_path):
     own.write_text(
         "data: {synthesis: {backend: mixed, probability: 0.9, mixture: {shapes: {line: 1, spot: 2}}}}"
     )
-    arguments = ["fit", "--config", str(config_path("destseg", "distill")), f"--config={own}"]
-    arguments += [*data_args(data_root, textures), *QUIET, *SMALL, "--trainer.max_steps=1"]
-    arguments += [f"--checkpoint.dirpath={tmp_path / 'ckpt'}"]
-    assert main([*arguments, "--data.synthesis.mixture.soft_edges=0.25"]) == 0
+    options = [f"--config={own}", "--trainer.max_steps=1"]
+    options += [f"--checkpoint.dirpath={tmp_path / 'ckpt'}"]
+    options += ["--data.synthesis.mixture.soft_edges=0.25"]
+    assert main(fit_args(data_root, textures, *options)) == 0
     checkpoint = read_checkpoint(tmp_path / "ckpt/last.ckpt")
     stored = checkpoint["AnomalyDataModule"]["options"]["synthesis"]
     assert (stored["backend"], stored["probability"]) == ("mixed", 0.9)

@@ -5,10 +5,9 @@ import re
 import pytest
 
 from padseg.cli import main
-from padseg.lightning_cli.recipes import config_path
 from padseg.modules import StudentDistillModule
 
-from .conftest import QUIET, SMALL, data_args
+from .conftest import fit_args
 
 
 @pytest.mark.slow
@@ -17,8 +16,7 @@ def test_an_interruption_is_told(data_root, textures, tmp_path, monkeypatch, cap
         raise KeyboardInterrupt
 
     monkeypatch.setattr("padseg.modules.StudentDistillModule.training_step", interrupted)
-    fit = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
-    fit += [*data_args(data_root, textures), f"--trainer.default_root_dir={tmp_path / 'fit'}"]
+    fit = fit_args(data_root, textures, f"--trainer.default_root_dir={tmp_path / 'fit'}")
     assert main(fit) == 130
     assert "padseg: interrupted; start it again." in capsys.readouterr().err
     monkeypatch.undo()

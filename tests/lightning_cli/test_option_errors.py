@@ -8,17 +8,15 @@ import torch
 from lightning import Callback
 
 from padseg.cli import main
-from padseg.lightning_cli.recipes import config_path
 
-from .conftest import QUIET, SMALL, data_args
+from .conftest import QUIET, fit_args
 
 EARLY = ("--trainer.callbacks=EarlyStopping", "--trainer.val_check_interval=1")
 
 
 def fit(data_root, textures, tmp_path, *options) -> int:
-    recipe = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
-    recipe += [*data_args(data_root, textures), f"--trainer.default_root_dir={tmp_path}"]
-    return main([*recipe, "--trainer.max_steps=2", *options])
+    own = [f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=2", *options]
+    return main(fit_args(data_root, textures, *own))
 
 
 @pytest.mark.filterwarnings("ignore:\\s+Unable to serialize instance")
@@ -27,7 +25,10 @@ def fit(data_root, textures, tmp_path, *options) -> int:
     [
         (["--trainer.devices=[0]"], "--trainer: TypeError: `devices` selected with"),
         (["--trainer.devices=cuda:0"], "--trainer: TypeError: `devices` selected with"),
+        (["--trainer.devices=0"], "--trainer: `Trainer(devices='0')` value is not a valid input"),
         (["--trainer.accelerator=cuda:0"], "--trainer: You selected an invalid accelerator"),
+        (["--trainer.strategy=nothing"], "--trainer: You selected an invalid strategy name"),
+        (["--checkpoint.save_top_k=3"], "--checkpoint or --trainer.callbacks: "),
         ([*EARLY, "--trainer.callbacks.monitor=x"], "EarlyStopping: Early stopping conditioned on"),
         (["--trainer.check_val_every_n_epoch=1"], "--trainer: `val_check_interval` (500) must be"),
         (["--trainer.logger=CometLogger"], "comet"),

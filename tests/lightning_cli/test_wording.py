@@ -1,4 +1,4 @@
-"""What the parser and Lightning's Trainer say of wrong options."""
+"""What the parser says of wrong options."""
 
 import re
 
@@ -9,7 +9,7 @@ from padseg.errors import ConfigError
 from padseg.lightning_cli import cli, wording
 from padseg.lightning_cli.recipes import config_path
 
-from .conftest import QUIET, SMALL, data_args
+from .conftest import data_args
 
 
 @pytest.mark.parametrize(
@@ -42,22 +42,6 @@ def test_a_wrong_option_of_fit_gets_one_sentence(wrong, said, data_root, texture
     assert main([*recipe, *data_args(data_root, textures), wrong]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert said in line
-
-
-@pytest.mark.parametrize("option", ["accelerator=nothing", "devices=0", "strategy=nothing"])
-def test_wrong_trainer_options_are_told(option, data_root, textures, capsys):
-    arguments = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL]
-    arguments += [*data_args(data_root, textures), "--trainer.accelerator=cpu"]
-    assert main([*arguments, f"--trainer.{option}"]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "--trainer: " in line
-
-
-def test_lightnings_refusal_of_a_checkpoint_option_is_told(data_root, textures, capsys):
-    arguments = ["fit", "--config", str(config_path("destseg", "distill")), *SMALL, *QUIET]
-    arguments += [*data_args(data_root, textures), "--checkpoint.save_top_k=3"]
-    assert main(arguments) == 2
-    assert "--checkpoint or --trainer.callbacks: " in capsys.readouterr().err
 
 
 # A wrong option for each pattern, and what the sentence must not hold on to.

@@ -5,7 +5,9 @@ import pytest
 from padseg.cli import main
 from padseg.lightning_cli.recipes import config_path
 
-from .conftest import QUIET, SMALL, data_args
+from .conftest import QUIET, data_args, fit_args
+
+SHORT = ["--trainer.max_steps=1", "--trainer.logger=false"]
 
 
 def told(arguments, capsys) -> str:
@@ -66,13 +68,8 @@ def test_fit_refuses_what_an_option_cannot_be(option, said, data_root, textures,
     places = {"{folder}": str(tmp_path / "folder"), "{text}": str(tmp_path / "text.txt")}
     for name, path in places.items():
         option, said = option.replace(name, path), said.replace(name, path)
-    arguments = ["fit", "--config", config_path("destseg", "distill"), *SMALL, *QUIET]
-    arguments += [
-        *data_args(data_root, textures),
-        "--trainer.max_steps=1",
-        "--trainer.logger=false",
-    ]
-    assert said in told([*arguments, f"--{option}"], capsys)
+    arguments = fit_args(data_root, textures, *SHORT, f"--{option}")
+    assert said in told(arguments, capsys)
 
 
 @pytest.mark.parametrize(
@@ -85,12 +82,8 @@ def test_fit_refuses_what_an_option_cannot_be(option, said, data_root, textures,
     ],
 )
 def test_phase_two_refuses_them_too(option, said, trained, data_root, textures, capsys):
-    arguments = ["fit", "--config", config_path("destseg", "segment"), *QUIET]
-    arguments += [
-        *data_args(data_root, textures),
-        "--trainer.max_steps=1",
-        "--trainer.logger=false",
-    ]
+    arguments = ["fit", "--config", config_path("destseg", "segment"), *QUIET, *SHORT]
+    arguments += data_args(data_root, textures)
     arguments += [f"--model.distilled={trained}/distill/last.ckpt", f"--model.{option}"]
     assert said in told(arguments, capsys)
 
@@ -145,10 +138,5 @@ def test_memory_that_does_not_suffice_is_told(
         raise error
 
     monkeypatch.setattr("padseg.modules.distill.StudentDistillModule.build", full)
-    arguments = ["fit", "--config", config_path("destseg", "distill"), *SMALL, *QUIET]
-    arguments += [
-        *data_args(data_root, textures),
-        "--trainer.max_steps=1",
-        "--trainer.logger=false",
-    ]
+    arguments = fit_args(data_root, textures, *SHORT)
     assert "there is not enough memory: lower --data.batch_size" in told(arguments, capsys)

@@ -141,15 +141,9 @@ def test_a_copied_label_is_a_variant_of_its_own(tmp_path):
     assert list(zip(table["label"], table["category"], strict=True)) == named[::-1]
 
 
-def test_unknown_options_are_refused(two_systems, capsys):
-    assert main(["report", str(two_systems), "--nothing"]) == 2
-    assert "--nothing" in capsys.readouterr().err
-
-
 def test_older_runs_come_without_pictures(tmp_path):
     make_run(tmp_path, "old", "bolt", figures={"iap": None})
-    report(tmp_path)
-    data = data_of((tmp_path / "report.html").read_text())
+    data = make_data(tmp_path)
     assert data["summary"][0]["values"]["iap"] == [None, None]
     reasons = [reason for _, reason in data["missing"]]
     assert any("images.csv" in reason for reason in reasons)
@@ -329,8 +323,7 @@ def test_seeds_and_categories_are_summarised(tmp_path):
     for category in ("bolt", "nut"):
         for seed in (0, 1, 2):
             make_run(tmp_path, "x", category, seed)
-    report(tmp_path)
-    summary = data_of((tmp_path / "report.html").read_text())["summary"]
+    summary = make_data(tmp_path)["summary"]
     assert [row["category"] for row in summary] == [None, "bolt", "nut"]
     assert summary[0]["values"]["pro"] == pytest.approx([0.51, 0.01])
     assert [one["seed"] for one in summary[1]["each"]] == [0, 1, 2]

@@ -42,7 +42,6 @@ def test_mean_and_spread_are_over_seeds_of_means_over_categories():
     means = [(0.1 + 0.5) / 2, (0.3 + 0.9) / 2, (0.2 + 0.2) / 2]
     assert figure.mean == pytest.approx(statistics.mean(means))
     assert figure.spread == pytest.approx(statistics.stdev(means))
-    assert figure.seeds == 3
 
 
 def test_other_seeds_per_category_have_a_mean_without_spread():

@@ -82,19 +82,6 @@ def test_stpm_keeps_the_step_that_normal_images_choose(data_root, tmp_path):
     assert not list(folder.rglob("best.ckpt"))
 
 
-@pytest.mark.slow
-def test_one_broken_category_does_not_stop_the_others(data_root, textures, tmp_path, capsys):
-    root = tmp_path / "data"
-    for category in ("broken", "widget"):
-        shutil.copytree(data_root / "widget", root / category)
-    (root / "broken/train/good/003.png").write_bytes(b"")
-    arguments = run_args(root, textures, tmp_path / "out")
-    arguments[arguments.index("widget") : arguments.index("widget") + 1] = ["broken", "widget"]
-    assert main(arguments) == 2
-    assert "1 of 2 runs failed: broken seed 0" in capsys.readouterr().err
-    assert list(pd.read_csv(tmp_path / "out/results.csv")["category"]) == ["widget"]
-
-
 @pytest.mark.parametrize(("label", "status"), [("other", 0), ("small", 2)])
 def test_a_broken_result_is_named(
     label, status, finished, data_root, textures, tmp_path, capsys, caplog

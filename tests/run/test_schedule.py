@@ -1,5 +1,6 @@
 """Many runs: shards, processes, Ray."""
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pytest
@@ -52,6 +54,15 @@ def two_categories(data_root, tmp_path_factory) -> Path:
         shutil.copytree(data_root / "widget", root / category)
     (root / "broken/train/good/003.png").write_bytes(b"")
     return root
+
+
+@pytest.fixture
+def jobs(monkeypatch) -> ModuleType:
+    """The file of jobs, which the processes started here find, too."""
+    folder = str(Path(__file__).parent)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{folder}")
+    return importlib.import_module("jobs")
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "1/0", "a/b", "-1/2", "1/2/3", "1.0/2"])
@@ -112,15 +123,10 @@ def test_a_run_that_ends_while_the_table_is_written_is_in_it(tmp_path, monkeypat
     assert list(pd.read_csv(tmp_path / "results.csv")["seed"]) == [0, 1]
 
 
-def test_processes_share_the_machine(tmp_path, monkeypatch):
+def test_processes_share_the_machine(jobs, tmp_path, monkeypatch):
     monkeypatch.setattr("padseg.run.schedule.devices", lambda: ["5", "7"])
-    folder = str(Path(__file__).parent)
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{folder}")
-    from jobs import note
-
-    jobs = [(tmp_path, number) for number in range(4)]
-    failed = in_processes(note, jobs, parallel=2)
+    given = [(tmp_path, number) for number in range(4)]
+    failed = in_processes(jobs.note, given, parallel=2)
     assert sorted(number for _, number in failed) == [1, 2]
     gpus = [(tmp_path / str(number)).read_text().split()[0] for number in range(4)]
     assert set(gpus) == {"5", "7"}
@@ -128,42 +134,32 @@ def test_processes_share_the_machine(tmp_path, monkeypatch):
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
-def test_processes_without_gpus_share_the_cores(tmp_path, monkeypatch):
+def test_processes_without_gpus_share_the_cores(jobs, tmp_path, monkeypatch):
     monkeypatch.setattr("padseg.run.schedule.devices", list)
     monkeypatch.setattr("padseg.run.schedule.usable_cores", lambda: 6)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    folder = str(Path(__file__).parent)
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{folder}")
-    from jobs import note
-
-    jobs = [(tmp_path, 0), (tmp_path, 3)]
-    for parallel, given, threads in ((2, None, " 3"), (8, None, " 3"), (2, "1", " 1")):
-        if given:
-            monkeypatch.setenv("OMP_NUM_THREADS", given)
-        assert in_processes(note, jobs, parallel) == []
+    given = [(tmp_path, 0), (tmp_path, 3)]
+    for parallel, own, threads in ((2, None, " 3"), (8, None, " 3"), (2, "1", " 1")):
+        if own:
+            monkeypatch.setenv("OMP_NUM_THREADS", own)
+        assert in_processes(jobs.note, given, parallel) == []
         assert {(tmp_path / name).read_text() for name in "03"} == {threads}
 
 
 @pytest.mark.slow
-def test_ray_finds_plugins_of_the_working_folder(tmp_path, monkeypatch):
+def test_ray_finds_plugins_of_the_working_folder(jobs, tmp_path, monkeypatch):
     pytest.importorskip("ray")
-    folder = str(Path(__file__).parent)
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{folder}")
     (tmp_path / "plugin_of_a_folder.py").write_text("")
     monkeypatch.chdir(tmp_path)
-    from jobs import import_plugin
-
-    jobs = ["plugin_of_a_folder", "plugin_of_no_folder"]
-    assert on_ray(import_plugin, jobs, "local") == jobs[1:]
+    names = ["plugin_of_a_folder", "plugin_of_no_folder"]
+    assert on_ray(jobs.import_plugin, names, "local") == names[1:]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", [["--parallel", "2"], ["--ray", "local"]])
+@pytest.mark.parametrize("engine", [["--parallel", "1"], ["--parallel", "2"], ["--ray", "local"]])
 def test_one_broken_category_does_not_stop_the_others(
-    engine, two_categories, textures, tmp_path, capfd, monkeypatch
+    engine, two_categories, textures, tmp_path, capfd, caplog, monkeypatch
 ):
     if "--ray" in engine:
         pytest.importorskip("ray")
@@ -179,7 +175,7 @@ def test_one_broken_category_does_not_stop_the_others(
     assert main(arguments) == 2
     told = capfd.readouterr().err
     assert "2 of 4 runs failed: broken seed 0, broken seed 1" in told
-    assert "003.png is empty" in told
+    assert "003.png is empty" in told + caplog.text
     table = pd.read_csv("out/results.csv")
     assert list(zip(table["category"], table["seed"], strict=True)) == [
         ("widget", 0),

@@ -1,6 +1,5 @@
 // Elements of the page and of SVG.
 
-
 const SVG = "http://www.w3.org/2000/svg";
 
 // Text enters the page only as text nodes.

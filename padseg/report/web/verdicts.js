@@ -57,7 +57,7 @@ function verdictPanel(run) {
     make("div", { class: "threshold-row" }, make("span", {}, "Threshold"), exact, buttons),
     make("div", { class: "axis-box" },
       make("div", { class: "strip-names", "aria-hidden": "true" }, make("span", {}, "defect"), make("span", {}, "good")),
-      make("div", { class: "strip-box" }, strip, slider)),
+      make("div", {}, strip, slider)),
     make("p", { class: "hint" }, `Images in the order of their scores, lowest left. ${run.threshold === null
       ? "No threshold was calibrated; it starts where F1 on these images is highest, which is unknown in practice."
       : "It starts at the calibrated threshold."}`),
