@@ -12,7 +12,7 @@ from padseg.losses import normalized_product
 from padseg.models.aspp import ASPP
 from padseg.models.layers import FullPrecisionConv2d, kaiming_init, resize_to
 from padseg.models.rcm import RCM
-from padseg.models.residual import PLAIN, BlockOptions, ResidualBlock
+from padseg.models.residual import PLAIN, BlockOptions, two_blocks
 from padseg.models.teacher import FeaturePair
 from padseg.names import CONTEXTS, Context
 from padseg.options import one_of
@@ -65,11 +65,8 @@ class SegmentationNetwork(nn.Module):
         self, channels: Sequence[int] = (64, 128, 256), options: SegmentationOptions = DESTSEG
     ) -> None:
         super().__init__()
-        width, block = options.width, options.block
-        self.res = nn.Sequential(
-            ResidualBlock(sum(channels), width, options=block),
-            ResidualBlock(width, width, options=block),
-        )
+        width = options.width
+        self.res = two_blocks(sum(channels), width, options=options.block)
         kaiming_init(self.res)
         self.head = nn.Sequential(
             OrderedDict(
