@@ -141,7 +141,7 @@ class MemoryStudentTeacher(StudentTeacher):
         """
         levels, index = self.look(image), gather(index)
         each = -(-_CANDIDATES // (steps * len(index)))
-        self.student.collect(
+        self.student.candidates.append(
             [
                 (gather(vectors).flatten(0, 1), index.repeat_interleave(vectors.shape[1]))
                 for vectors in (_places(torch.cat(of, dim=1), each, first) for of in levels)

@@ -293,8 +293,7 @@ class StudentDistillModule(AnomalyModule):
             require_memory(checkpoint, "the checkpoint")
         network = self.student_teacher
         if isinstance(network, MemoryStudentTeacher):
-            pairs = checkpoint.get(CANDIDATES_KEY, []) if resumes else []
-            stored = [(pair[0], pair[1]) for pair in pairs]
+            stored = checkpoint.get(CANDIDATES_KEY) if resumes else None
             network.student.candidates = [stored] if stored else []
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
