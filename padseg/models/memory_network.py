@@ -215,8 +215,7 @@ def memory_network(
 def _unit_levels(levels: list[Tensor], pool: int) -> list[Tensor]:
     """Average neighbours, bring all levels to the places of the first, scale to unit length."""
     levels = [F.avg_pool2d(x, pool, 1, pool // 2, count_include_pad=False) for x in levels]
-    size = levels[0].shape[-2:]
-    levels = [resize_to(x, (size[0], size[1])) for x in levels]
+    levels = [resize_to(x, levels[0].shape[-2:]) for x in levels]
     return [x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + _SHORTEST) for x in levels]
 
 

@@ -88,10 +88,9 @@ class SegmentationNetwork(nn.Module):
         Returns:
             Logits (B, 1, h_1, w_1), float32.
         """
-        size = pair.teacher[0].shape[-2:]
         # The minus sign comes from DeSTSeg's code: equal features are the smallest input.
         products = [
-            resize_to(-normalized_product(t, s), (size[0], size[1]))
+            resize_to(-normalized_product(t, s), pair.teacher[0].shape[-2:])
             for t, s in zip(pair.teacher, pair.student, strict=True)
         ]
         logits: Tensor = self.head(self.res(torch.cat(products, dim=1)))
