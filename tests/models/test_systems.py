@@ -245,7 +245,6 @@ def test_constants_of_the_papers():
         ("pfadseg", {"kernels": (3, 3)}, "kernels"),
         ("stpm", {"fusion": "sum"}, "fusion is 'sum'"),
         ("rstpm", {"upsample": "nearest"}, "upsample"),
-        ("stpm", {"teacher": "test_vit"}, "'test_vit' is a transformer and has its levels at 1/16"),
     ],
 )
 def test_options_that_do_not_exist(system, options, message):

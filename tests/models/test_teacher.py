@@ -207,7 +207,7 @@ def test_weights_in_the_cache_need_no_hub(hub, tmp_path, capsys):
         ("mambaout_femto", "puts the channels of its features last"),
         (
             "test_vit",
-            "is a transformer and has its levels at 1/16 of the resolution; choose one with 1/4, 1/8, 1/16",
+            "is a transformer and has its levels at 1/16 of the resolution; choose one with 1/4, 1/8, 1/16, or system tedseg",
         ),
     ],
 )

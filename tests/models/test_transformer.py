@@ -117,12 +117,6 @@ def test_backbones_that_cannot_serve(name, blocks, told):
         transformer(name, blocks=blocks)
 
 
-def test_systems_that_need_a_pyramid_name_one_that_does_not():
-    told = "transformer .* levels at 1/16 .* with 1/4, 1/8, 1/16, or system tedseg"
-    with pytest.raises(ConfigError, match=told):
-        build_student_teacher(NetworkOptions("stpm", teacher=NAME), "random")
-
-
 def test_missing_and_foreign_weights(weights, tmp_path):
     with pytest.raises(CheckpointError, match="test_vit"):
         transformer("test_vit", str(weights), None)
