@@ -169,7 +169,8 @@ def _features(teacher: Teacher, image: Tensor) -> Sequence[Tensor]:
     if image.device.type != "cpu" or torch.compiler.is_compiling():
         whole: Sequence[Tensor] = teacher(image)
         return whole
-    # The system must clear each layer's memory of a whole batch anew, which takes a third of the time (2.15).
+    # For a whole batch, every layer needs memory that the operating system must clear first, which takes a third of
+    # the time (PyTorch 2.15).
     return [torch.cat(levels) for levels in zip(*map(teacher, torch.split(image, 1)), strict=True)]
 
 

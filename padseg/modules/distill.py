@@ -32,7 +32,7 @@ from padseg.names import (
 from padseg.options import as_stored, one_of
 
 CANDIDATES_KEY = "memory_candidates"
-"""The key of a checkpoint that is saved before its memory has chosen its entries."""
+"""Key of what a memory chooses its entries from, in checkpoints of trainings that have not reached their last step."""
 # Options of networks that learn by gradients.
 _OF_GRADIENTS = (
     *("width", "fusion", "gates", "second_conv", "loss_reduction", "loss_scale", "lr", "momentum"),

@@ -216,8 +216,7 @@ class SegmentationModule(AnomalyModule):
         """Segment what the student finds; with two networks, a defect is what one of them finds.
 
         Returns:
-            (B, 1, h, w) float32 at the resolution of the finest features; in training, if a system has several
-            networks, (B, n, h, w), those of each.
+            (B, 1, h, w) float32; in training, those of all networks that learn side by side, (B, n, h, w).
         """
         each: list[Tensor] = [
             network(pair) for network, pair in zip(self._networks(), pairs, strict=True)
