@@ -42,6 +42,7 @@ def fill_memory(network: StudentTeacher, images: torch.Tensor) -> None:
         images = images / 255 if images.dtype == torch.uint8 else images
         network.observe(images, torch.arange(len(images)), 0, 1, lambda x: x)
         network.student.choose()
+        network.student.candidates = []
 
 
 def tiny_arguments(image_size: int = 64, *, phases: int = 1, system: str = "destseg") -> list[str]:
