@@ -21,7 +21,7 @@ class MemoryStudent(nn.Module):
             and the numbers of their images (n,).
     """
 
-    def __init__(self, channels: Sequence[Sequence[int]], size: int = 2000) -> None:
+    def __init__(self, channels: Sequence[Sequence[int]], size: int) -> None:
         super().__init__()
         self.channels = channels
         self.memories = nn.ModuleList(Memory(size, sum(of)) for of in channels)
