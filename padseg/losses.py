@@ -89,7 +89,7 @@ def distillation_loss(
     return per_image.sum() if reduction == "batch_sum" else per_image.mean()
 
 
-def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_mask(mask: Tensor, size: tuple[int, ...]) -> Tensor:
     """Bring a mask to a map's size: bilinear without antialias, then 1 where >= 0.5.
 
     Args:
@@ -144,7 +144,7 @@ def segmentation_loss(
     Returns:
         Scalar float32, >= 0.
     """
-    target = resize_mask(mask, (logits.shape[-2], logits.shape[-1])).expand_as(logits)
+    target = resize_mask(mask, logits.shape[-2:]).expand_as(logits)
     focal = focal_loss(logits, target, gamma)
     l1 = (torch.sigmoid(logits.float()) - target).abs().mean()
     return focal_weight * focal + l1_weight * l1

@@ -1,5 +1,8 @@
 """Tiny untrained systems and their data, which most tests start from."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -39,6 +42,7 @@ def fill_memory(network: StudentTeacher, images: torch.Tensor) -> None:
         images = images / 255 if images.dtype == torch.uint8 else images
         network.observe(images, torch.arange(len(images)), 0, 1, lambda x: x)
         network.student.choose()
+        network.student.candidates = []
 
 
 def tiny_arguments(image_size: int = 64, *, phases: int = 1, system: str = "destseg") -> list[str]:
@@ -92,6 +96,19 @@ def save_module(module: LightningModule, path: Path) -> Path:
     trainer.strategy.connect(module)
     trainer.save_checkpoint(path, weights_only=True)
     return path
+
+
+def run_worker(script: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own with one thread, which finds this repository and its tests."""
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    return subprocess.run(
+        [sys.executable, str(script), *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
 
 
 class Seen(Callback):

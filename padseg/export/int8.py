@@ -22,7 +22,8 @@ def to_int8(model: bytes, images: Sequence[Path], bits: int = ALL_BITS) -> bytes
     """Quantise the convolutions of an exported ONNX network, with weights quantised by output channel.
 
     Activations get the range that they have on the images (onnxruntime's static quantisation, QDQ). Weights use
-    seven of the eight bits, so that no sum overflows on older processors.
+    seven of the eight bits, because sums of eight overflow on x86 processors without VNNI.
+
     Everything else stays float32: pre-processing, normalisation, distances, output, and the convolutions
     that compute logits, whose range on normal images does not cover defects; also a teacher whose features
     are looked up in a memory. The change of the scores on the images is printed, because the thresholds
@@ -60,8 +61,7 @@ def to_int8(model: bytes, images: Sequence[Path], bits: int = ALL_BITS) -> bytes
             op_types_to_quantize=["Conv"],
             nodes_to_exclude=find_logits(prepared_model) + find_looked_up(prepared_model),
             per_channel=True,
-            # Seven bits: with eight, sums overflow on x86 processors without VNNI.
-            reduce_range=True,
+            reduce_range=True,  # seven bits
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )

@@ -25,8 +25,8 @@ def detect(
 ) -> None:
     """Score images and write the results to a folder, skipping images that are already there.
 
-    Images whose files have changed, or whose pictures are gone, are scored again. Results of earlier calls stay, except for images
-    that could not be read. A file or folder that cannot be read or written is reported at the end.
+    Images whose files have changed, or whose pictures are gone, are scored again. Results of earlier calls stay,
+    except for images that could not be read. A file or folder that cannot be read or written is reported at the end.
 
     Args:
         paths: Image files, folders and patterns.

@@ -77,8 +77,8 @@ def raise_failed(totals: Totals, folder: Path, base: Path) -> None:
     failed = len(totals.failed)
     raise DataError(
         f"{failed} of {count(failed + totals.scored, 'image')} could not be read, or not all results written; the "
-        f"first is {base / first.path} ({str(first.error).rstrip('.')}): see the column error of {folder / 'predictions.csv'}; the others "
-        "are done."
+        f"first is {base / first.path} ({str(first.error).rstrip('.')}): see the column error of "
+        f"{folder / 'predictions.csv'}; the others are done."
     )
 
 

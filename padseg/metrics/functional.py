@@ -5,7 +5,9 @@ scores were collected. Counts at full resolution give exact values.
 
 Sources: PRO with its limit on the false positive rate from Bergmann et al., "The MVTec Anomaly Detection
 Dataset", IJCV 2021, section 5.2; instance average precision (IAP, IAP@k) from Zhang et al., "DeSTSeg",
-CVPR 2023, section 4.1; AUPIMO from Bertoldo et al., BMVC 2024. Sums are computed by NumPy, because torch's depend on the number of threads.
+CVPR 2023, section 4.1; AUPIMO from Bertoldo et al., BMVC 2024.
+
+Sums are computed by NumPy, because torch's depend on the number of threads.
 """
 
 import math

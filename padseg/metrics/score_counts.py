@@ -7,7 +7,8 @@ of equal width, this needs no guess of the range.
 
 Here is why the result depends only on the set of pixels, not on batches, order or processes. Let d(A, s)
 be the number of distinct keys of the set A without their s lowest bits, and s(A) the smallest s with
-d(A, s) <= bound. The claim is that all counts of A, however merged, have the shift s(A), and are those of A under it.
+d(A, s) <= bound. The claim is that all counts of A, however merged, have the shift s(A), and are those of A
+under it.
 
 1. d(A, s) does not grow with s, and not when A shrinks. So A within B means s(A) <= s(B).
 2. The counts of A keep only keys without their s(A) lowest bits, but for every s >= s(A) that is enough

@@ -28,19 +28,19 @@ class Transformer(nn.Module):
     Args:
         net: returns the patch tokens (B, C, h, w) of the blocks of all groups, in their order.
         groups: numbers of the blocks of each level, from 0.
-        patch: side of a patch in pixels.
 
     Attributes:
         channels: of each level.
+        patch: side of a patch in pixels.
     """
 
-    def __init__(self, net: FeatureGetterNet, groups: Blocks, patch: int) -> None:
+    def __init__(self, net: FeatureGetterNet, groups: Blocks) -> None:
         super().__init__()
         self.net = net
         self.numbers = sorted({number for group in groups for number in group})
         self.groups = groups
-        self.patch = patch
         info: Any = net.feature_info
+        self.patch: int = info.reduction()[0]
         self.channels = tuple(info.channels()[:1]) * len(groups)
 
     def input_size_for(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -137,8 +137,7 @@ def build_transformer(
         ) from error
     net = _build(name, weights, option, out_indices=tuple(numbers), dynamic_img_size=True)
     assert isinstance(net, FeatureGetterNet)
-    info: Any = net.feature_info
-    return Transformer(net, groups, info.reduction()[0])
+    return Transformer(net, groups)
 
 
 def middle_blocks(depth: int) -> list[list[int]]:

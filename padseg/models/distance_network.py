@@ -58,7 +58,7 @@ class DistanceNetwork(nn.Module):
             Logits (B, 1, h, w), float32, of the pair's `size`; in training, those of each U-net,
             (B, members, h, w).
         """
-        finest = (pair.teacher[0].shape[-2], pair.teacher[0].shape[-1])
+        finest = pair.teacher[0].shape[-2:]
         maps = log_distances(pair, pair.size or finest)
         levels = list(zip(pair.teacher, pair.student, strict=True))[: self.products]
         products = [resize_to(normalized_product(*level), finest) for level in levels]
@@ -125,7 +125,7 @@ class _UNet(nn.Module):
         """
         if self.squeeze is not None:
             squeezed = self.squeeze(products)
-            maps = torch.cat([maps, resize_to(squeezed, (maps.shape[-2], maps.shape[-1]))], dim=1)
+            maps = torch.cat([maps, resize_to(squeezed, maps.shape[-2:])], dim=1)
         if flips is None:
             return self._segment(maps)
         return _mirror(self._segment(_mirror(maps, flips)), flips)
@@ -138,7 +138,7 @@ class _UNet(nn.Module):
         for stage, up, decode in zip(
             reversed(stages), reversed(self.up), reversed(self.decode), strict=True
         ):
-            x = decode(stage + resize_to(up(x), (stage.shape[-2], stage.shape[-1])))
+            x = decode(stage + resize_to(up(x), stage.shape[-2:]))
         logits: Tensor = self.out(x)
         return logits
 

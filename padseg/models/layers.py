@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from padseg.errors import ConfigError
 
 
-def resize_to(x: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_to(x: Tensor, size: tuple[int, ...]) -> Tensor:
     """Interpolate maps (B, C, h, w) bilinearly to a (height, width); unchanged if they have it already."""
     if x.shape[-2:] == size:
         return x

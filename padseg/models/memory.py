@@ -79,7 +79,7 @@ class Memory(nn.Module):
 
 def _argmax(x: Tensor) -> Tensor:
     """The column of the largest number in each row."""
-    # NumPy's takes a ninth of the time of PyTorch's on a CPU (2.15).
+    # On a CPU, NumPy's takes a ninth of the time of PyTorch's (2.15).
     return torch.from_numpy(x.numpy().argmax(1)) if x.device.type == "cpu" else x.argmax(dim=1)
 
 

@@ -141,7 +141,7 @@ class MemoryStudentTeacher(StudentTeacher):
         """
         levels, index = self.look(image), gather(index)
         each = -(-_CANDIDATES // (steps * len(index)))
-        self.student.collect(
+        self.student.candidates.append(
             [
                 (gather(vectors).flatten(0, 1), index.repeat_interleave(vectors.shape[1]))
                 for vectors in (_places(torch.cat(of, dim=1), each, first) for of in levels)
@@ -169,7 +169,8 @@ def _features(teacher: Teacher, image: Tensor) -> Sequence[Tensor]:
     if image.device.type != "cpu" or torch.compiler.is_compiling():
         whole: Sequence[Tensor] = teacher(image)
         return whole
-    # The system must clear each layer's memory of a whole batch anew, which takes a third of the time (2.15).
+    # For a whole batch, every layer needs memory that the operating system must clear first, which takes a third of
+    # the time (PyTorch 2.15).
     return [torch.cat(levels) for levels in zip(*map(teacher, torch.split(image, 1)), strict=True)]
 
 
@@ -215,8 +216,7 @@ def memory_network(
 def _unit_levels(levels: list[Tensor], pool: int) -> list[Tensor]:
     """Average neighbours, bring all levels to the places of the first, scale to unit length."""
     levels = [F.avg_pool2d(x, pool, 1, pool // 2, count_include_pad=False) for x in levels]
-    size = levels[0].shape[-2:]
-    levels = [resize_to(x, (size[0], size[1])) for x in levels]
+    levels = [resize_to(x, levels[0].shape[-2:]) for x in levels]
     return [x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + _SHORTEST) for x in levels]
 
 

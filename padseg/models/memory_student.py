@@ -17,10 +17,11 @@ class MemoryStudent(nn.Module):
 
     Attributes:
         memories: one for each source.
-        candidates: what each step has collected for each source, until the entries are chosen.
+        candidates: what each step has collected, until the entries are chosen: for each source, vectors (n, C)
+            and the numbers of their images (n,).
     """
 
-    def __init__(self, channels: Sequence[Sequence[int]], size: int = 2000) -> None:
+    def __init__(self, channels: Sequence[Sequence[int]], size: int) -> None:
         super().__init__()
         self.channels = channels
         self.memories = nn.ModuleList(Memory(size, sum(of)) for of in channels)
@@ -45,10 +46,6 @@ class MemoryStudent(nn.Module):
         """Empty the memories, for another training; the candidates stay."""
         for memory in self.memories:
             memory.get_buffer("image").fill_(-1)
-
-    def collect(self, vectors: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Add candidates: vectors (n, C) and their images (n,) for each source."""
-        self.candidates.append(vectors)
 
     def all_candidates(self) -> Sequence[tuple[Tensor, Tensor]]:
         """The candidates of each source, joined; none if there are none."""

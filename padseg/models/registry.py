@@ -97,11 +97,11 @@ class System:
         top_k: the image score is the mean of this many highest pixels.
         top_share: in place of `top_k`, their share of all pixels of an image.
         segmentation: builds the network of a second phase from (channels of the levels, options);
-            None for a system of one phase. It maps a FeaturePair to logits (B, 1, h, w). Its
-            submodule `res`, if there is one, learns with `lr_res`, the rest with `lr_head`. If the
-            student-teacher network has `channels2`, a second segmentation network reads its second pair and
-            returns logits of the same size. At each pixel the larger of the two logits counts; the loss gets
-            both, (B, n, h, w).
+            None for a system of one phase. It maps a FeaturePair to logits (B, 1, h, w), in training
+            perhaps to several, (B, n, h, w). Its submodule `res`, if there is one, learns with `lr_res`, the
+            rest with `lr_head`. If the student-teacher network has `channels2`, a second segmentation network
+            reads its second pair and returns logits of the same size. At each pixel the larger of the two
+            logits counts; the loss gets them all.
         context: default of SegmentationOptions.
         segmentation_width: default of SegmentationOptions.width.
         segmentation_loss: of phase two, called with (logits, mask, gamma=, focal_weight=,

@@ -30,10 +30,10 @@ def distance_map(
     Returns:
         (B, 1, H, W), float32, in [0, 1].
     """
-    height, width = size if at_input else pairs[0].teacher[0].shape[-2:]
+    places = size if at_input else pairs[0].teacher[0].shape[-2:]
     each = [
         [
-            resize_to(cosine_distance(t, s)[:, None], (height, width))
+            resize_to(cosine_distance(t, s)[:, None], places)
             for t, s in zip(pair.teacher, pair.student, strict=True)
         ]
         for pair in pairs
@@ -42,7 +42,7 @@ def distance_map(
     return resize_to(reduce(torch.mul, means), size).clamp(0, 1)
 
 
-def log_distances(pair: FeaturePair, size: tuple[int, int]) -> Tensor:
+def log_distances(pair: FeaturePair, size: tuple[int, ...]) -> Tensor:
     """Logarithm of the cosine distance of each level, not less than that of 0.001.
 
     Args:

@@ -12,7 +12,7 @@ from padseg.losses import normalized_product
 from padseg.models.aspp import ASPP
 from padseg.models.layers import FullPrecisionConv2d, kaiming_init, resize_to
 from padseg.models.rcm import RCM
-from padseg.models.residual import PLAIN, BlockOptions, ResidualBlock
+from padseg.models.residual import PLAIN, BlockOptions, two_blocks
 from padseg.models.teacher import FeaturePair
 from padseg.names import CONTEXTS, Context
 from padseg.options import one_of
@@ -65,11 +65,8 @@ class SegmentationNetwork(nn.Module):
         self, channels: Sequence[int] = (64, 128, 256), options: SegmentationOptions = DESTSEG
     ) -> None:
         super().__init__()
-        width, block = options.width, options.block
-        self.res = nn.Sequential(
-            ResidualBlock(sum(channels), width, options=block),
-            ResidualBlock(width, width, options=block),
-        )
+        width = options.width
+        self.res = two_blocks(sum(channels), width, options=options.block)
         kaiming_init(self.res)
         self.head = nn.Sequential(
             OrderedDict(
@@ -91,10 +88,9 @@ class SegmentationNetwork(nn.Module):
         Returns:
             Logits (B, 1, h_1, w_1), float32.
         """
-        size = pair.teacher[0].shape[-2:]
         # The minus sign comes from DeSTSeg's code: equal features are the smallest input.
         products = [
-            resize_to(-normalized_product(t, s), (size[0], size[1]))
+            resize_to(-normalized_product(t, s), pair.teacher[0].shape[-2:])
             for t, s in zip(pair.teacher, pair.student, strict=True)
         ]
         logits: Tensor = self.head(self.res(torch.cat(products, dim=1)))

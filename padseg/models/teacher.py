@@ -35,7 +35,7 @@ class FeaturePair(NamedTuple):
         teacher: features (B, C_k, h_k, w_k).
         student: the same.
         size: (height, width) at which they are segmented; None: that of the finest level.
-        number: in training, (B,) int64, those of the samples in the stream; None where there is no stream.
+        number: in training, the number of each sample in the stream, (B,) int64; None without a stream.
     """
 
     teacher: list[Tensor]

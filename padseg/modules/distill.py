@@ -32,7 +32,7 @@ from padseg.names import (
 from padseg.options import as_stored, one_of
 
 CANDIDATES_KEY = "memory_candidates"
-"""The key of a checkpoint that is saved before its memory has chosen its entries."""
+"""Key of what a memory chooses its entries from, in checkpoints of trainings that have not reached their last step."""
 # Options of networks that learn by gradients.
 _OF_GRADIENTS = (
     *("width", "fusion", "gates", "second_conv", "loss_reduction", "loss_scale", "lr", "momentum"),
@@ -293,8 +293,7 @@ class StudentDistillModule(AnomalyModule):
             require_memory(checkpoint, "the checkpoint")
         network = self.student_teacher
         if isinstance(network, MemoryStudentTeacher):
-            pairs = checkpoint.get(CANDIDATES_KEY, []) if resumes else []
-            stored = [(pair[0], pair[1]) for pair in pairs]
+            stored = checkpoint.get(CANDIDATES_KEY) if resumes else None
             network.student.candidates = [stored] if stored else []
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

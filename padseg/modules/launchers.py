@@ -42,7 +42,7 @@ def refuse_lossy_training(trainer: Trainer) -> None:
 
 
 def refuse_averages(trainer: Trainer, title: str) -> None:
-    """Reject callbacks that average weights, for a phase without any: they would average counters and memories.
+    """Reject callbacks that average weights, for a phase whose student is a memory: they would average what it remembers.
 
     Raises:
         ConfigError: It has such a callback.

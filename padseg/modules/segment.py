@@ -16,7 +16,6 @@ from padseg.errors import CheckpointError, ConfigError
 from padseg.models import (
     RCM,
     FeaturePair,
-    MemoryStudentTeacher,
     NetworkOptions,
     build_segmentation,
     find_system,
@@ -200,6 +199,7 @@ class SegmentationModule(AnomalyModule):
         self.student_teacher.eval().requires_grad_(False)
         return self
 
+    @torch.no_grad()
     def compare(self, image: Tensor, index: Tensor | None = None) -> list[FeaturePair]:
         """Features of the frozen teacher and student.
 
@@ -207,20 +207,16 @@ class SegmentationModule(AnomalyModule):
             image: (B, 3, H, W), in [0, 1].
             index: Numbers of the training images they are made from, (B,), for a student that is a memory.
         """
-        with torch.no_grad():
-            if index is None:
-                return super().compare(image)
-            network = self.student_teacher
-            assert isinstance(network, MemoryStudentTeacher)
-            pairs: list[FeaturePair] = network(image, index=index)
-            return pairs
+        if index is None:
+            return super().compare(image)
+        pairs: list[FeaturePair] = self.student_teacher(image, index=index)
+        return pairs
 
     def logits(self, pairs: list[FeaturePair]) -> Tensor:
         """Segment what the student finds; with two networks, a defect is what one of them finds.
 
         Returns:
-            (B, 1, h, w) float32 at the resolution of the finest features; in training, if a system has several
-            networks, (B, n, h, w), those of each.
+            (B, 1, h, w) float32; in training, those of all networks that learn side by side, (B, n, h, w).
         """
         each: list[Tensor] = [
             network(pair) for network, pair in zip(self._networks(), pairs, strict=True)

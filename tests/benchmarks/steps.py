@@ -20,7 +20,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from lightning import Callback, Trainer
@@ -37,6 +36,7 @@ from padseg.models import SYSTEMS, find_system
 from padseg.names import SYSTEM_NAMES
 
 _STEPS = 3
+_PHASES = {"distill": "one", "segment": "two"}
 _SHOWN = 4  # kinds of operations in a row
 # Phases whose networks are compiled.
 _COMPILED = (("pfadseg", "distill"), ("destseg", "distill"), ("tedseg", "segment"))
@@ -62,7 +62,7 @@ def train(
         own = ["--model.weights=random", *(["--model.weights2=random"] if second else [])]
     config = ["--config", str(config_path(system, phase)), "--trainer.accelerator=cpu"]
     cli = PadsegCLI([*config, *options, *own], run=False)
-    simulated = any(isinstance(callback, CountSteps) for callback in callbacks)
+    simulated = any(isinstance(callback, CountStep) for callback in callbacks)
     trainer = Trainer(
         strategy=simulated_strategy() if simulated else SingleDeviceStrategy("cpu"),
         precision=None if simulated else cli.trainer.precision,
@@ -81,53 +81,41 @@ def train(
     trainer.save_checkpoint(folder / f"{phase}.ckpt")
 
 
-class Step(NamedTuple):
-    """What a step launched."""
+class CountStep(Callback):
+    """Counts what the second step launches on a simulated device, up to the beginning of the third."""
 
-    phase: str
     operations: Counter[str]
     bytes: int
 
-
-class CountSteps(Callback):
-    """Counts the second step, up to the beginning of the third.
-
-    Args:
-        device: The simulated device.
-        phase: What the phase is called.
-    """
-
-    def __init__(self, device: SimulatedDevice, phase: str) -> None:
-        self.device, self.phase = device, phase
-        self.found: list[Step] = []
+    def __init__(self, device: SimulatedDevice) -> None:
+        self.device = device
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
         if batch_idx == _STEPS - 1:
-            self.found.append(Step(self.phase, self.device.kernels, self.device.bytes))
+            self.operations, self.bytes = self.device.kernels, self.device.bytes
         self.device.reset()
 
 
-def system_steps(system: str, options: list[str]) -> Iterator[Step]:
-    """A step of each phase."""
-    names = {"distill": "one"}
-    if find_system(system).segmentation is not None:
-        names["segment"] = "two"
+def system_steps(system: str, options: list[str]) -> Iterator[tuple[str, CountStep]]:
+    """The name of each phase, and a step of it."""
     with tempfile.TemporaryDirectory() as folder:
-        for phase, name in names.items():
+        for phase, name in _PHASES.items():
+            if phase == "segment" and find_system(system).segmentation is None:
+                continue
             with SimulatedDevice() as device:
-                counted = CountSteps(device, name)
+                counted = CountStep(device)
                 train(system, phase, _STEPS, Path(folder), options, [counted])
-            yield from counted.found
+            yield name, counted
 
 
 def launches(options: argparse.Namespace, given: list[str]) -> Table:
     """Operations and bytes of a step of each system."""
     table = Table("system", "phase", "operations", "MB read", "most frequent", box=None)
     for system in options.only:
-        for step in system_steps(system, given):
+        for phase, step in system_steps(system, given):
             frequent = step.operations.most_common(_SHOWN)
             table.add_row(
-                *(system, step.phase, f"{step.operations.total():,}", f"{step.bytes / 1e6:,.0f}"),
+                *(system, phase, f"{step.operations.total():,}", f"{step.bytes / 1e6:,.0f}"),
                 ", ".join(f"{name} {count}" for name, count in frequent),
             )
     return table
@@ -173,7 +161,7 @@ def compiled(options: argparse.Namespace, given: list[str]) -> Table:
         eager, fast = (statistics.median(times[2:]) for times in turns.seconds.values())
         compiling = sum(turns.seconds["default"][:2]) - 2 * fast
         figures = f"{eager:.3f}", f"{fast:.3f}", f"{eager / fast:.2f}", f"{compiling:.0f}"
-        table.add_row(system, {"distill": "one", "segment": "two"}[phase], *figures)
+        table.add_row(system, _PHASES[phase], *figures)
     return table
 
 

@@ -1,7 +1,5 @@
 """SIGTERM in a training of several processes."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +9,7 @@ from lightning import Trainer
 from padseg.callbacks.meeting import LONGEST
 from padseg.lightning_cli.recipes import config_path
 from padseg.modules import read_checkpoint, read_header
-from tiny import tiny_arguments
+from tiny import run_worker, tiny_arguments
 
 
 @pytest.mark.slow
@@ -26,9 +24,8 @@ from tiny import tiny_arguments
     ],
 )
 def test_two_processes_stop_together_when_one_is_told(data_root, tmp_path, told, where, steps):
-    worker = Path(__file__).with_name("stopped_worker.py")
-    command = [
-        *(sys.executable, str(worker), str(told), where, "fit"),
+    arguments = [
+        *(told, where, "fit"),
         *("--config", str(config_path("stpm", "distill")), f"--data.root={data_root}"),
         *("--data.category=widget", "--data.batch_size=2", "--data.num_workers=0"),
         *("--model.weights=random", *tiny_arguments(32)),
@@ -40,11 +37,7 @@ def test_two_processes_stop_together_when_one_is_told(data_root, tmp_path, told,
         ),
         *("--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={tmp_path}"),
     ]
-    path = os.pathsep.join([str(worker.parents[2]), *sys.path])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
+    done = run_worker(Path(__file__).with_name("stopped_worker.py"), *arguments)
     assert done.returncode == 1, done.stderr
     last = tmp_path / "last.ckpt"
     assert f"stopped by SIGTERM; the same command with --ckpt_path {last} goes on" in done.stderr
@@ -62,9 +55,8 @@ def test_a_process_that_fails_alone_ends_the_others(data_root, tmp_path):
     worker += "r.setrlimit(r.RLIMIT_FSIZE, (20000, 20000)); sys.exit(main(sys.argv[1:]))"
     script = tmp_path / "worker.py"
     script.write_text(worker)
-    command = [
-        *(sys.executable, str(script), "fit"),
-        *("--config", str(config_path("stpm", "distill")), f"--data.root={data_root}"),
+    arguments = [
+        *("fit", "--config", str(config_path("stpm", "distill")), f"--data.root={data_root}"),
         *("--data.category=widget", "--data.batch_size=2", "--data.num_workers=0"),
         *("--model.weights=random", *tiny_arguments(32)),
         *("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"),
@@ -75,11 +67,7 @@ def test_a_process_that_fails_alone_ends_the_others(data_root, tmp_path):
         ),
         *("--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={tmp_path}"),
     ]
-    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
+    done = run_worker(script, *arguments)
     assert done.returncode == 2, done.stderr
     assert "last.ckpt" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,5 +1,6 @@
 """What several tests of the data begin with."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,10 @@ SIZE = (40, 56)
 @pytest.fixture
 def grey() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8)
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
 
 
 def listed(root: Path, category: str, layout: str) -> list[tuple[str, str, str, list[str]]]:

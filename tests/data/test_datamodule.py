@@ -132,23 +132,6 @@ def test_broken_image_is_named(broken, textures, content, told):
         module(broken, textures).setup("test")
 
 
-def test_truncated_image_is_named(broken, textures):
-    image = broken / "widget/train/good/003.png"
-    image.write_bytes(image.read_bytes()[:2000])
-    with pytest.raises(DataError, match=r"003\.png cannot be read"):
-        module(broken, textures).setup("fit")
-
-
-def test_masks_are_checked_before_training(broken):
-    mask = broken / "widget/ground_truth/spot/002_mask.png"
-    Image.new("L", (10, 12)).save(mask)
-    with pytest.raises(DataError, match=r"002_mask\.png has 10x12 pixels.*72x72"):
-        module(broken, None).setup("test")
-    mask.unlink()
-    with pytest.raises(DataError, match=r"002\.png shows a defect but has no mask"):
-        module(broken, None).setup("test")
-
-
 @pytest.mark.parametrize(
     "options",
     [

@@ -15,7 +15,7 @@ from padseg.data.images import decode, measure_bits
 from padseg.errors import ConfigError, DataError
 from padseg.inference.images import load_rgb
 
-from .conftest import SIZE
+from .conftest import SIZE, png_chunk
 
 SCRIPT = Path(__file__).parents[2] / "notebooks/detect_onnx.py"
 
@@ -51,20 +51,17 @@ def test_colours_of_any_depth_are_one_picture(tmp_path, name, bits):
     assert np.asarray(load_rgb(changed, bits))[0, 0].max() == 0
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    crc = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
-
-
 def write_grey_alpha(path: Path, grey: np.ndarray, orientation: int = 1) -> None:
     """A PNG of grey with transparency in 16 bits, which neither Pillow nor OpenCV writes."""
     rows = np.dstack([grey, np.full_like(grey, 40_000)]).astype(">u2")
     head = struct.pack(">IIBBBBB", grey.shape[1], grey.shape[0], 16, 4, 0, 0, 0)
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    content = _chunk(b"IHDR", head) + _chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
-    content += _chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content + _chunk(b"IEND", b""))
+    content = png_chunk(b"IHDR", head) + png_chunk(
+        b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")
+    )
+    content += png_chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content + png_chunk(b"IEND", b""))
 
 
 @pytest.mark.parametrize("bits", [12, 16])

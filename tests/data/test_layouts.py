@@ -221,14 +221,10 @@ def test_accents_are_one_name_in_both_spellings(tmp_path):
 
 
 def test_images_that_share_a_name_and_a_mask_are_refused(tmp_path):
-    for name in ("train/good/0.png", "test/dent/1.png", "test/dent/1.bmp"):
-        (tmp_path / "part" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "part" / name).touch()
-    assert (
-        len(list_samples(tmp_path, "part", "folder")) == 3
-    )  # without masks, their names do not matter
-    (tmp_path / "part/ground_truth/dent").mkdir(parents=True)
-    (tmp_path / "part/ground_truth/dent/1_mask.png").touch()
+    touch(tmp_path, "part/train/good/0.png", "part/test/dent/1.png", "part/test/dent/1.bmp")
+    # Without masks, their names do not matter.
+    assert len(list_samples(tmp_path, "part", "folder")) == 3
+    touch(tmp_path, "part/ground_truth/dent/1_mask.png")
     for layout in ("folder", "mvtec"):
         with pytest.raises(
             DataError, match=r"1\.bmp and .*1\.png have one name.* whose mask .*1_mask"

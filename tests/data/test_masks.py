@@ -186,9 +186,7 @@ def test_the_transparent_colour_of_a_mask_is_normal(tmp_path, mode, clear):
     assert np.array_equal(read_masks([tmp_path / "m.png"], (40, 40)), expected)
 
 
-def test_mask_follows_the_published_reduction(tmp_path, data_root):
-    from padseg.data.masks import read_masks
-
+def test_mask_follows_the_published_reduction(tmp_path):
     rng = np.random.default_rng(0)
     mask = np.kron(rng.integers(0, 2, (9, 9)), np.ones((20, 20))).astype(np.uint8) * 255
     for scale in (255, 1):

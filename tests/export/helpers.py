@@ -12,7 +12,7 @@ from torch import nn
 from padseg.metrics.calibration import Calibration
 from padseg.models import ResidualBlock
 from padseg.modules import AnomalyModule
-from tiny import fill_memory, tiny_segmentation, tiny_student
+from tiny import fill_memory, save_module, tiny_segmentation, tiny_student
 
 SIZE = 64
 OUTPUTS = ("score_map", "image_score", "score", "normalised_map", "anomalous")
@@ -36,13 +36,6 @@ def settle(module: AnomalyModule, images: torch.Tensor) -> None:
     module.eval()
 
 
-def save(module: AnomalyModule, path: Path) -> Path:
-    checkpoint = {"state_dict": module.state_dict()}
-    module.on_save_checkpoint(checkpoint)
-    torch.save(checkpoint, path)
-    return path
-
-
 def make(system: str, folder: Path, images: torch.Tensor, **options) -> Path:
     """A calibrated checkpoint of the last phase; half of the images are anomalous."""
     torch.manual_seed(0)
@@ -50,7 +43,7 @@ def make(system: str, folder: Path, images: torch.Tensor, **options) -> Path:
     fill_memory(module.student_teacher, images)
     settle(module, images)
     if module.parts.segmentation:
-        distilled = save(module, folder / "distill.ckpt")
+        distilled = save_module(module, folder / "distill.ckpt")
         module = tiny_segmentation(distilled)
         settle(module, images)
     with torch.no_grad():
@@ -64,7 +57,7 @@ def make(system: str, folder: Path, images: torch.Tensor, **options) -> Path:
         expected_false_alarm_rate=1 / 11,
         normal_images=10,
     )
-    return save(module, folder / "last.ckpt")
+    return save_module(module, folder / "last.ckpt")
 
 
 def pixels(count: int, height: int, width: int) -> np.ndarray:

@@ -132,13 +132,6 @@ def test_verdict_and_regions_follow_the_thresholds(predictor, module):
         assert sum(region.area for region in one.regions) == one.mask.sum()
 
 
-def test_without_thresholds_there_is_no_normalised_score(module):
-    bare = copy.deepcopy(module)
-    bare.calibration = None
-    found = Predictor(bare, device="cpu")(picture(90, 70))
-    assert found.score is found.normalised_map is found.anomalous is found.mask is None
-
-
 def test_regions_equal_brute_force():
     score_map = np.zeros((8, 10), np.float32)
     score_map[1, 1] = score_map[2, 2] = 0.5  # touch at a corner
@@ -278,8 +271,7 @@ def test_a_checkpoint_without_calibration_gives_no_verdict(checkpoint, tmp_path)
     del stored["padseg"]["calibration"]
     torch.save(stored, tmp_path / "older.ckpt")
     found = Predictor(tmp_path / "older.ckpt", device="cpu")(picture())
-    assert found.anomalous is None
-    assert found.mask is None
+    assert found.score is found.normalised_map is found.anomalous is found.mask is None
     assert found.regions == []
 
 

@@ -21,6 +21,16 @@ def network(**options):
     return DistanceNetwork(CHANNELS, SegmentationOptions(width=16), **options)
 
 
+def settled(head):
+    """Batch norms that do not depend on the batch, and logits that depend on the distances."""
+    for part in head.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.eval()
+    for member in head.members:
+        torch.nn.init.normal_(member.out.weight)
+    return head
+
+
 def pair(batch=2, size=(20, 12)):
     generator = torch.Generator().manual_seed(1)
     shapes = [(batch, 6, *size), (batch, 8, size[0] // 2, size[1] // 2)]
@@ -55,28 +65,17 @@ def test_features_of_the_same_distances_are_the_same():
 
 def test_in_training_each_image_is_mirrored_and_its_logits_are_mirrored_back():
     one = pair(batch=1)
-    four = FeaturePair(
-        *([x.expand(4, -1, -1, -1) for x in side] for side in (one.teacher, one.student))
-    )
-    head = network(products=1)
-    for part in head.modules():
-        if isinstance(part, torch.nn.BatchNorm2d):
-            part.eval()
-    torch.nn.init.normal_(head.members[0].out.weight)
-    trained = head(four)
+    head = settled(network(products=1))
+    trained = head(FeaturePair(*([x.expand(4, -1, -1, -1) for x in side] for side in one[:2])))
     for dims, logits in zip(((), (-1,), (-2,), (-2, -1)), trained, strict=True):
-        mirrored = FeaturePair(
-            *([x.flip(dims) for x in side] for side in (one.teacher, one.student))
-        )
+        mirrored = FeaturePair(*([x.flip(dims) for x in side] for side in one[:2]))
         expected = head.eval()(mirrored)[0].flip(dims)
         torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(trained[0], trained[1])
 
 
 def test_the_logits_are_the_mean_of_those_of_its_members():
-    seen, head = pair(), network(products=1, members=3).eval()
-    for member in head.members:
-        torch.nn.init.normal_(member.out.weight)
+    seen, head = pair(), settled(network(products=1, members=3)).eval()
     alone = []
     for member in head.members:
         single = network(products=1).eval()
@@ -101,8 +100,7 @@ def test_members_learn_as_they_would_alone():
 
 
 def test_members_see_an_image_mirrored_in_different_ways():
-    head = network(members=2)
-    torch.nn.init.normal_(head.members[0].out.weight)
+    head = settled(network(members=2))
     head.members[1].load_state_dict(head.members[0].state_dict())
     logits = head(pair(batch=4))
     for image, (one, other) in enumerate(logits):
@@ -111,12 +109,7 @@ def test_members_see_an_image_mirrored_in_different_ways():
 
 def test_images_are_mirrored_by_their_number_in_the_stream():
     seen = pair(batch=4)
-    head = network(members=2)
-    for part in head.modules():
-        if isinstance(part, torch.nn.BatchNorm2d):
-            part.eval()
-    for member in head.members:
-        torch.nn.init.normal_(member.out.weight)
+    head = settled(network(members=2))
     numbers = torch.tensor([7, 4, 1, 2])
     whole = head(seen._replace(number=numbers))
     sides = [[x.split(1) for x in side] for side in seen[:2]]

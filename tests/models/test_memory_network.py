@@ -165,9 +165,10 @@ def test_candidates_depend_on_the_number_of_their_sample():
 
 def test_candidates_of_a_checkpoint_move_to_the_device_of_further_ones():
     student = MemoryStudent([[4]], size=2)
-    student.collect([(torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64))])
-    with torch.device("meta"):
-        student.collect([(torch.zeros(2, 4), torch.zeros(2, dtype=torch.int64))])
+    student.candidates = [
+        [(torch.zeros(count, 4, device=device), torch.zeros(count, device=device))]
+        for count, device in ((3, "cpu"), (2, "meta"))
+    ]
     ((vectors, image),) = student.all_candidates()
     assert vectors.is_meta
     assert image.is_meta

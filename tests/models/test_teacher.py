@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from padseg.errors import CheckpointError, ConfigError
 from padseg.models import Normalize, Teacher
+from tiny import count_parameters
 
 NAME = "test_resnet"
 
@@ -206,7 +207,7 @@ def test_weights_in_the_cache_need_no_hub(hub, tmp_path, capsys):
         ("mambaout_femto", "puts the channels of its features last"),
         (
             "test_vit",
-            "is a transformer and has its levels at 1/16 of the resolution; choose one with 1/4, 1/8, 1/16",
+            "is a transformer and has its levels at 1/16 of the resolution; choose one with 1/4, 1/8, 1/16, or system tedseg",
         ),
     ],
 )
@@ -226,7 +227,7 @@ def test_levels_are_found_by_their_resolution(name):
 def test_real_weights(assets):
     path = assets / "weights/resnet18_tv_in1k_trunk.safetensors"
     teacher = Teacher("resnet18.tv_in1k", str(path))
-    assert sum(p.numel() for p in teacher.parameters()) == 2_782_784
+    assert count_parameters(teacher) == 2_782_784
     features = teacher(torch.zeros(1, 3, 64, 64))
     assert all(f.min() >= 0 and f.max() > 0.1 for f in features)
     with pytest.raises(CheckpointError, match=r"layer4 \(25\)"):

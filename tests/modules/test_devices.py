@@ -1,8 +1,5 @@
 """Two devices train like one with the summed batch, and one device like itself."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,23 +11,13 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from padseg.errors import ConfigError
 from padseg.lightning_cli.cli import PadsegCLI
 from padseg.modules.sync_batch_norm import TrainedSyncBatchNorm
-from tiny import tiny_data, tiny_student
+from tiny import run_worker, tiny_data, tiny_student
 
 WORKER = Path(__file__).with_name("ddp_worker.py")
 
 
 def train(folder, data_root, textures, devices, norms):
-    path = os.pathsep.join([str(WORKER.parents[2]), str(WORKER.parents[1])])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    command = [sys.executable, str(WORKER), str(folder), str(data_root), str(textures)]
-    done = subprocess.run(
-        [*command, str(devices), norms],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    done = run_worker(WORKER, folder, data_root, textures, devices, norms)
     assert done.returncode == 0, done.stderr
     assert "is deprecated" not in done.stderr
     return [torch.load(folder / f"{devices}-{rank}.pt") for rank in range(devices)]

@@ -1,9 +1,6 @@
 """Phase one of a student that is a memory: no gradients, but steps, checkpoints and a hand-off as any other."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +20,7 @@ from padseg.export.description import describe
 from padseg.inference import Predictor, load_module
 from padseg.modules import SegmentationModule, read_checkpoint, read_header
 from padseg.modules.distill import CANDIDATES_KEY
-from tiny import TRANSFORMER, tiny_arguments, tiny_data, tiny_segmentation, tiny_student
+from tiny import TRANSFORMER, run_worker, tiny_arguments, tiny_data, tiny_segmentation, tiny_student
 from tiny import tiny_trainer as trainer
 
 WORKER = Path(__file__).with_name("memory_worker.py")
@@ -56,7 +53,7 @@ def test_a_memory_fills_with_features_of_training_images(trained):
     memories = [
         f"student_teacher.student.memories.{k}.{of}" for k in (0, 1) for of in ("entries", "image")
     ]
-    assert changed == {*memories}
+    assert changed == set(memories)
     for name in memories[1::2]:
         assert after[name].min() >= 0
         assert after[name].max() < 11  # of twelve images, one is held out
@@ -214,13 +211,10 @@ def test_a_memory_is_not_averaged(averaging, data_root, tmp_path):
         )
 
 
-def test_a_schedule_must_end(data_root, textures, tmp_path):
-    first = trainer(tmp_path, 2)
-    first.fit(tiny_student("tedseg"), datamodule=tiny_data(data_root))
-    first.save_checkpoint(tmp_path / "distill.ckpt")
+def test_a_schedule_must_end(trained, data_root, textures, tmp_path):
     with pytest.raises(ConfigError, match=r"max_steps is -1; the schedule of TEDSeg must know"):
         trainer(tmp_path, -1).fit(
-            tiny_segmentation(tmp_path / "distill.ckpt"), datamodule=tiny_data(data_root, textures)
+            tiny_segmentation(trained / "10.ckpt"), datamodule=tiny_data(data_root, textures)
         )
 
 
@@ -377,17 +371,8 @@ def test_the_head_has_no_parts_of_the_others(trained, options):
 
 @pytest.mark.slow
 def test_two_processes_remember_like_one(data_root, tmp_path):
-    path = os.pathsep.join([str(WORKER.parents[2]), str(WORKER.parents[1])])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     for devices in (1, 2):
-        done = subprocess.run(
-            [sys.executable, str(WORKER), str(tmp_path), str(data_root), str(devices)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
+        done = run_worker(WORKER, tmp_path, data_root, devices)
         assert done.returncode == 0, done.stderr
     one, two = (torch.load(tmp_path / f"{devices}.pt") for devices in (1, 2))
     for name, value in one.items():

@@ -62,8 +62,6 @@ def test_images_without_colour_get_none(name):
 def test_textures_are_whole_or_parts_and_some_take_the_colour_of_their_place():
     found = fills(fill_texture)
     assert all(0.2 <= fill.opacity <= 0.6 for fill in found)
-    assert min(fill.opacity for fill in found) < 0.22
-    assert max(fill.opacity for fill in found) > 0.58
     whole = [np.array_equal(fill.picture, SCENE.texture) for fill in found]
     assert np.mean(whole) == pytest.approx(0.5 * 0.9, abs=0.08)
     moved = [fill for fill in found if fill.share]
