@@ -78,6 +78,7 @@ ABLATION_FULL = {
         for label in ("tedseg-one-net", "tedseg-no-places", "tedseg-own")
     },
 }
+PLACES = {"tedseg-places": "yes", "tedseg": "no: the default"}
 TWO = {"tedseg-two": "200 steps, all shapes", "tedseg-two-400": "400 steps, Perlin"}
 # For `{all_shapes}` in the list: what TEDSeg trained on until it drew Perlin masks alone.
 ALL_SHAPES = "{perlin: 0.6, line: 0.1, spot: 0.06, blob: 0.1, band: 0.04, zone: 0.1}"
@@ -293,6 +294,7 @@ TABLES: dict[str, dict[str, Callable[[pd.DataFrame], str]]] = {
         "two longer": partial(variants, title="phase two", names=TWO),
         "ablation": partial(variants, title="without", names=ABLATION),
         "ablation at full length": partial(variants, title="without", names=ABLATION_FULL),
+        "places": partial(variants, title="knows places", names=PLACES),
         "lengths": lengths,
         "lengths with all shapes": partial(lengths, labels=LENGTHS_ALL_SHAPES),
         "synthesis": partial(variants, title="defects", names=SYNTHESIS),
