@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from padseg.data.duplicates import check_duplicates
+from padseg.data.duplicates import check_duplicates, read_pixels
 from padseg.data.file_checks import check_files
 from padseg.data.findings import Finding, change_figures, raise_blocking
 from padseg.data.images import Size
@@ -43,7 +44,7 @@ def check_testset(
 ) -> CheckedTest:
     """Check every file that a test of a category depends on, given all of its samples.
 
-    For `size`, see `Evaluation`; for `bits`, `check_files`.
+    For `size`, see `Evaluation`; with `bits`, images are decoded, see `read_pixels`.
 
     Raises:
         DataError: As `AnomalyDataModule.check_test`.
@@ -52,8 +53,9 @@ def check_testset(
     if not tested:
         raise DataError(f"{folder} holds no test images: add some; training alone needs none.")
     optional = LAYOUTS[layout].masks_optional
+    read = None if bits is None else partial(read_pixels, bits=bits)
     findings = [
-        *check_files(tested, masks_optional=optional, bits=bits),
+        *check_files(tested, masks_optional=optional, read=read),
         *check_duplicates(samples),
     ]
     raise_blocking(findings)

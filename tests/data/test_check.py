@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from padseg.cli import main
-from padseg.data import AnomalyDataModule
+from padseg.data import AnomalyDataModule, duplicates
 from padseg.data.check import check_category
 from padseg.errors import DataError
 
@@ -45,8 +45,11 @@ def setup(root: Path, stage: str, layout: str = "mvtec") -> None:
     AnomalyDataModule(str(root), "w", **options).setup(stage)
 
 
-def test_a_sound_set_has_no_findings(root, capsys):
+def test_a_sound_set_has_no_findings_and_is_decoded_once(root, capsys, monkeypatch):
+    decode, decoded = duplicates.decode, []
+    monkeypatch.setattr(duplicates, "decode", lambda *a: decoded.append(a[0]) or decode(*a))
     assert found(root) == []
+    assert len(decoded) == len(set(decoded)) == 12
     assert main(["check", "--root", str(root), "--category", "w"]) == 0
     out = capsys.readouterr().out
     assert [int(cell) for cell in out.splitlines()[-1].split()[1:]] == [4, 0, 4, 4, 4, 0]
