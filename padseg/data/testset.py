@@ -1,7 +1,7 @@
 """Check the test images of a category before an evaluation, and find what may distort its figures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -67,6 +67,21 @@ def check_testset(
     findings += check_unused(folder, samples, layout)
     evaluation = Evaluation(size, masks, tuple(change_figures(findings)))
     return CheckedTest(tested, evaluation, saturations)
+
+
+def without_masks(samples: Sequence[Sample]) -> list[Sample]:
+    """The test samples of a category without their masks, which predictions do not need.
+
+    Raises:
+        DataError: There are none, or an image cannot be read; the message names every file.
+    """
+    tested = [replace(sample, masks=()) for sample in samples if sample.split == "test"]
+    if not tested:
+        raise DataError(
+            "--data.category has no test images to score: add some, or give any folder to padseg detect."
+        )
+    raise_blocking(check_files(tested, masks_optional=True))
+    return tested
 
 
 def find_unknown_defects(

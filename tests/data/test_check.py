@@ -5,7 +5,6 @@ import shutil
 import sys
 import unicodedata
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -122,6 +121,14 @@ def test_missing_masks(root):
         assert found(root, layout) == [("missing mask", "1.png"), ("missing mask", "2.png")]
         with pytest.raises(DataError, match=r"(?s)1\.png shows a defect.*2\.png shows"):
             setup(root, "test", layout)
+    shutil.rmtree(root / "w/ground_truth")
+    setup(root, "predict")
+    (root / "w/test/cut/0.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"0\.png cannot be read"):
+        setup(root, "predict")
+    shutil.rmtree(root / "w/test")
+    with pytest.raises(DataError, match="has no test images to score"):
+        setup(root, "predict")
 
 
 def test_no_masks_at_all_is_for_folders_alone(root):
@@ -290,9 +297,7 @@ def test_lost_defects_are_told_where_figures_are_made(root, caplog, capsys):
     assert "and 3 of 4 masks with them, so that" in told
     assert "raise --image-size, which is --model.image_size of a training" in told
     options = {"synthesis": None, "image_size": 32, "val_fraction": 0}
-    data = AnomalyDataModule(str(root), "w", **options)
-    data.trainer = SimpleNamespace(predicting=True)
-    data.setup("predict")
+    setup(root, "predict")
     assert not caplog.text
     for _ in range(2):
         setup(root, "test")
