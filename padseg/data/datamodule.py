@@ -37,7 +37,7 @@ from padseg.machine.files import expanded
 from padseg.names import AUGMENTATIONS, EVALUATION_SIZES, AugmentationName, EvaluationSize
 from padseg.options import check_range, check_seed, one_of
 from padseg.plugins import loaded_plugins
-from padseg.synthesis import SynthesisParams
+from padseg.synthesis.params import SynthesisParams, require_params
 
 _LARGEST_BATCH = 2**16
 _DEFAULT_SYNTHESIS = SynthesisParams()
@@ -129,7 +129,7 @@ class AnomalyDataModule(StreamDataModule):
         self.val_fraction = val_fraction
         self.augmentation = augmentation
         self.jitter_textures = jitter_textures
-        self.synthesis = synthesis
+        self.synthesis = require_params(synthesis)
         self.num_workers = num_workers
         self.cache_limit_mb = cache_limit_mb
         self.layout = layout

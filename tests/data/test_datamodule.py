@@ -160,11 +160,12 @@ def test_masks_are_checked_before_training(broken):
         {"cache_limit_mb": -5.0},
         {"cache_limit_mb": float("nan")},
         {"augmentation": "Full"},
+        {"synthesis": {"backend": "mixed"}},
     ],
 )
 def test_bad_options(data_root, options):
-    with pytest.raises(ConfigError):
-        module(data_root, None, **options)
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        tiny_data(data_root, **options)
 
 
 def test_what_is_decoded_needs_no_folder_any_more(data_root, tmp_path):
