@@ -36,9 +36,9 @@ def _is_good(folder: Path) -> bool:
 def walk_good(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Entries]:
     """What is in a folder of good images and each of its subfolders.
 
-    Where a folder holds a folder `train`, only that is used, and where it holds a folder `good`, `normal`
-    or `ok`, only that. So a category in the layout of MVTec AD, and a folder of several such categories,
-    can be given as they are. Links to a folder `above` are not followed.
+    Where a folder holds a folder `train`, only that is used, and where it holds a folder `good`, or another of
+    `NORMAL_NAMES`, only that. So a category in the layout of MVTec AD, and a folder of several such
+    categories, can be given as they are. Links to a folder `above` are not followed.
 
     Raises:
         DataError: A folder cannot be read, or by its name, some of its images may have defects.

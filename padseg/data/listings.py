@@ -81,7 +81,7 @@ def list_folder(root: Path, category: str) -> list[Sample]:
     `<category>/test/good/**`, `<category>/test/<defect>/**` and masks as in MVTec AD. Masks may be missing
     altogether.
 
-    Good images may be called normal or ok as well.
+    Good images may have any of `NORMAL_NAMES`.
 
     Raises:
         DataError: An image lies directly in `test`, so that it is unknown whether it is good; or a folder

@@ -31,8 +31,8 @@ def list_table(
 ) -> list[Sample]:
     """The samples of a category from a list.
 
-    Columns: `path`, below `root`; `split`, `train`, `validation` (or `val`) or `test`; `label`, `good`,
-    `normal`, `ok` or 0 for a normal image, else the name of its defect; optionally `mask`, also below
+    Columns: `path`, below `root`; `split`, `train`, `validation` (or `val`) or `test`; `label`, one of
+    `NORMAL_NAMES` or 0 for a normal image, else the name of its defect; optionally `mask`, also below
     `root`, and `category`, without which the list is a single category with any name.
 
     Args:
