@@ -50,7 +50,7 @@ def test_a_sound_set_has_no_findings_and_is_decoded_once(root, capsys, monkeypat
     assert found(root) == []
     assert len(decoded) == len(set(decoded)) == 12
     assert main(["check", "--root", str(root), "--category", "w/"]) == 0  # as shells complete it
-    assert AnomalyDataModule(root, "w/").category == "w"
+    assert [AnomalyDataModule(root, name).category for name in ("./w/", Path("w"))] == ["w", "w"]
     out = capsys.readouterr().out
     assert [int(cell) for cell in out.splitlines()[-1].split()[1:]] == [4, 0, 4, 4, 4, 0]
 
