@@ -142,6 +142,8 @@ def _category_folder(root: Path, category: str) -> Path:
         hint = (
             f": if that is the category itself, pass {root.resolve().parent}." if too_deep else "."
         )
+        if table := find_table(root):
+            hint = f": to use its list {table.name}, pass --layout folder."
         raise DataError(f"category {category!r} does not exist in {root}, which has {known}{hint}")
     return root / category
 
