@@ -301,11 +301,13 @@ def test_links_to_missing_images_are_listed(tmp_path):
     assert len(list_samples(tmp_path, "b")) == 3
 
 
-def test_validation_folders_have_two_names(tmp_path):
-    touch(tmp_path, "b/train/0.png", "b/val/good/1.png", "b/Validation/2.png")
-    assert [split for _, split, *_ in listed(tmp_path, "b", "folder")] == ["train"] + [
-        "validation"
-    ] * 2
+def test_validation_folders_have_three_names_and_hold_good_images(tmp_path):
+    touch(tmp_path, "b/train/0.png", "b/val/good/1.png", "b/Validation/2.png", "b/valid/3.png")
+    splits = [split for _, split, *_ in listed(tmp_path, "b", "folder")]
+    assert splits == ["train", *["validation"] * 3]
+    touch(tmp_path, "b/val/scratch/4.png")
+    with pytest.raises(DataError, match="scratch lies beside a folder of good images"):
+        list_samples(tmp_path, "b", "folder")
 
 
 def test_a_category_is_found_in_both_spellings_of_its_accents(tmp_path):
