@@ -246,6 +246,7 @@ def test_masks_are_found_by_name(tmp_path):
         "0-Mask (3).PNG",
         "0.bmp",
         "0_MASK_crack.png",
+        "0_Maske.png",
     ]
     other = ["10_mask.png", "0_mask1_mask.png", "1_x.png"]
     touch(tmp_path, "b/train/good/0.png", "b/test/bad/0.png", "b/test/bad/0_mask1.png")
