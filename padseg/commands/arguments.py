@@ -38,7 +38,13 @@ def path_or_pattern(text: str) -> str:
 def add_categories(parser: argparse.ArgumentParser) -> None:
     """One or more categories of a data set."""
     add_data_set(parser)
-    parser.add_argument("--category", nargs="+", required=True, help="categories in it")
+    parser.add_argument(
+        "--category",
+        type=lambda name: str(Path(name)),  # shells complete bottle/ or, PowerShell, .\bottle\
+        nargs="+",
+        required=True,
+        help="categories in it",
+    )
 
 
 def add_data_set(parser: argparse.ArgumentParser) -> None:

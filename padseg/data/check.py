@@ -5,9 +5,10 @@ decodes every image.
 """
 
 from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 
-from padseg.data.duplicates import check_duplicates
+from padseg.data.duplicates import check_duplicates, read_pixels
 from padseg.data.file_checks import check_files
 from padseg.data.findings import Finding, Severity
 from padseg.data.images import Size, measure_bits
@@ -88,7 +89,8 @@ def check_category(
         return [Finding("not listed", root / category, str(error))]
     folder, tested = find_folder(root, category), [s for s in samples if s.split == "test"]
     bits = measure_bits([sample.path for sample in samples if sample.split != "test"])
-    findings = check_files(samples, masks_optional=LAYOUTS[layout].masks_optional, bits=bits)
+    read = cache(partial(read_pixels, bits=bits))  # two checks need the pixels of every image
+    findings = check_files(samples, masks_optional=LAYOUTS[layout].masks_optional, read=read)
     blocking = {finding.file for finding in findings if finding.blocks}
     saturations = None
     try:
@@ -99,7 +101,7 @@ def check_category(
     return [
         *findings,
         *(finding for finding in unknown if finding.file not in blocking),
-        *check_duplicates(samples, pixel_bits=bits),
+        *check_duplicates(samples, read),
         *find_losses(count_masks(tested, image_size), image_size, folder, _SIZE_OPTION),
         *find_other_metric(folder, layout, saturations),
         *_check_test_set(folder, tested),

@@ -30,14 +30,14 @@ from padseg.data.samplers import CountedSampler, ShardSampler
 from padseg.data.samples import Sample
 from padseg.data.stream import StreamOptions, TrainedImages
 from padseg.data.stream_module import StreamDataModule
-from padseg.data.testset import CheckedTest, check_testset
+from padseg.data.testset import CheckedTest, check_testset, without_masks
 from padseg.data.workers import check_workers, default_workers, forks, start_worker
 from padseg.errors import ConfigError, DataError
 from padseg.machine.files import expanded
 from padseg.names import AUGMENTATIONS, EVALUATION_SIZES, AugmentationName, EvaluationSize
 from padseg.options import check_range, check_seed, one_of
 from padseg.plugins import loaded_plugins
-from padseg.synthesis import SynthesisParams
+from padseg.synthesis.params import SynthesisParams, require_params
 
 _LARGEST_BATCH = 2**16
 _DEFAULT_SYNTHESIS = SynthesisParams()
@@ -50,7 +50,7 @@ class AnomalyDataModule(StreamDataModule):
     W) float32 in [0, 1], `mask` (B, 1, H, W) float32 in {0, 1}, `texture` like the images, `index` and `number` (B,)
     int64, of the image among those trained on and of the sample in the stream; `clean` and these two alone without
     synthesis. Validation, test and prediction batches hold `image` (B, 3, H, W) float32 in [0, 1], `mask` (B, 1, H, W)
-    uint8, `regions` (B, 1, H, W) int32, `label` (B,) bool, `index` (B,) int64 and `path`, a list.
+    uint8 (empty in predictions), `regions` likewise, int32, `label` (B,) bool, `index` (B,) int64 and `path`, a list.
 
     Validation uses only held-out normal images and synthetic defects. Only `test` and `predict` score the test set;
     `fit` compares the sizes and bytes of its files, to reject images that are on both sides.
@@ -121,7 +121,7 @@ class AnomalyDataModule(StreamDataModule):
         one_of("--data.augmentation", augmentation, AUGMENTATIONS)
         one_of("--data.evaluation", evaluation, EVALUATION_SIZES)
         self.root = expanded(root)
-        self.category = category
+        self.category = str(Path(category))  # shells complete bottle/ or, PowerShell, .\bottle\
         self.textures = None if textures is None else expanded(textures)
         self.image_size = as_size(image_size)
         self.batch_size = operator.index(batch_size)
@@ -129,7 +129,7 @@ class AnomalyDataModule(StreamDataModule):
         self.val_fraction = val_fraction
         self.augmentation = augmentation
         self.jitter_textures = jitter_textures
-        self.synthesis = synthesis
+        self.synthesis = require_params(synthesis)
         self.num_workers = num_workers
         self.cache_limit_mb = cache_limit_mb
         self.layout = layout
@@ -141,6 +141,7 @@ class AnomalyDataModule(StreamDataModule):
         self._train: TrainDataset | None = None
         self._held_out: HeldOutDataset | None = None
         self._test: TestDataset | None = None
+        self._predicted: TestDataset | None = None
 
     def _options(self) -> dict[str, Any]:
         """The options that the datasets are made of; a Trainer may change the others."""
@@ -172,9 +173,12 @@ class AnomalyDataModule(StreamDataModule):
             warn_each_once(change_figures(findings))
             self._measure_bits(samples)
             self._setup_train(samples)
-        if stage in ("test", "predict", None) and self._test is None:
+        if stage in ("test", None) and self._test is None:
             native, checked = self.evaluation == "native", self.check_test()
             self._test = TestDataset(checked.samples, self.image_size, native, checked.saturations)
+        if stage == "predict" and self._predicted is None:
+            samples = without_masks(list_samples(self.root, self.category, self.layout))
+            self._predicted = TestDataset(samples, self.image_size)
 
     def _setup_train(self, samples: Sequence[Sample]) -> None:
         defects = self._defects()
@@ -228,10 +232,7 @@ class AnomalyDataModule(StreamDataModule):
         return find_foreground(self.foreground, images, paths, self.root, self.image_size)
 
     def check_test(self, *, decoded: bool = False) -> CheckedTest:
-        """Check every file of the test and warn of what may change figures; see `padseg.data.check`.
-
-        Args:
-            decoded: Whether to decode the images instead of reading their headers.
+        """Check every file of the test, images by their headers or `decoded`, and warn of what may change figures.
 
         Raises:
             DataError: There are none; or a file cannot be read; or a mask is missing, empty or of another
@@ -242,8 +243,7 @@ class AnomalyDataModule(StreamDataModule):
         bits = self._measure_bits(samples) if decoded else None
         folder = find_folder(self.root, self.category)
         self.checked_test = check_testset(folder, samples, self.layout, size, bits=bits)
-        if self.trainer is None or not self.trainer.predicting:  # which gives no figures
-            warn_each_once(self.checked_test.evaluation.warnings)
+        warn_each_once(self.checked_test.evaluation.warnings)
         return self.checked_test
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -274,14 +274,16 @@ class AnomalyDataModule(StreamDataModule):
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """The test images, each on one device."""
-        test = set_up(self._test)
+        return self._test_loader(set_up(self._test))
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """The test images; after `setup("predict")`, without their masks."""
+        return self._test_loader(set_up(self._predicted or self._test))
+
+    def _test_loader(self, test: TestDataset) -> DataLoader[Batch]:
         module = None if self.trainer is None else self.trainer.lightning_module
         test.bits = getattr(module, "bits", None) or self._measure_bits()
         return self._eval_loader(test)
-
-    def predict_dataloader(self) -> DataLoader[Batch]:
-        """The test images."""
-        return self.test_dataloader()
 
     def calibration_dataloader(self) -> DataLoader[Batch] | None:
         """The held-out images, first without synthetic defects, then those with one; None if there are none."""
@@ -316,7 +318,6 @@ class AnomalyDataModule(StreamDataModule):
         )
 
     def _workers(self) -> int:
-        """The number of workers of each process."""
         if self.num_workers is not None:
             return self.num_workers
         processes = 1 if self.trainer is None else self.trainer.num_devices

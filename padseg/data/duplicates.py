@@ -3,13 +3,13 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from functools import partial
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 from padseg.data.depth import ALL_BITS
 from padseg.data.findings import Finding
-from padseg.data.images import decode
+from padseg.data.images import Size, decode
 from padseg.data.samples import Sample
 from padseg.errors import DataError
 from padseg.machine.files import hash_file
@@ -19,29 +19,38 @@ _MIDDLE = 4096  # bytes
 _USES = {"train": "trained on", "validation": "held out for validation", "test": "tested on"}
 
 
-def hash_pixels(path: Path, bits: int = ALL_BITS) -> str:
-    """A digest of the pixels, independent of the encoding; `bits` are those that 16-bit images use."""
+class Pixels(NamedTuple):
+    """What checks need of an image's pixels: its size, its largest value, and a digest independent of the encoding."""
+
+    size: Size
+    brightest: int
+    digest: str
+
+
+def read_pixels(path: Path, bits: int = ALL_BITS) -> Pixels:
+    """Decode an image, and raise, as `read_image`; `bits` are those that 16-bit images use."""
     pixels = decode(path, bits)
-    return hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    digest = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    return Pixels((pixels.shape[0], pixels.shape[1]), int(pixels.max()), digest)
 
 
 def check_duplicates(
     samples: Sequence[Sample],
-    pixel_bits: int | None = None,
+    read: Callable[[Path], Pixels] | None = None,
 ) -> list[Finding]:
     """Images that are in two parts of the split, or, by their pixels, twice in one.
 
     Args:
         samples: All samples of a category.
-        pixel_bits: Bits that the pixels of 16-bit images use, to compare pixels between the parts and within each.
-            None compares files between the parts alone: one is read completely only if another part has one
-            of the same size with the same bytes in the middle.
+        read: `read_pixels`, to compare pixels between the parts and within each. None compares files between the
+            parts alone: one is read completely only if another part has one of the same size with the same bytes
+            in the middle.
     """
     parts = {name: [s.path for s in samples if s.split == name] for name in _USES}
-    if pixel_bits is None:
+    if read is None:
         for quick in (_size, _middle):
             parts = _shared(parts, quick)
-    content = hash_file if pixel_bits is None else partial(hash_pixels, bits=pixel_bits)
+    content = hash_file if read is None else lambda path: read(path).digest
     found = {name: _by_content(paths, content) for name, paths in parts.items()}
     twice = {
         path: Finding(
@@ -54,7 +63,7 @@ def check_duplicates(
         for path in found[name][key]
     }
     findings = list(twice.values())
-    if pixel_bits is not None:
+    if read is not None:
         findings += [
             Finding(
                 "duplicate", path, f"{path} is the same image as {same[0]}: remove one of them."

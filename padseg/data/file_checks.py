@@ -1,12 +1,13 @@
 """Checks of single files: images that cannot be read, masks that do not match their image."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from padseg.data.depth import DARK
+from padseg.data.duplicates import Pixels
 from padseg.data.findings import Finding
-from padseg.data.images import Size, decode, image_pages, image_shape
+from padseg.data.images import Size, image_pages, image_shape
 from padseg.data.mask_files import possible_images
 from padseg.data.masks import has_dark_regions, has_white_background, is_empty_mask, mask_share
 from padseg.data.samples import GOOD, Sample
@@ -19,18 +20,18 @@ def check_files(
     samples: Sequence[Sample],
     *,
     masks_optional: bool = False,
-    bits: int | None = None,
+    read: Callable[[Path], Pixels] | None = None,
 ) -> list[Finding]:
     """Unreadable files, misleading names, and masks that are missing, empty or of another size than their image.
 
     Args:
         samples: The samples to check.
         masks_optional: Whether all masks may be missing; some of them never may.
-        bits: Decodes the images, as in `read_image`; None reads their headers.
+        read: Decodes the images, see `read_pixels`; None reads their headers.
     """
     defects = [sample for sample in samples if sample.defect != GOOD]
     unmasked = not any(sample.masks for sample in defects)
-    look = partial(_check_sample, unmasked=unmasked, bits=bits)
+    look = partial(_check_sample, unmasked=unmasked, read=read)
     findings = [finding for found in map_in_threads(look, samples) for finding in found]
     findings = _join_inverted(findings, [mask for sample in defects for mask in sample.masks])
     if unmasked and defects:
@@ -100,7 +101,9 @@ def _join_inverted(findings: list[Finding], masks: Sequence[Path]) -> list[Findi
     ]
 
 
-def _check_sample(sample: Sample, *, unmasked: bool, bits: int | None) -> list[Finding]:
+def _check_sample(
+    sample: Sample, *, unmasked: bool, read: Callable[[Path], Pixels] | None
+) -> list[Finding]:
     path = sample.path
     findings = [
         Finding(
@@ -116,12 +119,12 @@ def _check_sample(sample: Sample, *, unmasked: bool, bits: int | None) -> list[F
                 "of its own."
             )
             findings.append(Finding("several pages", path, message))
-        if bits is not None:
-            pixels = decode(path, bits)
-            shape = pixels.shape[:2]
-            if (brightest := int(pixels.max())) < DARK:
+        if read is not None:
+            pixels = read(path)
+            shape = pixels.size
+            if pixels.brightest < DARK:
                 message = (
-                    f"{path} is nearly black, its brightest value is {brightest} of 255: if its pixels use "
+                    f"{path} is nearly black, its brightest value is {pixels.brightest} of 255: if its pixels use "
                     "fewer than 16 bits, give their number to the training with --data.bits."
                 )
                 findings.append(Finding("dark", path, message))
@@ -134,7 +137,7 @@ def _check_sample(sample: Sample, *, unmasked: bool, bits: int | None) -> list[F
         return [*findings, Finding("missing mask", path, message)]
     if sample.defect == GOOD:
         return findings + _check_good(sample)
-    return findings + _check_masks(sample, (shape[0], shape[1]))
+    return findings + _check_masks(sample, shape)
 
 
 def _check_good(sample: Sample) -> list[Finding]:

@@ -1,19 +1,44 @@
 """The folders of good images in folders as users have them."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from padseg.data.image_files import Entries, list_entries, list_images
 from padseg.data.samples import NORMAL_NAMES, may_hold_defects
 from padseg.errors import DataError
 
+_log = logging.getLogger(__name__)
+
+
+def warn_of_neighbours(folders: Iterable[Path]) -> None:
+    """Warn of folders, given by absolute paths, beside one of good images: shells expand `test/*` to all of them."""
+    others = [folder for folder in dict.fromkeys(folders) if not _is_good(folder)]
+    beside_good = set()
+    for parent in {folder.parent for folder in others}:
+        with suppress(DataError):  # it may be another user's
+            if any(map(_is_good, list_entries(parent).folders)):
+                beside_good.add(parent)
+    if doubtful := [folder for folder in others if folder.parent in beside_good]:
+        more = f" (and {len(doubtful) - 1} more)" if len(doubtful) > 1 else ""
+        _log.warning(
+            "%s%s lies beside a folder of good images: if its images show defects, leave it out.",
+            doubtful[0],
+            more,
+        )
+
+
+def _is_good(folder: Path) -> bool:
+    return folder.name.casefold() in NORMAL_NAMES
+
 
 def walk_good(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Entries]:
     """What is in a folder of good images and each of its subfolders.
 
-    Where a folder holds a folder `train`, only that is used, and where it holds a folder `good`, `normal`
-    or `ok`, only that. So a category in the layout of MVTec AD, and a folder of several such categories,
-    can be given as they are. Links to a folder `above` are not followed.
+    Where a folder holds a folder `train`, only that is used, and where it holds a folder `good`, or another of
+    `NORMAL_NAMES`, only that. So a category in the layout of MVTec AD, and a folder of several such
+    categories, can be given as they are. Links to a folder `above` are not followed.
 
     Raises:
         DataError: A folder cannot be read, or by its name, some of its images may have defects.
@@ -22,7 +47,7 @@ def walk_good(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Entries]:
     # Names may differ in case alone.
     inside = sorted(entries.folders, key=lambda path: (path.name.casefold(), path.name))
     chosen = [path for path in inside if path.name.casefold() == "train"]
-    chosen = chosen or [path for path in inside if path.name.casefold() in NORMAL_NAMES]
+    chosen = chosen or [path for path in inside if _is_good(path)]
     if not chosen:
         yield entries
         for path in inside:

@@ -81,9 +81,11 @@ def list_samples(root: str | Path, category: str, layout: str = "mvtec") -> list
     except PermissionError as error:  # from looking at a single file or folder
         raise cannot_read(error.filename, error) from error
     if not any(sample.split == "train" for sample in samples):
+        others = ", ".join(name for name in LAYOUTS if name != layout)
         raise DataError(
             f"{root / category} holds no normal training images ({suffixes()}) in "
-            f"{LAYOUTS[layout].train}, where layout {layout!r} has them."
+            f"{LAYOUTS[layout].train}, where layout {layout!r} has them: move them there, or pass another --layout "
+            f"({others})."
         )
     return samples
 

@@ -77,15 +77,15 @@ def list_folder(root: Path, category: str) -> list[Sample]:
     """A user's own folder: normal images, and anything else that there is.
 
     `samples.csv` or `samples.parquet` in `root`, see `tables`; else `<category>/train/**`, or the
-    images that lie in `<category>` itself, `<category>/validation/**` or `<category>/val/**`,
+    images that lie in `<category>` itself, `<category>/validation/**` (or `val`, `valid`),
     `<category>/test/good/**`, `<category>/test/<defect>/**` and masks as in MVTec AD. Masks may be missing
     altogether.
 
-    Good images may be called normal or ok as well.
+    Good images may have any of `NORMAL_NAMES`.
 
     Raises:
         DataError: An image lies directly in `test`, so that it is unknown whether it is good; or a folder
-            in `train` may hold defects, by its name or because it lies beside one of good images.
+            in one of these may hold defects, by its name or because it lies beside one of good images.
     """
     table = find_table(root)
     if table is not None:
@@ -93,17 +93,16 @@ def list_folder(root: Path, category: str) -> list[Sample]:
     folder = _category_folder(root, category)
     train, test = find_folder(folder, "train"), find_folder(folder, "test")
     normal = list_images(train, recursive=True) if train.is_dir() else list_images(folder)
-    held_out = [
-        path
-        for name in ("validation", "val")
-        for path in list_images(find_folder(folder, name), recursive=True)
-    ]
+    validation = [find_folder(folder, name) for name in ("validation", "val", "valid")]
+    held_out = [path for part in validation for path in list_images(part, recursive=True)]
     for path in list_images(test):
         raise DataError(
             f"{path} lies directly in {test}: move it to a folder good or one named after its defect."
         )
     tested = _tested_beside_truth(folder, *NORMAL_NAMES, recursive=True)
-    _refuse_defects(train, normal, {sample.defect.casefold() for sample in tested} - {GOOD})
+    kinds = {sample.defect.casefold() for sample in tested} - {GOOD}
+    for part in (train, *validation):
+        _refuse_defects(part, [*normal, *held_out], kinds)
     return [
         *(Sample(path, "train") for path in normal),
         *(Sample(path, "validation") for path in held_out),
@@ -111,10 +110,11 @@ def list_folder(root: Path, category: str) -> list[Sample]:
     ]
 
 
-def _refuse_defects(train: Path, images: Sequence[Path], defects: set[str]) -> None:
-    """Refuse training images in a folder that is named like a defect; `defects` are in lower case."""
-    parents = {parent for image in images for parent in image.parents}
-    inside = sorted(folder for folder in parents if train in folder.parents)
+def _refuse_defects(part: Path, images: Sequence[Path], defects: set[str]) -> None:
+    """Refuse normal images in a folder of a part that is named like a defect; `defects` are in lower case."""
+    folders = {image.parent for image in images}
+    parents = folders.union(*(folder.parents for folder in folders))
+    inside = sorted(folder for folder in parents if part in folder.parents)
     beside_good = {folder.parent for folder in inside if folder.name.casefold() in NORMAL_NAMES}
     for folder in inside:
         name, good = folder.name.casefold(), folder.parent in beside_good
@@ -125,7 +125,7 @@ def _refuse_defects(train: Path, images: Sequence[Path], defects: set[str]) -> N
                 else "is named like a folder of defects"
             )
             raise DataError(
-                f"{folder} {reason}, but everything in {train} is trained on as normal: move it elsewhere."
+                f"{folder} {reason}, but everything in {part} counts as normal: move it elsewhere."
             )
 
 
@@ -142,6 +142,8 @@ def _category_folder(root: Path, category: str) -> Path:
         hint = (
             f": if that is the category itself, pass {root.resolve().parent}." if too_deep else "."
         )
+        if table := find_table(root):
+            hint = f": to use its list {table.name}, pass --layout folder."
         raise DataError(f"category {category!r} does not exist in {root}, which has {known}{hint}")
     return root / category
 

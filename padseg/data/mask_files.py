@@ -8,8 +8,8 @@ from pathlib import Path
 
 from padseg.data.image_files import list_entries, list_images
 
-# Followed by nothing, a number or further words: 000_mask, 000_mask1, 000_mask_2, 000-Mask (3).
-_MASK = re.compile(r"[ _-]masks?(?=$|[ _(\d-])", re.IGNORECASE)
+# Followed by nothing, a number or further words: 000_mask, 000_mask1, 000_mask_2, 000-Mask (3), 000_Maske.
+_MASK = re.compile(r"[ _-]mask(?:s|en?)?(?=$|[ _(\d-])", re.IGNORECASE)
 
 
 def find_masks(folder: Path, images: Collection[str]) -> defaultdict[str, list[Path]]:

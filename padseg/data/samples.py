@@ -2,16 +2,22 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 GOOD = "good"
-# Names that users give them, in upper or lower case.
-NORMAL_NAMES = frozenset({GOOD, "normal", "ok"})
-# Likewise, of folders of masks, without blanks, "_" and "-".
-_MASK_NAMES = frozenset({"mask", "masks", "annotations", "gt"})
+# Names that users give them, in upper or lower case; in English, German, French, Italian, Spanish and pinyin.
+NORMAL_NAMES = frozenset(
+    {
+        *(GOOD, "normal", "ok", "gut", "gutteile", "io", "i.o.", "bon", "bons", "bonnes"),
+        *("buono", "buoni", "bueno", "buenos", "conforme", "conformes", "hege", "liangpin"),
+    }
+)
+# Likewise, of folders of masks, without accents and anything but letters and digits.
+_MASK_NAMES = frozenset({"mask", "masks", "maske", "masken", "annotations", "gt"})
 _MASK_START = "groundtruth"
 # Likewise, of folders whose images have defects, or may have some.
 _OTHER_NAMES = frozenset(
@@ -19,9 +25,13 @@ _OTHER_NAMES = frozenset(
         *("test", "testing", "testimages", "testset"),
         *("bad", "ng", "nok", "ko", "nio", "notok", "notgood", "nogood", "abnormal", "anomaly"),
         *("anomalies", "anomalous", "broken", "damaged", "fail", "failed", "faulty", "scrap"),
+        *("ausschuss", "fehler", "fehlerhaft", "kaputt", "mauvais", "mauvaises", "rebut", "rebuts"),
+        *("scarto", "scarti", "malo", "malos", "rechazado", "rechazados"),
+        *("nonconforme", "nonconformes", "noconforme", "noconformes", "buhege", "buliangpin"),
     }
 )
-_OTHER_STARTS = ("defect", "reject")
+_OTHER_STARTS = ("defect", "defekt", "defaut", "difett", "reject", "schlecht")
+_WITHOUT = ("defectfree", "defektfrei")
 Split = Literal["train", "validation", "test"]
 
 
@@ -58,8 +68,8 @@ def may_hold_defects(name: str) -> bool:
     """Whether a folder is named like one of masks, of test images or of images with defects."""
     plain = _plain(name)
     other = plain in _OTHER_NAMES or plain.startswith(_OTHER_STARTS)
-    return may_hold_masks(name) or (other and not plain.startswith("defectfree"))
+    return may_hold_masks(name) or (other and not plain.startswith(_WITHOUT))
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name.casefold())
+    return re.sub(r"[\W_]", "", unicodedata.normalize("NFD", name.casefold()))

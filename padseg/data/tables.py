@@ -31,8 +31,8 @@ def list_table(
 ) -> list[Sample]:
     """The samples of a category from a list.
 
-    Columns: `path`, below `root`; `split`, `train`, `validation` (or `val`) or `test`; `label`, `good`,
-    `normal`, `ok` or 0 for a normal image, else the name of its defect; optionally `mask`, also below
+    Columns: `path`, below `root`; `split`, `train`, `validation` (or `val`, `valid`) or `test`; `label`, one of
+    `NORMAL_NAMES` or 0 for a normal image, else the name of its defect; optionally `mask`, also below
     `root`, and `category`, without which the list is a single category with any name.
 
     Args:
@@ -179,7 +179,8 @@ def _finder(root: Path) -> Callable[[PurePosixPath], Path]:
 def _sample(
     find: Callable[[PurePosixPath], Path], path: str, split: str, label: str, mask: str
 ) -> Sample:
-    splits: dict[str, Split] = {name: name for name in get_args(Split)} | {"val": "validation"}
+    splits: dict[str, Split] = {name: name for name in get_args(Split)}
+    splits |= dict.fromkeys(("val", "valid"), "validation")
     part = splits.get(split.strip().casefold())
     if part is None:
         raise ValueError(f"split is {split!r}, not train, validation or test")

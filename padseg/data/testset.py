@@ -1,10 +1,11 @@
 """Check the test images of a category before an evaluation, and find what may distort its figures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from padseg.data.duplicates import check_duplicates
+from padseg.data.duplicates import check_duplicates, read_pixels
 from padseg.data.file_checks import check_files
 from padseg.data.findings import Finding, change_figures, raise_blocking
 from padseg.data.images import Size
@@ -43,7 +44,7 @@ def check_testset(
 ) -> CheckedTest:
     """Check every file that a test of a category depends on, given all of its samples.
 
-    For `size`, see `Evaluation`; for `bits`, `check_files`.
+    For `size`, see `Evaluation`; with `bits`, images are decoded, see `read_pixels`.
 
     Raises:
         DataError: As `AnomalyDataModule.check_test`.
@@ -52,8 +53,9 @@ def check_testset(
     if not tested:
         raise DataError(f"{folder} holds no test images: add some; training alone needs none.")
     optional = LAYOUTS[layout].masks_optional
+    read = None if bits is None else partial(read_pixels, bits=bits)
     findings = [
-        *check_files(tested, masks_optional=optional, bits=bits),
+        *check_files(tested, masks_optional=optional, read=read),
         *check_duplicates(samples),
     ]
     raise_blocking(findings)
@@ -65,6 +67,21 @@ def check_testset(
     findings += check_unused(folder, samples, layout)
     evaluation = Evaluation(size, masks, tuple(change_figures(findings)))
     return CheckedTest(tested, evaluation, saturations)
+
+
+def without_masks(samples: Sequence[Sample]) -> list[Sample]:
+    """The test samples of a category without their masks, which predictions do not need.
+
+    Raises:
+        DataError: There are none, or an image cannot be read; the message names every file.
+    """
+    tested = [replace(sample, masks=()) for sample in samples if sample.split == "test"]
+    if not tested:
+        raise DataError(
+            "--data.category has no test images to score: add some, or give any folder to padseg detect."
+        )
+    raise_blocking(check_files(tested, masks_optional=True))
+    return tested
 
 
 def find_unknown_defects(

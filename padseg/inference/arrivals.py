@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +79,10 @@ class Arrivals:
     def version(self, path: Path) -> str:
         """The version of a file at the last look; see `file_version`."""
         return self._seen[path].version
+
+    def versions(self) -> Iterator[tuple[Path, str]]:
+        """The files that were seen, and their versions."""
+        return ((path, seen.version) for path, seen in self._seen.items())
 
     def retry(self, path: Path) -> bool:
         """Give out a file again that could not be read, because it may still be on its way.

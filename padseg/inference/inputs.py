@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from padseg.data.good_folders import walk_good
+from padseg.data.good_folders import walk_good, warn_of_neighbours
 from padseg.data.image_files import cannot_read, sort_images, walk_folders, warn_of_left_out
 from padseg.errors import DataError, count
 from padseg.machine.files import absolute
@@ -38,9 +38,11 @@ def find_images(
     """
     report = None if unreadable is None else unreadable.__setitem__
     found: dict[Path, None] = {}
+    folders: list[Path] = []
     for given in paths:
         for path in _expand(str(given)):
             images = [path]
+            folders.append(absolute(path) if path.is_dir() else absolute(path).parent)
             if path.is_dir():
                 entries = [*(walk_good(path) if good else walk_folders(path, report=report))]
                 warn_of_left_out(entries)
@@ -48,6 +50,8 @@ def find_images(
             if not images and not unreadable:
                 raise DataError(f"{path} holds no image: give image files, or folders of them.")
             found.update(dict.fromkeys(map(absolute, images)))
+    if good:
+        warn_of_neighbours(folders)
     # Unlike Path.is_file, it raises nothing; a pipe could be read only once.
     own = [path for path in found if os.path.isfile(path) and is_marked(path)]  # noqa: PTH113
     if own:

@@ -37,7 +37,7 @@ def watch(
 
     The results are those of `detect`, which may use the same folder before and after. The tables are
     whole at any time; those of very many images are written less often. Images that are done are not
-    scored again, after a restart either, unless their files change.
+    scored again, after a restart either, unless their files change or their pictures were deleted before it.
 
     Args:
         folders: The folders, with all subfolders.
@@ -62,13 +62,13 @@ def watch(
     with claimed(out, predictor, base, outline_all=outline_all, overwrite=overwrite):
         arrivals = Arrivals([absolute(folder) for folder in folders], absolute(out))
         tables = _Tables(out)
-        versions: dict[str, str] = {}
+        arrivals.look()
+        versions = {name_below(path, base): version for path, version in arrivals.versions()}
         with (
             Results(out, versions=versions, outline_all=outline_all, report=tables.add) as results,
             stop_signals() as stop,
         ):
             done = results.done
-            arrivals.look()
             say(f"Watching {base} for images ({len(done)} done before); Ctrl-C ends.")
             while not stop.wait(arrivals.pause):
                 given = {path: name_below(path, base) for path in arrivals.look()}

@@ -117,11 +117,27 @@ class SynthesisParams:
         _require(self, "octaves", noise or self.octaves == 1, 'left at 1 unless backend is "noise"')
         unread = noise and self.resampled
         _require(self, "resampled", not unread, 'left at False if backend is "noise"')
+        known = isinstance(self.mixture, Mixture)
+        _require(self, "mixture", known, "a padseg.synthesis.Mixture")
         if self.mixture != Mixture() and self.backend != MIXED:
             raise ConfigError(
                 f'Synthesis option mixture has no effect with backend "{self.backend}": set backend to '
                 f'"{MIXED}", or leave mixture out.'
             )
+
+
+def require_params(given: SynthesisParams | None) -> SynthesisParams | None:
+    """The parameters as they are given.
+
+    Raises:
+        ConfigError: they are something else, such as a dict.
+    """
+    if given is None or isinstance(given, SynthesisParams):
+        return given
+    raise ConfigError(
+        f"synthesis is {given!r}: give padseg.synthesis.SynthesisParams, such as "
+        'SynthesisParams(backend="mixed"), or None.'
+    )
 
 
 def _require_weights(mixture: Mixture, field: str, known: Collection[str]) -> None:

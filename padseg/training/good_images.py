@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from padseg.data.good_folders import walk_good
+from padseg.data.good_folders import walk_good, warn_of_neighbours
 from padseg.data.image_files import Entries, sort_images, suffixes, warn_of_left_out
 from padseg.data.layouts import Layout, register
 from padseg.data.samples import Sample
@@ -29,6 +29,7 @@ def good_images(folders: Sequence[Path], leave_out: Sequence[str | Path] = ()) -
     """
     if not folders:
         raise DataError("no folder is given to train on: name one or more with good images.")
+    warn_of_neighbours(map(absolute, folders))
     found: dict[Path, None] = {}
     walked: list[Entries] = []
     for given in folders:

@@ -5,7 +5,6 @@ import shutil
 import sys
 import unicodedata
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 from PIL import Image
 
 from padseg.cli import main
-from padseg.data import AnomalyDataModule
+from padseg.data import AnomalyDataModule, duplicates
 from padseg.data.check import check_category
 from padseg.errors import DataError
 
@@ -45,9 +44,13 @@ def setup(root: Path, stage: str, layout: str = "mvtec") -> None:
     AnomalyDataModule(str(root), "w", **options).setup(stage)
 
 
-def test_a_sound_set_has_no_findings(root, capsys):
+def test_a_sound_set_has_no_findings_and_is_decoded_once(root, capsys, monkeypatch):
+    decode, decoded = duplicates.decode, []
+    monkeypatch.setattr(duplicates, "decode", lambda *a: decoded.append(a[0]) or decode(*a))
     assert found(root) == []
-    assert main(["check", "--root", str(root), "--category", "w"]) == 0
+    assert len(decoded) == len(set(decoded)) == 12
+    assert main(["check", "--root", str(root), "--category", "w/"]) == 0  # as shells complete it
+    assert [AnomalyDataModule(root, name).category for name in ("./w/", Path("w"))] == ["w", "w"]
     out = capsys.readouterr().out
     assert [int(cell) for cell in out.splitlines()[-1].split()[1:]] == [4, 0, 4, 4, 4, 0]
 
@@ -119,6 +122,14 @@ def test_missing_masks(root):
         assert found(root, layout) == [("missing mask", "1.png"), ("missing mask", "2.png")]
         with pytest.raises(DataError, match=r"(?s)1\.png shows a defect.*2\.png shows"):
             setup(root, "test", layout)
+    shutil.rmtree(root / "w/ground_truth")
+    setup(root, "predict")
+    (root / "w/test/cut/0.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"0\.png cannot be read"):
+        setup(root, "predict")
+    shutil.rmtree(root / "w/test")
+    with pytest.raises(DataError, match="has no test images to score"):
+        setup(root, "predict")
 
 
 def test_no_masks_at_all_is_for_folders_alone(root):
@@ -287,9 +298,7 @@ def test_lost_defects_are_told_where_figures_are_made(root, caplog, capsys):
     assert "and 3 of 4 masks with them, so that" in told
     assert "raise --image-size, which is --model.image_size of a training" in told
     options = {"synthesis": None, "image_size": 32, "val_fraction": 0}
-    data = AnomalyDataModule(str(root), "w", **options)
-    data.trainer = SimpleNamespace(predicting=True)
-    data.setup("predict")
+    setup(root, "predict")
     assert not caplog.text
     for _ in range(2):
         setup(root, "test")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import default_collate
 
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError, DataError
@@ -143,11 +144,12 @@ def test_broken_image_is_named(broken, textures, content, told):
         {"cache_limit_mb": -5.0},
         {"cache_limit_mb": float("nan")},
         {"augmentation": "Full"},
+        {"synthesis": {"backend": "mixed"}},
     ],
 )
 def test_bad_options(data_root, options):
-    with pytest.raises(ConfigError):
-        module(data_root, None, **options)
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        tiny_data(data_root, **options)
 
 
 def test_what_is_decoded_needs_no_folder_any_more(data_root, tmp_path):
@@ -175,6 +177,17 @@ def test_options_that_are_changed_after_the_setup_are_refused(data_root, texture
             data.setup("fit")
         setattr(data, name, before)
     data.setup("validate")
+
+
+def test_a_test_after_a_prediction_has_its_masks(data_root):
+    data = tiny_data(data_root)
+    data.setup("predict")
+    data.setup("test")
+    loaders = (data.predict_dataloader(), data.test_dataloader())
+    predicted, tested = (default_collate([*loader.dataset]) for loader in loaders)
+    assert predicted["path"] == tested["path"]
+    assert not predicted["mask"].any()
+    assert tested["mask"].any()
 
 
 @pytest.mark.parametrize("stage", ["train", "val", "test"])

@@ -16,6 +16,7 @@ from PIL import Image
 from padseg.data import AnomalyDataModule
 from padseg.data.archives import unpack
 from padseg.data.check import check_category
+from padseg.data.duplicates import read_pixels
 from padseg.data.file_checks import check_files
 from padseg.data.images import image_shape, read_image
 from padseg.data.layouts import list_samples
@@ -110,7 +111,7 @@ def try_image(folder: Path, name: str, content: bytes) -> None:
         lambda: image_shape(path),
         lambda: is_empty_mask(path),
         lambda: check_files([sample]),
-        lambda: check_files([sample], bits=16),
+        lambda: check_files([sample], read=read_pixels),
     ):
         with contextlib.suppress(PadsegError):
             call()

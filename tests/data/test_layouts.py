@@ -183,6 +183,8 @@ def test_folder_with_sub_folders(tmp_path):
 )
 def test_defects_among_what_is_trained_on_are_refused(train, said, tmp_path):
     touch(tmp_path, "v/train/tuesday/0.png", "v/test/dent/2.png", "v/test/OK/3.png")
+    touch(tmp_path, "v/test/Gut/4.png", "v/test/iO/5.png")
+    assert {each.defect for each in list_samples(tmp_path, "v", "folder")} == {"good", "dent"}
     touch(tmp_path, *(f"v/train/{name}" for name in train))
     with pytest.raises(DataError, match=rf"{said}, but everything in .* move it elsewhere"):
         list_samples(tmp_path, "v", "folder")
@@ -240,6 +242,7 @@ def test_masks_are_found_by_name(tmp_path):
         "0-Mask (3).PNG",
         "0.bmp",
         "0_MASK_crack.png",
+        "0_Maske.png",
     ]
     other = ["10_mask.png", "0_mask1_mask.png", "1_x.png"]
     touch(tmp_path, "b/train/good/0.png", "b/test/bad/0.png", "b/test/bad/0_mask1.png")
@@ -295,11 +298,13 @@ def test_links_to_missing_images_are_listed(tmp_path):
     assert len(list_samples(tmp_path, "b")) == 3
 
 
-def test_validation_folders_have_two_names(tmp_path):
-    touch(tmp_path, "b/train/0.png", "b/val/good/1.png", "b/Validation/2.png")
-    assert [split for _, split, *_ in listed(tmp_path, "b", "folder")] == ["train"] + [
-        "validation"
-    ] * 2
+def test_validation_folders_have_three_names_and_hold_good_images(tmp_path):
+    touch(tmp_path, "b/train/0.png", "b/val/good/1.png", "b/Validation/2.png", "b/valid/3.png")
+    splits = [split for _, split, *_ in listed(tmp_path, "b", "folder")]
+    assert splits == ["train", *["validation"] * 3]
+    touch(tmp_path, "b/val/scratch/4.png")
+    with pytest.raises(DataError, match="scratch lies beside a folder of good images"):
+        list_samples(tmp_path, "b", "folder")
 
 
 def test_a_category_is_found_in_both_spellings_of_its_accents(tmp_path):
@@ -380,7 +385,7 @@ def test_missing_and_unknown(tmp_path):
     touch(tmp_path, "a/test/good/0.png")
     with pytest.raises(ConfigError, match="layout is 'coco'; give one of mvtec"):
         list_samples(tmp_path, "a", "coco")
-    with pytest.raises(DataError, match="in train/ok, where layout 'btad' has them"):
+    with pytest.raises(DataError, match=r"where layout 'btad' has them: .* --layout [(]mvtec, mv"):
         list_samples(tmp_path, "a", "btad")
     with pytest.raises(DataError, match=r"1cls\.csv does not exist"):
         list_samples(tmp_path, "a", "visa")

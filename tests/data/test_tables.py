@@ -34,6 +34,8 @@ def test_list(tmp_path, name):
         ("a/2.png", "test", "1", ["a/2_m.png"]),
     ]
     assert len(listed(tmp_path, "b", "folder")) == 1
+    with pytest.raises(DataError, match=rf"{name}, pass --layout folder"):
+        list_samples(tmp_path, "a")
     with pytest.raises(DataError, match=r"'c' does not exist in .* which has a, b"):
         list_samples(tmp_path, "c", "folder")
 

@@ -71,7 +71,7 @@ def test_images_in_other_formats_are_named(tmp_path, caplog):
     (tmp_path / "phone").mkdir()
     for name in ("1.png", "2.gif", "phone/3.HEIC", "notes.pdf"):
         (tmp_path / name).touch()
-    for find in (find_images, lambda folders: good_images(map(Path, folders))):
+    for find in (find_images, lambda folders: good_images([*map(Path, folders)])):
         caplog.clear()
         assert find([str(tmp_path)]) == [tmp_path / "1.png"]
         (message,) = caplog.messages
@@ -84,7 +84,7 @@ def test_images_that_are_left_out_by_their_names_are_told(tmp_path, caplog):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "@eaDir").mkdir()  # empty
-    for find in (find_images, lambda folders: good_images(map(Path, folders))):
+    for find in (find_images, lambda folders: good_images([*map(Path, folders)])):
         caplog.clear()
         assert find([str(tmp_path)]) == [tmp_path / "1.png", tmp_path / "recycled/2.png"]
         (message,) = caplog.messages

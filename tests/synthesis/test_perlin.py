@@ -449,6 +449,7 @@ BAD = [
     {"octaves": 9, "backend": "noise"},
     {"octaves": 2},
     {"resampled": True, "backend": "noise"},
+    {"mixture": {"soft_edges": 0.1}, "backend": "mixed"},
 ]
 
 

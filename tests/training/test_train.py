@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from padseg.data.image_files import list_textures
 from padseg.data.layouts import LAYOUTS
 from padseg.errors import DataError
 from padseg.inference import Predictor
+from padseg.inference.inputs import find_images
 from padseg.models import SYSTEMS
 from padseg.modules import read_checkpoint
 from padseg.names import DEFAULT_SYSTEM
@@ -229,16 +231,23 @@ def test_generated_textures_are_no_good_images(good, tmp_path):
     assert [path.read_bytes() for path in list_textures(builtin_textures(made))] == content
 
 
-def test_images_with_defects_are_not_taken_for_good_ones(data_root, tmp_path):
+def test_images_with_defects_are_not_taken_for_good_ones(data_root, tmp_path, caplog):
     mixed = tmp_path / "mixed"
     for name in ("good/1.png", "scratch/2.png"):
         save(mixed / name, np.zeros((8, 8, 3), np.uint8))
     assert [path.name for path in good_images([mixed])] == ["1.png"]
+    assert len(find_images([str(mixed)], good=True)) == 1
+    assert not caplog.text
+    for find in (good_images, partial(find_images, good=True)):  # as the shell expands mixed/*
+        assert len(find([mixed / "good", mixed / "scratch"])) == 2
+    assert len(find_images([str(mixed / "*/*.png")], good=True)) == 2
+    assert caplog.text.count(f"{mixed / 'scratch'} lies beside a folder of good images") == 3
     (mixed / "good").rename(mixed / "tuesday")
     (mixed / "scratch").rename(mixed / "Bad")
     with pytest.raises(DataError, match="Bad may hold images with defects"):
         good_images([mixed])
-    for name in ("nok", "Not OK", "failed", "Defect_scratch", "ground truth", "Test-Images"):
+    names = ("nok", "Not OK", "failed", "Defect_scratch", "ground truth", "Test-Images")
+    for name in (*names, "Schlechtteile", "Ausschuß", "Défauts", "non conforme"):
         before = next(path for path in mixed.iterdir() if path.name != "tuesday")
         before.rename(mixed / name)
         with pytest.raises(DataError, match=f"{name} may hold images with defects"):
