@@ -1,6 +1,7 @@
 import copy
 import pickle
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -273,6 +274,10 @@ def test_damaged_and_hostile_checkpoints_are_refused(distilled, tmp_path):
         path.write_bytes(other)
         with pytest.raises(CheckpointError, match="not a checkpoint of padseg"):
             segmentation(path)
+    with zipfile.ZipFile(path, "w") as archive:  # as an exported program is
+        archive.writestr("net/version", "1")
+    with pytest.raises(CheckpointError, match="not a checkpoint of padseg"):
+        segmentation(path)
     path.write_bytes(distilled.read_bytes()[:5000])
     with pytest.raises(CheckpointError, match="is damaged"):
         segmentation(path)
