@@ -25,8 +25,8 @@ class Description:
         teacher_sha256: SHA-256 of the teachers' weights.
         image_size: Height and width in pixels at which the network computes.
         calibration: The thresholds; None before calibration.
-        category: Category that it was trained on; None if the run is unknown.
-        data_sha256: SHA-256 of the data, likewise.
+        category: Category that it was trained on; None if unknown.
+        data_sha256: SHA-256 of the data; None if the run is unknown.
         bits: Bits that the pixels of 16-bit images use; a reader keeps the upper eight of these.
         weights: Type of the stored weights: float32, float16 or int8.
         input: The input of the network, in words.
@@ -63,7 +63,7 @@ def describe(header: Header, run: RunResult | None, weights: str) -> Description
         teacher_sha256=header.teacher_sha256,
         image_size=list(header.hyper_parameters["image_size"]),
         calibration=header.calibration,
-        category=None if run is None else run.category,
+        category=header.data_options.get("category", None if run is None else run.category),
         data_sha256=None if fingerprint is None else fingerprint.data_sha256,
         bits=header.bits,
         weights=weights,

@@ -1,6 +1,7 @@
 """A network as a torch.export program, which torch runs without padseg."""
 
 import io
+import logging
 from pathlib import Path
 
 import torch
@@ -8,12 +9,18 @@ import torch
 from padseg.export.network import Deployed
 from padseg.export.source import ExportSource
 
+_log = logging.getLogger(__name__)
 AXES = ("batch", "height", "width")
 """Names of the dynamic axes of the input."""
 
 
 def make_files(source: ExportSource, out: Path) -> dict[Path, bytes]:
     """A single file with the saved program."""
+    if out.suffix != ".pt2":
+        _log.warning(
+            "PyTorch says that it cannot load files that do not end in .pt2, and then loads them: name it %s.",
+            out.with_suffix(".pt2").name,
+        )
     source.require_own(out)
     return {out: to_torch(source.network(), source.described)}
 

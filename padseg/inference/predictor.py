@@ -79,7 +79,8 @@ class Predictor:
             one_of("--precision", precision, PRECISION_NAMES)
         self.tile = tile
         self.batch_size = batch_size
-        module = checkpoint if isinstance(checkpoint, AnomalyModule) else load_module(checkpoint)
+        # A module may come from `torch.compile`, in a class of PyTorch.
+        module = load_module(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
         self.module = module.to(self.device)
         if not _in_training(module):
             module.eval()

@@ -259,8 +259,6 @@ class PadsegCLI(LightningCLI):
                 message = f"--checkpoint or --trainer.callbacks: {one_line(cause)}"
                 raise ConfigError(message) from None
             raise cause from None
-        if not self.model.automatic_optimization:
-            _refuse_gradient_options(self.trainer)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Lightning's Trainer. Unless others are configured, its bar counts steps and checkpoints are written whole.
@@ -288,6 +286,8 @@ class PadsegCLI(LightningCLI):
         refuse_shards(trainer)
         if self.subcommand in (None, "fit"):
             refuse_lossy_training(trainer)
+        if not self.model.automatic_optimization:
+            _refuse_gradient_options(trainer)
         return trainer
 
     def before_fit(self) -> None:

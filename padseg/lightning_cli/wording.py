@@ -49,10 +49,10 @@ def in_plain_words(message: str, command: str) -> str:
         if command in SCORING_COMMANDS:
             return missing_checkpoint(command)
         return "--config is not set: name a recipe, such as configs/destseg/distill.yaml."
-    about_model = message.startswith('Parser key "model"')
+    model = re.match(r'Parser key "model".*?class_path \'(padseg[\w.]+)\'', message)
     for pattern, replacement in REPLACEMENTS.items():
         message = re.sub(pattern, replacement, message)
-    more = "--model.help padseg.modules.StudentDistillModule" if about_model else "--help=all"
+    more = "--help=all" if model is None else f"--model.help {model[1]}"
     return f"{message} (see padseg {command} {more})"
 
 

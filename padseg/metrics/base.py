@@ -53,6 +53,31 @@ class RankingMetric(Metric):
         """Change nothing: the states are integers, counts and the bits of scores, which another type would round."""
         return self
 
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Count what another metric has counted, as if this one had seen its images.
+
+        Args:
+            incoming_state: The metric, of this class and with the same options, or its `metric_state`.
+
+        Raises:
+            MetricInputError: A ValueError, for other metrics and options.
+        """
+        own: dict[str, Any] = self.metric_state
+        other = incoming_state
+        if isinstance(other, type(self)):
+            other = other.metric_state
+        if not (
+            isinstance(other, dict)
+            and own.keys() == other.keys()
+            and ("kind" not in own or torch.equal(own["kind"], other["kind"]))
+        ):
+            raise checks.MetricInputError(
+                f"merge_state takes a {type(self).__name__} with the same options, or its metric_state."
+            )
+        self._reduce_states(other)
+        self._update_count += int(other["updates"])
+        self._computed = None
+
     def check_values(self) -> None:
         """Raise MetricInputError before the first update, or for bad values in an update."""
         if not int(self.updates):

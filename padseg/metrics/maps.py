@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 from padseg.metrics import checks, functional
@@ -24,7 +25,7 @@ class MapMetric(RankingMetric):
     batch size, order of images and number of processes.
 
     Scores can be any finite numbers; they are compared as float32. `forward` takes twice as long as
-    `update`, because it also computes the value of the batch. `merge_state` is not supported.
+    `update`, because it also computes the value of the batch.
 
     On CUDA, `update` with `regions` copies nothing to the host, and the host waits only once every 2**22
     pixels, when the buffer is counted on the device and the number of distinct scores determines the
@@ -98,6 +99,12 @@ class MapMetric(RankingMetric):
     def _regions(self, defect: Tensor, labels: Tensor | None) -> Tensor:
         """Return the regions to count, int32 (B, H, W); pixels with negative ones are left out."""
         return functional.label_regions(defect) if labels is None else labels
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """See RankingMetric."""
+        self._flush()
+        super().merge_state(incoming_state)
+        self._keep(merge_counts([self._own_counts(self._home, int(self.shift))], self._bound))
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Count the buffer, then synchronise processes as torchmetrics does."""

@@ -43,6 +43,8 @@ def smooth_to(x: Tensor, size: tuple[int, int], deviations: tuple[float, float])
     return x
 
 
+# The compiler would trace NumPy's functions, and fails in inference mode.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 @lru_cache(maxsize=16)
 def _smoothing(length: int, target: int, deviation: float) -> NDArray[np.float32]:
     """What maps a row of `length` pixels to a smooth one of `target`, (length, target)."""

@@ -38,7 +38,7 @@ from padseg.modules.header import DATA_KEY, STORED_WEIGHTS, Header
 from padseg.modules.launchers import refuse_lossy_training, refuse_shards
 from padseg.modules.resuming import refuse_other_training, store_data
 from padseg.modules.sync_batch_norm import prepare, take_statistics_of_first
-from padseg.modules.trainer_parts import callbacks_of, data_of, state_of_data
+from padseg.modules.trainer_parts import callbacks_of, data_of, forget_earlier_data, state_of_data
 from padseg.names import PRECISION_NAMES
 from padseg.options import as_stored, one_of
 
@@ -193,6 +193,7 @@ class AnomalyModule(LightningModule):
         """A training ends with thresholds; Lightning asks for this before every task."""
         from padseg.modules.thresholds import ThresholdCallback  # which knows this class
 
+        forget_earlier_data(self.trainer)
         averages = callbacks_of(self.trainer, WeightAveraging)
         own = [ThresholdCallback, ResumableAverages] if averages else [ThresholdCallback]
         return [kind() for kind in own if not callbacks_of(self.trainer, kind)]

@@ -86,6 +86,8 @@ def _load(path: Path, mmap: bool) -> Checkpoint:
             "which could run code when it is loaded."
         ) from error
     except Exception as error:  # torch raises nearly any exception on a damaged file
+        if "locating file data.pkl" in str(error):  # a sound archive of something else
+            raise _foreign(path) from error
         raise CheckpointError(
             f"checkpoint {path} is damaged ({_first_line(error)}): restore it, or remove it and train again."
         ) from error
@@ -223,9 +225,9 @@ def warn_of_subclass(header: Header, what: str) -> None:
 
 
 def _foreign(path: Path) -> CheckpointError:
-    if path.suffix == ".safetensors":
-        return CheckpointError(f"{path} is an export: pass the checkpoint that it was made from.")
-    return CheckpointError(f"{path} is not a checkpoint of padseg: pass one that padseg wrote.")
+    return CheckpointError(
+        f"{path} is not a checkpoint of padseg: pass one that padseg wrote (for an export, the one it was made from)."
+    )
 
 
 def store_calibration(path: str | Path, calibration: Calibration | None) -> None:

@@ -91,10 +91,6 @@ class SegmentationModule(AnomalyModule):
             checkpoint, header = read_distilled(distilled, system)
             options = header.network
             image_size = image_size or header.hyper_parameters["image_size"]
-            if layer_scale != 1 and (context or find_system(options.system).context) != "rcm":
-                raise ConfigError(
-                    "--model.layer_scale belongs to the RCM: give --model.context rcm as well."
-                )
         elif network is not None:
             options = NetworkOptions.from_dict(network)
         else:
@@ -103,6 +99,10 @@ class SegmentationModule(AnomalyModule):
                 "use StudentDistillModule."
             )
         parts = find_system(options.system)
+        if layer_scale != 1 and (context or parts.context) != "rcm":
+            raise ConfigError(
+                "--model.layer_scale belongs to the RCM: give --model.context rcm as well."
+            )
         if parts.memory and (context or fusion or second_conv):
             raise ConfigError(
                 f"--model.context, fusion and second_conv are of parts that {parts.title} does not have: leave "

@@ -16,9 +16,16 @@ def callbacks_of(trainer: Trainer, *kinds: type[Kind]) -> list[Kind]:
 
 
 def data_of(trainer: Trainer | None) -> AnomalyDataModule | None:
-    """The data module, if it is padseg's; a Trainer without one has no such attribute."""
+    """The data module, if it is padseg's."""
     data = getattr(trainer, "datamodule", None)
     return data if isinstance(data, AnomalyDataModule) else None
+
+
+def forget_earlier_data(trainer: Trainer) -> None:
+    """Let loaders that a task is given count as such: Lightning keeps the data module of an earlier task."""
+    hooks = trainer._data_connector._datahook_selector
+    if hooks is not None and hooks.datamodule is None:
+        trainer.datamodule = None  # type: ignore[attr-defined]  # as in a new Trainer
 
 
 def state_of_data(trainer: Trainer) -> dict[str, Any] | None:

@@ -13,7 +13,8 @@ from padseg.machine.console import quietly, say, shell
 from padseg.machine.folders import OPTIONS_FILE, differing_options, recorded_options
 from padseg.models import SYSTEMS
 from padseg.plugins import plugin_option
-from padseg.run.files import TABLE_FILE, PhaseFiles, run_folder
+from padseg.run.check import check_options
+from padseg.run.files import METRICS_FILE, TABLE_FILE, PhaseFiles, run_folder
 from padseg.run.one import has_begun, run_one
 from padseg.run.options import RunOptions
 from padseg.run.runs import OF_ONE_RUN, Run, runs_of
@@ -50,6 +51,8 @@ def run(
     _check_data(options)
     index, shards = shard
     runs = runs_of(options)[index - 1 :: shards]
+    if unfinished := [run for run in runs if not (run.folder / METRICS_FILE).exists()]:
+        check_options(unfinished[0])
     with quietly(options.quiet):
         with suppress(PadsegError):  # what cannot be read is told by its own run
             _tell_of_variants(runs)

@@ -56,7 +56,7 @@ def run_in(folder: Path, run: Run, *, remedy: str, callbacks: Sequence[Callback]
         locked(folder),
         exit_when_interrupted("the same command resumes from here"),
         options_explained(),
-        _lightning_quiet(),
+        lightning_quiet(),
     ):
         dependencies = run.results_depend_on()
         if not has_begun(folder):  # so it may be a run with other options
@@ -118,7 +118,7 @@ def has_begun(folder: Path) -> bool:
 
 
 @contextmanager
-def _lightning_quiet() -> Iterator[None]:
+def lightning_quiet() -> Iterator[None]:
     """Silence Lightning's messages about each Trainer, but not its warnings."""
     names = ("fabric", "pytorch", "pytorch.utilities.rank_zero")
     loggers = [logging.getLogger(f"lightning.{name}") for name in names]

@@ -22,6 +22,7 @@ from padseg.models import find_system
 from padseg.names import DEFAULT_SYSTEM
 from padseg.options import refuse_set
 from padseg.plugins import load_plugin, plugin_option
+from padseg.run.check import check_options
 from padseg.run.files import METRICS_FILE, PhaseFiles
 from padseg.run.one import run_in
 from padseg.run.options import RunOptions
@@ -123,6 +124,8 @@ def _run(options: RunOptions, folder: Path, model: Path, picture: PreviewCallbac
     """Train in a folder, or resume there; copy the last checkpoint to its place and say what comes next."""
     finished = (folder / METRICS_FILE).exists()
     (run,) = runs_of(options)
+    if not finished:
+        check_options(run)
     run_in(folder, run, remedy="pass another --out", callbacks=[picture])
     if not finished or not model.exists():  # an earlier copy may have the user's own thresholds
         with written_whole(model) as draft:

@@ -54,7 +54,8 @@ def test_safetensors_know_what_the_network_was_trained_on(stpm, tmp_path):
     for source, out in (("trained.ckpt", "net.safetensors"), ("net.safetensors", "again")):
         export(tmp_path / source, "safetensors", tmp_path / out)
         assert load_module(tmp_path / out).trained_on == content[DATA_KEY]
-    with pytest.raises(CheckpointError, match="is an export: pass the checkpoint that it was made"):
+    assert "\n# STPM for widget\n" in (tmp_path / "again/README.md").read_text()
+    with pytest.raises(CheckpointError, match="for an export, the one it was made from"):
         read_header(tmp_path / "net.safetensors")
 
 

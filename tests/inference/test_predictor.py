@@ -19,7 +19,7 @@ from padseg.inference import Predictor
 from padseg.inference.prediction import find_regions, make_prediction
 from padseg.inference.tiles import Blend, tile_boxes
 from padseg.metrics.score_scale import ScoreScale
-from tiny import save_module, tiny_data, tiny_student
+from tiny import fill_memory, save_module, tiny_data, tiny_student
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +130,16 @@ def test_verdict_and_regions_follow_the_thresholds(predictor, module):
         ordered = one.normalised_map.ravel()[one.score_map.argsort(None)]
         assert (np.diff(ordered) >= 0).all()
         assert sum(region.area for region in one.regions) == one.mask.sum()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_module_is_scored_with():
+    module = tiny_student("tedseg")
+    fill_memory(module.student_teacher, torch.rand(4, 3, 64, 64))
+    expected = Predictor(copy.deepcopy(module), "cpu", "32-true")(picture())
+    found = Predictor(torch.compile(module, backend="eager"), "cpu", "32-true")(picture())
+    assert np.array_equal(found.score_map, expected.score_map)
 
 
 def test_regions_equal_brute_force():

@@ -91,7 +91,11 @@ def test_life_of_a_metric():
     assert metric.images_seen == 4
     other = ImageMetrics()
     other.update(scores[:0], labels[:0])
-    other.update(scores, labels)
+    other.update(scores[:3], labels[:3])
+    other.compute()
+    rest = ImageMetrics()
+    rest.update(scores[3:], labels[3:])
+    other.merge_state(rest)
     assert float(other.compute()["image_auroc"]) == 0.75
 
 

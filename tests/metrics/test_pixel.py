@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torchmetrics import MetricCollection
 
-from padseg.metrics import PixelMetrics
+from padseg.metrics import AUPIMO, ImageMetrics, MetricInputError, PixelMetrics
 from padseg.metrics.curves import CURVE_POINTS
 from padseg.metrics.functional import label_regions
+from padseg.metrics.maps import MapMetric
 
 KEYS = ["pixel_auroc", "pixel_ap", "pixel_f1max", "pro", "iap", "iap90"]
 
@@ -241,6 +243,27 @@ def test_life_of_a_metric(literal, measure, exact):
     metric.update(scores[:3], masks[:3])
     assert {k: float(v) for k, v in metric.compute().items()} == measure(scores[:3], masks[:3])
     assert metric.images_seen == 3
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("kind", [PixelMetrics, partial(AUPIMO, 1e-2, 0.3)])
+def test_metrics_are_merged_as_if_one_had_seen_all(kind, exact, literal, monkeypatch):
+    monkeypatch.setattr(MapMetric, "max_keys", 100)
+    monkeypatch.setattr(MapMetric, "max_buffered", 1000)
+    scores, masks = literal.sample(seed=17)
+    whole, first, second, total = (kind(exact=exact) for _ in range(4))
+    whole.update(scores, masks)
+    first.update(scores[:1], masks[:1])
+    second.update(scores[1:5], masks[1:5])
+    first.compute()
+    first.merge_state(second)
+    total.merge_state(first.metric_state)
+    total.update(scores[5:], masks[5:])
+    assert total.compute() == whole.compute()
+    assert total.images_seen == len(scores)
+    for other in (kind(exact=not exact), ImageMetrics(), {}):
+        with pytest.raises(MetricInputError, match="with the same options, or its metric_state"):
+            total.merge_state(other)
 
 
 def test_curves(literal):

@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,6 +138,10 @@ def test_both_readers_refuse_the_same(read, checkpoint, tmp_path):
         path.write_bytes(content)
         with pytest.raises(CheckpointError, match=told):
             read(path)
+    with zipfile.ZipFile(path, "w") as archive:  # as an exported program is
+        archive.writestr("net/version", "1")
+    with pytest.raises(CheckpointError, match="not a checkpoint of padseg"):
+        read(path)
     broken = {name: value for name, value in stored[HEADER_KEY].items() if name != "network"}
     for changed, told in (
         ({}, None),

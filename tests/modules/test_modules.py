@@ -19,7 +19,7 @@ from padseg.data import AnomalyDataModule
 from padseg.errors import CheckpointError, ConfigError, PadsegError
 from padseg.inference import Predictor
 from padseg.models import SYSTEMS
-from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint
+from padseg.modules import SegmentationModule, StudentDistillModule, read_checkpoint, read_header
 from padseg.modules.checkpoint import write_checkpoint
 from padseg.modules.header import HEADER_KEY
 from padseg.synthesis import SynthesisParams
@@ -530,6 +530,20 @@ def test_loaders_without_their_data_module_are_told(data, distilled, tmp_path):
     loader = DataLoader(finished, batch_size=None)
     (scores, *_) = fitter.predict(module, dataloaders=loader)
     assert scores["image_score"].isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+def test_a_trainer_forgets_the_data_of_an_earlier_task(data, tmp_path):
+    fitter = trainer(tmp_path, 1)
+    fitter.fit(tiny_student(), datamodule=data)
+    other = tiny_student(image_size=96)
+    pairs = {name: torch.zeros(2, 3, 96, 96) for name in ("clean", "corrupted")}
+    fitter.fit_loop.epoch_loop.max_steps = 2
+    fitter.fit(other, DataLoader([pairs], batch_size=None))
+    assert fitter.global_step == 2
+    fitter.save_checkpoint(tmp_path / "other.ckpt")
+    header = read_header(tmp_path / "other.ckpt")
+    assert (header.calibration, header.data_options) == (None, {})
 
 
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step`")

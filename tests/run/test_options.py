@@ -61,6 +61,17 @@ def test_textures_are_required(tmp_path, data_root, capsys):
         (["run", "destseg", "--label", "x", "--trainer.logger", "false"], "always a CSV log"),
         (["run", "destseg", *(2 * ["--trainer.logger.save_dir=y"])], "always a CSV log"),
         (["run", "destseg", *(2 * ["--trainer.limit_test_batches=0"])], "ends with a test"),
+        (["run", "stpm", "--label", "x", "--trainer.maxtime", "1"], "mean --trainer.max_time?"),
+        # Of the second phase alone.
+        (
+            ["run", "destseg", "--label", "x", "--model.lr_head", "x"],
+            "expected float, not x (see padseg fit --model.help padseg.modules.SegmentationModule)",
+        ),
+        (["run", "tedseg", "--label", "x", "--model.context", "rcm"], "--model.context, fusion"),
+        (
+            ["run", "tedseg", "--label", "x", "--data.synthesis.probability", "3"],
+            "probability is 3.0",
+        ),
     ],
 )
 def test_run_options_are_checked(arguments, told, tmp_path, data_root, textures, capsys):

@@ -75,6 +75,7 @@ def test_shards_cover_every_run_once(data_root, textures, tmp_path, monkeypatch)
     seen = []
     monkeypatch.setattr("padseg.run.experiment.try_run", lambda run: bool(seen.append(run)) or True)
     monkeypatch.setattr("padseg.run.experiment.run_one", seen.append)
+    monkeypatch.setattr("padseg.run.experiment.check_options", lambda run: None)
     asked = options(data_root, textures, tmp_path, seeds=tuple(range(7)))
     sizes = [0]
     for index in (1, 2, 3, 4):
