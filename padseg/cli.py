@@ -4,6 +4,7 @@ Nothing heavy is imported before a command needs it, so that `--help` and `--ver
 """
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -29,7 +30,6 @@ from padseg.commands.lightning_help import help_text
 from padseg.errors import Interrupted, PadsegError, is_out_of_memory
 from padseg.machine.console import escape_output
 from padseg.machine.files import CANNOT_WRITE
-from padseg.machine.imports import imported_quickly
 from padseg.names import SYSTEM_NAMES
 from padseg.plugins import load_plugin
 
@@ -91,10 +91,18 @@ def main(args: Sequence[str]) -> int:
 
 
 def _import_libraries(command: str) -> None:
-    """Import PyTorch and the like, unless they are there."""
-    if "torch" not in sys.modules:
-        with imported_quickly():
-            importlib.import_module("padseg.data" if command in _OF_DATA else "padseg.inference")
+    """Import PyTorch and the like without the garbage collector, and hide from it what they brought.
+
+    It would go through half a million objects again and again, and once more at the exit, and they all stay.
+    """
+    if "torch" in sys.modules:
+        return
+    gc.disable()
+    try:
+        importlib.import_module("padseg.data" if command in _OF_DATA else "padseg.inference")
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @contextmanager

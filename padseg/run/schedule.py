@@ -7,7 +7,6 @@ only the folder to which they write, so any number of machines can work on them.
 import logging
 import math
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -20,7 +19,6 @@ from typing import Any, TypeVar
 
 from padseg.errors import ConfigError
 from padseg.machine.console import escape_output
-from padseg.machine.imports import imported_quickly
 from padseg.machine.threads import usable_cores
 
 Job = TypeVar("Job")
@@ -95,8 +93,7 @@ def _start(work: Work[Job], job: Job, gpu: str | None, parallel: int) -> BasePro
         share = os.environ | {"CUDA_VISIBLE_DEVICES": gpu}
     share = {"PADSEG_PARALLEL": str(parallel)} | share
     before = dict(os.environ)
-    task = pickle.dumps((work, job))
-    process = get_context("spawn").Process(target=_do_and_exit, args=(task,))
+    process = get_context("spawn").Process(target=_do_and_exit, args=(work, job))
     try:
         os.environ.update(share)
         process.start()
@@ -106,10 +103,8 @@ def _start(work: Work[Job], job: Job, gpu: str | None, parallel: int) -> BasePro
     return process
 
 
-def _do_and_exit(task: bytes) -> None:
+def _do_and_exit(work: Work[Job], job: Job) -> None:
     escape_output()
-    with imported_quickly():
-        work, job = pickle.loads(task)  # noqa: S301 - of the process that has started this one
     raise SystemExit(0 if work(job) else 1)
 
 
