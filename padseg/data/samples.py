@@ -12,7 +12,8 @@ GOOD = "good"
 # Names that users give them, in upper or lower case; in English, German, French, Italian, Spanish and pinyin.
 NORMAL_NAMES = frozenset(
     {
-        *(GOOD, "normal", "ok", "gut", "gutteile", "io", "i.o.", "bon", "bons", "bonnes"),
+        *(GOOD, "normal", "ok", "gut", "gutteile", "fehlerfrei", "io", "i.o", "i.o."),
+        *("bon", "bons", "bonnes"),
         *("buono", "buoni", "bueno", "buenos", "conforme", "conformes", "hege", "liangpin"),
     }
 )

@@ -183,7 +183,7 @@ def test_folder_with_sub_folders(tmp_path):
 )
 def test_defects_among_what_is_trained_on_are_refused(train, said, tmp_path):
     touch(tmp_path, "v/train/tuesday/0.png", "v/test/dent/2.png", "v/test/OK/3.png")
-    touch(tmp_path, "v/test/Gut/4.png", "v/test/iO/5.png")
+    touch(tmp_path, *(f"v/test/{name}/4.png" for name in ("Gut", "iO", "i.O", "Fehlerfrei")))
     assert {each.defect for each in list_samples(tmp_path, "v", "folder")} == {"good", "dent"}
     touch(tmp_path, *(f"v/train/{name}" for name in train))
     with pytest.raises(DataError, match=rf"{said}, but everything in .* move it elsewhere"):

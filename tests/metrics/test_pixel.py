@@ -251,15 +251,17 @@ def test_metrics_are_merged_as_if_one_had_seen_all(kind, exact, literal, monkeyp
     monkeypatch.setattr(MapMetric, "max_keys", 100)
     monkeypatch.setattr(MapMetric, "max_buffered", 1000)
     scores, masks = literal.sample(seed=17)
-    whole, first, second, total = (kind(exact=exact) for _ in range(4))
+    whole, first, second, third, total = (kind(exact=exact) for _ in range(5))
     whole.update(scores, masks)
-    first.update(scores[:1], masks[:1])
-    second.update(scores[1:5], masks[1:5])
-    first.compute()
+    for metric, part in ((first, slice(1)), (second, slice(1, 5)), (third, slice(5, None))):
+        metric.update(scores[part], masks[part])
+    second.merge_state(third)  # neither has counted its buffer
+    for metric in (first, second):
+        metric.compute()
     first.merge_state(second)
     total.merge_state(first.metric_state)
-    total.update(scores[5:], masks[5:])
-    assert total.compute() == whole.compute()
+    with warnings.catch_warnings(action="error"):  # as of metrics that were never updated
+        assert total.compute() == first.compute() == whole.compute()
     assert total.images_seen == len(scores)
     for other in (kind(exact=not exact), ImageMetrics(), {}):
         with pytest.raises(MetricInputError, match="with the same options, or its metric_state"):

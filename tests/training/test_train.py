@@ -270,6 +270,13 @@ def test_options_that_training_sets_itself_are_refused(option, said, good, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+def test_options_of_the_second_phase_are_checked_before_the_first(good, textures, tmp_path, capsys):
+    options = ["--textures", str(textures), "--model.context=rcm"]
+    assert main(arguments(good, tmp_path / "out", *options)) == 2
+    assert "--model.context, fusion and second_conv are of parts" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "message"), [("none", "none is not a folder"), ("empty", "empty holds no image")]
 )
