@@ -40,7 +40,7 @@ def add_categories(parser: argparse.ArgumentParser) -> None:
     add_data_set(parser)
     parser.add_argument(
         "--category",
-        type=lambda name: Path(name).as_posix(),  # shells complete bottle/ or, PowerShell, .\bottle\
+        type=lambda name: Path(name).as_posix(),  # shells complete ./bottle/
         nargs="+",
         required=True,
         help="categories in it",

@@ -121,7 +121,7 @@ class AnomalyDataModule(StreamDataModule):
         one_of("--data.augmentation", augmentation, AUGMENTATIONS)
         one_of("--data.evaluation", evaluation, EVALUATION_SIZES)
         self.root = expanded(root)
-        self.category = Path(category).as_posix()  # shells complete bottle/ or, PowerShell, .\bottle\
+        self.category = Path(category).as_posix()  # shells complete ./bottle/
         self.textures = None if textures is None else expanded(textures)
         self.image_size = as_size(image_size)
         self.batch_size = operator.index(batch_size)
