@@ -18,7 +18,8 @@ def make_files(source: ExportSource, out: Path) -> dict[Path, bytes]:
     """A single file with the saved program."""
     if out.suffix != ".pt2":
         _log.warning(
-            "PyTorch says that it cannot load files that do not end in .pt2, and then loads them: name it %s.",
+            "%s does not end in .pt2, so PyTorch warns whenever it is loaded: name it %s.",
+            out,
             out.with_suffix(".pt2").name,
         )
     source.require_own(out)

@@ -35,7 +35,10 @@ def test_thresholds_of_other_scores_are_told(stpm, data_root, tmp_path, caplog, 
         assert told in caplog.text
         caplog.clear()
     assert main(["export", str(ours), "--format", "torch", "--out", str(tmp_path / "net.pt")]) == 0
-    assert "do not end in .pt2, and then loads them: name it net.pt2." in caplog.text
+    assert (
+        "does not end in .pt2, so PyTorch warns whenever it is loaded: name it net.pt2."
+        in caplog.text
+    )
 
 
 def test_files_of_other_content_are_kept(stpm, tmp_path, capsys, monkeypatch):
