@@ -40,7 +40,7 @@ def fill_memory(network: StudentTeacher, images: torch.Tensor) -> None:
     """Phase one in one step, on normal images (B, 3, H, W), float or uint8, if the student is a memory."""
     if isinstance(network, MemoryStudentTeacher):
         images = images / 255 if images.dtype == torch.uint8 else images
-        network.observe(images, torch.arange(len(images)), 0, 1, lambda x: x)
+        network.collect(images, torch.arange(len(images)), 0, 1, lambda x: x)
         network.student.choose()
         network.student.candidates = []
 

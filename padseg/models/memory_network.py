@@ -42,7 +42,7 @@ class Source:
 class MemoryStudentTeacher(StudentTeacher):
     """One teacher or two, and a memory as the student of both.
 
-    The student learns from what it sees, without gradients: `observe` takes the steps of phase one.
+    The student learns without gradients: each step of phase one calls `collect`, and the last one `student.choose`.
 
     Args:
         teachers: one or two, see StudentTeacher.
@@ -122,7 +122,7 @@ class MemoryStudentTeacher(StudentTeacher):
         return found
 
     @torch.no_grad()
-    def observe(
+    def collect(
         self,
         image: Tensor,
         index: Tensor,
@@ -130,7 +130,7 @@ class MemoryStudentTeacher(StudentTeacher):
         steps: int,
         gather: Callable[[Tensor], Tensor],
     ) -> None:
-        """Take a step of phase one: collect candidates.
+        """Collect candidates for the memories, in a step of phase one.
 
         Args:
             image: normal images (B, 3, H, W) in [0, 1].

@@ -82,7 +82,7 @@ class System:
         student: builds the student from (channels of the levels, width, block). None if `network` builds it
             without these options.
         memory: whether the student is a memory. It learns without gradients: each step of phase one calls
-            the network's `observe`, see MemoryStudentTeacher. In phase two the network gets the `index` of
+            the network's `collect`, see MemoryStudentTeacher. In phase two the network gets the `index` of
             each training image, of which the student then remembers nothing.
         network: joins teachers and students; takes (system, options, weights of each teacher).
         block: residual block of student and segmentation network.

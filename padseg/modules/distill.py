@@ -204,7 +204,7 @@ class StudentDistillModule(AnomalyModule):
         assert isinstance(network, MemoryStudentTeacher)
         step, steps = self.global_step, self.trainer.max_steps
         first = (step * self.trainer.world_size + self.global_rank) * len(image)
-        network.observe(image, batch["index"], first, steps, self._gathered)
+        network.collect(image, batch["index"], first, steps, self._gathered)
         if step + 1 >= steps:
             network.student.choose()
             network.student.candidates = []

@@ -149,11 +149,11 @@ def test_blocks_are_of_the_transformer_among_two_teachers():
 
 def test_candidates_depend_on_the_number_of_their_sample():
     whole, halves = tiny(), tiny()
-    whole.observe(IMAGES, NUMBERS, 12, 100, lambda x: x)
+    whole.collect(IMAGES, NUMBERS, 12, 100, lambda x: x)
     for start in (0, 3):
         part = slice(start, start + 3)
         # As in a process of two: each collects half of the images.
-        halves.observe(IMAGES[part], NUMBERS[part], 12 + start, 100, lambda x: torch.cat([x, x]))
+        halves.collect(IMAGES[part], NUMBERS[part], 12 + start, 100, lambda x: torch.cat([x, x]))
     for (vectors, image), (halved, half_image) in zip(
         whole.student.all_candidates(), halves.student.all_candidates(), strict=True
     ):
