@@ -14,7 +14,10 @@ from padseg.run.runs import Run
 
 
 class _Parsed(PadsegCLI):
-    """The options of a phase, of which nothing is built yet, and never a Trainer: runs may be for other machines."""
+    """Parses the options of a phase and builds nothing; `build_on` builds all but the Trainer.
+
+    A Trainer looks for its devices, and jobs of `--ray` run on other machines.
+    """
 
     def instantiate_classes(self) -> None:
         """Wait for `build_on`."""
