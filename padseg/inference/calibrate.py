@@ -79,7 +79,7 @@ def calibrate(
     warn_of_few_images(calibration)
     if file_version(checkpoint) != before:
         raise CheckpointError(f"{checkpoint} has changed meanwhile: calibrate it again.")
-    store_calibration(checkpoint, calibration)
+    store_calibration(checkpoint, calibration, shared=True)
     say(f"{checkpoint}: {describe_thresholds(calibration)}.")
 
 

@@ -230,15 +230,19 @@ def _foreign(path: Path) -> CheckpointError:
     )
 
 
-def store_calibration(path: str | Path, calibration: Calibration | None) -> None:
+def store_calibration(
+    path: str | Path, calibration: Calibration | None, shared: bool = False
+) -> None:
     """Replace the thresholds in a checkpoint atomically; nothing else in it changes.
+
+    For `shared`, see `write_checkpoint`: a training is alone with its checkpoints, and may be killed.
 
     Raises:
         CheckpointError: As `read_checkpoint`, or the file cannot be written.
     """
     checkpoint = read_checkpoint(path)
     checkpoint[HEADER_KEY]["calibration"] = None if calibration is None else calibration.to_dict()
-    write_checkpoint(checkpoint, path, shared=True)
+    write_checkpoint(checkpoint, path, shared)
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: str | Path, shared: bool = False) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,8 +38,16 @@ def fit_args(data_root, textures, folder, *more: str) -> list[str]:
     ]
 
 
-def test_fit_calibrates_on_the_held_out_images(data_root, textures, tmp_path):
-    assert main(fit_args(data_root, textures, tmp_path)) == 0
+def test_fit_calibrates_on_the_held_out_images(data_root, textures, tmp_path, monkeypatch):
+    drafts: list[str] = []
+    with monkeypatch.context() as patch:
+        replace_file = Path.replace
+        patch.setattr(Path, "replace", lambda a, b: drafts.append(a.name) or replace_file(a, b))
+        assert main(fit_args(data_root, textures, tmp_path)) == 0
+    # Always the same name, so that killed trainings leave one file, which the next one replaces.
+    written = [name for name in drafts if ".ckpt" in name]
+    assert len(written) > 1
+    assert set(written) == {".last.ckpt.part"}
     stored = read_checkpoint(tmp_path / "last.ckpt")["padseg"]["calibration"]
     assert stored["normal_images"] == 6
     assert stored["false_alarm_rate"] == 0.2

@@ -94,7 +94,7 @@ def test_thresholds_are_replaced_and_what_is_not_known_is_kept(
     replace_file = Path.replace
     monkeypatch.setattr(Path, "replace", lambda a, b: drafts.add(a) or replace_file(a, b))
     for number, calibration in enumerate((make_calibration(0.1, 0.2), None), start=1):
-        store_calibration(checkpoint, calibration)
+        store_calibration(checkpoint, calibration, shared=True)
         assert len(drafts) == number
         assert read_header(checkpoint).calibration == calibration
         assert read_checkpoint(checkpoint)[HEADER_KEY]["of_a_later_release"] == 1
