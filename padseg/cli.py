@@ -4,6 +4,7 @@ Nothing heavy is imported before a command needs it, so that `--help` and `--ver
 """
 
 import argparse
+import atexit
 import gc
 import importlib
 import os
@@ -93,7 +94,7 @@ def main(args: Sequence[str]) -> int:
 def _import_libraries(command: str) -> None:
     """Import PyTorch and the like without the garbage collector, and hide from it what they brought.
 
-    It would go through half a million objects again and again, and once more at the exit, and they all stay.
+    It would go through half a million objects again and again, and they all stay.
     """
     if "torch" in sys.modules:
         return
@@ -103,6 +104,14 @@ def _import_libraries(command: str) -> None:
     finally:
         gc.freeze()
         gc.enable()
+        if sys.version_info >= (3, 12):
+            atexit.register(_thaw)
+
+
+def _thaw() -> None:
+    """Let the exit free what is hidden from the garbage collector, lest Triton report its part as leaked."""
+    gc.unfreeze()
+    gc.disable()  # once is enough, after the modules are gone
 
 
 @contextmanager
