@@ -51,7 +51,10 @@ def check_testset(
     """
     tested = [sample for sample in samples if sample.split == "test"]
     if not tested:
-        raise DataError(f"{folder} holds no test images: add some; training alone needs none.")
+        raise DataError(
+            f"{folder} holds no test images where layout {layout!r} has them: add some, which training alone does not "
+            "need, or pass another --data.layout."
+        )
     optional = LAYOUTS[layout].masks_optional
     read = None if bits is None else partial(read_pixels, bits=bits)
     findings = [
@@ -78,7 +81,8 @@ def without_masks(samples: Sequence[Sample]) -> list[Sample]:
     tested = [replace(sample, masks=()) for sample in samples if sample.split == "test"]
     if not tested:
         raise DataError(
-            "--data.category has no test images to score: add some, or give any folder to padseg detect."
+            "--data.category has no test images to score: add some, pass another --data.layout, or give any folder to "
+            "padseg detect."
         )
     raise_blocking(check_files(tested, masks_optional=True))
     return tested

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from padseg.data.download import SOURCES
-from padseg.data.layouts import LAYOUTS, list_samples
+from padseg.data.layouts import LAYOUTS, list_samples, list_trainable
 from padseg.errors import ConfigError, DataError
 from padseg.names import DATA_SET_NAMES, LAYOUT_NAMES
 
@@ -386,6 +386,6 @@ def test_missing_and_unknown(tmp_path):
     with pytest.raises(ConfigError, match="layout is 'coco'; give one of mvtec"):
         list_samples(tmp_path, "a", "coco")
     with pytest.raises(DataError, match=r"where layout 'btad' has them: .* --layout [(]mvtec, mv"):
-        list_samples(tmp_path, "a", "btad")
+        list_trainable(tmp_path, "a", "btad")
     with pytest.raises(DataError, match=r"1cls\.csv does not exist"):
         list_samples(tmp_path, "a", "visa")

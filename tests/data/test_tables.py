@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from padseg.data.file_checks import check_files
-from padseg.data.layouts import list_samples
+from padseg.data.layouts import list_samples, list_trainable
 from padseg.errors import DataError
 
 from .conftest import listed
@@ -162,7 +162,7 @@ def test_a_good_row_may_have_an_empty_mask_only(tmp_path, split):
 def test_broken_lists(tmp_path, content, told):
     (tmp_path / "samples.csv").write_bytes(content)
     with pytest.raises(DataError, match=told):
-        list_samples(tmp_path, "x", "folder")
+        list_trainable(tmp_path, "x", "folder")
 
 
 def test_broken_parquet(tmp_path):
