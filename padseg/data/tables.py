@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 from padseg.data.image_files import list_entries
 from padseg.data.mask_files import normalised
-from padseg.data.samples import GOOD, NORMAL_NAMES, Sample, Split
+from padseg.data.samples import GOOD, Sample, Split, is_good
 from padseg.errors import DataError
 from padseg.machine.files import leads_out
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd  # a third of a second, which only lists need
 
 NAMES = ("samples.csv", "samples.parquet")
-_GOOD_LABELS = NORMAL_NAMES | {"0", "0.0", "false"}
+_NO_DEFECT = {"0", "0.0", "false"}
 
 
 def find_table(root: Path) -> Path | None:
@@ -31,8 +31,8 @@ def list_table(
 ) -> list[Sample]:
     """The samples of a category from a list.
 
-    Columns: `path`, below `root`; `split`, `train`, `validation` (or `val`, `valid`) or `test`; `label`, one of
-    `NORMAL_NAMES` or 0 for a normal image, else the name of its defect; optionally `mask`, also below
+    Columns: `path`, below `root`; `split`, `train`, `validation` (or `val`, `valid`) or `test`; `label`, 0 or a
+    name for which `is_good` holds for a normal image, else the name of its defect; optionally `mask`, also below
     `root`, and `category`, without which the list is a single category with any name.
 
     Args:
@@ -181,23 +181,23 @@ def _sample(
 ) -> Sample:
     splits: dict[str, Split] = {name: name for name in get_args(Split)}
     splits |= dict.fromkeys(("val", "valid"), "validation")
-    part = splits.get(split.strip().casefold())
+    part = splits.get(split.casefold())
     if part is None:
         raise ValueError(f"split is {split!r}, not train, validation or test")
-    if not label.strip():
+    if not label:
         raise ValueError("label is empty")
-    good = label.strip().casefold() in _GOOD_LABELS
+    good = is_good(label) or label.casefold() in _NO_DEFECT
     if part != "test" and not good:
         raise ValueError(f"label is {label!r}, but only normal images are trained on")
-    masks = [find(_inside(mask))] if mask.strip() else []
+    masks = [find(_inside(mask))] if mask else []
     if good:  # some lists give good images empty masks, which need not even exist
         masks = [path for path in masks if path.is_file()]
-    return Sample(find(_inside(path)), part, GOOD if good else label.strip(), tuple(masks))
+    return Sample(find(_inside(path)), part, GOOD if good else label, tuple(masks))
 
 
 def _inside(path: str) -> PurePosixPath:
     """A path of the list, with slashes or backslashes, that cannot leave the folder of the data set."""
-    inside = PurePosixPath(path.strip().replace("\\", "/"))
+    inside = PurePosixPath(path.replace("\\", "/"))
     if not inside.parts or "\0" in path:
         raise ValueError(f"path {path!r} names no file")
     if leads_out(str(inside)):

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from padseg.data.findings import Finding
 from padseg.data.image_files import IMAGE_SUFFIXES, is_foreign_image, suffixes, walk_folders
 from padseg.data.layouts import LAYOUTS
-from padseg.data.samples import NORMAL_NAMES, Sample
+from padseg.data.samples import Sample, is_good
 from padseg.errors import DataError
 from padseg.machine.marks import is_marked
 
@@ -65,7 +65,7 @@ def _unused_files(
         if masks is None and path.stem.endswith("_label"):  # the mask of a good image
             continue
         if readable and masks is not None and _is_inside(inside, masks):
-            if inside.parent.name.casefold() not in NORMAL_NAMES:
+            if not is_good(inside.parent.name):
                 orphans.append(path)
         else:
             others[path.parent, readable].append(path.name)

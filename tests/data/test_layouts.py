@@ -11,6 +11,7 @@ from PIL import Image
 
 from padseg.data.download import SOURCES
 from padseg.data.layouts import LAYOUTS, list_samples, list_trainable
+from padseg.data.unused import check_unused
 from padseg.errors import ConfigError, DataError
 from padseg.names import DATA_SET_NAMES, LAYOUT_NAMES
 
@@ -183,11 +184,24 @@ def test_folder_with_sub_folders(tmp_path):
 )
 def test_defects_among_what_is_trained_on_are_refused(train, said, tmp_path):
     touch(tmp_path, "v/train/tuesday/0.png", "v/test/dent/2.png", "v/test/OK/3.png")
-    touch(tmp_path, *(f"v/test/{name}/4.png" for name in ("Gut", "iO", "i.O", "Fehlerfrei")))
-    assert {each.defect for each in list_samples(tmp_path, "v", "folder")} == {"good", "dent"}
     touch(tmp_path, *(f"v/train/{name}" for name in train))
     with pytest.raises(DataError, match=rf"{said}, but everything in .* move it elsewhere"):
         list_samples(tmp_path, "v", "folder")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Gut", "iO", "i.O", "Fehlerfrei", "Defect-free", "no_defects", "sans défaut", "PASS"),
+        *("non-defective", "senza difetti"),
+    ],
+)
+def test_folders_of_good_parts_have_many_names(tmp_path, name):
+    touch(tmp_path, f"v/test/{name}/1.png", f"v/test_public/{name}/1.png")
+    for layout in ("folder", "mvtec", "mvtec_ad_2", "btad"):
+        assert [each.defect for each in list_samples(tmp_path, "v", layout)] == ["good"]
+    touch(tmp_path, f"v/ground_truth/{name}/1.png")  # an empty one
+    assert {each.kind for each in check_unused(tmp_path / "v", [], "mvtec")} == {"unused"}
 
 
 @pytest.mark.parametrize(
