@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, get_args
 
@@ -11,7 +11,7 @@ from padseg.data.image_files import list_entries
 from padseg.data.mask_files import normalised
 from padseg.data.samples import GOOD, Sample, Split, is_good
 from padseg.errors import DataError
-from padseg.machine.files import leads_out
+from padseg.machine.files import file_state, leads_out
 
 if TYPE_CHECKING:
     import pandas as pd  # a third of a second, which only lists need
@@ -46,7 +46,7 @@ def list_table(
         DataError: The list cannot be read, lacks a column or the category, or a row is wrong; the message
             names the row.
     """
-    rows = _tidy(_read(table)).rename(columns=columns or {})
+    rows = _cells(table, file_state(table)).rename(columns=columns or {})
     lacking = [name for name in ("path", "split", "label") if name not in rows]
     if lacking or not rows.columns.is_unique:
         raise DataError(
@@ -78,6 +78,11 @@ def list_table(
             message = f"list {table}, row {index} below the header: {error}."
             raise DataError(message) from error
     return samples
+
+
+@lru_cache(maxsize=1)  # a run lists its samples eight times
+def _cells(table: Path, state: tuple[int, int, int] | None) -> "pd.DataFrame":
+    return _tidy(_read(table))
 
 
 def _read(table: Path) -> "pd.DataFrame":
