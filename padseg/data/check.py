@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 
-from padseg.data.duplicates import check_duplicates, read_pixels
+from padseg.data.duplicates import check_duplicates
 from padseg.data.file_checks import check_files
 from padseg.data.findings import Finding, Severity
-from padseg.data.images import Size, measure_bits
+from padseg.data.images import Size, measure_bits, read_pixels
 from padseg.data.layouts import LAYOUTS, list_trainable
 from padseg.data.loco import CONFIG_FILE, read_saturations
 from padseg.data.mask_files import find_folder

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from padseg.data.duplicates import check_duplicates, read_pixels
+from padseg.data.duplicates import check_duplicates
 from padseg.data.file_checks import check_files
 from padseg.data.findings import Finding, change_figures, raise_blocking
-from padseg.data.images import Size
+from padseg.data.images import Size, read_pixels
 from padseg.data.layouts import LAYOUTS
 from padseg.data.loco import CONFIG_FILE, Saturations, read_defects, read_saturations
 from padseg.data.reduction import count_masks, find_losses

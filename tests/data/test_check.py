@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from padseg.cli import main
-from padseg.data import AnomalyDataModule, duplicates
+from padseg.data import AnomalyDataModule, images
 from padseg.data.check import check_category
 from padseg.errors import DataError
 
@@ -45,8 +45,8 @@ def setup(root: Path, stage: str, layout: str = "mvtec") -> None:
 
 
 def test_a_sound_set_has_no_findings_and_is_decoded_once(root, capsys, monkeypatch):
-    decode, decoded = duplicates.decode, []
-    monkeypatch.setattr(duplicates, "decode", lambda *a: decoded.append(a[0]) or decode(*a))
+    decode, decoded = images.decode, []
+    monkeypatch.setattr(images, "decode", lambda *a: decoded.append(a[0]) or decode(*a))
     assert found(root) == []
     assert len(decoded) == len(set(decoded)) == 12
     assert main(["check", "--root", str(root), "--category", "w/"]) == 0  # as shells complete it
