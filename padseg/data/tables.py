@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 NAMES = ("samples.csv", "samples.parquet")
 _NO_DEFECT = {"0", "0.0", "false"}
+_SPLITS: dict[str, Split] = {name: name for name in get_args(Split)}
+_SPLITS |= dict.fromkeys(("val", "valid"), "validation")
 
 
 def find_table(root: Path) -> Path | None:
@@ -184,9 +186,7 @@ def _finder(root: Path) -> Callable[[PurePosixPath], Path]:
 def _sample(
     find: Callable[[PurePosixPath], Path], path: str, split: str, label: str, mask: str
 ) -> Sample:
-    splits: dict[str, Split] = {name: name for name in get_args(Split)}
-    splits |= dict.fromkeys(("val", "valid"), "validation")
-    part = splits.get(split.casefold())
+    part = _SPLITS.get(split.casefold())
     if part is None:
         raise ValueError(f"split is {split!r}, not train, validation or test")
     if not label:
