@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from padseg.data.image_files import Entries, list_entries, list_images
+from padseg.data.image_files import Entries, list_entries, list_images, walk_folders
 from padseg.data.samples import is_good, may_hold_defects
 from padseg.errors import DataError
 
@@ -29,33 +29,32 @@ def warn_of_neighbours(folders: Iterable[Path]) -> None:
         )
 
 
-def walk_good(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Entries]:
+def walk_good(folder: Path) -> Iterator[Entries]:
     """What is in a folder of good images and each of its subfolders.
 
     Where a folder holds a folder `train`, only that is used, and where it holds folders for which
     `is_good` holds, only those. So a category in the layout of MVTec AD, and a folder of several such
-    categories, can be given as they are. Links to a folder `above` are not followed.
+    categories, can be given as they are.
 
     Raises:
         DataError: A folder cannot be read, or by its name, some of its images may have defects.
     """
+    return walk_folders(folder, look=_look)
+
+
+def _look(folder: Path) -> Entries:
     entries = list_entries(folder)
     # Names may differ in case alone.
     inside = sorted(entries.folders, key=lambda path: (path.name.casefold(), path.name))
     chosen = [path for path in inside if path.name.casefold() == "train"]
     chosen = chosen or [path for path in inside if is_good(path.name)]
-    if not chosen:
-        yield entries
-        for path in inside:
-            # The results of `detect` may lie among the images; their pictures are marked.
-            if may_hold_defects(path.name) and list_images(path, recursive=True):
-                raise DataError(
-                    f"{path} may hold images with defects: give the folders of good images, or move them "
-                    "into a folder named good."
-                )
-        chosen = inside
-    above = (*above, folder.resolve())
-    for path in chosen:
-        target = path.resolve()
-        if not any(outer.is_relative_to(target) for outer in above):  # not a link to a parent
-            yield from walk_good(path, above)
+    if chosen:
+        return Entries(chosen, [], [], [])
+    for path in inside:
+        # The results of `detect` may lie among the images; their pictures are marked.
+        if may_hold_defects(path.name) and list_images(path, recursive=True):
+            raise DataError(
+                f"{path} may hold images with defects: give the folders of good images, or move them "
+                "into a folder named good."
+            )
+    return entries._replace(folders=inside)
