@@ -6,7 +6,6 @@ from pathlib import Path
 
 from padseg.data.image_files import cannot_read, suffixes
 from padseg.data.listings import (
-    list_btad,
     list_folder,
     list_kolektorsdd,
     list_mvtec,
@@ -47,7 +46,7 @@ LAYOUTS: dict[str, Layout] = {
         "test_public/ground_truth",
         ("test_private", "test_private_mixed"),
     ),
-    "btad": Layout(list_btad, "train/ok"),
+    "btad": Layout(list_mvtec, "train/ok"),
     "visa": Layout(list_visa, "split_csv/1cls.csv", "Data/Masks"),
     "kolektorsdd": Layout(list_kolektorsdd, "kos01 and so on", None),
     "folder": Layout(

@@ -17,13 +17,14 @@ from padseg.errors import DataError
 
 
 def list_mvtec(root: Path, category: str) -> list[Sample]:
-    """MVTec AD, and MVTec LOCO AD, which has validation images and a folder of masks for each image.
+    """MVTec AD, BTAD, and MVTec LOCO AD, which has validation images and a folder of masks for each image.
 
     `<category>/{train,validation}/good/*`, `<category>/test/<defect>/*` and
     `<category>/ground_truth/<defect>/<stem>_mask.*`, `..._mask1.*` and so on, or `.../<defect>/<stem>/*`.
+    BTAD calls its folders of good images `ok`.
     """
     folder = _category_folder(root, category)
-    return _normal(folder, GOOD) + _tested_beside_truth(folder)
+    return _normal(folder) + _tested_beside_truth(folder)
 
 
 def list_mvtec_ad_2(root: Path, category: str) -> list[Sample]:
@@ -35,13 +36,7 @@ def list_mvtec_ad_2(root: Path, category: str) -> list[Sample]:
     folder = _category_folder(root, category)
     test = folder / "test_public"
     truth = find_folder(test, "ground_truth")
-    return _normal(folder, GOOD) + _tested(test, truth)
-
-
-def list_btad(root: Path, category: str) -> list[Sample]:
-    """BTAD: `<category>/train/ok/*`, `<category>/test/{ok,ko}/*`, `<category>/ground_truth/ko/*`."""
-    folder = _category_folder(root, category)
-    return _normal(folder, "ok") + _tested_beside_truth(folder)
+    return _normal(folder) + _tested(test, truth)
 
 
 def list_visa(root: Path, category: str) -> list[Sample]:
@@ -151,12 +146,14 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(list_entries(folder).folders, key=lambda path: path.name)
 
 
-def _normal(folder: Path, good: str) -> list[Sample]:
+def _normal(folder: Path) -> list[Sample]:
     splits: tuple[Split, ...] = ("train", "validation")
     return [
         Sample(path, split)
         for split in splits
-        for path in list_images(find_folder(find_folder(folder, split), good))
+        for part in _folders(find_folder(folder, split))
+        if is_good(part.name)
+        for path in list_images(part)
     ]
 
 

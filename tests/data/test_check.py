@@ -442,11 +442,14 @@ def test_validation_images_that_are_trained_on(root):
 
 
 def test_a_category_that_cannot_be_listed_hides_no_other(root, capsys):
-    assert main(["check", "--root", str(root), "--category", "none", "w", "--layout", "btad"]) == 2
+    assert (
+        main(["check", "--root", str(root), "--category", "none", "w", "--layout", "kolektorsdd"])
+        == 2
+    )
     told = capsys.readouterr()
     assert "2 of 2 categories cannot be used (none, w)" in told.err
     assert "category 'none' does not exist" in told.out
-    assert "in train/ok, where layout 'btad' has them" in told.out
+    assert "in kos01 and so on, where layout 'kolektorsdd' has them" in told.out
 
 
 def test_names_in_brackets_are_shown(root, capsys):

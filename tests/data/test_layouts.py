@@ -197,9 +197,13 @@ def test_defects_among_what_is_trained_on_are_refused(train, said, tmp_path):
     ],
 )
 def test_folders_of_good_parts_have_many_names(tmp_path, name):
-    touch(tmp_path, f"v/test/{name}/1.png", f"v/test_public/{name}/1.png")
+    touch(tmp_path, *(f"v/{part}/{name}/1.png" for part in ("train", "test", "test_public")))
     for layout in ("folder", "mvtec", "mvtec_ad_2", "btad"):
-        assert [each.defect for each in list_samples(tmp_path, "v", layout)] == ["good"]
+        samples = list_samples(tmp_path, "v", layout)
+        assert [(each.split, each.defect) for each in samples] == [
+            ("train", "good"),
+            ("test", "good"),
+        ]
     touch(tmp_path, f"v/ground_truth/{name}/1.png")  # an empty one
     assert {each.kind for each in check_unused(tmp_path / "v", [], "mvtec")} == {"unused"}
 
