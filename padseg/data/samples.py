@@ -10,16 +10,16 @@ from typing import Literal
 
 GOOD = "good"
 # Names of folders of good images, without accents and anything but letters and digits; in English, German, French,
-# Italian, Spanish and pinyin.
+# Italian, Spanish and pinyin. A public data set of castings has ok_front and def_front.
 _GOOD_NAMES = frozenset(
     {
-        *(GOOD, "normal", "ok", "pass", "passed", "accepted", "intact", "undamaged", "flawless"),
-        *("gut", "gutteile", "fehlerfrei", "io", "bon", "bons", "bonnes", "buono", "buoni"),
-        *("bueno", "buenos", "conforme", "conformes", "hege", "liangpin"),
+        *(GOOD, "normal", "ok", "okfront", "pass", "passed", "accepted", "intact", "undamaged"),
+        *("flawless", "gut", "gutteile", "fehlerfrei", "io", "bon", "bons", "bonnes", "buono"),
+        *("buoni", "bueno", "buenos", "conforme", "conformes", "hege", "liangpin"),
     }
 )
 _GOOD_STARTS = (
-    *("defectfree", "nodefect", "nondefect", "defektfrei", "ohnedefekt"),
+    *("defectfree", "nodefect", "nondefect", "defektfrei", "ohnefehler"),
     *("sansdefaut", "senzadifett", "sindefecto"),
 )
 # Likewise, of folders of masks.
@@ -28,7 +28,7 @@ _MASK_START = "groundtruth"
 # Likewise, of folders whose images have defects, or may have some.
 _OTHER_NAMES = frozenset(
     {
-        *("test", "testing", "testimages", "testset"),
+        *("test", "testing", "testimages", "testset", "deffront"),
         *("bad", "ng", "nok", "ko", "nio", "notok", "notgood", "nogood", "abnormal", "anomaly"),
         *("anomalies", "anomalous", "broken", "damaged", "fail", "failed", "faulty", "scrap"),
         *("ausschuss", "fehler", "fehlerhaft", "kaputt", "mauvais", "mauvaises", "rebut", "rebuts"),

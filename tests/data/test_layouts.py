@@ -193,7 +193,7 @@ def test_defects_among_what_is_trained_on_are_refused(train, said, tmp_path):
     "name",
     [
         *("Gut", "iO", "i.O", "Fehlerfrei", "Defect-free", "no_defects", "sans défaut", "PASS"),
-        *("non-defective", "senza difetti"),
+        *("non-defective", "senza difetti", "ohne Fehler", "ok_front"),
     ],
 )
 def test_folders_of_good_parts_have_many_names(tmp_path, name):
