@@ -4,6 +4,7 @@ import math
 import tempfile
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,7 @@ class ImageCache:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._file: Path | None = None
         self._images: list[NDArray[np.uint8]]  # a list of one, so that it can be emptied
-
-        def decode(images: NDArray[np.uint8]) -> None:
-            _decode(paths, size, bits, images, description)
-
+        decode = partial(_decode, paths, size, bits, description)
         count, limit = math.prod(self._shape), limit_mb * 2**20
         shared = None
         if _WORTH_A_FILE <= count <= limit:
@@ -101,7 +99,7 @@ class ImageCache:
 
 
 def _decode(
-    paths: Sequence[Path], size: Size, bits: int, images: NDArray[np.uint8], description: str
+    paths: Sequence[Path], size: Size, bits: int, description: str, images: NDArray[np.uint8]
 ) -> None:
     """Decode image files into an array (N, H, W, 3).
 

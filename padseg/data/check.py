@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 
-from padseg.data.duplicates import check_duplicates, read_pixels
+from padseg.data.duplicates import check_duplicates
 from padseg.data.file_checks import check_files
 from padseg.data.findings import Finding, Severity
-from padseg.data.images import Size, measure_bits
-from padseg.data.layouts import LAYOUTS, list_samples
+from padseg.data.images import Size, measure_bits, read_pixels
+from padseg.data.layouts import LAYOUTS, list_trainable
 from padseg.data.loco import CONFIG_FILE, read_saturations
 from padseg.data.mask_files import find_folder
 from padseg.data.reduction import count_masks, find_losses
@@ -64,7 +64,7 @@ def check(
 
 def _counts(root: Path, category: str, layout: str) -> list[str]:
     try:
-        samples = list_samples(root, category, layout)
+        samples = list_trainable(root, category, layout)
     except DataError:
         return ["-"] * 5
     tested = [sample for sample in samples if sample.split == "test"]
@@ -84,7 +84,7 @@ def check_category(
 ) -> list[Finding]:
     """All findings about a category; each image is decoded."""
     try:
-        samples = list_samples(root, category, layout)
+        samples = list_trainable(root, category, layout)
     except DataError as error:
         return [Finding("not listed", root / category, str(error))]
     folder, tested = find_folder(root, category), [s for s in samples if s.split == "test"]

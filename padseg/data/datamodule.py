@@ -23,7 +23,7 @@ from padseg.data.foreground import OTSU, Foreground, find_foreground, foreground
 from padseg.data.held_out import split_held_out
 from padseg.data.image_files import list_textures
 from padseg.data.images import as_size, measure_bits
-from padseg.data.layouts import LAYOUTS, list_samples
+from padseg.data.layouts import LAYOUTS, list_samples, list_trainable
 from padseg.data.mask_files import find_folder
 from padseg.data.pairs import Batch, DefectSource, paint_pairs, to_unit
 from padseg.data.samplers import CountedSampler, ShardSampler
@@ -166,7 +166,7 @@ class AnomalyDataModule(StreamDataModule):
         if stage == "fit":
             self.begin()  # a resumed training sets its position after this
         if stage in ("fit", "validate", None) and self._train is None:
-            samples = list_samples(self.root, self.category, self.layout)
+            samples = list_trainable(self.root, self.category, self.layout)
             findings = check_files([s for s in samples if s.split != "test"])
             raise_blocking(findings)
             raise_blocking(check_duplicates(samples))

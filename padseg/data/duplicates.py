@@ -5,11 +5,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
 
-from padseg.data.depth import ALL_BITS
 from padseg.data.findings import Finding
-from padseg.data.images import Size, decode
+from padseg.data.images import Pixels
 from padseg.data.samples import Sample
 from padseg.errors import DataError
 from padseg.machine.files import hash_file
@@ -17,21 +15,6 @@ from padseg.machine.threads import map_in_threads
 
 _MIDDLE = 4096  # bytes
 _USES = {"train": "trained on", "validation": "held out for validation", "test": "tested on"}
-
-
-class Pixels(NamedTuple):
-    """What checks need of an image's pixels: its size, its largest value, and a digest independent of the encoding."""
-
-    size: Size
-    brightest: int
-    digest: str
-
-
-def read_pixels(path: Path, bits: int = ALL_BITS) -> Pixels:
-    """Decode an image, and raise, as `read_image`; `bits` are those that 16-bit images use."""
-    pixels = decode(path, bits)
-    digest = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-    return Pixels((pixels.shape[0], pixels.shape[1]), int(pixels.max()), digest)
 
 
 def check_duplicates(

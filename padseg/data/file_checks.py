@@ -5,9 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from padseg.data.depth import DARK
-from padseg.data.duplicates import Pixels
 from padseg.data.findings import Finding
-from padseg.data.images import Size, image_pages, image_shape
+from padseg.data.images import Pixels, Size, image_pages, image_shape
 from padseg.data.mask_files import possible_images
 from padseg.data.masks import has_dark_regions, has_white_background, is_empty_mask, mask_share
 from padseg.data.samples import GOOD, Sample

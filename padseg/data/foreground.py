@@ -75,19 +75,10 @@ def find_foreground(
     """
     if source == OTSU:
         return Foreground([otsu_foreground(images[index]) for index in range(len(images))])
-    expected = [Path(source) / path.relative_to(root) for path in paths]
-    masks = [_mask_file(path) for path in expected]
-    raise_problems(
-        [
-            f"{path} has no foreground mask: --data.foreground should hold it as {place}, with any image suffix."
-            for path, place, mask in zip(paths, expected, masks, strict=True)
-            if mask is None
-        ]
-    )
     found, broken = [], []
-    for path, mask in ((path, mask) for path, mask in zip(paths, masks, strict=True) if mask):
+    for path in paths:
         try:
-            _check_shape(path, mask)
+            mask = _mask_file(path, Path(source) / path.relative_to(root))
             found.append(read_masks([mask], size))
         except DataError as error:
             broken.append(str(error))
@@ -95,12 +86,14 @@ def find_foreground(
     return Foreground(found)
 
 
-def _check_shape(path: Path, mask: Path) -> None:
-    """Refuse a mask that would be stretched, one of another image or of a rotated one.
-
-    Raises:
-        DataError: As above; or a file cannot be read.
-    """
+def _mask_file(path: Path, place: Path) -> Path:
+    """The foreground mask of an image; one that would be stretched is of another image or of a rotated one."""
+    spellings = (place.with_suffix(suffix) for suffix in [place.suffix, *sorted(IMAGE_SUFFIXES)])
+    mask = next((file for file in spellings if file.is_file() and not is_marked(file)), None)
+    if mask is None:
+        raise DataError(
+            f"{path} has no foreground mask: --data.foreground should hold it as {place}, with any image suffix."
+        )
     (height, width), (own_height, own_width) = image_shape(path), image_shape(mask)
     # A mask may be smaller than its image; then a side can be a pixel off.
     if abs(own_height * width - own_width * height) > height + width:
@@ -108,11 +101,7 @@ def _check_shape(path: Path, mask: Path) -> None:
             f"{mask} has {own_width}x{own_height} pixels, but its image {width}x{height}: make the "
             "foreground mask from this image."
         )
-
-
-def _mask_file(path: Path) -> Path | None:
-    spellings = (path.with_suffix(suffix) for suffix in [path.suffix, *sorted(IMAGE_SUFFIXES)])
-    return next((mask for mask in spellings if mask.is_file() and not is_marked(mask)), None)
+    return mask
 
 
 def otsu_foreground(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -173,12 +173,13 @@ def walk(folder: Path, report: Callable[[Path, DataError], None] | None = None) 
 
 def walk_folders(
     folder: Path,
-    above: tuple[Path, ...] = (),
     report: Callable[[Path, DataError], None] | None = None,
+    look: Callable[[Path], Entries] = list_entries,
+    above: tuple[Path, ...] = (),
 ) -> Iterator[Entries]:
-    """What is in a folder and each of its subfolders; see `walk`."""
+    """What is in a folder and each of its subfolders, see `walk`, or what `look` finds there."""
     try:
-        entries = list_entries(folder)
+        entries = look(folder)
     except DataError as error:
         if report is None:
             raise
@@ -189,7 +190,7 @@ def walk_folders(
     for inner in entries.folders:
         target = inner.resolve()
         if not any(outer.is_relative_to(target) for outer in above):
-            yield from walk_folders(inner, above, report)
+            yield from walk_folders(inner, report, look, above)
 
 
 def list_textures(folder: Path) -> list[Path]:

@@ -1,11 +1,12 @@
 """Image files to pixels: reading and resizing."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Integral
 from operator import index
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +95,21 @@ def decode(path: Path, bits: int = ALL_BITS) -> NDArray[np.uint8]:
 def open_rgb(path: Path, bits: int = ALL_BITS) -> Image.Image:
     """As `decode`, as Pillow's image."""
     return _with_open(path, partial(to_rgb, bits=bits))
+
+
+class Pixels(NamedTuple):
+    """What checks need of an image's pixels: its size, its largest value, and a digest independent of the encoding."""
+
+    size: Size
+    brightest: int
+    digest: str
+
+
+def read_pixels(path: Path, bits: int = ALL_BITS) -> Pixels:
+    """As `decode`, for checks."""
+    pixels = decode(path, bits)
+    digest = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    return Pixels((pixels.shape[0], pixels.shape[1]), int(pixels.max()), digest)
 
 
 def measure_bits(paths: Sequence[Path]) -> int:

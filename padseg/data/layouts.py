@@ -6,7 +6,6 @@ from pathlib import Path
 
 from padseg.data.image_files import cannot_read, suffixes
 from padseg.data.listings import (
-    list_btad,
     list_folder,
     list_kolektorsdd,
     list_mvtec,
@@ -47,7 +46,7 @@ LAYOUTS: dict[str, Layout] = {
         "test_public/ground_truth",
         ("test_private", "test_private_mixed"),
     ),
-    "btad": Layout(list_btad, "train/ok"),
+    "btad": Layout(list_mvtec, "train/ok"),
     "visa": Layout(list_visa, "split_csv/1cls.csv", "Data/Masks"),
     "kolektorsdd": Layout(list_kolektorsdd, "kos01 and so on", None),
     "folder": Layout(
@@ -67,8 +66,7 @@ def list_samples(root: str | Path, category: str, layout: str = "mvtec") -> list
     Files are listed but not opened (except KolektorSDD's masks); `padseg.data.check` reads them.
 
     Raises:
-        DataError: The root or the category is missing, a folder cannot be read, or there are no normal
-            training images.
+        DataError: The root or the category is missing, or a folder cannot be read.
         ConfigError: There is no such layout.
     """
     one_of("layout", layout, LAYOUTS)
@@ -77,9 +75,18 @@ def list_samples(root: str | Path, category: str, layout: str = "mvtec") -> list
         what = "is a file" if root.is_file() else "does not exist"
         raise DataError(f"data root {root} {what}: name the data set's folder.")
     try:
-        samples = LAYOUTS[layout].list(root, category)
+        return LAYOUTS[layout].list(root, category)
     except PermissionError as error:  # from looking at a single file or folder
         raise cannot_read(error.filename, error) from error
+
+
+def list_trainable(root: Path, category: str, layout: str = "mvtec") -> list[Sample]:
+    """As `list_samples`, of a category to train on.
+
+    Raises:
+        DataError: Also if there are no normal training images.
+    """
+    samples = list_samples(root, category, layout)
     if not any(sample.split == "train" for sample in samples):
         others = ", ".join(name for name in LAYOUTS if name != layout)
         raise DataError(
@@ -91,5 +98,5 @@ def list_samples(root: str | Path, category: str, layout: str = "mvtec") -> list
 
 
 def has_test_images(root: Path, category: str, layout: str) -> bool:
-    """Whether a category has images to test with; raises as `list_samples`."""
-    return any(sample.split == "test" for sample in list_samples(root, category, layout))
+    """Whether a category has images to test with; raises as `list_trainable`."""
+    return any(sample.split == "test" for sample in list_trainable(root, category, layout))

@@ -11,19 +11,20 @@ from pathlib import Path
 from padseg.data.image_files import list_entries, list_images
 from padseg.data.mask_files import find_folder, find_masks, normalised, plain_name
 from padseg.data.masks import is_empty_mask
-from padseg.data.samples import GOOD, NORMAL_NAMES, Sample, Split, may_hold_defects, may_hold_masks
+from padseg.data.samples import GOOD, Sample, Split, is_good, may_hold_defects, may_hold_masks
 from padseg.data.tables import find_table, list_table
 from padseg.errors import DataError
 
 
 def list_mvtec(root: Path, category: str) -> list[Sample]:
-    """MVTec AD, and MVTec LOCO AD, which has validation images and a folder of masks for each image.
+    """MVTec AD, BTAD, and MVTec LOCO AD, which has validation images and a folder of masks for each image.
 
     `<category>/{train,validation}/good/*`, `<category>/test/<defect>/*` and
     `<category>/ground_truth/<defect>/<stem>_mask.*`, `..._mask1.*` and so on, or `.../<defect>/<stem>/*`.
+    BTAD calls its folders of good images `ok`.
     """
     folder = _category_folder(root, category)
-    return _normal(folder, GOOD) + _tested_beside_truth(folder, GOOD)
+    return _normal(folder) + _tested_beside_truth(folder)
 
 
 def list_mvtec_ad_2(root: Path, category: str) -> list[Sample]:
@@ -35,13 +36,7 @@ def list_mvtec_ad_2(root: Path, category: str) -> list[Sample]:
     folder = _category_folder(root, category)
     test = folder / "test_public"
     truth = find_folder(test, "ground_truth")
-    return _normal(folder, GOOD) + _tested(test, truth, GOOD)
-
-
-def list_btad(root: Path, category: str) -> list[Sample]:
-    """BTAD: `<category>/train/ok/*`, `<category>/test/{ok,ko}/*`, `<category>/ground_truth/ko/*`."""
-    folder = _category_folder(root, category)
-    return _normal(folder, "ok") + _tested_beside_truth(folder, "ok")
+    return _normal(folder) + _tested(test, truth)
 
 
 def list_visa(root: Path, category: str) -> list[Sample]:
@@ -81,8 +76,6 @@ def list_folder(root: Path, category: str) -> list[Sample]:
     `<category>/test/good/**`, `<category>/test/<defect>/**` and masks as in MVTec AD. Masks may be missing
     altogether.
 
-    Good images may have any of `NORMAL_NAMES`.
-
     Raises:
         DataError: An image lies directly in `test`, so that it is unknown whether it is good; or a folder
             in one of these may hold defects, by its name or because it lies beside one of good images.
@@ -99,7 +92,7 @@ def list_folder(root: Path, category: str) -> list[Sample]:
         raise DataError(
             f"{path} lies directly in {test}: move it to a folder good or one named after its defect."
         )
-    tested = _tested_beside_truth(folder, *NORMAL_NAMES, recursive=True)
+    tested = _tested_beside_truth(folder, recursive=True)
     kinds = {sample.defect.casefold() for sample in tested} - {GOOD}
     for part in (train, *validation):
         _refuse_defects(part, [*normal, *held_out], kinds)
@@ -115,13 +108,13 @@ def _refuse_defects(part: Path, images: Sequence[Path], defects: set[str]) -> No
     folders = {image.parent for image in images}
     parents = folders.union(*(folder.parents for folder in folders))
     inside = sorted(folder for folder in parents if part in folder.parents)
-    beside_good = {folder.parent for folder in inside if folder.name.casefold() in NORMAL_NAMES}
+    beside_good = {folder.parent for folder in inside if is_good(folder.name)}
     for folder in inside:
-        name, good = folder.name.casefold(), folder.parent in beside_good
-        if name not in NORMAL_NAMES and (good or name in defects or may_hold_defects(name)):
+        name, beside = folder.name, folder.parent in beside_good
+        if not is_good(name) and (beside or name.casefold() in defects or may_hold_defects(name)):
             reason = (
                 "lies beside a folder of good images"
-                if good
+                if beside
                 else "is named like a folder of defects"
             )
             raise DataError(
@@ -153,27 +146,29 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(list_entries(folder).folders, key=lambda path: path.name)
 
 
-def _normal(folder: Path, good: str) -> list[Sample]:
+def _normal(folder: Path) -> list[Sample]:
     splits: tuple[Split, ...] = ("train", "validation")
     return [
         Sample(path, split)
         for split in splits
-        for path in list_images(find_folder(find_folder(folder, split), good))
+        for part in _folders(find_folder(folder, split))
+        if is_good(part.name)
+        for path in list_images(part)
     ]
 
 
-def _tested_beside_truth(folder: Path, *good: str, recursive: bool = False) -> list[Sample]:
+def _tested_beside_truth(folder: Path, *, recursive: bool = False) -> list[Sample]:
     test, truth = find_folder(folder, "test"), find_folder(folder, "ground_truth")
-    return _tested(test, truth, *good, recursive=recursive)
+    return _tested(test, truth, recursive=recursive)
 
 
-def _tested(test: Path, truth: Path, *good: str, recursive: bool = False) -> list[Sample]:
+def _tested(test: Path, truth: Path, *, recursive: bool = False) -> list[Sample]:
     samples = []
     for kind in _folders(test):
         if kind == truth:
             continue
         images = {path: plain_name(path, kind) for path in list_images(kind, recursive=recursive)}
-        if kind.name.casefold() in good:
+        if is_good(kind.name):
             _refuse_mask_folders(images, kind, truth)
             samples += [Sample(path, "test") for path in images]
         else:

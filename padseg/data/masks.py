@@ -64,7 +64,7 @@ def is_empty_mask(path: Path) -> bool:
     """Whether a mask marks no pixel at its own size.
 
     Raises:
-        DataError: The file is missing, empty or not a whole image.
+        DataError: As `read_masks`.
     """
     return not (mask_share(path) >= 0.5).any()
 
@@ -79,7 +79,7 @@ def mask_share(path: Path) -> NDArray[np.float32]:
     but black. Transparent pixels are normal.
 
     Raises:
-        DataError: The file is missing, empty or not a whole image.
+        DataError: As `read_masks`.
     """
     return open_image(path, _share)
 
@@ -88,7 +88,7 @@ def has_white_background(path: Path) -> bool:
     """Whether a mask marks its edges and has more than one value or colour, as an inverted mask does.
 
     Raises:
-        DataError: The file is missing, empty or not a whole image.
+        DataError: As `read_masks`.
     """
     return open_image(path, _has_white_background)
 

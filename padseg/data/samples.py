@@ -9,21 +9,26 @@ from pathlib import Path
 from typing import Literal
 
 GOOD = "good"
-# Names that users give them, in upper or lower case; in English, German, French, Italian, Spanish and pinyin.
-NORMAL_NAMES = frozenset(
+# Names of folders of good images, without accents and anything but letters and digits; in English, German, French,
+# Italian, Spanish and pinyin. A public data set of castings has ok_front and def_front.
+_GOOD_NAMES = frozenset(
     {
-        *(GOOD, "normal", "ok", "gut", "gutteile", "fehlerfrei", "io", "i.o", "i.o."),
-        *("bon", "bons", "bonnes"),
-        *("buono", "buoni", "bueno", "buenos", "conforme", "conformes", "hege", "liangpin"),
+        *(GOOD, "normal", "ok", "okfront", "pass", "passed", "accepted", "intact", "undamaged"),
+        *("flawless", "gut", "gutteile", "fehlerfrei", "io", "bon", "bons", "bonnes", "buono"),
+        *("buoni", "bueno", "buenos", "conforme", "conformes", "hege", "liangpin"),
     }
 )
-# Likewise, of folders of masks, without accents and anything but letters and digits.
+_GOOD_STARTS = (
+    *("defectfree", "nodefect", "nondefect", "defektfrei", "ohnefehler"),
+    *("sansdefaut", "senzadifett", "sindefecto"),
+)
+# Likewise, of folders of masks.
 _MASK_NAMES = frozenset({"mask", "masks", "maske", "masken", "annotations", "gt"})
 _MASK_START = "groundtruth"
 # Likewise, of folders whose images have defects, or may have some.
 _OTHER_NAMES = frozenset(
     {
-        *("test", "testing", "testimages", "testset"),
+        *("test", "testing", "testimages", "testset", "deffront"),
         *("bad", "ng", "nok", "ko", "nio", "notok", "notgood", "nogood", "abnormal", "anomaly"),
         *("anomalies", "anomalous", "broken", "damaged", "fail", "failed", "faulty", "scrap"),
         *("ausschuss", "fehler", "fehlerhaft", "kaputt", "mauvais", "mauvaises", "rebut", "rebuts"),
@@ -32,7 +37,6 @@ _OTHER_NAMES = frozenset(
     }
 )
 _OTHER_STARTS = ("defect", "defekt", "defaut", "difett", "reject", "schlecht")
-_WITHOUT = ("defectfree", "defektfrei")
 Split = Literal["train", "validation", "test"]
 
 
@@ -59,6 +63,12 @@ def names_below_common(paths: Sequence[Path]) -> list[str]:
     return [path.relative_to(base).as_posix() for path in paths]
 
 
+def is_good(name: str) -> bool:
+    """Whether a folder is named like one of good images."""
+    plain = _plain(name)
+    return plain in _GOOD_NAMES or plain.startswith(_GOOD_STARTS)
+
+
 def may_hold_masks(name: str) -> bool:
     """Whether a folder is named like one of masks."""
     plain = _plain(name)
@@ -69,7 +79,7 @@ def may_hold_defects(name: str) -> bool:
     """Whether a folder is named like one of masks, of test images or of images with defects."""
     plain = _plain(name)
     other = plain in _OTHER_NAMES or plain.startswith(_OTHER_STARTS)
-    return may_hold_masks(name) or (other and not plain.startswith(_WITHOUT))
+    return may_hold_masks(name) or (other and not is_good(name))
 
 
 def _plain(name: str) -> str:

@@ -3,21 +3,23 @@
 import csv
 import io
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, get_args
 
 from padseg.data.image_files import list_entries
 from padseg.data.mask_files import normalised
-from padseg.data.samples import GOOD, NORMAL_NAMES, Sample, Split
+from padseg.data.samples import GOOD, Sample, Split, is_good
 from padseg.errors import DataError
-from padseg.machine.files import leads_out
+from padseg.machine.files import file_state, leads_out
 
 if TYPE_CHECKING:
     import pandas as pd  # a third of a second, which only lists need
 
 NAMES = ("samples.csv", "samples.parquet")
-_GOOD_LABELS = NORMAL_NAMES | {"0", "0.0", "false"}
+_NO_DEFECT = {"0", "0.0", "false"}
+_SPLITS: dict[str, Split] = {name: name for name in get_args(Split)}
+_SPLITS |= dict.fromkeys(("val", "valid"), "validation")
 
 
 def find_table(root: Path) -> Path | None:
@@ -31,8 +33,8 @@ def list_table(
 ) -> list[Sample]:
     """The samples of a category from a list.
 
-    Columns: `path`, below `root`; `split`, `train`, `validation` (or `val`, `valid`) or `test`; `label`, one of
-    `NORMAL_NAMES` or 0 for a normal image, else the name of its defect; optionally `mask`, also below
+    Columns: `path`, below `root`; `split`, `train`, `validation` (or `val`, `valid`) or `test`; `label`, 0 or a
+    name for which `is_good` holds for a normal image, else the name of its defect; optionally `mask`, also below
     `root`, and `category`, without which the list is a single category with any name.
 
     Args:
@@ -46,7 +48,7 @@ def list_table(
         DataError: The list cannot be read, lacks a column or the category, or a row is wrong; the message
             names the row.
     """
-    rows = _tidy(_read(table)).rename(columns=columns or {})
+    rows = _cells(table, file_state(table)).rename(columns=columns or {})
     lacking = [name for name in ("path", "split", "label") if name not in rows]
     if lacking or not rows.columns.is_unique:
         raise DataError(
@@ -78,6 +80,11 @@ def list_table(
             message = f"list {table}, row {index} below the header: {error}."
             raise DataError(message) from error
     return samples
+
+
+@lru_cache(maxsize=1)  # a run lists its samples eight times
+def _cells(table: Path, state: tuple[int, int, int] | None) -> "pd.DataFrame":
+    return _tidy(_read(table))
 
 
 def _read(table: Path) -> "pd.DataFrame":
@@ -179,25 +186,23 @@ def _finder(root: Path) -> Callable[[PurePosixPath], Path]:
 def _sample(
     find: Callable[[PurePosixPath], Path], path: str, split: str, label: str, mask: str
 ) -> Sample:
-    splits: dict[str, Split] = {name: name for name in get_args(Split)}
-    splits |= dict.fromkeys(("val", "valid"), "validation")
-    part = splits.get(split.strip().casefold())
+    part = _SPLITS.get(split.casefold())
     if part is None:
         raise ValueError(f"split is {split!r}, not train, validation or test")
-    if not label.strip():
+    if not label:
         raise ValueError("label is empty")
-    good = label.strip().casefold() in _GOOD_LABELS
+    good = is_good(label) or label.casefold() in _NO_DEFECT
     if part != "test" and not good:
         raise ValueError(f"label is {label!r}, but only normal images are trained on")
-    masks = [find(_inside(mask))] if mask.strip() else []
+    masks = [find(_inside(mask))] if mask else []
     if good:  # some lists give good images empty masks, which need not even exist
         masks = [path for path in masks if path.is_file()]
-    return Sample(find(_inside(path)), part, GOOD if good else label.strip(), tuple(masks))
+    return Sample(find(_inside(path)), part, GOOD if good else label, tuple(masks))
 
 
 def _inside(path: str) -> PurePosixPath:
     """A path of the list, with slashes or backslashes, that cannot leave the folder of the data set."""
-    inside = PurePosixPath(path.strip().replace("\\", "/"))
+    inside = PurePosixPath(path.replace("\\", "/"))
     if not inside.parts or "\0" in path:
         raise ValueError(f"path {path!r} names no file")
     if leads_out(str(inside)):

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from padseg.data.duplicates import check_duplicates, read_pixels
+from padseg.data.duplicates import check_duplicates
 from padseg.data.file_checks import check_files
 from padseg.data.findings import Finding, change_figures, raise_blocking
-from padseg.data.images import Size
+from padseg.data.images import Size, read_pixels
 from padseg.data.layouts import LAYOUTS
 from padseg.data.loco import CONFIG_FILE, Saturations, read_defects, read_saturations
 from padseg.data.reduction import count_masks, find_losses
@@ -51,7 +51,10 @@ def check_testset(
     """
     tested = [sample for sample in samples if sample.split == "test"]
     if not tested:
-        raise DataError(f"{folder} holds no test images: add some; training alone needs none.")
+        raise DataError(
+            f"{folder} holds no test images where layout {layout!r} has them: add some, which training alone does not "
+            "need, or pass another --data.layout."
+        )
     optional = LAYOUTS[layout].masks_optional
     read = None if bits is None else partial(read_pixels, bits=bits)
     findings = [
@@ -78,7 +81,8 @@ def without_masks(samples: Sequence[Sample]) -> list[Sample]:
     tested = [replace(sample, masks=()) for sample in samples if sample.split == "test"]
     if not tested:
         raise DataError(
-            "--data.category has no test images to score: add some, or give any folder to padseg detect."
+            "--data.category has no test images to score: add some, pass another --data.layout, or give any folder to "
+            "padseg detect."
         )
     raise_blocking(check_files(tested, masks_optional=True))
     return tested

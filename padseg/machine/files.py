@@ -186,6 +186,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def file_state(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is rewritten or replaced; None if there is none."""
+    status = path.stat() if path.is_file() else None
+    return None if status is None else (status.st_ino, status.st_mtime_ns, status.st_size)
+
+
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch.optim import AdamW, Optimizer
@@ -45,12 +46,13 @@ def warm_up_and_cosine(optimizer: Optimizer, steps: int) -> LambdaLR:
         optimizer: with the rates; the schedule rises to 1.01 times these and ends at 0.01 times.
         steps: of the training.
     """
+    # Unlike a local function, it can be pickled.
+    return LambdaLR(optimizer, partial(_factor, steps))
+
+
+def _factor(steps: int, step: int) -> float:
     warm_up = max(1, int(_WARM_UP * steps))
-
-    def factor(step: int) -> float:
-        if step < warm_up:
-            return (step + 1) / warm_up
-        done = (step - warm_up) / max(1, steps - warm_up)
-        return 0.5 * (1 + math.cos(math.pi * done)) + _LAST
-
-    return LambdaLR(optimizer, factor)
+    if step < warm_up:
+        return (step + 1) / warm_up
+    done = (step - warm_up) / max(1, steps - warm_up)
+    return 0.5 * (1 + math.cos(math.pi * done)) + _LAST

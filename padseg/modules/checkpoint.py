@@ -18,7 +18,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from padseg.errors import CheckpointError
-from padseg.machine.files import expanded, require_writable, write_bytes
+from padseg.machine.files import expanded, file_state, require_writable, write_bytes
 from padseg.metrics.calibration import Calibration
 from padseg.models import SYSTEMS, Teacher
 from padseg.modules.header import FORMAT_VERSION, HEADER_KEY, Header
@@ -36,10 +36,7 @@ def read_header(path: str | Path) -> Header:
         CheckpointError: As `read_checkpoint`.
     """
     path = expanded(path)
-    status = path.stat() if path.is_file() else None
-    # Replacing a file changes its inode.
-    state = None if status is None else (status.st_ino, status.st_mtime_ns, status.st_size)
-    return _read_header(path, state)
+    return _read_header(path, file_state(path))
 
 
 @lru_cache(maxsize=4)  # parsing the arguments asks for a checkpoint's class, then for its options

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from padseg.data.image_files import list_textures
-from padseg.data.layouts import list_samples
+from padseg.data.layouts import list_trainable
 from padseg.errors import ConfigError, PadsegError, count
 from padseg.machine.console import quietly, say, shell
 from padseg.machine.folders import OPTIONS_FILE, differing_options, recorded_options
@@ -92,7 +92,7 @@ def _check_data(options: RunOptions) -> None:
         DataError: A category or the textures cannot be listed.
     """
     for category in options.categories:
-        list_samples(options.root, category, options.layout)
+        list_trainable(options.root, category, options.layout)
     if SYSTEMS[options.system].synthetic:
         if options.textures is None:
             raise ConfigError(

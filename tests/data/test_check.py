@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from padseg.cli import main
-from padseg.data import AnomalyDataModule, duplicates
+from padseg.data import AnomalyDataModule, images
 from padseg.data.check import check_category
 from padseg.errors import DataError
 
@@ -45,8 +45,8 @@ def setup(root: Path, stage: str, layout: str = "mvtec") -> None:
 
 
 def test_a_sound_set_has_no_findings_and_is_decoded_once(root, capsys, monkeypatch):
-    decode, decoded = duplicates.decode, []
-    monkeypatch.setattr(duplicates, "decode", lambda *a: decoded.append(a[0]) or decode(*a))
+    decode, decoded = images.decode, []
+    monkeypatch.setattr(images, "decode", lambda *a: decoded.append(a[0]) or decode(*a))
     assert found(root) == []
     assert len(decoded) == len(set(decoded)) == 12
     assert main(["check", "--root", str(root), "--category", "w/"]) == 0  # as shells complete it
@@ -442,11 +442,14 @@ def test_validation_images_that_are_trained_on(root):
 
 
 def test_a_category_that_cannot_be_listed_hides_no_other(root, capsys):
-    assert main(["check", "--root", str(root), "--category", "none", "w", "--layout", "btad"]) == 2
+    assert (
+        main(["check", "--root", str(root), "--category", "none", "w", "--layout", "kolektorsdd"])
+        == 2
+    )
     told = capsys.readouterr()
     assert "2 of 2 categories cannot be used (none, w)" in told.err
     assert "category 'none' does not exist" in told.out
-    assert "in train/ok, where layout 'btad' has them" in told.out
+    assert "in kos01 and so on, where layout 'kolektorsdd' has them" in told.out
 
 
 def test_names_in_brackets_are_shown(root, capsys):

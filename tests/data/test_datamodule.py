@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch.utils.data import default_collate
 
+from conftest import save
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError, DataError
 from padseg.synthesis import SynthesisParams
@@ -199,3 +200,38 @@ def test_loaders_need_the_data_to_be_set_up(data_root, textures, stage):
 def test_the_example_input_of_a_module_is_no_batch(data_root, textures):
     example = torch.rand(1, 3, 64, 64)
     assert tiny_data(data_root, textures).on_after_batch_transfer(example, 0) is example
+
+
+@pytest.mark.parametrize(
+    ("layout", "tested"),
+    [
+        ("mvtec", "widget/test/good/0.png"),
+        ("mvtec_loco", "widget/test/good/0.png"),
+        ("mvtec_ad_2", "widget/test_public/good/0.png"),
+        ("btad", "widget/test/ok/0.png"),
+        ("kolektorsdd", "widget/kos04/0.png"),
+        ("visa", "widget/0.png"),
+        ("folder", "widget/0.png"),
+        ("folder", "widget/test/good/0.png"),
+    ],
+)
+def test_only_a_training_needs_training_images(tmp_path, textures, layout, tested):
+    save(tmp_path / tested, np.full((64, 64), 200, np.uint8))
+    if layout == "kolektorsdd":
+        for item in ("kos00", "kos01", "kos02", "kos03"):
+            (tmp_path / "widget" / item).mkdir()
+        save(tmp_path / "widget/kos04/0_label.bmp", np.zeros((64, 64), np.uint8))
+    elif layout == "visa":
+        (tmp_path / "split_csv").mkdir()
+        rows = f"object,split,label,image,mask\nwidget,test,normal,{tested},"
+        (tmp_path / "split_csv/1cls.csv").write_text(rows)
+    elif tested == "widget/0.png":
+        (tmp_path / "samples.csv").write_text(f"path,split,label\n{tested},test,good")
+    data = tiny_data(tmp_path, textures, layout=layout)
+    for stage in ("test", "predict"):
+        data.setup(stage)
+        (batch,) = getattr(data, f"{stage}_dataloader")()
+        assert batch["path"] == [str(tmp_path / tested)]
+    for stage in ("fit", "validate", None):
+        with pytest.raises(DataError, match=f"no normal training images .* layout '{layout}'"):
+            data.setup(stage)

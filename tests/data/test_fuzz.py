@@ -16,9 +16,8 @@ from PIL import Image
 from padseg.data import AnomalyDataModule
 from padseg.data.archives import unpack
 from padseg.data.check import check_category
-from padseg.data.duplicates import read_pixels
 from padseg.data.file_checks import check_files
-from padseg.data.images import image_shape, read_image
+from padseg.data.images import image_shape, read_image, read_pixels
 from padseg.data.layouts import list_samples
 from padseg.data.masks import is_empty_mask, read_masks
 from padseg.data.samples import Sample

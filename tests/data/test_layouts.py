@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from padseg.data.download import SOURCES
-from padseg.data.layouts import LAYOUTS, list_samples
+from padseg.data.layouts import LAYOUTS, list_samples, list_trainable
+from padseg.data.unused import check_unused
 from padseg.errors import ConfigError, DataError
 from padseg.names import DATA_SET_NAMES, LAYOUT_NAMES
 
@@ -183,11 +184,28 @@ def test_folder_with_sub_folders(tmp_path):
 )
 def test_defects_among_what_is_trained_on_are_refused(train, said, tmp_path):
     touch(tmp_path, "v/train/tuesday/0.png", "v/test/dent/2.png", "v/test/OK/3.png")
-    touch(tmp_path, *(f"v/test/{name}/4.png" for name in ("Gut", "iO", "i.O", "Fehlerfrei")))
-    assert {each.defect for each in list_samples(tmp_path, "v", "folder")} == {"good", "dent"}
     touch(tmp_path, *(f"v/train/{name}" for name in train))
     with pytest.raises(DataError, match=rf"{said}, but everything in .* move it elsewhere"):
         list_samples(tmp_path, "v", "folder")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Gut", "iO", "i.O", "Fehlerfrei", "Defect-free", "no_defects", "sans défaut", "PASS"),
+        *("non-defective", "senza difetti", "ohne Fehler", "ok_front"),
+    ],
+)
+def test_folders_of_good_parts_have_many_names(tmp_path, name):
+    touch(tmp_path, *(f"v/{part}/{name}/1.png" for part in ("train", "test", "test_public")))
+    for layout in ("folder", "mvtec", "mvtec_ad_2", "btad"):
+        samples = list_samples(tmp_path, "v", layout)
+        assert [(each.split, each.defect) for each in samples] == [
+            ("train", "good"),
+            ("test", "good"),
+        ]
+    touch(tmp_path, f"v/ground_truth/{name}/1.png")  # an empty one
+    assert {each.kind for each in check_unused(tmp_path / "v", [], "mvtec")} == {"unused"}
 
 
 @pytest.mark.parametrize(
@@ -386,6 +404,6 @@ def test_missing_and_unknown(tmp_path):
     with pytest.raises(ConfigError, match="layout is 'coco'; give one of mvtec"):
         list_samples(tmp_path, "a", "coco")
     with pytest.raises(DataError, match=r"where layout 'btad' has them: .* --layout [(]mvtec, mv"):
-        list_samples(tmp_path, "a", "btad")
+        list_trainable(tmp_path, "a", "btad")
     with pytest.raises(DataError, match=r"1cls\.csv does not exist"):
         list_samples(tmp_path, "a", "visa")

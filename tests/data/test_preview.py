@@ -100,7 +100,7 @@ def test_the_command_shows_what_the_system_sees(
         (["--count", "10000000000"], "n from 1 to 1000"),
         (["--start", "-1"], "start counts from 0"),
         (["--category", "bolt"], "'bolt' does not exist"),
-        (["--layout", "btad"], "train/ok"),
+        (["--layout", "kolektorsdd"], "kos01"),
         (["--out", "grid.doc"], "has no known suffix: name it grid.png"),
         (["--out", "grid.psd"], "has no known suffix: name it grid.png"),  # which Pillow only reads
     ],

@@ -1,14 +1,16 @@
 """Samples from a CSV or Parquet file."""
 
 import unicodedata
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from padseg.data import tables
 from padseg.data.file_checks import check_files
-from padseg.data.layouts import list_samples
+from padseg.data.layouts import list_samples, list_trainable
 from padseg.errors import DataError
 
 from .conftest import listed
@@ -149,6 +151,17 @@ def test_a_good_row_may_have_an_empty_mask_only(tmp_path, split):
     assert found.message.startswith(f"mask {tmp_path / 'm.png'} marks a defect, but ")
 
 
+def test_a_list_is_read_again_only_if_it_changed(tmp_path, monkeypatch):
+    read = Mock(wraps=tables._read)
+    monkeypatch.setattr(tables, "_read", read)
+    for count in (1, 2):
+        rows = [f"{number}.png,train,good" for number in range(count)]
+        (tmp_path / "samples.csv").write_text("\n".join(["path,split,label", *rows]))
+        for _ in range(3):
+            assert len(list_samples(tmp_path, "x", "folder")) == count
+    assert read.call_count == 2
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -162,7 +175,7 @@ def test_a_good_row_may_have_an_empty_mask_only(tmp_path, split):
 def test_broken_lists(tmp_path, content, told):
     (tmp_path / "samples.csv").write_bytes(content)
     with pytest.raises(DataError, match=told):
-        list_samples(tmp_path, "x", "folder")
+        list_trainable(tmp_path, "x", "folder")
 
 
 def test_broken_parquet(tmp_path):

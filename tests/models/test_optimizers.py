@@ -1,6 +1,7 @@
 """Optimisers and schedules for systems that learn otherwise than with SGD."""
 
 import math
+import pickle
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ def test_only_weights_decay():
 def test_rates_rise_and_fall(steps):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
     schedule = warm_up_and_cosine(optimizer, steps)
+    assert pickle.dumps(schedule)  # with the Trainer of an AnomalyDataModule
     rates = []
     for _ in range(steps):
         rates.append(schedule.get_last_lr()[0])
