@@ -19,6 +19,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Let the exit free them, as in `padseg.cli`: Triton would print pages about its own."""
+    gc.unfreeze()
+    gc.disable()
+
+
 def save(path: Path, pixels: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
