@@ -2,7 +2,7 @@
 
 A Perlin mask is a group of ragged patches all over the image. Real defects are also scratches, specks,
 holes, stains, strips and whole regions. TEDSeg does not need to be trained on these: it finds more single
-defects with Perlin masks alone (`configs/tedseg/README.md`).
+defects with Perlin masks alone (`configs/tedseg/NOTES.md`).
 
 Each function draws one mask, (H, W) uint8, 1 on the defect. Positions are anywhere in the image; widths
 and radii are given for a shorter side of 256 pixels and grow with it.

@@ -45,7 +45,7 @@ EXTRA = (*FIRST_PHASE, *MADE)
 KEYS = ["label", "category", "seed"]
 BUDGET = ("tedseg-3min", "stpm-3min", "rstpm-3min", "destseg-3min", "pfadseg-3min")
 TENFOLD = ("tedseg", "stpm-30min", "rstpm-30min", "destseg-30min", "pfadseg-30min")
-TEACHERS = ("tedseg-short", "tedseg-resnet18", "tedseg-dinov2", "tedseg-two")
+TEACHERS = ("tedseg-short", "tedseg-resnet18", "tedseg-dinov2", "tedseg-two-short")
 LENGTHS = ("tedseg-3min", "tedseg")
 LENGTHS_ALL_SHAPES = (
     "tedseg-short",
@@ -62,26 +62,19 @@ SYNTHESIS = {  # masks and fills by label
 }
 # What each variant of `ablation.py` lacks, by label.
 ABLATION = {
-    "tedseg-places-3min": "nothing",
+    "tedseg-3min": "nothing",
     "tedseg-one-net": "the second U-net",
     "tedseg-no-products": "the products",
-    "tedseg-no-places": "what is usual at each place",
     "tedseg-own": "leaving an image's own features out",
     "tedseg-coarse": "the source at strides 4 and 8",
     "tedseg-not-enlarged": "enlarging the image for strides 8 and 16",
     "tedseg-not-averaged": "averaging features over 3x3 places",
 }
 ABLATION_FULL = {
-    "tedseg-places": "nothing",
-    **{
-        f"{label}-400": ABLATION[label]
-        for label in ("tedseg-one-net", "tedseg-no-places", "tedseg-own")
-    },
+    "tedseg": "nothing",
+    **{f"{label}-400": ABLATION[label] for label in ("tedseg-one-net", "tedseg-own")},
 }
 PLACES = {"tedseg-places": "yes", "tedseg": "no: the default"}
-TWO = {"tedseg-two": "200 steps, all shapes", "tedseg-two-400": "400 steps, Perlin"}
-# For `{all_shapes}` in the list: what TEDSeg trained on until it drew Perlin masks alone.
-ALL_SHAPES = "{perlin: 0.6, line: 0.1, spot: 0.06, blob: 0.1, band: 0.04, zone: 0.1}"
 PUBLISHED = ("DeSTSeg", "PFADSeg")
 Variant = dict[str, Any]
 
@@ -95,7 +88,7 @@ def read_list() -> dict[str, Variant]:
 
 def command(label: str, variant: Variant, options: argparse.Namespace) -> list[str]:
     """The `padseg run` of a variant."""
-    given = {"textures": options.textures, "weights": options.weights, "all_shapes": ALL_SHAPES}
+    given = {"textures": options.textures, "weights": options.weights}
     return [
         *(sys.executable, "-m", "padseg", "run", variant["system"], "--root", options.root),
         *("--category", *variant["categories"], "--seed", *map(str, variant["seeds"])),
@@ -267,7 +260,7 @@ def sentence(table: pd.DataFrame) -> str:
     tiles = table[table["category"] == "magnetic_tile"]
     one, two = (
         f"{100 * tiles[tiles['label'] == label]['pixel_ap'].mean():.0f}"
-        for label in ("tedseg", "tedseg-two-400")
+        for label in ("tedseg", "tedseg-two")
     )
     words = (
         f"Means over {', '.join(names[:-1])} and {names[-1]} of MVTec AD in percent: after "
@@ -291,11 +284,13 @@ TABLES: dict[str, dict[str, Callable[[pd.DataFrame], str]]] = {
         "seeds": seeds,
         "distances": distances,
         "two": partial(seeds, label="tedseg-two"),
-        "two longer": partial(variants, title="phase two", names=TWO),
         "ablation": partial(variants, title="without", names=ABLATION),
         "ablation at full length": partial(variants, title="without", names=ABLATION_FULL),
-        "places": partial(variants, title="knows places", names=PLACES),
         "lengths": lengths,
+    },
+    "configs/tedseg/NOTES.md": {
+        "two earlier": partial(seeds, label="tedseg-two-short"),
+        "places": partial(variants, title="knows places", names=PLACES),
         "lengths with all shapes": partial(lengths, labels=LENGTHS_ALL_SHAPES),
         "synthesis": partial(variants, title="defects", names=SYNTHESIS),
     },
