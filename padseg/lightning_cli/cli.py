@@ -165,9 +165,7 @@ class PadsegCLI(LightningCLI):
         parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.add_lightning_class_args(ResumeCheckpoint, "checkpoint")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
-        parser.link_arguments(
-            "model", "data.image_size", compute_fn=_image_size, apply_on="instantiate"
-        )
+        parser.link_arguments("model.image_size", "data.image_size", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and report a wrong option in one sentence.
@@ -286,8 +284,6 @@ class PadsegCLI(LightningCLI):
         refuse_shards(trainer)
         if self.subcommand in (None, "fit"):
             refuse_lossy_training(trainer)
-        if not self.model.automatic_optimization:
-            _refuse_gradient_options(trainer)
         return trainer
 
     def before_fit(self) -> None:
@@ -330,15 +326,3 @@ def _seed(given: int | bool) -> int:
         raise ConfigError("--seed_everything: give a number; the data's draws depend on it, too.")
     check_seed("--seed_everything", given)
     return given
-
-
-def _refuse_gradient_options(trainer: Trainer) -> None:
-    if trainer.accumulate_grad_batches > 1 or trainer.gradient_clip_val:
-        raise ConfigError(
-            "--trainer.accumulate_grad_batches and --trainer.gradient_clip_val are about gradients, which this "
-            "phase does not have: leave them out."
-        )
-
-
-def _image_size(model: AnomalyModule) -> tuple[int, int]:
-    return model.image_size
