@@ -34,7 +34,7 @@ from padseg.callbacks import (
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError, PadsegError
 from padseg.inference.writer import PredictionWriter
-from padseg.lightning_cli.amounts import refuse_zeros
+from padseg.lightning_cli.amounts import build_trainer, refuse_zeros
 from padseg.lightning_cli.arguments import (
     CHECKPOINT_KEYWORDS,
     complete_args,
@@ -121,6 +121,7 @@ class PadsegCLI(LightningCLI):
         super().__init__(
             AnomalyModule,
             AnomalyDataModule,
+            trainer_class=build_trainer,
             subclass_mode_model=True,
             seed_everything_default=0,
             save_config_callback=_SaveConfig,
