@@ -46,7 +46,8 @@ class EvaluationCallback(Callback):
         self.spro: dict[str, SPRO] = {}  # by the kind of anomaly
         self.exact = exact
         self.further = {name: metric.build() for name, metric in FURTHER.items()}
-        # The module has already checked for NaN; a second check would make the host wait for the GPU.
+        # The module has already checked for NaN; a second check would make the host wait for the GPU. Without one,
+        # MeanMetric leaves out the weights (torchmetrics 1.9).
         self._normal_score = SumMetric(nan_strategy="disable")
         self._normal_count = SumMetric(nan_strategy="disable")
         self._dataset: Any = None  # that is being evaluated
