@@ -157,9 +157,7 @@ class EvaluationCallback(Callback):
         """Log `val_*`, with segmentation figures only if there are synthetic defects."""
         if trainer.sanity_checking:
             return  # only a few batches, whose logs are discarded
-        figures = {
-            "score_map": self._normal_score.compute() / self._normal_count.compute(),
-        }
+        figures = {"score_map": self._normal_score.compute() / self._normal_count.compute()}
         if getattr(self._dataset, "defects", None) is not None:
             with warnings.catch_warnings():
                 # Among a few held-out images, the draws may leave all without a defect.

@@ -160,11 +160,6 @@ class RankingMetric(Metric):
         self.images = self.images + count
 
 
-def as_float32(score: Tensor) -> Tensor:
-    """Detach and cast to float32, the type in which all scores are compared."""
-    return score.detach().to(torch.float32)
-
-
 def as_tensors(
     values: dict[str, float], what: str, ranking: functional.Ranking, device: torch.device
 ) -> dict[str, Tensor]:
