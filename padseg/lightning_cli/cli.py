@@ -44,7 +44,7 @@ from padseg.lightning_cli.arguments import (
 from padseg.lightning_cli.earlier_files import protect_earlier_files
 from padseg.lightning_cli.interrupts import exit_when_interrupted
 from padseg.lightning_cli.nulls import refuse_nulls
-from padseg.lightning_cli.option_errors import causes, one_line, options_explained
+from padseg.lightning_cli.option_errors import causes, options_explained
 from padseg.lightning_cli.processes import refuse_lone_processes, refuse_too_many_processes
 from padseg.lightning_cli.wording import in_plain_words, missing_checkpoint, nearest_option
 from padseg.machine.console import print_figures
@@ -246,7 +246,7 @@ class PadsegCLI(LightningCLI):
             options.benchmark = True  # of cuDNN's algorithms, since all steps have the same sizes
 
     def instantiate_classes(self) -> None:
-        """Build trainer, model and data; padseg's errors are raised as they are, not wrapped by the parser."""
+        """Build trainer, model and data; errors of padseg and Lightning are not wrapped by the parser."""
         try:
             super().instantiate_classes()
         except Exception as error:
@@ -254,9 +254,6 @@ class PadsegCLI(LightningCLI):
             cause = next((one for one in causes(error) if isinstance(one, told)), None)
             if cause is None:
                 raise
-            if isinstance(cause, MisconfigurationException):  # from one of Lightning's callbacks
-                message = f"--checkpoint or --trainer.callbacks: {one_line(cause)}"
-                raise ConfigError(message) from None
             raise cause from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
