@@ -99,11 +99,7 @@ class RankingMetric(Metric):
         assert self._curves is not None
         return self._curves
 
-    def plot(
-        self,
-        val: Values | None = None,
-        ax: _AX_TYPE | None = None,
-    ) -> _PLOT_OUT_TYPE:
+    def plot(self, val: Values | None = None, ax: _AX_TYPE | None = None) -> _PLOT_OUT_TYPE:
         """Plot the values, as torchmetrics does; needs matplotlib.
 
         Args:

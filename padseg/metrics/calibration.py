@@ -27,12 +27,7 @@ from padseg.metrics import functional
 from padseg.metrics.image import ImageMetrics
 from padseg.metrics.pixel import PixelMetrics
 from padseg.metrics.score_counts import key_scores
-from padseg.metrics.score_scale import (
-    TYPICAL_IMAGE,
-    TYPICAL_PIXEL,
-    ScoreScale,
-    normal_spread,
-)
+from padseg.metrics.score_scale import TYPICAL_IMAGE, TYPICAL_PIXEL, ScoreScale, normal_spread
 from padseg.options import as_stored
 
 _log = logging.getLogger(__name__)
