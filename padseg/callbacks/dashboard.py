@@ -4,13 +4,18 @@ import tempfile
 from pathlib import Path
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 
 from padseg.callbacks.curves import evaluation_curves
 from padseg.callbacks.images import ImagesCallback
 from padseg.callbacks.verdicts import display_thresholds
 from padseg.callbacks.wandb_artifacts import student_artifact, use_student
-from padseg.callbacks.wandb_logger import SectionedWandbLogger, flat, is_final, section
+from padseg.callbacks.wandb_logger import (
+    SectionedWandbLogger,
+    flat,
+    is_final,
+    section,
+    wandb_loggers,
+)
 from padseg.callbacks.wandb_media import log_curves, log_pairs, log_table, log_worst
 from padseg.callbacks.wandb_options import run_options, threshold_figures
 from padseg.metrics.calibration import Calibration
@@ -46,11 +51,11 @@ class WandbCallback(ImagesCallback):
 
     def should_record(self, trainer: Trainer, stage: str) -> bool:
         """Whether there is a `WandbLogger`."""
-        return bool(_loggers(trainer))
+        return bool(wandb_loggers(trainer))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Add data and Trainer to the configuration, because Lightning logs only the module's options."""
-        for logger in _loggers(trainer):
+        for logger in wandb_loggers(trainer):
             if isinstance(logger, SectionedWandbLogger):
                 logger.test_section = section(pl_module, "test")
             logger.log_hyperparams(dict(flat(run_options(trainer, pl_module))))
@@ -59,7 +64,7 @@ class WandbCallback(ImagesCallback):
         """Show pairs and link the student in use, unless a training is resumed."""
         if trainer.global_step or not trainer.is_global_zero:
             return
-        for logger in _loggers(trainer):
+        for logger in wandb_loggers(trainer):
             log_pairs(logger, trainer, self.pairs)
             if isinstance(pl_module, SegmentationModule):
                 use_student(logger, pl_module)
@@ -68,14 +73,14 @@ class WandbCallback(ImagesCallback):
         """Log the student of a distillation for the next phase."""
         if not isinstance(pl_module, StudentDistillModule) or is_final(pl_module):
             return
-        if not _loggers(trainer):
+        if not wandb_loggers(trainer):
             return
         with tempfile.TemporaryDirectory(prefix="padseg-") as folder:
             # All processes take part in saving, but only the first one writes.
             path = Path(trainer.strategy.broadcast(folder)) / "distill.ckpt"
             save_weights(trainer, path)
             if trainer.is_global_zero:
-                for logger in _loggers(trainer):
+                for logger in wandb_loggers(trainer):
                     artifact = student_artifact(pl_module, path)
                     logger.log_hyperparams({"student": artifact.name})
                     logger.experiment.log_artifact(artifact)
@@ -86,7 +91,7 @@ class WandbCallback(ImagesCallback):
         calibration: Calibration | None = getattr(pl_module, "calibration", None)
         if stage != "fit" or calibration is None or not trainer.is_global_zero:
             return
-        for logger in _loggers(trainer):
+        for logger in wandb_loggers(trainer):
             logger.log_metrics(threshold_figures(calibration), trainer.global_step)
 
     def show(
@@ -96,7 +101,7 @@ class WandbCallback(ImagesCallback):
         thresholds = display_thresholds(trainer, pl_module, stage)
         step, room = trainer.global_step, section(pl_module, stage)
         calibration: Calibration | None = getattr(pl_module, "calibration", None)
-        for logger in _loggers(trainer):
+        for logger in wandb_loggers(trainer):
             for kind, indices in zip(
                 ("normal", "defect"), worst_first(records.table, self.pictures), strict=True
             ):
@@ -108,7 +113,3 @@ class WandbCallback(ImagesCallback):
                 log_curves(logger, f"{room}/curves", evaluation_curves(trainer, stage))
                 if calibration is not None:
                     logger.log_metrics(threshold_figures(calibration), step)
-
-
-def _loggers(trainer: Trainer) -> list[WandbLogger]:
-    return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]

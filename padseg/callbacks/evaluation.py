@@ -46,7 +46,8 @@ class EvaluationCallback(Callback):
         self.spro: dict[str, SPRO] = {}  # by the kind of anomaly
         self.exact = exact
         self.further = {name: metric.build() for name, metric in FURTHER.items()}
-        # The module has already checked for NaN; a second check would make the host wait for the GPU.
+        # The module has already checked for NaN; a second check would make the host wait for the GPU. Without one,
+        # MeanMetric leaves out the weights (torchmetrics 1.9).
         self._normal_score = SumMetric(nan_strategy="disable")
         self._normal_count = SumMetric(nan_strategy="disable")
         self._dataset: Any = None  # that is being evaluated
@@ -156,9 +157,7 @@ class EvaluationCallback(Callback):
         """Log `val_*`, with segmentation figures only if there are synthetic defects."""
         if trainer.sanity_checking:
             return  # only a few batches, whose logs are discarded
-        figures = {
-            "score_map": self._normal_score.compute() / self._normal_count.compute(),
-        }
+        figures = {"score_map": self._normal_score.compute() / self._normal_count.compute()}
         if getattr(self._dataset, "defects", None) is not None:
             with warnings.catch_warnings():
                 # Among a few held-out images, the draws may leave all without a defect.

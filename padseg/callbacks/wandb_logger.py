@@ -4,6 +4,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lightning import Trainer
 from lightning.pytorch.loggers import WandbLogger
 
 from padseg.metrics.further import FURTHER
@@ -44,6 +45,11 @@ class SectionedWandbLogger(WandbLogger):
         if key in METRIC_KEYS or key in FURTHER or key.startswith(("iap", "pro", "spro")):
             return f"{self.test_section}/{key}"
         return _OTHERS.get(key, key)
+
+
+def wandb_loggers(trainer: Trainer) -> list[WandbLogger]:
+    """The W&B loggers of a Trainer."""
+    return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
 
 
 def section(module: object, stage: str) -> str:

@@ -34,7 +34,7 @@ from padseg.callbacks import (
 from padseg.data import AnomalyDataModule
 from padseg.errors import ConfigError, PadsegError
 from padseg.inference.writer import PredictionWriter
-from padseg.lightning_cli.amounts import refuse_zeros
+from padseg.lightning_cli.amounts import build_trainer, refuse_zeros
 from padseg.lightning_cli.arguments import (
     CHECKPOINT_KEYWORDS,
     complete_args,
@@ -44,7 +44,7 @@ from padseg.lightning_cli.arguments import (
 from padseg.lightning_cli.earlier_files import protect_earlier_files
 from padseg.lightning_cli.interrupts import exit_when_interrupted
 from padseg.lightning_cli.nulls import refuse_nulls
-from padseg.lightning_cli.option_errors import causes, one_line, options_explained
+from padseg.lightning_cli.option_errors import causes, options_explained
 from padseg.lightning_cli.processes import refuse_lone_processes, refuse_too_many_processes
 from padseg.lightning_cli.wording import in_plain_words, missing_checkpoint, nearest_option
 from padseg.machine.console import print_figures
@@ -121,6 +121,7 @@ class PadsegCLI(LightningCLI):
         super().__init__(
             AnomalyModule,
             AnomalyDataModule,
+            trainer_class=build_trainer,
             subclass_mode_model=True,
             seed_everything_default=0,
             save_config_callback=_SaveConfig,
@@ -165,9 +166,7 @@ class PadsegCLI(LightningCLI):
         parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.add_lightning_class_args(ResumeCheckpoint, "checkpoint")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
-        parser.link_arguments(
-            "model", "data.image_size", compute_fn=_image_size, apply_on="instantiate"
-        )
+        parser.link_arguments("model.image_size", "data.image_size", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and report a wrong option in one sentence.
@@ -247,7 +246,7 @@ class PadsegCLI(LightningCLI):
             options.benchmark = True  # of cuDNN's algorithms, since all steps have the same sizes
 
     def instantiate_classes(self) -> None:
-        """Build trainer, model and data; padseg's errors are raised as they are, not wrapped by the parser."""
+        """Build trainer, model and data; errors of padseg and Lightning are not wrapped by the parser."""
         try:
             super().instantiate_classes()
         except Exception as error:
@@ -255,9 +254,6 @@ class PadsegCLI(LightningCLI):
             cause = next((one for one in causes(error) if isinstance(one, told)), None)
             if cause is None:
                 raise
-            if isinstance(cause, MisconfigurationException):  # from one of Lightning's callbacks
-                message = f"--checkpoint or --trainer.callbacks: {one_line(cause)}"
-                raise ConfigError(message) from None
             raise cause from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -286,8 +282,6 @@ class PadsegCLI(LightningCLI):
         refuse_shards(trainer)
         if self.subcommand in (None, "fit"):
             refuse_lossy_training(trainer)
-        if not self.model.automatic_optimization:
-            _refuse_gradient_options(trainer)
         return trainer
 
     def before_fit(self) -> None:
@@ -330,15 +324,3 @@ def _seed(given: int | bool) -> int:
         raise ConfigError("--seed_everything: give a number; the data's draws depend on it, too.")
     check_seed("--seed_everything", given)
     return given
-
-
-def _refuse_gradient_options(trainer: Trainer) -> None:
-    if trainer.accumulate_grad_batches > 1 or trainer.gradient_clip_val:
-        raise ConfigError(
-            "--trainer.accumulate_grad_batches and --trainer.gradient_clip_val are about gradients, which this "
-            "phase does not have: leave them out."
-        )
-
-
-def _image_size(model: AnomalyModule) -> tuple[int, int]:
-    return model.image_size

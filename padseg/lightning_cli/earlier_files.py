@@ -42,7 +42,8 @@ def protect_earlier_files(trainer: Trainer, command: str, resumed: str | None) -
             raise _refused(folder, "--checkpoint.dirpath")
     for folder in _log_folders(trainer):
         own = command == "fit" and resumed and _goes_on(folder, saved, resumed)
-        if _in_run(folder) or (_has_files(folder) and not own):
+        has_files = folder.is_dir() and any(path.is_file() for path in folder.iterdir())
+        if _in_run(folder) or (has_files and not own):
             raise _refused(folder, "--trainer.logger.save_dir or --trainer.logger.version")
         keep_log(folder / "metrics.csv")
 
@@ -68,10 +69,6 @@ def _log_folders(trainer: Trainer) -> Iterator[Path]:
         folder = getattr(logger, "log_dir", None)
         if isinstance(folder, str):
             yield Path(folder)
-
-
-def _has_files(folder: Path) -> bool:
-    return folder.is_dir() and any(path.is_file() for path in folder.iterdir())
 
 
 def _in_run(folder: Path) -> bool:

@@ -91,7 +91,10 @@ def _from_options(error: BaseException) -> bool:
         if any(_room(frames[at]) not in _HANDING_OVER for at in ours):
             return False
         after = frames[ours[-1] + 1 :] if ours else frames
-        if not after or (ours and _top_module(after[0]) not in _LIBRARIES):
+        if not after:
+            return False
+        library = str(after[0].f_globals.get("__name__", "")).partition(".")[0]
+        if ours and library not in _LIBRARIES:
             return False
         if not all(frame.f_code.co_filename.startswith((*_INSTALLED, "<")) for frame in after):
             return False
@@ -102,10 +105,6 @@ def _room(frame: FrameType) -> str | None:
     """The room of padseg, or its file, that a frame belongs to."""
     path = Path(frame.f_code.co_filename)
     return path.relative_to(_PACKAGE).parts[0] if path.is_relative_to(_PACKAGE) else None
-
-
-def _top_module(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def _option(frames: list[FrameType]) -> str:

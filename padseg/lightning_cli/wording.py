@@ -23,7 +23,7 @@ REPLACEMENTS = {
     # Options that are missing, with the command before their names.
     r"\b(?:fit|validate|test|predict)\.data\.": "--data.",
     # About an option that is linked to another.
-    r"argument \w+\(model\) --> .*": "--data.image_size is the model's: pass --model.image_size",
+    r"argument model\.image_size --> .*": "--data.image_size is the model's: pass --model.image_size",
 }
 # About an option that does not exist, itself or as the group and the name.
 _UNKNOWN = (

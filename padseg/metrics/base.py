@@ -99,11 +99,7 @@ class RankingMetric(Metric):
         assert self._curves is not None
         return self._curves
 
-    def plot(
-        self,
-        val: Values | None = None,
-        ax: _AX_TYPE | None = None,
-    ) -> _PLOT_OUT_TYPE:
+    def plot(self, val: Values | None = None, ax: _AX_TYPE | None = None) -> _PLOT_OUT_TYPE:
         """Plot the values, as torchmetrics does; needs matplotlib.
 
         Args:
@@ -158,11 +154,6 @@ class RankingMetric(Metric):
             self.bad = torch.minimum(self.bad, bad)
         self.updates = self.updates + 1
         self.images = self.images + count
-
-
-def as_float32(score: Tensor) -> Tensor:
-    """Detach and cast to float32, the type in which all scores are compared."""
-    return score.detach().to(torch.float32)
 
 
 def as_tensors(

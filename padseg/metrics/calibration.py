@@ -27,12 +27,7 @@ from padseg.metrics import functional
 from padseg.metrics.image import ImageMetrics
 from padseg.metrics.pixel import PixelMetrics
 from padseg.metrics.score_counts import key_scores
-from padseg.metrics.score_scale import (
-    TYPICAL_IMAGE,
-    TYPICAL_PIXEL,
-    ScoreScale,
-    normal_spread,
-)
+from padseg.metrics.score_scale import TYPICAL_IMAGE, TYPICAL_PIXEL, ScoreScale, normal_spread
 from padseg.options import as_stored
 
 _log = logging.getLogger(__name__)
@@ -85,18 +80,14 @@ class Calibration:
     @property
     def image_scale(self) -> ScoreScale:
         """Normalises image scores: the threshold is 0.5."""
-        spread = self.image_spread
-        if spread is None:
-            spread = normal_spread(self.image_threshold, self.image_quantiles, TYPICAL_IMAGE)
-        return ScoreScale(self.image_threshold, spread)
+        typical = normal_spread(self.image_threshold, self.image_quantiles, TYPICAL_IMAGE)
+        return ScoreScale(self.image_threshold, self.image_spread or typical)
 
     @property
     def pixel_scale(self) -> ScoreScale:
         """Normalises score maps: the threshold is 0.5."""
-        spread = self.pixel_spread
-        if spread is None:
-            spread = normal_spread(self.pixel_threshold, self.pixel_quantiles, TYPICAL_PIXEL)
-        return ScoreScale(self.pixel_threshold, spread)
+        typical = normal_spread(self.pixel_threshold, self.pixel_quantiles, TYPICAL_PIXEL)
+        return ScoreScale(self.pixel_threshold, self.pixel_spread or typical)
 
     @property
     def supports_rate(self) -> bool:

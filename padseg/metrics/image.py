@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
 from padseg.metrics import checks, functional
-from padseg.metrics.base import RankingMetric, as_float32, as_tensors
+from padseg.metrics.base import RankingMetric, as_tensors
 from padseg.metrics.checks import ArrayLike
 from padseg.metrics.curves import make_curves
 from padseg.metrics.score_counts import count_scores, score_keys
@@ -63,7 +63,7 @@ class ImageMetrics(RankingMetric):
             )
         checks.check_same_shape("label", label, "image_score", image_score)
         label = checks.comparable(label)
-        score, defective = as_float32(image_score), label != 0
+        score, defective = image_score.detach().float(), label != 0
         self._count_images(len(score), (~score.isfinite(), label != defective))
         self.keys.append(score_keys(score))
         self.labels.append(defective)

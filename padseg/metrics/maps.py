@@ -8,7 +8,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 from padseg.metrics import checks, functional
-from padseg.metrics.base import RankingMetric, as_float32, counting_device
+from padseg.metrics.base import RankingMetric, counting_device
 from padseg.metrics.checks import ArrayLike
 from padseg.metrics.score_counts import ScoreCounts, count_pixels, merge_counts, score_keys
 
@@ -127,7 +127,7 @@ class MapMetric(RankingMetric):
         mask = checks.as_tensor("mask", mask, self.device)
         checks.check_scores("score_map", score_map, self.device)
         checks.check_companion("mask", mask, "score_map", score_map)
-        score = as_float32(checks.as_maps("score_map", score_map))
+        score = checks.as_maps("score_map", score_map).detach().float()
         mask = checks.as_maps("mask", checks.comparable(mask))
         checks.check_same_shape("mask", mask, "score_map", score)
         defect = mask if mask.dtype == torch.bool else mask != 0

@@ -3,13 +3,7 @@
 import torch
 from torch import Tensor
 
-from padseg.metrics.score_counts import (
-    REGION_UNIT,
-    ScoreCounts,
-    add_up,
-    drop_bits,
-    smallest_shift,
-)
+from padseg.metrics.score_counts import REGION_UNIT, ScoreCounts, add_up, drop_bits, smallest_shift
 
 
 def count_saturated(

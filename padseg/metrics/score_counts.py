@@ -169,10 +169,7 @@ def merge_counts(parts: Sequence[ScoreCounts], bound: int | None) -> ScoreCounts
     )
     defect_keys, defect, weight = add_up(
         drop_bits(torch.cat([part.defect_keys for part in parts]), shift),
-        [
-            torch.cat([part.defect for part in parts]),
-            torch.cat([part.weight for part in parts]),
-        ],
+        [torch.cat([part.defect for part in parts]), torch.cat([part.weight for part in parts])],
     )
     return ScoreCounts(keys, total, defect_keys, defect, weight, shift)
 

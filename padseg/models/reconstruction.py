@@ -5,6 +5,7 @@ Yamada & Hotta, "Reconstruction Student with Attention for Student-Teacher Pyram
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -62,13 +63,8 @@ class ReconstructionStudent(nn.Module):
         else:
             self.start = nn.Identity()
             self.up = nn.ModuleList(nn.Identity() for _ in range(3))
-            self.stages = nn.ModuleList(
-                [
-                    two_blocks(in_channels, coarse),
-                    two_blocks(coarse, middle),
-                    two_blocks(middle, fine),
-                ]
-            )
+            widths = (in_channels, coarse, middle, fine)
+            self.stages = nn.ModuleList(two_blocks(*ends) for ends in pairwise(widths))
         self.attention = nn.ModuleList(AttentionMap(c) for c in (coarse, middle, fine))
         kaiming_init(self)
 

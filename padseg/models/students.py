@@ -4,6 +4,7 @@ All of them return features with the teacher's channels and sizes, fine to coars
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
@@ -96,11 +97,7 @@ class DenoisingStudent(nn.Module):
         self.encoder = Encoder(width, [width, 2 * width, 4 * width, bottom], block)
         self.bottleneck = two_blocks(bottom, bottom, options=block)
         self.decoder = nn.ModuleList(
-            [
-                two_blocks(bottom, coarse, options=block),
-                two_blocks(coarse, middle, options=block),
-                two_blocks(middle, fine, options=block),
-            ]
+            two_blocks(*ends, options=block) for ends in pairwise((bottom, coarse, middle, fine))
         )
         kaiming_init(self)
         random_gates = block.fusion == "aff" and block.gates == "random"

@@ -214,11 +214,9 @@ class StudentDistillModule(AnomalyModule):
 
     def _gathered(self, x: Tensor) -> Tensor:
         """The tensors of all processes, one after another."""
-        if self.trainer.world_size == 1:
-            return x
-        every = self.all_gather(x)
+        every = self.all_gather(x)  # with one process, x itself
         assert isinstance(every, Tensor)
-        return every.flatten(0, 1)
+        return every.reshape(-1, *x.shape[1:])
 
     def setup(self, stage: str) -> None:
         """See AnomalyModule.

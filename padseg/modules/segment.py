@@ -13,13 +13,7 @@ from torch import Tensor, nn
 from padseg.data.images import Size
 from padseg.data.pairs import check_batch
 from padseg.errors import CheckpointError, ConfigError
-from padseg.models import (
-    RCM,
-    FeaturePair,
-    NetworkOptions,
-    build_segmentation,
-    find_system,
-)
+from padseg.models import RCM, FeaturePair, NetworkOptions, build_segmentation, find_system
 from padseg.modules.base import MODULE, AnomalyModule
 from padseg.modules.checkpoint import (
     Checkpoint,

@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ class ThresholdCallback(Callback):
         Calibrator(false_alarm_rate, pixel_rate)  # reject a wrong rate before training
         self.false_alarm_rate = false_alarm_rate
         self.pixel_rate = pixel_rate
+        self._others: set[tuple[Path, int]] = set()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note the files of an earlier training, if this one has its ModelCheckpoint, where the best may stay the best."""
+        goes_on = trainer.global_step > 0 or trainer.ckpt_path is not None
+        self._others = set() if goes_on else {_state(path) for _, path in _saved(trainer)}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reject a training whose end could not be calibrated.
@@ -59,7 +66,7 @@ class ThresholdCallback(Callback):
         if data is None or not isinstance(pl_module, AnomalyModule):
             return
         wait_for_checkpoints(trainer)
-        checkpoints = _by_step(trainer)
+        checkpoints = _by_step(trainer, self._others)
         of_last_step = checkpoints.pop(trainer.global_step, set())
         last = copy.deepcopy(pl_module.state_dict()) if checkpoints else None
         for paths in checkpoints.values():
@@ -158,15 +165,26 @@ def _held_out_data(trainer: Trainer, module: LightningModule) -> AnomalyDataModu
     return None if left_out else data_of(trainer)
 
 
-def _by_step(trainer: Trainer) -> dict[int, set[Path]]:
+def _by_step(trainer: Trainer, others: set[tuple[Path, int]]) -> dict[int, set[Path]]:
     """The checkpoints of the last weights and the best one of a training, by the step at which they were saved."""
     found: dict[int, set[Path]] = defaultdict(set)
+    for callback, path in _saved(trainer):
+        if _state(path) in others:
+            continue
+        step = read_header(path).global_step
+        # Without a monitor, Lightning calls the latest one the best, which may be of an earlier step.
+        is_last = path == Path(callback.last_model_path)
+        if callback.monitor or is_last or step == trainer.global_step:
+            found[step].add(path)
+    return found
+
+
+def _saved(trainer: Trainer) -> Iterator[tuple[ModelCheckpoint, Path]]:
     for callback in callbacks_of(trainer, ModelCheckpoint):
         for name in (callback.best_model_path, callback.last_model_path):
-            if not name or not Path(name).is_file():
-                continue
-            step = read_header(name).global_step
-            # Without a monitor, Lightning calls the latest one the best, which may be of an earlier step.
-            if callback.monitor or name == callback.last_model_path or step == trainer.global_step:
-                found[step].add(Path(name))
-    return found
+            if name and Path(name).is_file():
+                yield callback, Path(name)
+
+
+def _state(path: Path) -> tuple[Path, int]:
+    return path, path.stat().st_mtime_ns

@@ -56,6 +56,7 @@ _NOT_OF_MEMORIES = (
     "data.synthesis",
     "model.momentum",
     "model.weight_decay",
+    "trainer.callbacks",  # such as EMAWeightAveraging, or EarlyStopping
     "trainer.max_time",
     "trainer.accumulate_grad_batches",
     "trainer.gradient_clip_val",
@@ -222,7 +223,9 @@ class RunOptions:
     def _takes(self, phase: str, key: str) -> bool:
         """Whether an option applies to a phase; both phases have data and trainer options."""
         remembers = phase == "distill" and SYSTEMS[self.system].memory and len(self.phases) == 2
-        if remembers and f"{key}.".startswith(tuple(f"{name}." for name in _NOT_OF_MEMORIES)):
+        # Lists end with a plus.
+        named = f"{key.rstrip('+')}."
+        if remembers and named.startswith(tuple(f"{name}." for name in _NOT_OF_MEMORIES)):
             return False
         room, _, option = key.partition(".")
         return room != "model" or option in inspect.signature(_MODULES[phase]).parameters

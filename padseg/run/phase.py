@@ -3,16 +3,16 @@
 import gc
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Timer
-from lightning.pytorch.loggers import WandbLogger
 
 from padseg.callbacks import RecordsCallback, WandbCallback
 from padseg.callbacks.wandb_artifacts import log_model
+from padseg.callbacks.wandb_logger import wandb_loggers
 from padseg.callbacks.wandb_runs import finished_wandb, start_wandb
 from padseg.errors import ConfigError
 from padseg.lightning_cli.cli import PadsegCLI
@@ -51,7 +51,9 @@ def run_phase(
         resumed_from = _train(cli, files)
         metrics, images_per_second = _test(cli, files) if tested else (_NOT_TESTED, None)
         if files.phase == run.options.phases[-1]:
-            _log_final(cli.trainer, files.checkpoint, run, metrics)
+            name = f"{run.options.name}-{run.category}"
+            for logger in wandb_loggers(cli.trainer):
+                log_model(logger, name, files.checkpoint, ["final", f"seed{run.seed}"], metrics)
     device = cli.trainer.strategy.root_device
     cost = TrainingCost(**read_json(files.cost))
     trained = read_header(files.checkpoint)
@@ -89,7 +91,9 @@ def _begin(run: Run, files: PhaseFiles, tested: bool, callbacks: Sequence[Callba
     keep_log(files.logs / "metrics.csv")
     saved = [path for path in (files.checkpoint, files.resume) if path.exists()]
     options, args = run.options, run.fit_args(files)
-    if options.precision is None and (begun := [*saved, *_finished_before(run, files)]):
+    before = options.phases[: options.phases.index(files.phase)]
+    begun = [*saved, *(PhaseFiles(files.run, phase).checkpoint for phase in before)]
+    if options.precision is None and begun:
         # A run that another machine began continues in the default precision of that machine.
         precision = read_header(begun[0]).precision
         args += [] if precision is None else [f"--trainer.precision={precision}"]
@@ -116,20 +120,6 @@ def _begin(run: Run, files: PhaseFiles, tested: bool, callbacks: Sequence[Callba
         logger = start_wandb(options.wandb, files.run, files.logs, group, run.seed, files.phase)
         cli.trainer.loggers = [*cli.trainer.loggers, logger]
     return cli
-
-
-def _finished_before(run: Run, files: PhaseFiles) -> list[Path]:
-    """The checkpoints of the phases before this one."""
-    before = run.options.phases[: run.options.phases.index(files.phase)]
-    return [PhaseFiles(files.run, phase).checkpoint for phase in before]
-
-
-def _log_final(trainer: Trainer, path: Path, run: Run, metrics: Mapping[str, float | None]) -> None:
-    """Log the final model to W&B, if that is where the run is logged to."""
-    name = f"{run.options.name}-{run.category}"
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            log_model(logger, name, path, ["final", f"seed{run.seed}"], metrics)
 
 
 def _callbacks(options: RunOptions, files: PhaseFiles, tested: bool) -> list[Callback]:

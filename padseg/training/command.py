@@ -87,7 +87,7 @@ def train(
         raise ConfigError(f"{model} exists without its training: pass another --out, or remove it.")
     require_own(picture)
     with quietly(quiet):
-        images = _find_images(folders, folder, textures, overrides.get("data.foreground"))
+        images = good_images(folders, (folder, textures, overrides.get("data.foreground")))
         register_good_images(images)
         say(f"Training {system} on {count(len(images), 'good image')}.")
         options = RunOptions(
@@ -109,15 +109,6 @@ def train(
         )
         _run(options, folder, model, PreviewCallback(picture))
     return model
-
-
-def _find_images(
-    folders: str | Path | Sequence[str | Path], *others: str | Path | None
-) -> list[Path]:
-    """The good images in the given folders, without those in other folders that lie there."""
-    given = [folders] if isinstance(folders, str | Path) else folders
-    leave_out = [other for other in others if other is not None]
-    return good_images([Path(path) for path in given], leave_out)
 
 
 def _run(options: RunOptions, folder: Path, model: Path, picture: PreviewCallback) -> None:

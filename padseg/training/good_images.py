@@ -14,11 +14,13 @@ from padseg.machine.marks import is_marked
 LAYOUT = "good_images"
 
 
-def good_images(folders: Sequence[Path], leave_out: Sequence[str | Path] = ()) -> list[Path]:
+def good_images(
+    folders: str | Path | Sequence[str | Path], leave_out: Sequence[str | Path | None] = ()
+) -> list[Path]:
     """The images below folders of good images, each once; see `walk_good` for what is taken.
 
     Args:
-        folders: The folders.
+        folders: The folders, or the only one.
         leave_out: Folders inside the given ones whose images are ignored, such as that of the textures.
 
     Returns:
@@ -27,16 +29,18 @@ def good_images(folders: Sequence[Path], leave_out: Sequence[str | Path] = ()) -
     Raises:
         DataError: There are no folders, one is missing or holds no image, or some of its images may have defects.
     """
+    folders = [folders] if isinstance(folders, str | Path) else folders
     if not folders:
         raise DataError("no folder is given to train on: name one or more with good images.")
     warn_of_neighbours(map(absolute, folders))
     found: dict[Path, None] = {}
     walked: list[Entries] = []
+    others = [absolute(path) for path in leave_out if path is not None]
     for given in folders:
         folder = absolute(given)
         if not folder.is_dir():
             raise DataError(f"{given} is not a folder: give folders of good images.")
-        inside = [path for path in map(absolute, leave_out) if folder in path.parents]
+        inside = [path for path in others if folder in path.parents]
         entries = [*walk_good(folder)]
         images = [
             path

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -23,7 +24,7 @@ from padseg.inference import Predictor
 from padseg.lightning_cli.recipes import config_path
 from padseg.modules import StudentDistillModule, read_checkpoint, read_header
 from padseg.modules.checkpoint import store_calibration
-from tiny import tiny_arguments, tiny_data, tiny_student, tiny_trainer
+from tiny import save_module, tiny_arguments, tiny_data, tiny_student, tiny_trainer
 
 
 def fit_args(data_root, textures, folder, *more: str) -> list[str]:
@@ -93,6 +94,20 @@ def test_the_checkpoint_of_a_plain_trainer_has_thresholds(
     trainer.fit(module, datamodule=tiny_data(data_root))
     (path,) = tmp_path.rglob("*.ckpt")
     assert read_header(path).calibration == module.calibration is not None
+
+
+def test_a_checkpoint_of_another_training_is_left_alone(data_root, tmp_path):
+    """Which the same ModelCheckpoint has saved, and whose score this training does not reach."""
+    keeper = ModelCheckpoint(tmp_path / "saved", monitor="train_loss", save_last=True)
+    earlier = save_module(tiny_student("stpm", width=32), tmp_path / "earlier.ckpt")
+    before = earlier.read_bytes()
+    keeper.best_model_path = keeper.kth_best_model_path = str(earlier)
+    keeper.best_k_models = {str(earlier): keeper.kth_value.new_tensor(-1.0)}
+    trainer = tiny_trainer(tmp_path, 1, enable_checkpointing=True, callbacks=[keeper])
+    trainer.fit(tiny_student("stpm"), datamodule=tiny_data(data_root))
+    assert keeper.best_model_path == str(earlier)
+    assert earlier.read_bytes() == before
+    assert read_header(keeper.last_model_path).calibration is not None
 
 
 def test_a_run_scores_the_held_out_images_once(data_root, tmp_path, monkeypatch):

@@ -1,11 +1,13 @@
 """`fit`, `validate` and `test` with what padseg adds to Lightning's CLI."""
 
+import inspect
 import shutil
 import subprocess
 import sys
 
 import pytest
 from jsonargparse import dict_to_namespace
+from lightning import Trainer
 from lightning.pytorch.callbacks import Timer
 
 from padseg.cli import main
@@ -170,6 +172,17 @@ def test_checkpoints_are_written_whole_unless_another_way_is_configured(
     args = fit_args(data_root, textures, f"--trainer.plugins={plugin}")
     trainer = PadsegCLI(args[1:], run=False).trainer
     assert type(trainer.strategy.checkpoint_io).__name__ == writer
+
+
+def test_1_is_one_batch(data_root, textures, monkeypatch):
+    names = [f"limit_{name}_batches" for name in ("train", "val", "test", "predict")]
+    for name in names:  # as Python has it after some imports, see `typing.Union`
+        monkeypatch.setitem(
+            inspect.unwrap(Trainer.__init__).__annotations__, name, float | int | None
+        )
+    args = fit_args(data_root, textures, *(f"--trainer.{name}=1" for name in names))
+    trainer = PadsegCLI(args[1:], run=False).trainer
+    assert [type(getattr(trainer, name)) for name in names] == 4 * [int]
 
 
 @pytest.mark.parametrize("kind", [dict, dict_to_namespace])

@@ -43,7 +43,10 @@ def fit(data_root, textures, tmp_path, *options) -> int:
             ["--trainer.callbacks=LearningRateMonitor", "--trainer.logger=false"],
             "--trainer.callbacks LearningRateMonitor: Cannot use",
         ),
-        (["--trainer.callbacks=Timer", "--trainer.callbacks.duration=x"], "not a valid duration"),
+        (
+            ["--trainer.callbacks=Timer", "--trainer.callbacks.duration=x"],
+            "--trainer.callbacks Timer: `Timer(duration='x')` is not a valid duration",
+        ),
         (["--trainer.max_time=x"], "--trainer.callbacks Timer: `Timer(duration='x')` is not"),
         (["--trainer.precision=64-true"], "--trainer.precision is '64-true'; give one of"),
         (["--trainer.max_steps=-5"], "--trainer: `max_steps` must be a non-negative integer"),

@@ -84,6 +84,7 @@ def test_run_options_are_checked(arguments, told, tmp_path, data_root, textures,
 def test_options_of_gradients_are_of_the_phase_that_has_them(data_root, textures, tmp_path):
     given = {"model.weight_decay": "0.05", "trainer.max_time": "00:01:00:00"}
     given |= {"data.synthesis.mixture.soft_edges": "0.25", "data.bits": "12"}
+    given |= {"trainer.callbacks+": "EMAWeightAveraging", "trainer.callbacks.decay": "0.9"}
     for system, first in (("tedseg", ["data.bits"]), ("destseg", list(given))):
         options = RunOptions(
             system, data_root, ("widget",), tmp_path, textures, label="x", overrides=given
