@@ -15,7 +15,7 @@ from padseg.errors import ConfigError, count
 from padseg.inference import Predictor
 from padseg.inference.calibrate import describe_thresholds
 from padseg.machine.console import quietly, say, shell
-from padseg.machine.files import absolute, written_whole
+from padseg.machine.files import absolute, expanded, written_whole
 from padseg.machine.folders import recorded_options
 from padseg.machine.marks import require_own
 from padseg.models import find_system
@@ -80,9 +80,12 @@ def train(
         PadsegError: An input cannot be used, or `out` holds another training.
     """
     load_plugin(plugin)
-    out, overrides = absolute(out), dict(overrides or {})
+    out, overrides = absolute(expanded(out)), dict(overrides or {})
+    textures = None if textures is None else expanded(textures)
     refuse_set(overrides, _SET_BY_TRAIN)
     folder, model, picture = out / "training", out / "model.ckpt", out / "preview.png"
+    if out.is_file():
+        raise ConfigError(f"--out {out} is a file: name a folder.")
     if model.exists() and not folder.exists():
         raise ConfigError(f"{model} exists without its training: pass another --out, or remove it.")
     require_own(picture)
@@ -117,7 +120,7 @@ def _find_images(
     """The good images in the given folders, without those in other folders that lie there."""
     given = [folders] if isinstance(folders, str | Path) else folders
     leave_out = [other for other in others if other is not None]
-    return good_images([Path(path) for path in given], leave_out)
+    return good_images([expanded(path) for path in given], leave_out)
 
 
 def _run(options: RunOptions, folder: Path, model: Path, picture: PreviewCallback) -> None:
@@ -147,12 +150,12 @@ def _name(out: Path) -> str:
     return str(began.get("category", out.name or "model"))
 
 
-def _textures(system: str, textures: str | Path | None, out: Path) -> Path | None:
+def _textures(system: str, textures: Path | None, out: Path) -> Path | None:
     """The folder of textures that the system needs; None if it needs none."""
     if not find_system(system).synthetic:
         return None
     if textures is not None:
-        return Path(textures)
+        return textures
     say(
         "Synthetic defects are painted with a small generated set of textures; real ones are better: padseg "
         "download dtd --root data, then --textures data/dtd/images."
