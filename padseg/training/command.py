@@ -7,7 +7,7 @@ DIR/training/      the training itself, from which an interrupted call resumes
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from padseg.data.builtin_textures import builtin_textures
@@ -99,9 +99,9 @@ def train(
             categories=(_name(out),),
             out=out,
             textures=_textures(system, textures, out),
-            seeds=(seed,),
-            steps=(steps,) if isinstance(steps, int) else tuple(steps),
-            batch_size=batch_size,
+            seeds=(int(seed),),  # also of NumPy, which JSON does not take
+            steps=tuple(map(int, steps if isinstance(steps, Iterable) else [steps])),
+            batch_size=None if batch_size is None else int(batch_size),
             precision=precision,
             weights=weights,
             label=system,

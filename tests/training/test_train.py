@@ -100,6 +100,19 @@ def test_a_home_in_python(option, good, tmp_path, monkeypatch):
         train(**given, weights="random")
 
 
+def test_numbers_of_numpy(good, tmp_path, monkeypatch):
+    runs = []
+    monkeypatch.setattr(command, "_run", lambda options, *_: runs.append(options))
+    one, two = np.arange(1, 3)
+    train(good, tmp_path / "1", "stpm", seed=one, steps=two, batch_size=two, weights="random")
+    train(good, tmp_path / "2", seed=1, steps=np.array([2, 2]), batch_size=2, weights="random")
+    assert [(run.seeds, run.steps, run.batch_size) for run in runs] == [
+        ((1,), (2,), 2),
+        ((1,), (2, 2), 2),
+    ]
+    assert {type(number) for run in runs for number in (*run.seeds, *run.steps)} == {int}
+
+
 @pytest.mark.slow
 def test_a_training_anew_replaces_no_model(good, tmp_path, capsys):
     assert main(arguments(good, tmp_path, system="stpm")) == 0
