@@ -84,10 +84,7 @@ def train(
     textures = None if textures is None else expanded(textures)
     refuse_set(overrides, _SET_BY_TRAIN)
     folder, model, picture = out / "training", out / "model.ckpt", out / "preview.png"
-    if out.is_file():
-        raise ConfigError(f"--out {out} is a file: name a folder.")
-    if model.exists() and not folder.exists():
-        raise ConfigError(f"{model} exists without its training: pass another --out, or remove it.")
+    _refuse_what_is_there(out, model, folder)
     require_own(picture)
     with quietly(quiet):
         images = _find_images(folders, folder, textures, overrides.get("data.foreground"))
@@ -112,6 +109,13 @@ def train(
         )
         _run(options, folder, model, PreviewCallback(picture))
     return model
+
+
+def _refuse_what_is_there(out: Path, model: Path, folder: Path) -> None:
+    if out.is_file():
+        raise ConfigError(f"--out {out} is a file: name a folder.")
+    if model.exists() and not folder.exists():
+        raise ConfigError(f"{model} exists without its training: pass another --out, or remove it.")
 
 
 def _find_images(
