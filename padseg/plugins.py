@@ -47,12 +47,21 @@ def load_plugin(name: str | None) -> None:
             raise ConfigError(
                 f"--plugin is {name}; there is no such module on Python's path or in {folder}."
             ) from error
-        last = traceback.extract_tb(error.__traceback__)[-1]
+        file, line, reason = _mistake(error)
         raise ConfigError(
-            f"--plugin {name} cannot be imported: {type(error).__name__} in {last.filename}, line "
-            f"{last.lineno}: {error}."
+            f"--plugin {name} cannot be imported: {type(error).__name__} in {file}, line {line}: {reason}."
         ) from error
     _loaded[name] = None
+
+
+def _mistake(error: Exception) -> tuple[str | None, int | None, str]:
+    """File and line of the plugin, not of padseg or Python's import, where an error was made, and what it says."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return error.filename, error.lineno, error.msg
+    frames = traceback.extract_tb(error.__traceback__)
+    inner = (str(Path(__file__).parent), "<frozen")
+    last = [frame for frame in frames if not frame.filename.startswith(inner)][-1]
+    return last.filename, last.lineno, str(error).rstrip(".") or "it says no more"
 
 
 def plugin_option(name: str | None) -> tuple[str, ...]:

@@ -239,7 +239,12 @@ def test_lightning_commands_import_the_plugin(unregistered, tmp_path, capsys):
             "import padseg_gone",
             r"ModuleNotFoundError in .*needy.py, line 1: No module named",
         ),
-        ("typo", "def f(:\n", r"SyntaxError in .*: invalid syntax \(typo.py, line 1\)"),
+        ("typo", "\ndef f(:\n", r"SyntaxError in .*typo.py, line 2: invalid syntax\.$"),
+        (
+            "level",
+            "from padseg.metrics import register\n\nregister('a', None, 'pixels')",
+            r"ConfigError in .*level.py, line 3: level is 'pixels'; give one of pixel, image\.$",
+        ),
     ],
 )
 def test_plugins_that_cannot_be_imported(name, source, message, tmp_path, monkeypatch):

@@ -137,8 +137,9 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse
     for word, value in [*others, *of_fit]:
         key = word.removeprefix("--").partition("=")[0]
         if not _is_option_of_fit(word) or key.partition(".")[0] not in options.options_of_fit:
+            kind = "option" if word.startswith("-") else "argument"
             raise ConfigError(
-                f"unknown option {word!r}: see padseg {options.command} --help."
+                f"unknown {kind} {word!r}: see padseg {options.command} --help."
                 + did_you_mean(key.replace("_", "-"), _own_options(parser, options.command))
             )
         if value is None:

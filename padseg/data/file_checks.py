@@ -1,5 +1,6 @@
 """Checks of single files: images that cannot be read, masks that do not match their image."""
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from padseg.data.images import Pixels, Size, image_pages, image_shape
 from padseg.data.mask_files import possible_images
 from padseg.data.masks import has_dark_regions, has_white_background, is_empty_mask, mask_share
 from padseg.data.samples import GOOD, Sample
-from padseg.errors import DataError
+from padseg.errors import DataError, count
 from padseg.machine.marks import is_marked
 from padseg.machine.threads import map_in_threads
 
@@ -34,8 +35,8 @@ def check_files(
     findings = [finding for found in map_in_threads(look, samples) for finding in found]
     findings = _join_inverted(findings, [mask for sample in defects for mask in sample.masks])
     if unmasked and defects:
-        folder = defects[0].path.parent.parent
-        message = f"none of the {len(defects)} images with defects in {folder} has a mask: "
+        folder = Path(os.path.commonpath([sample.path.parent for sample in defects]))
+        message = f"there is no mask for {count(len(defects), 'image')} with defects in {folder}: "
         if masks_optional:
             message += "there will be image figures only."
         else:

@@ -3,7 +3,6 @@
 import io
 import os
 import threading
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 from padseg.data.depth import ALL_BITS, to_rgb
 from padseg.data.images import image_shape, open_rgb
 from padseg.errors import DataError
+from padseg.machine.files import expanded
 
 MOST_PIXELS = 2**26
 """Total pixels of images that wait to be scored or written, unless a single one has more."""
@@ -68,7 +68,7 @@ def load_rgb(source: ImageSource, bits: int = ALL_BITS) -> Image.Image:
         DataError: It cannot be read, or its pixels are neither 8 nor 16 bits.
     """
     if isinstance(source, str | os.PathLike):
-        return open_rgb(Path(source), bits)
+        return open_rgb(expanded(os.fspath(source)), bits)
     try:
         if isinstance(source, Image.Image):
             with _DECODING:
@@ -147,7 +147,7 @@ def count_pixels(source: ImageSource) -> int:
         if isinstance(source, np.ndarray | Tensor):
             return int(np.prod(source.shape))
         if isinstance(source, str | os.PathLike):
-            height, width = image_shape(Path(source))
+            height, width = image_shape(expanded(os.fspath(source)))
             return height * width
     except (DataError, ValueError):
         return 0

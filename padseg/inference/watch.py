@@ -1,5 +1,6 @@
 """`padseg detect --watch`: the images of a production line, each as soon as it is whole."""
 
+import errno
 import logging
 import time
 from collections.abc import Sequence
@@ -117,7 +118,7 @@ class _Tables:
         try:
             write_tables(self._folder)
         except OSError as error:  # Windows replaces no table that another program has open
-            if error.errno in NO_ROOM:
+            if error.errno in (*NO_ROOM, errno.ENOENT):
                 raise
             _log.warning(
                 "%s cannot be written now (%s): trying again.", error.filename, error.strerror

@@ -16,6 +16,7 @@ from padseg.machine.files import CANNOT_WRITE, read_json, write_json
 # Errors of the operating system if a drive, mostly one of the network, has no locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 _HASH = re.compile("[0-9a-f]{64}")  # of files, SHA-256
+_LOCK_FILE = ".lock"
 OPTIONS_FILE = "options.json"  # what the results in a folder depend on
 
 
@@ -24,19 +25,27 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder, which is created if it does not exist.
 
     Raises:
-        PadsegError: Another process uses it, or something cannot be written.
+        PadsegError: Another process uses it, or something cannot be written; or it was moved or deleted meanwhile.
     """
-    inside = False
+    inside, gone = False, False
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(folder):
             inside = True
-            yield
+            try:
+                yield
+            finally:
+                gone = not (folder / _LOCK_FILE).exists()
     except filelock.Timeout as error:
         raise PadsegError(
             f"{folder} is in use by another process: wait, or pass another --out."
         ) from error
     except OSError as error:
+        if gone and isinstance(error, FileNotFoundError):
+            raise PadsegError(
+                f"{folder} was moved or deleted while it was written: put it back, and the same command resumes "
+                "from what is there, or repeat it to begin anew."
+            ) from error
         if error.errno not in CANNOT_WRITE:
             raise
         named = [Path(name) for name in (error.filename, error.filename2) if name]
@@ -52,7 +61,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _lock(folder: Path) -> AbstractContextManager[object]:
     try:
-        return filelock.FileLock(folder / ".lock").acquire(timeout=0)
+        return filelock.FileLock(folder / _LOCK_FILE).acquire(timeout=0)
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
             raise

@@ -7,6 +7,7 @@ teacher, student and, after phase two, segmentation network, with the options th
 import io
 import logging
 import pickle
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -86,7 +87,7 @@ def _load(path: Path, mmap: bool) -> Checkpoint:
         if "locating file data.pkl" in str(error):  # a sound archive of something else
             raise _foreign(path) from error
         raise CheckpointError(
-            f"checkpoint {path} is damaged ({_first_line(error)}): restore it, or remove it and train again."
+            f"checkpoint {path} is damaged ({_first_sentence(error)}): restore it, or remove it and train again."
         ) from error
     if not isinstance(checkpoint, dict) or HEADER_KEY not in checkpoint:
         raise _foreign(path)
@@ -99,7 +100,7 @@ def _header(checkpoint: Checkpoint, path: str | Path) -> Header:
         return Header.from_checkpoint(checkpoint)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"checkpoint {path} is damaged ({type(error).__name__}: {_first_line(error)}): restore it, "
+            f"checkpoint {path} is damaged ({type(error).__name__}: {_first_sentence(error)}): restore it, "
             "or remove it and train again."
         ) from error
 
@@ -297,8 +298,9 @@ def _unwritable(path: Path, error: OSError) -> CheckpointError:
     )
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", maxsplit=1)[0].rstrip(".") or type(error).__name__
+def _first_sentence(error: Exception) -> str:
+    """What an error says, without the advice that PyTorch adds."""
+    return re.split(r"\n|\. ", str(error).strip())[0].rstrip(".") or type(error).__name__
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

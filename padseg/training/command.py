@@ -7,7 +7,7 @@ DIR/training/      the training itself, from which an interrupted call resumes
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from padseg.data.builtin_textures import builtin_textures
@@ -15,7 +15,7 @@ from padseg.errors import ConfigError, count
 from padseg.inference import Predictor
 from padseg.inference.calibrate import describe_thresholds
 from padseg.machine.console import quietly, say, shell
-from padseg.machine.files import absolute, written_whole
+from padseg.machine.files import absolute, expanded, written_whole
 from padseg.machine.folders import recorded_options
 from padseg.machine.marks import require_own
 from padseg.models import find_system
@@ -80,11 +80,11 @@ def train(
         PadsegError: An input cannot be used, or `out` holds another training.
     """
     load_plugin(plugin)
-    out, overrides = absolute(out), dict(overrides or {})
+    out, overrides = absolute(expanded(out)), dict(overrides or {})
+    textures = None if textures is None else expanded(textures)
     refuse_set(overrides, _SET_BY_TRAIN)
     folder, model, picture = out / "training", out / "model.ckpt", out / "preview.png"
-    if model.exists() and not folder.exists():
-        raise ConfigError(f"{model} exists without its training: pass another --out, or remove it.")
+    _refuse_what_is_there(out, model, folder)
     require_own(picture)
     with quietly(quiet):
         images = good_images(folders, (folder, textures, overrides.get("data.foreground")))
@@ -96,9 +96,9 @@ def train(
             categories=(_name(out),),
             out=out,
             textures=_textures(system, textures, out),
-            seeds=(seed,),
-            steps=(steps,) if isinstance(steps, int) else tuple(steps),
-            batch_size=batch_size,
+            seeds=(int(seed),),  # also of NumPy, which JSON does not take
+            steps=tuple(map(int, steps if isinstance(steps, Iterable) else [steps])),
+            batch_size=None if batch_size is None else int(batch_size),
             precision=precision,
             weights=weights,
             label=system,
@@ -109,6 +109,13 @@ def train(
         )
         _run(options, folder, model, PreviewCallback(picture))
     return model
+
+
+def _refuse_what_is_there(out: Path, model: Path, folder: Path) -> None:
+    if out.is_file():
+        raise ConfigError(f"--out {out} is a file: name a folder.")
+    if model.exists() and not folder.exists():
+        raise ConfigError(f"{model} exists without its training: pass another --out, or remove it.")
 
 
 def _run(options: RunOptions, folder: Path, model: Path, picture: PreviewCallback) -> None:
@@ -138,12 +145,12 @@ def _name(out: Path) -> str:
     return str(began.get("category", out.name or "model"))
 
 
-def _textures(system: str, textures: str | Path | None, out: Path) -> Path | None:
+def _textures(system: str, textures: Path | None, out: Path) -> Path | None:
     """The folder of textures that the system needs; None if it needs none."""
     if not find_system(system).synthetic:
         return None
     if textures is not None:
-        return Path(textures)
+        return textures
     say(
         "Synthetic defects are painted with a small generated set of textures; real ones are better: padseg "
         "download dtd --root data, then --textures data/dtd/images."

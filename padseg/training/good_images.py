@@ -8,7 +8,7 @@ from padseg.data.image_files import Entries, sort_images, suffixes, warn_of_left
 from padseg.data.layouts import Layout, register
 from padseg.data.samples import Sample
 from padseg.errors import DataError
-from padseg.machine.files import absolute
+from padseg.machine.files import absolute, expanded
 from padseg.machine.marks import is_marked
 
 LAYOUT = "good_images"
@@ -32,14 +32,15 @@ def good_images(
     folders = [folders] if isinstance(folders, str | Path) else folders
     if not folders:
         raise DataError("no folder is given to train on: name one or more with good images.")
-    warn_of_neighbours(map(absolute, folders))
+    given = list(map(expanded, folders))
+    warn_of_neighbours(map(absolute, given))
     found: dict[Path, None] = {}
     walked: list[Entries] = []
     others = [absolute(path) for path in leave_out if path is not None]
-    for given in folders:
-        folder = absolute(given)
+    for name in given:
+        folder = absolute(name)
         if not folder.is_dir():
-            raise DataError(f"{given} is not a folder: give folders of good images.")
+            raise DataError(f"{name} is not a folder: give folders of good images.")
         inside = [path for path in others if folder in path.parents]
         entries = [*walk_good(folder)]
         images = [
@@ -49,7 +50,7 @@ def good_images(
             if not is_marked(path) and not any(map(path.is_relative_to, inside))
         ]
         if not images:
-            raise DataError(f"{given} holds no image ({suffixes()}).")
+            raise DataError(f"{name} holds no image ({suffixes()}).")
         found.update(dict.fromkeys(images))
         walked += entries
     warn_of_left_out(walked)

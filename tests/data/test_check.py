@@ -135,11 +135,11 @@ def test_missing_masks(root):
 def test_no_masks_at_all_is_for_folders_alone(root):
     for path in (root / "w/ground_truth/cut").iterdir():
         path.unlink()
-    assert found(root, "folder") == [("no masks", "test")]
+    assert found(root, "folder") == [("no masks", "cut")]
     setup(root, "test", "folder")
     with pytest.raises(
         DataError,
-        match=r"none of the 4 images with defects in .* has a mask: restore them, or pass",
+        match=r"there is no mask for 4 images with defects in .*w/test/cut: restore them, or pass",
     ):
         setup(root, "test")
 

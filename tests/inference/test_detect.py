@@ -306,6 +306,21 @@ def test_what_stops_the_writing_is_told(checkpoint, images, tmp_path, monkeypatc
     assert "cannot be written (encoder error -2)" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there, open files keep the folder")
+def test_results_that_are_moved_away_end_it(checkpoint, images, tmp_path, monkeypatch, capsys):
+    """The verdicts after that would be in no table."""
+    out, settle = tmp_path / "found", Results._settle
+
+    def move_and_settle(self):
+        out.rename(tmp_path / "moved")
+        settle(self)
+
+    monkeypatch.setattr(Results, "_settle", move_and_settle)
+    assert detect(checkpoint, out, images[0]) == 2
+    told = f"{out} was moved or deleted while it was written: put it back"
+    assert told in capsys.readouterr().err
+
+
 def test_files_patterns_and_mistakes(checkpoint, images, tmp_path, capsys):
     folder, _ = images
     out = folder / "out"  # its pictures are no input

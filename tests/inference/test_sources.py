@@ -35,6 +35,7 @@ def pixels(path) -> np.ndarray:
 
 SOURCES = {
     "str": str,
+    "home": lambda path: f"~/{path.name}",
     "path": lambda path: path,
     "bytes": lambda path: path.read_bytes(),
     "bytearray": lambda path: bytearray(path.read_bytes()),
@@ -121,7 +122,9 @@ def test_a_file_in_a_folder_that_cannot_be_searched_is_left_to_its_reader(tmp_pa
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_a_source_is_scored_like_its_file(kind, predictor, path):
+def test_a_source_is_scored_like_its_file(kind, predictor, path, monkeypatch):
+    monkeypatch.setenv("HOME", str(path.parent))
+    monkeypatch.setenv("USERPROFILE", str(path.parent))
     expected = predictor(path)
     found = predictor(SOURCES[kind](path))
     assert found.image_score == expected.image_score

@@ -347,6 +347,22 @@ def test_a_restart_goes_on_and_scores_nothing_twice(checkpoint, pictures, tmp_pa
     assert sorted(json.loads(line)["path"] for line in lines) == sorted(after.index)
 
 
+@windows
+@pytest.mark.usefixtures("quick")
+def test_results_that_are_moved_away_are_told(checkpoint, pictures, tmp_path, capsys):
+    folder, out, moved = tmp_path / "line", tmp_path / "found", tmp_path / "monday"
+    folder.mkdir()
+    shutil.copy(pictures[0], folder / "1.png")
+
+    def move():
+        wait_for(lambda: names(out))
+        out.rename(moved)
+
+    assert watch_while(checkpoint, folder, out, move) == 2
+    assert "found was moved or deleted while it was written" in capsys.readouterr().err
+    assert names(moved) == {"1.png"}
+
+
 def test_what_is_watched_is_a_folder(checkpoint, pictures, tmp_path, capsys):
     for path in (pictures[0], tmp_path / "nothing"):
         command = ["detect", str(checkpoint), str(path), "--out", str(tmp_path / "out"), "--watch"]

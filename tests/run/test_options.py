@@ -34,6 +34,7 @@ def test_textures_are_required(tmp_path, data_root, capsys):
             ["run", "destseg", "--label", "x", "--model.imagesize", "64"],
             "padseg.modules.SegmentationModule. Did you mean --model.image_size?",
         ),
+        (["run", "destseg", "pfadseg"], "unknown argument 'pfadseg': see padseg run --help.\n"),
         (["run", "destseg", "--nothing", "1"], "run --help.\n"),
         (["run", "destseg", "--batch_size", "1"], "Did you mean --batch-size?"),
         (["run", "destseg", "--comand", "1"], "run --help.\n"),

@@ -24,7 +24,7 @@ def test_a_folder_without_masks_has_image_figures(data_root, tmp_path, capsys):
     shutil.rmtree(root / "widget/ground_truth")
     arguments = stpm(root, out, "--data.num_workers", "0", "--trainer.enable_progress_bar", "false")
     assert main(arguments) == 2
-    assert "none of the 4 images with defects in" in capsys.readouterr().err
+    assert "there is no mask for 4 images with defects in" in capsys.readouterr().err
     assert main([*arguments, "--data.layout", "folder"]) == 2
     assert "--data.layout cannot be set here: use --layout." in capsys.readouterr().err
     assert main([*arguments, "--layout", "folder"]) == 0

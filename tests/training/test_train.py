@@ -15,7 +15,7 @@ from padseg.data import download
 from padseg.data.builtin_textures import builtin_textures
 from padseg.data.image_files import list_textures
 from padseg.data.layouts import LAYOUTS
-from padseg.errors import DataError
+from padseg.errors import DataError, PadsegError
 from padseg.inference import Predictor
 from padseg.inference.inputs import find_images
 from padseg.models import SYSTEMS
@@ -87,6 +87,30 @@ def test_the_picture_shows_pairs_and_held_out_images(trained):
     assert width > 4 * 64
     assert height > (4 + 1) * 64  # four pairs, one held-out image
     assert len(np.unique(pixels[-64:].reshape(-1, 3), axis=0)) > 100
+
+
+@pytest.mark.parametrize("option", ["folders", "out", "textures"])
+def test_a_home_in_python(option, good, tmp_path, monkeypatch):
+    """As everywhere else; otherwise the model would be written into a folder named `~`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "there").touch()
+    given = {"folders": good, "out": tmp_path / "model", "textures": None, option: "~/there"}
+    with pytest.raises(PadsegError, match=re.escape(str(tmp_path / "there"))):
+        train(**given, weights="random")
+
+
+def test_numbers_of_numpy(good, tmp_path, monkeypatch):
+    runs = []
+    monkeypatch.setattr(command, "_run", lambda options, *_: runs.append(options))
+    one, two = np.arange(1, 3)
+    train(good, tmp_path / "1", "stpm", seed=one, steps=two, batch_size=two, weights="random")
+    train(good, tmp_path / "2", seed=1, steps=np.array([2, 2]), batch_size=2, weights="random")
+    assert [(run.seeds, run.steps, run.batch_size) for run in runs] == [
+        ((1,), (2,), 2),
+        ((1,), (2, 2), 2),
+    ]
+    assert {type(number) for run in runs for number in (*run.seeds, *run.steps)} == {int}
 
 
 @pytest.mark.slow
