@@ -74,6 +74,7 @@ ABLATION_FULL = {
     "tedseg": "nothing",
     **{f"{label}-400": ABLATION[label] for label in ("tedseg-one-net", "tedseg-own")},
 }
+TWO = {"tedseg": "EfficientNet-Lite0", "tedseg-two": "and DINOv2"}
 PLACES = {"tedseg-places": "yes", "tedseg": "no: the default"}
 PUBLISHED = ("DeSTSeg", "PFADSeg")
 Variant = dict[str, Any]
@@ -283,7 +284,7 @@ TABLES: dict[str, dict[str, Callable[[pd.DataFrame], str]]] = {
     "configs/tedseg/README.md": {
         "seeds": seeds,
         "distances": distances,
-        "two": partial(seeds, label="tedseg-two"),
+        "two": partial(variants, title="teachers", names=TWO),
         "ablation": partial(variants, title="without", names=ABLATION),
         "ablation at full length": partial(variants, title="without", names=ABLATION_FULL),
         "lengths": lengths,
