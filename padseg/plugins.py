@@ -11,6 +11,7 @@ In Python, import it before using it; on the command line, name it with `--plugi
 """
 
 import importlib
+import os
 import sys
 import traceback
 from importlib.util import find_spec
@@ -59,7 +60,7 @@ def _mistake(error: Exception) -> tuple[str | None, int | None, str]:
     if isinstance(error, SyntaxError) and error.filename is not None:
         return error.filename, error.lineno, error.msg
     frames = traceback.extract_tb(error.__traceback__)
-    inner = (str(Path(__file__).parent), "<frozen")
+    inner = (f"{Path(__file__).parent}{os.sep}", "<frozen")
     last = [frame for frame in frames if not frame.filename.startswith(inner)][-1]
     return last.filename, last.lineno, str(error).rstrip(".") or "it says no more"
 

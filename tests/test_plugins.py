@@ -14,6 +14,7 @@ from PIL import Image
 from torch.optim import AdamW
 from torchmetrics.functional.classification import binary_jaccard_index
 
+from padseg import plugins
 from padseg.callbacks import EvaluationCallback
 from padseg.cli import main
 from padseg.data.layouts import LAYOUTS
@@ -254,6 +255,14 @@ def test_plugins_that_cannot_be_imported(name, source, message, tmp_path, monkey
         (tmp_path / f"{name}.py").write_text(source)
     with pytest.raises(ConfigError, match=message):
         load_plugin(name)
+
+
+def test_a_plugin_beside_the_package_may_begin_with_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(plugins, "__file__", str(tmp_path / "padseg/plugins.py"))
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "padseg_mine.py").write_text("x = 1\nx.y")
+    with pytest.raises(ConfigError, match=r"AttributeError in .*padseg_mine.py, line 2: "):
+        load_plugin("padseg_mine")
 
 
 def test_a_plugin_lies_in_the_working_folder(tmp_path, monkeypatch):

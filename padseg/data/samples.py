@@ -66,7 +66,8 @@ def names_below_common(paths: Sequence[Path]) -> list[str]:
 def is_good(name: str) -> bool:
     """Whether a folder is named like one of good images."""
     plain = _plain(name)
-    return plain in _GOOD_NAMES or plain.startswith(_GOOD_STARTS)
+    doubtful = "?" in name or "!" in name  # such as "OK?" and "!ok"
+    return not doubtful and (plain in _GOOD_NAMES or plain.startswith(_GOOD_STARTS))
 
 
 def may_hold_masks(name: str) -> bool:

@@ -109,10 +109,14 @@ class PredictionWriter(BasePredictionWriter):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Release the folder."""
+        """Release the folder.
+
+        Raises:
+            PadsegError: It cannot be written, or was moved or deleted.
+        """
         if self._results is not None:
             self._results.close(wait=False)
-        self._lock.close()
+        self._lock.__exit__(type(exception), exception, exception.__traceback__)
 
 
 def _predict(

@@ -45,17 +45,14 @@ class ThresholdCallback(Callback):
         self.pixel_rate = pixel_rate
         self._others: set[tuple[Path, int]] = set()
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Note the files of an earlier training, if this one has its ModelCheckpoint, where the best may stay the best."""
-        goes_on = trainer.global_step > 0 or trainer.ckpt_path is not None
-        self._others = set() if goes_on else {_state(path) for _, path in _saved(trainer)}
-
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Reject a training whose end could not be calibrated.
+        """Note the files of an earlier training, if this one has its ModelCheckpoint, where the best may stay the best.
 
         Raises:
-            ConfigError: There are more processes than images to calibrate on.
+            ConfigError: There are more processes than images to calibrate on, which could not be done at the end.
         """
+        goes_on = trainer.global_step > 0 or trainer.ckpt_path is not None
+        self._others = set() if goes_on else {_state(path) for _, path in _saved(trainer)}
         data = _held_out_data(trainer, pl_module)
         if data is not None:
             data.calibration_dataloader()

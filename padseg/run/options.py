@@ -139,7 +139,7 @@ class RunOptions:
                 f"--batch-size is {self.batch_size}; {self.system} needs at least {least}."
             )
         if self.weights not in _NO_WEIGHT_FILES and self.weight_file is None:
-            folder = Path(str(self.weights)).is_dir()
+            folder = expanded(str(self.weights)).is_dir()
             wrong = "is a folder: name a file in it" if folder else "does not exist"
             raise ConfigError(f"--weights {self.weights} {wrong}.")
         self._check_overrides()
@@ -185,7 +185,7 @@ class RunOptions:
     @property
     def weight_file(self) -> Path | None:
         """The file of the teacher's weights, if they come from one."""
-        path = Path(str(self.weights))
+        path = expanded(str(self.weights))
         return path if self.weights not in _NO_WEIGHT_FILES and path.is_file() else None
 
     @property

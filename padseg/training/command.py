@@ -8,6 +8,7 @@ DIR/training/      the training itself, from which an interrupted call resumes
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from operator import index
 from pathlib import Path
 
 from padseg.data.builtin_textures import builtin_textures
@@ -96,9 +97,9 @@ def train(
             categories=(_name(out),),
             out=out,
             textures=_textures(system, textures, out),
-            seeds=(int(seed),),  # also of NumPy, which JSON does not take
-            steps=tuple(map(int, steps if isinstance(steps, Iterable) else [steps])),
-            batch_size=None if batch_size is None else int(batch_size),
+            seeds=(index(seed),),  # also of NumPy, which JSON does not take
+            steps=tuple(map(index, steps if isinstance(steps, Iterable) else [steps])),
+            batch_size=None if batch_size is None else index(batch_size),
             precision=precision,
             weights=weights,
             label=system,

@@ -36,7 +36,7 @@ def good_images(
     warn_of_neighbours(map(absolute, given))
     found: dict[Path, None] = {}
     walked: list[Entries] = []
-    others = [absolute(path) for path in leave_out if path is not None]
+    others = [absolute(expanded(path)) for path in leave_out if path is not None]
     for name in given:
         folder = absolute(name)
         if not folder.is_dir():

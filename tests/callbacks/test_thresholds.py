@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,34 @@ def test_a_checkpoint_of_another_training_is_left_alone(data_root, tmp_path):
     assert keeper.best_model_path == str(earlier)
     assert earlier.read_bytes() == before
     assert read_header(keeper.last_model_path).calibration is not None
+
+
+class WorseAndWorse(Callback):
+    """So that the first checkpoint is the best; the training of one step is interrupted."""
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        pl_module.log("worse", float(trainer.global_step))
+
+    def on_train_end(self, trainer, pl_module):
+        if trainer.max_steps == 1:
+            raise KeyboardInterrupt
+
+
+def test_the_best_of_a_resumed_training_has_thresholds(data_root, tmp_path):
+    """With the ModelCheckpoint, but another Trainer than before the interruption."""
+    keeper = ModelCheckpoint(tmp_path, "{step}", "worse", save_last=True, every_n_train_steps=1)
+    for steps in (1, 2):
+        options = {"enable_checkpointing": True, "callbacks": [WorseAndWorse(), keeper]}
+        trainer = tiny_trainer(tmp_path, steps, **options)
+        with suppress(SystemExit):
+            trainer.fit(
+                tiny_student("stpm"),
+                datamodule=tiny_data(data_root),
+                ckpt_path=keeper.last_model_path or None,
+            )
+    best, last = read_header(keeper.best_model_path), read_header(keeper.last_model_path)
+    assert (best.global_step, last.global_step) == (1, 2)
+    assert None not in (best.calibration, last.calibration)
 
 
 def test_a_run_scores_the_held_out_images_once(data_root, tmp_path, monkeypatch):

@@ -142,6 +142,10 @@ def test_no_masks_at_all_is_for_folders_alone(root):
         match=r"there is no mask for 4 images with defects in .*w/test/cut: restore them, or pass",
     ):
         setup(root, "test")
+    dent = root / "w/test/dent"
+    dent.mkdir()
+    next((root / "w/test/cut").iterdir()).rename(dent / "0.png")
+    assert found(root, "folder") == [("no masks", "test")]
 
 
 def test_wrong_masks(root):

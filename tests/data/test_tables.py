@@ -125,6 +125,7 @@ def test_a_comma_too_many_is_told(tmp_path):
         ("x.png,trian,good", "split is 'trian'"),
         ("x.png,test,", "label is empty"),
         ("x.png,train,dent", "only normal images are trained on"),
+        ("x.png,train,OK?", "only normal images are trained on"),
         ("x.png", "split is ''"),
         ("./0.png,test,dent", "is in another row already"),
     ],

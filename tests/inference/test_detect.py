@@ -307,16 +307,23 @@ def test_what_stops_the_writing_is_told(checkpoint, images, tmp_path, monkeypatc
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there, open files keep the folder")
-def test_results_that_are_moved_away_end_it(checkpoint, images, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("command", ["detect", "predict"])
+def test_results_that_are_moved_away_end_it(
+    command, checkpoint, images, data_root, tmp_path, monkeypatch, capsys
+):
     """The verdicts after that would be in no table."""
     out, settle = tmp_path / "found", Results._settle
 
     def move_and_settle(self):
-        out.rename(tmp_path / "moved")
+        if out.exists():
+            out.rename(tmp_path / "moved")
         settle(self)
 
     monkeypatch.setattr(Results, "_settle", move_and_settle)
-    assert detect(checkpoint, out, images[0]) == 2
+    if command == "detect":
+        assert detect(checkpoint, out, images[0]) == 2
+    else:
+        assert main(predict_args(checkpoint, data_root, out)) == 2
     told = f"{out} was moved or deleted while it was written: put it back"
     assert told in capsys.readouterr().err
 

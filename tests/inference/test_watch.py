@@ -18,6 +18,7 @@ from padseg.cli import main
 from padseg.inference import arrivals as arrivals_module
 from padseg.inference.arrivals import Arrivals
 from padseg.inference.predictor import Predictor
+from padseg.inference.watch import _Tables
 from padseg.machine.marks import save_marked
 
 
@@ -361,6 +362,8 @@ def test_results_that_are_moved_away_are_told(checkpoint, pictures, tmp_path, ca
     assert watch_while(checkpoint, folder, out, move) == 2
     assert "found was moved or deleted while it was written" in capsys.readouterr().err
     assert names(moved) == {"1.png"}
+    with pytest.raises(FileNotFoundError):  # nor does it try again to write tables
+        _Tables(out).update()
 
 
 def test_what_is_watched_is_a_folder(checkpoint, pictures, tmp_path, capsys):

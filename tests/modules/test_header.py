@@ -132,7 +132,8 @@ def test_both_readers_refuse_the_same(read, checkpoint, tmp_path):
         (b"", "is empty"),
         (b"some text", "not a checkpoint of padseg"),
         (b"\x89PNG\r\n\x1a\n and so on", "not a checkpoint of padseg"),
-        (checkpoint.read_bytes()[:5000], r"is damaged \([^.]*\): restore it, or remove it"),
+        (checkpoint.read_bytes()[:5000], "is damaged"),
+        (checkpoint.read_bytes()[:500], r"is damaged \([^.]*\): restore it, or remove it"),
         (checkpoint.read_bytes()[:-100], "is damaged"),
     ):
         path.write_bytes(content)

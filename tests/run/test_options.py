@@ -94,6 +94,15 @@ def test_options_of_gradients_are_of_the_phase_that_has_them(data_root, textures
         assert list(options.overrides_of("segment")) == list(given)
 
 
+def test_weights_in_the_home(data_root, tmp_path, monkeypatch):
+    """Which a shell does not expand in Python."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "teacher.pth").touch()
+    options = RunOptions("stpm", data_root, ("widget",), tmp_path, weights="~/teacher.pth")
+    assert options.weight_file == tmp_path / "teacher.pth"
+
+
 def test_a_system_may_share_the_recipes_of_another(data_root, tmp_path, monkeypatch, capsys):
     recipes = Path(__file__).parents[2] / "configs" / "stpm"
     shared = dataclasses.replace(SYSTEMS["stpm"], name="mine", recipes=recipes)

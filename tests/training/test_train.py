@@ -111,6 +111,9 @@ def test_numbers_of_numpy(good, tmp_path, monkeypatch):
         ((1,), (2, 2), 2),
     ]
     assert {type(number) for run in runs for number in (*run.seeds, *run.steps)} == {int}
+    for name in ("seed", "steps", "batch_size"):
+        with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):
+            train(good, tmp_path / "3", "stpm", **{name: 2.5})
 
 
 @pytest.mark.slow
@@ -234,7 +237,9 @@ def test_textures_and_foreground_masks_are_no_good_images(tmp_path, monkeypatch,
     parts = tmp_path / "parts"
     for name in ("0", "1", "textures/a", "foreground/0", "foreground/1"):
         save(parts / f"{name}.png", np.zeros((8, 8, 3), np.uint8))
-    masks = {"data.foreground": str(parts / "foreground")}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    masks = {"data.foreground": "~/parts/foreground"}
     train(parts, tmp_path / "out", "destseg", parts / "textures", overrides=masks)
     assert "Training destseg on 2 good images." in capsys.readouterr().out
 
