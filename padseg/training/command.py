@@ -12,6 +12,7 @@ from operator import index
 from pathlib import Path
 
 from padseg.data.builtin_textures import builtin_textures
+from padseg.data.image_files import list_textures
 from padseg.errors import ConfigError, count
 from padseg.inference import Predictor
 from padseg.inference.calibrate import describe_thresholds
@@ -151,6 +152,7 @@ def _textures(system: str, textures: Path | None, out: Path) -> Path | None:
     if not find_system(system).synthetic:
         return None
     if textures is not None:
+        list_textures(textures)  # refuses what holds none
         return textures
     say(
         "Synthetic defects are painted with a small generated set of textures; real ones are better: padseg "

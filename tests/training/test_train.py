@@ -96,6 +96,7 @@ def test_a_home_in_python(option, good, tmp_path, monkeypatch):
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     (tmp_path / "there").touch()
     given = {"folders": good, "out": tmp_path / "model", "textures": None, option: "~/there"}
+    monkeypatch.setattr(command, "_run", lambda *_: pytest.fail("it is told before the training"))
     with pytest.raises(PadsegError, match=re.escape(str(tmp_path / "there"))):
         train(**given, weights="random")
 
