@@ -22,8 +22,10 @@ REPLACEMENTS = {
     r'Parser key "([\w.]+)":': r"--\1:",
     # Options that are missing, with the command before their names.
     r"\b(?:fit|validate|test|predict)\.data\.": "--data.",
-    # About an option that is linked to another.
-    r"argument model\.image_size --> .*": "--data.image_size is the model's: pass --model.image_size",
+    # About an option that is linked to another, which Python 3.14 does not name.
+    r"(argument model\.image_size --> .*: )?int \| tuple\[int, int\] is not callable": (
+        "--data.image_size is the model's: pass --model.image_size"
+    ),
 }
 # About an option that does not exist, itself or as the group and the name.
 _UNKNOWN = (

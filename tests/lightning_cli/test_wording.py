@@ -55,7 +55,7 @@ NEEDED_BY = {
     r"Problem with given class_path '(?:\w+\.)*(\w+)':": "--model.lr=x",
     r'Parser key "([\w.]+)":': "--data.batch_size=x",
     r"\b(?:fit|validate|test|predict)\.data\.": None,  # none at all: that of the category is missing
-    r"argument model\.image_size --> .*": "--data.image_size=64",
+    r"(argument model\.image_size --> .*: )?int \| tuple\[int, int\] is not callable": "--data.image_size=64",
 }
 PYTHONS_OWN = re.compile(
     r"Union|<class|typing|class_path|Parser key|jsonargparse|Got value|callable|None|fit\.data"
