@@ -282,6 +282,8 @@ class PadsegCLI(LightningCLI):
         refuse_shards(trainer)
         if self.subcommand in (None, "fit"):
             refuse_lossy_training(trainer)
+        if not self.model.automatic_optimization:
+            _refuse_gradient_options(trainer)
         return trainer
 
     def before_fit(self) -> None:
@@ -324,3 +326,12 @@ def _seed(given: int | bool) -> int:
         raise ConfigError("--seed_everything: give a number; the data's draws depend on it, too.")
     check_seed("--seed_everything", given)
     return given
+
+
+def _refuse_gradient_options(trainer: Trainer) -> None:
+    """Lightning refuses them too, but advises to change the module."""
+    if trainer.accumulate_grad_batches > 1 or trainer.gradient_clip_val:
+        raise ConfigError(
+            "--trainer.accumulate_grad_batches and --trainer.gradient_clip_val are about gradients, which this "
+            "phase does not have: leave them out."
+        )

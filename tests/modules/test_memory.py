@@ -181,7 +181,7 @@ def test_options_of_gradients_are_refused(option, data_root, capsys):
     arguments = ["fit", "--config=configs/tedseg/distill.yaml", "--data.category=widget"]
     small = [*tiny_arguments(system="tedseg"), "--model.weights=random", f"--data.root={data_root}"]
     assert main([*arguments, *small, f"--{option}"]) == 2
-    assert f"Remove `Trainer({option.removeprefix('trainer.')}" in capsys.readouterr().err
+    assert "are about gradients, which this phase does not have" in capsys.readouterr().err
 
 
 def test_the_number_of_steps_is_required(data_root, tmp_path):
