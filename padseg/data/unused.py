@@ -41,7 +41,9 @@ def _unused_files(
 ) -> tuple[list[Path], list[Finding]]:
     """Files that no sample uses: masks without an image, and findings about the others by folder."""
     masks, ignored = LAYOUTS[layout].masks, LAYOUTS[layout].ignored
-    not_used, own = "images that are not used", "pictures that padseg wrote"
+    own = ("pictures that padseg wrote", "they are left out")
+    elsewhere = ("images that are not used", f"move them to where layout {layout!r} has its images")
+    unreadable = ("images that are not used", f"padseg reads {suffixes()}")
     orphans: list[Path] = []
     others: defaultdict[tuple[Path, str, str], list[str]] = defaultdict(list)
     for path in files:
@@ -50,28 +52,19 @@ def _unused_files(
         if not (readable or is_foreign_image(path)) or inside.parts[0] in ignored:
             continue
         if is_marked(path):
-            others[path.parent, own, "they are left out"].append(path.name)
+            others[path.parent, *own].append(path.name)
         elif masks is None and path.stem.endswith("_label"):  # the mask of a good image
             continue
         elif readable and masks is not None and _is_inside(inside, masks):
             if not is_good(inside.parent.name):
                 orphans.append(path)
         else:
-            remedy = (
-                f"move them to where layout {layout!r} has its images"
-                if readable
-                else f"padseg reads {suffixes()}"
-            )
-            others[path.parent, not_used, remedy].append(path.name)
+            others[path.parent, *(elsewhere if readable else unreadable)].append(path.name)
     unused = [
         Finding(
-            "unused",
-            parent,
-            f"{parent} holds {what} ({len(names)}, such as {names[0]}): {remedy}.",
+            "unused", parent, f"{parent} holds {what} ({len(names)}, such as {names[0]}): {remedy}."
         )
-        for (parent, what, remedy), names in sorted(
-            others.items(), key=lambda each: each[0][1] == own
-        )
+        for (parent, what, remedy), names in others.items()
     ]
     return orphans, unused
 

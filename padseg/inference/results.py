@@ -171,7 +171,7 @@ class Results:
                 f"{self.folder} cannot be written ({error.strerror or error}): make room; the same "
                 "command resumes from what is there."
             ) from error
-        self._path.stat()  # what goes into the log of a folder that was moved or deleted is lost
+        self._path.stat()  # fails if the folder was moved or deleted: the log that is open went with it
         self._report(outcome)
 
 
