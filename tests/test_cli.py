@@ -39,6 +39,17 @@ def test_the_garbage_collector_rests_during_the_imports(tmp_path, monkeypatch):
     assert gc.isenabled()
 
 
+@pytest.mark.slow
+def test_the_exit_says_nothing(tmp_path):
+    """From Python 3.12 on, Triton reports what it has not got back by then."""
+    arguments = ["check", "--root", str(tmp_path / "none"), "--category", "widget"]
+    done = subprocess.run(
+        [sys.executable, "-m", "padseg", *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
 def test_mistakes_end_with_one_sentence_and_status_2(tmp_path, capsys, monkeypatch):
     arguments = ["run", "destseg", "--category", "widget", "--out", str(tmp_path / "out")]
     monkeypatch.setattr("sys.argv", ["__main__.py", *arguments, "--root", str(tmp_path / "none")])
